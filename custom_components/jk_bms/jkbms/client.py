@@ -1,0 +1,362 @@
+"""One Bluetooth link to a battery: connect, read, disconnect (docs/protocol.md 2)."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+import logging
+import re
+from typing import Any, Final, override
+
+from bleak import BleakClient
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.device import BLEDevice
+from bleak.backends.service import BleakGATTServiceCollection
+from bleak.uuids import normalize_uuid_str
+import bleak_retry_connector
+from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS, establish_connection
+
+from .decode import (
+    choose_profile,
+    confirm_profile,
+    decode_cell_data,
+    decode_device_info,
+    decode_settings,
+)
+from .errors import (
+    ImplausibleFrameError,
+    LinkError,
+    NoFreeSlotError,
+    NotJkBmsError,
+    NotReachableError,
+    PairingRequiredError,
+    SilentError,
+    UnsupportedLayoutError,
+)
+from .frames import (
+    COMMAND_HEADER,
+    HEADER,
+    IDLE_LINE,
+    Frame,
+    FrameAssembler,
+    FrameStatistics,
+    FrameType,
+    ReadCommand,
+    build_command,
+)
+from .layouts import Profile
+from .models import CellData, DeviceInfo, Layout, Settings
+
+_LOGGER = logging.getLogger(__name__)
+
+READ_DEADLINE: Final = 25.0
+"""s for one reading, from looking for the battery to the end of the link."""
+
+_SETTLE_TIME: Final = 0.3
+_ANSWER_TIMEOUT: Final = 5.0
+_ACKNOWLEDGE_TIMEOUT: Final = 0.5
+_SILENCE: Final = 6.0
+_DISCONNECT_TIMEOUT: Final = 3.0
+_ATTEMPTS: Final = 2
+"""Of a command that stays unanswered, and of a link that fails."""
+_UNFIT_FRAMES: Final = 3
+"""Cell data that fit no layout until it is not damage but the layout."""
+
+_SERVICE: Final = normalize_uuid_str("ffe0")
+_SERIAL: Final = normalize_uuid_str("ffe1")
+_EXTRA_WRITE: Final = normalize_uuid_str("ffe2")
+_UNACKNOWLEDGED_WRITE: Final = "write-without-response"
+_WRITE: Final = frozenset({"write", _UNACKNOWLEDGED_WRITE})
+
+_PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
+_NO_SLOT: Final = "connection slot"
+
+type FindDevice = Callable[[], BLEDevice | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Everything that one read of the battery tells."""
+
+    layout: Layout
+    device_info: DeviceInfo
+    settings: Settings | None
+    """`None` where their frame was lost."""
+    cell_data: CellData
+
+
+class JkBmsClient:
+    """Reads one battery, on a link that is there only while it is needed."""
+
+    def __init__(self, find_device: FindDevice, *, name: str) -> None:
+        """`find_device` is asked anew for every attempt; `name` is for the log."""
+        self.statistics = FrameStatistics()
+        self._find_device = find_device
+        self._name = name
+        self._lock = asyncio.Lock()
+        self._scope: asyncio.Timeout | None = None
+        self._link = _Link(name, self.statistics)
+
+    async def read(self, *, deadline: float = READ_DEADLINE) -> Reading:
+        """Connect, read once and disconnect, all within `deadline` seconds.
+
+        Raises a `LinkError`, `UnsupportedLayoutError` or `ImplausibleFrameError`.
+        """
+        async with self._lock:
+            try:
+                async with asyncio.timeout(deadline - _DISCONNECT_TIMEOUT) as scope:
+                    self._scope = scope
+                    return await self._read()
+            except TimeoutError as err:
+                raise self._link.explain() from err
+            finally:
+                self._scope = None
+
+    async def disconnect(self) -> None:
+        """End a running read, which then fails, and wait until its link is released."""
+        if self._scope:
+            self._scope.reschedule(asyncio.get_running_loop().time())
+        async with self._lock:
+            pass
+
+    async def _read(self) -> Reading:
+        for is_last in (False, True):
+            self._link = _Link(self._name, self.statistics)
+            try:
+                await self._link.open(self._find_device)
+                return await self._link.read()
+            except (NotReachableError, SilentError, NotJkBmsError) as err:
+                if is_last or not self._link.was_connected:
+                    raise
+                _LOGGER.debug("%s: one more try, for %s", self._name, err)
+            finally:
+                await self._link.close()
+        raise AssertionError
+
+
+class _Link:
+    """One connection, from the first attempt to the last byte."""
+
+    def __init__(self, name: str, statistics: FrameStatistics) -> None:
+        self._name = name
+        self._statistics = statistics
+        self._assembler = FrameAssembler(statistics)
+        self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
+        self._send_to: BleakGATTCharacteristic | None = None
+        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._acknowledged = asyncio.Event()
+        self._connect_error: Exception | None = None
+        self._heard_jk = False
+        self._heard_other = False
+
+    @property
+    def was_connected(self) -> bool:
+        """Tell whether the connection came about at all."""
+        return self._client is not None
+
+    async def open(self, find_device: FindDevice) -> None:
+        """Connect and turn the notifications on."""
+        if not (device := find_device()):
+            raise NotReachableError("No adapter hears the battery")
+        try:
+            self._client = await establish_connection(
+                self._client_class(),
+                device,
+                self._name,
+                disconnected_callback=self._on_disconnected,
+                ble_device_callback=lambda: find_device() or device,
+            )
+        except BLEAK_RETRY_EXCEPTIONS as err:
+            self._connect_error = err
+            raise self.explain() from err
+        if not (chosen := choose_characteristics(self._client.services)):
+            # The services may be remembered from before a change of firmware
+            with _translated_errors():
+                await self._client.clear_cache()
+            raise NotJkBmsError("It has no serial service of a JK BMS")
+        receive_from, self._send_to = chosen
+        with _translated_errors():
+            await self._client.start_notify(receive_from, self._on_notification)
+
+    async def close(self) -> None:
+        """Disconnect, whatever state the connection is in."""
+        if self._client:
+            with suppress(*BLEAK_RETRY_EXCEPTIONS):
+                async with asyncio.timeout(_DISCONNECT_TIMEOUT):
+                    await self._client.disconnect()
+
+    async def read(self) -> Reading:
+        """Ask for everything in the order that every unit understands."""
+        await asyncio.sleep(_SETTLE_TIME)
+        info = await self._read_device_info()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ACKNOWLEDGE_TIMEOUT):
+                await self._acknowledged.wait()
+        await self._send(ReadCommand.CELL_DATA)
+        return await self._read_values(info)
+
+    def explain(self) -> LinkError:
+        """Say why there is no reading, from all that happened so far."""
+        if not self.was_connected:
+            reason = str(self._connect_error or "it did not answer in time")
+            if _NO_SLOT in reason:
+                return NoFreeSlotError(reason)
+            return NotReachableError(f"No connection came about: {reason}")
+        if self._heard_other and not self._heard_jk:
+            return NotJkBmsError("It does not speak the protocol of a JK BMS")
+        return SilentError("Connected, but it does not answer")
+
+    async def _read_device_info(self) -> DeviceInfo:
+        for _ in range(_ATTEMPTS):
+            await self._send(ReadCommand.DEVICE_INFO)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_TIMEOUT):
+                    return await self._next_device_info()
+        raise self.explain()
+
+    async def _next_device_info(self) -> DeviceInfo:
+        while True:
+            frame = await self._next_frame()
+            if frame.type is FrameType.DEVICE_INFO:
+                try:
+                    return decode_device_info(frame)
+                except ImplausibleFrameError:
+                    self._statistics.rejected += 1
+
+    async def _read_values(self, info: DeviceInfo) -> Reading:
+        profile = choose_profile(info.device_model, info.software_version)
+        settings: Frame | None = None
+        unfit = 0
+        while True:
+            frame = await self._next_streamed_frame()
+            if frame.type is FrameType.SETTINGS:
+                settings = frame
+            if frame.type is not FrameType.CELL_DATA:
+                continue
+            try:
+                confirmed = confirm_profile(frame, profile)
+                cell_data = decode_cell_data(frame, confirmed)
+            except (ImplausibleFrameError, UnsupportedLayoutError) as err:
+                self._statistics.rejected += 1
+                unfit += 1
+                if unfit < _UNFIT_FRAMES:
+                    continue
+                if isinstance(err, UnsupportedLayoutError):
+                    err.device_info = info
+                raise
+            if confirmed != profile:
+                _LOGGER.debug("%s: the data are %s", self._name, confirmed.layout)
+            return Reading(
+                layout=confirmed.layout,
+                device_info=info,
+                settings=self._decode_settings(settings, confirmed),
+                cell_data=cell_data,
+            )
+
+    def _decode_settings(
+        self, frame: Frame | None, profile: Profile
+    ) -> Settings | None:
+        if frame:
+            try:
+                return decode_settings(frame, profile)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+        return None
+
+    async def _next_streamed_frame(self) -> Frame:
+        for is_last in (False, True):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SILENCE):
+                    return await self._next_frame()
+            if not is_last:
+                await self._send(ReadCommand.CELL_DATA)
+        raise self.explain()
+
+    async def _next_frame(self) -> Frame:
+        if frame := await self._frames.get():
+            return frame
+        raise NotReachableError("The connection was lost")
+
+    async def _send(self, command: ReadCommand) -> None:
+        assert self._client
+        assert self._send_to
+        self._acknowledged.clear()
+        _LOGGER.debug("%s: sending %s", self._name, command.name)
+        needs_response = _UNACKNOWLEDGED_WRITE not in self._send_to.properties
+        with _translated_errors():
+            await self._client.write_gatt_char(
+                self._send_to, build_command(command), response=needs_response
+            )
+
+    def _on_notification(self, _: BleakGATTCharacteristic, data: bytearray) -> None:
+        chunk = bytes(data)
+        if HEADER in chunk or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
+            self._heard_jk = True
+        else:
+            self._heard_other = True
+        acknowledged = self._statistics.acknowledged
+        for frame in self._assembler.feed(chunk):
+            _LOGGER.debug("%s: received %s", self._name, frame)
+            self._frames.put_nowait(frame)
+        if self._statistics.acknowledged > acknowledged:
+            self._acknowledged.set()
+
+    def _on_disconnected(self, _: BleakClient) -> None:
+        self._frames.put_nowait(None)
+
+    def _client_class(self) -> type[bleak_retry_connector.BleakClientWithServiceCache]:
+        """Return a client that keeps why it could not connect.
+
+        `establish_connection` tries on for longer than our deadline when every slot is
+        taken, so its own verdict would come too late. Home Assistant exchanges the
+        class at start: it is looked up when it is needed.
+        """
+        link = self
+
+        class Client(bleak_retry_connector.BleakClientWithServiceCache):
+            @override
+            async def connect(self, **kwargs: Any) -> None:
+                try:
+                    await super().connect(**kwargs)
+                except BLEAK_RETRY_EXCEPTIONS as err:
+                    link._connect_error = err
+                    raise
+
+        return Client
+
+
+def choose_characteristics(
+    services: BleakGATTServiceCollection,
+) -> tuple[BleakGATTCharacteristic, BleakGATTCharacteristic] | None:
+    """Choose what to receive from and what to send to (docs/protocol.md 2.3).
+
+    The UUID may exist twice, so the properties decide; `None` if one is not there.
+    """
+    characteristics = [
+        characteristic
+        for service in services
+        if service.uuid == _SERVICE
+        for characteristic in service.characteristics
+    ]
+    serial = [found for found in characteristics if found.uuid == _SERIAL]
+    receive_from = [found for found in serial if "notify" in found.properties]
+    send_to = [
+        *(found for found in receive_from if _WRITE & set(found.properties)),
+        *(found for found in serial if _WRITE & set(found.properties)),
+        *(
+            found
+            for found in characteristics
+            if found.uuid == _EXTRA_WRITE and _UNACKNOWLEDGED_WRITE in found.properties
+        ),
+    ]
+    return (receive_from[0], send_to[0]) if receive_from and send_to else None
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except BLEAK_RETRY_EXCEPTIONS as err:
+        if _PAIRING.search(str(err)):
+            raise PairingRequiredError("It demands to be paired first") from err
+        raise NotReachableError(f"The connection was lost: {err}") from err

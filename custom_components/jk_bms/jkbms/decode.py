@@ -1,0 +1,338 @@
+"""Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from math import fsum, isfinite
+import re
+from typing import Any, Final
+
+from .errors import ImplausibleFrameError, UnsupportedLayoutError
+from .frames import Frame, FrameType
+from .layouts import (
+    BATTERY_SENSORS,
+    CELLS,
+    DETAIL_LOG_HEAD,
+    DETAIL_LOG_RECORD,
+    DETAIL_LOG_RECORD_SIZE,
+    DETAIL_LOG_RECORDS,
+    FIRMWARE_FLOOR,
+    FIRMWARE_FLOORS,
+    IDENTITY,
+    JK04_SETTINGS_MARK,
+    LOG_EVENTS,
+    LOGBOOK_COUNT,
+    LOGBOOK_ENTRIES,
+    LOGBOOK_ENTRY,
+    SETTINGS_END,
+    Profile,
+    Slots,
+    cell_data_table,
+    device_info_table,
+    settings_table,
+)
+from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
+
+_FIRST_32S_FIRMWARE: Final = 11
+_FIRMWARE: Final = re.compile(r"V?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
+_JK04_MODEL: Final = re.compile(r"JK-B\dA\d\dS", re.ASCII)
+
+_LIVE_CELL: Final = 0.3, 6.0
+"""V a cell in use can have; a dead one may read 0."""
+_TEMPERATURE: Final = -60.0, 150.0
+_FULL: Final = 100
+_CONFIRMED_WITHIN: Final = 0.5
+"""V between the sum of the cells and the pack voltage that prove a layout."""
+_PLAUSIBLE_WITHIN: Final = 0.5, 0.02
+"""V and part of the pack voltage by which a believable frame may be off."""
+
+
+def parse_firmware(software_version: str) -> float:
+    """Return the software version as a number, 11.288 for `11.288H`.
+
+    Raises `ImplausibleFrameError` if it does not start with a number.
+    """
+    if not (match := _FIRMWARE.match(software_version)):
+        raise ImplausibleFrameError("The software version is not a version")
+    return float(f"{match[1]}.{match[2] or 0}")
+
+
+def choose_profile(device_model: str, software_version: str) -> Profile:
+    """Choose layout and fields by model and firmware (docs/protocol.md 6.1)."""
+    firmware = parse_firmware(software_version)
+    if firmware >= _FIRST_32S_FIRMWARE:
+        layout = Layout.JK02_32S
+    elif _JK04_MODEL.fullmatch(device_model):
+        layout = Layout.JK04
+    else:
+        layout = Layout.JK02_24S
+    return Profile(layout, firmware, device_model)
+
+
+def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
+    """Let cell data prove or correct the layout (docs/protocol.md 6.2).
+
+    Data win over the version. Without device information the firmware is taken as the
+    oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits.
+    """
+    if expected and _proves(expected.layout, frame):
+        return expected
+    for layout in Layout:
+        if _proves(layout, frame):
+            return _with_layout(expected, layout, frame)
+    # A dead cell or no cell at all proves nothing, but does not contradict either
+    if expected and _allows(expected, frame):
+        return expected
+    raise UnsupportedLayoutError("The cell data fit no known layout")
+
+
+def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profile:
+    """Find the profile of the one device that all these frames come from.
+
+    Device information decides and cell data confirm; settings alone do as well. Raises
+    `UnsupportedLayoutError` if the frames tell no layout or contradict it, unless the
+    layout is given.
+    """
+    by_type: dict[FrameType, list[Frame]] = {kind: [] for kind in FrameType}
+    for frame in frames:
+        by_type[frame.type].append(frame)
+    expected = _told_by_device_info(by_type[FrameType.DEVICE_INFO])
+    if layout:
+        return _with_layout(expected, layout, *by_type[FrameType.CELL_DATA][-1:])
+    for frame in by_type[FrameType.CELL_DATA]:
+        try:
+            return confirm_profile(frame, expected)
+        except UnsupportedLayoutError:
+            continue
+    if by_type[FrameType.CELL_DATA]:
+        raise UnsupportedLayoutError("The cell data fit no known layout")
+    if expected:
+        return expected
+    for frame in by_type[FrameType.SETTINGS]:
+        return Profile(_layout_of_settings(frame))
+    raise UnsupportedLayoutError("No frame tells the layout")
+
+
+def decode_device_info(frame: Frame) -> DeviceInfo:
+    """Decode frame type 0x03 (docs/protocol.md 9).
+
+    Raises `ImplausibleFrameError` if it names no model and software version.
+    """
+    identity = IDENTITY.read(frame.data)
+    model, version = identity["device_model"], identity["software_version"]
+    if not model or not model.isprintable() or not version:
+        raise ImplausibleFrameError("The device information names no device")
+    table = device_info_table(choose_profile(model, version))
+    return DeviceInfo(**table.read(frame.data))
+
+
+def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
+    """Decode frame type 0x02 (docs/protocol.md 7).
+
+    Raises `ImplausibleFrameError` if no battery can be in such a state.
+    """
+    slots = CELLS[profile.layout]
+    enabled = _enabled_cells(frame, profile.layout)
+    voltage = _of_cells(slots.voltage, enabled, frame)
+    resistance = _of_cells(slots.resistance, enabled, frame)
+    values = cell_data_table(profile).read(frame.data)
+    _check_finite((*voltage, *resistance, *values.values()))
+    temperatures = _temperatures(values)
+    if profile.layout is Layout.JK04 and voltage:
+        values["battery_voltage"] = round(fsum(filter(None, voltage)), slots.decimals)
+    if not values.get("heating"):
+        values["heater_current"] = None
+    cell_data = CellData(
+        cell_voltage=voltage,
+        cell_resistance=resistance,
+        battery_temperature=temperatures,
+        battery_power=_power(values),
+        **_summary(voltage, slots.decimals),
+        **values,
+    )
+    _check(cell_data)
+    return cell_data
+
+
+def decode_settings(frame: Frame, profile: Profile) -> Settings:
+    """Decode frame type 0x01 (docs/protocol.md 8).
+
+    Raises `ImplausibleFrameError` for more cells than the layout has.
+    """
+    values = settings_table(profile).read(frame.data)
+    if values["cell_count"] > CELLS[profile.layout].room:
+        raise ImplausibleFrameError("More cells are configured than the layout has")
+    _check_finite(values.values())
+    return Settings(**values)
+
+
+def decode_logbook(frame: Frame) -> tuple[LogEntry, ...]:
+    """Decode frame type 0x05, oldest entry first (docs/protocol.md 10)."""
+    (count,) = LOGBOOK_COUNT.unpack_from(frame.data)
+    entries = LOGBOOK_ENTRY.iter_unpack(frame.data[LOGBOOK_ENTRIES])
+    return tuple(
+        LogEntry(time=time, code=code, event=LOG_EVENTS.get(code, "unknown"))
+        for time, code in islice(entries, count)
+        if code
+    )
+
+
+def decode_detail_log(frame: Frame) -> tuple[DetailLogRecord, ...]:
+    """Decode frame type 0x06, up to 12 records, oldest first (docs/protocol.md 11).
+
+    Raises `ImplausibleFrameError` for more records than there is room for.
+    """
+    first, count = DETAIL_LOG_HEAD.unpack_from(frame.data)
+    data = frame.data[DETAIL_LOG_RECORDS]
+    if count * DETAIL_LOG_RECORD_SIZE > len(data):
+        raise ImplausibleFrameError("More records than a frame has room for")
+    return tuple(
+        DetailLogRecord(
+            index=first + i,
+            **DETAIL_LOG_RECORD.read(data[i * DETAIL_LOG_RECORD_SIZE :]),
+        )
+        for i in range(count)
+    )
+
+
+def _told_by_device_info(frames: Iterable[Frame]) -> Profile | None:
+    told = None
+    for frame in frames:
+        try:
+            info = decode_device_info(frame)
+        except ImplausibleFrameError:
+            continue
+        told = choose_profile(info.device_model, info.software_version)
+    return told
+
+
+def _layout_of_settings(frame: Frame) -> Layout:
+    if JK04_SETTINGS_MARK.unpack_from(frame.data) == (1.0,):
+        return Layout.JK04
+    return Layout.JK02_32S if any(frame.data[SETTINGS_END]) else Layout.JK02_24S
+
+
+def _with_layout(
+    expected: Profile | None, layout: Layout, frame: Frame | None = None
+) -> Profile:
+    if expected:
+        return replace(expected, layout=layout)
+    if layout is not Layout.JK02_32S or not frame:
+        return Profile(layout)
+    (recent,) = FIRMWARE_FLOOR.unpack_from(frame.data)
+    return Profile(layout, FIRMWARE_FLOORS[bool(recent)])
+
+
+def _proves(layout: Layout, frame: Frame) -> bool:
+    """Tell whether cell data are surely of this layout."""
+    slots = CELLS[layout]
+    volts = slots.voltage.raw(frame.data)
+    if layout is Layout.JK04:
+        low, high = _LIVE_CELL
+        return any(volts) and all(not volt or low <= volt <= high for volt in volts)
+    (mask,) = slots.enabled.unpack_from(frame.data)
+    count = mask.bit_count()
+    pack = cell_data_table(Profile(layout)).read(frame.data)["battery_voltage"]
+    total = fsum(map(slots.voltage.convert, volts))
+    return (
+        count == sum(map(bool, volts)) > 0
+        and mask == (1 << count) - 1
+        and bool(abs(total - pack) < _CONFIRMED_WITHIN)
+    )
+
+
+def _allows(expected: Profile, frame: Frame) -> bool:
+    """Tell whether cell data make sense in the layout that the version told."""
+    try:
+        cell_data = decode_cell_data(frame, expected)
+    except ImplausibleFrameError:
+        return False
+    volts = CELLS[expected.layout].voltage.raw(frame.data)
+    return bool(cell_data.cell_voltage) or not any(volts)
+
+
+def _enabled_cells(frame: Frame, layout: Layout) -> Sequence[bool]:
+    """Tell of each cell up to the last enabled one whether it is enabled."""
+    slots = CELLS[layout]
+    (mask,) = slots.enabled.unpack_from(frame.data)
+    if mask.bit_length() > slots.room:
+        raise ImplausibleFrameError("More cells are enabled than the layout has")
+    return [bool(mask >> i & 1) for i in range(mask.bit_length())]
+
+
+def _of_cells(
+    slots: Slots, enabled: Sequence[bool], frame: Frame
+) -> tuple[float | None, ...]:
+    return tuple(
+        slots.convert(raw) if used else None
+        for raw, used in zip(slots.raw(frame.data), enabled, strict=False)
+    )
+
+
+def _summary(voltage: Sequence[float | None], decimals: int) -> dict[str, Any]:
+    """Compute what the BMS sends as well, but up to a second late."""
+    cells = [
+        (volts, number) for number, volts in enumerate(voltage, 1) if volts is not None
+    ]
+    if not cells:
+        return {}
+    low, min_cell = min(cells)
+    high, max_cell = max(cells, key=lambda cell: cell[0])
+    mean = fsum(volts for volts, _ in cells) / len(cells)
+    return {
+        "average_cell_voltage": round(mean, decimals),
+        "delta_cell_voltage": round(high - low, decimals),
+        "min_cell_voltage": low,
+        "max_cell_voltage": high,
+        "min_cell": min_cell,
+        "max_cell": max_cell,
+    }
+
+
+def _power(values: dict[str, Any]) -> float | None:
+    """Return voltage x current in whole mW, the rest cut off as the BMS does."""
+    voltage, current = values.get("battery_voltage"), values.get("battery_current")
+    if voltage is None or current is None:
+        return None
+    return int(round(voltage * current * 1e6) / 1000) / 1000
+
+
+def _temperatures(values: dict[str, Any]) -> tuple[float | None, ...]:
+    """Take the sensors out of the values and return those that the device has.
+
+    A cleared bit in the mask of sensors proves an absence, a set one proves nothing;
+    the second pair is left out where neither of the two is connected.
+    """
+    mask = values.pop("temperature_sensors", 0)
+    if not mask & 1:
+        values["mosfet_temperature"] = None
+    readings = [
+        (number, values.pop(name))
+        for number, name in BATTERY_SENSORS.items()
+        if name in values
+    ]
+    found = tuple(value if mask >> number & 1 else None for number, value in readings)
+    return found if any(value is not None for value in found[2:]) else found[:2]
+
+
+def _check_finite(values: Iterable[object]) -> None:
+    if not all(isfinite(value) for value in values if isinstance(value, float)):
+        raise ImplausibleFrameError("A value is not a number")
+
+
+def _check(cell_data: CellData) -> None:
+    """Refuse what an 8-bit checksum let through (docs/protocol.md 13)."""
+    cells = [volts for volts in cell_data.cell_voltage if volts is not None]
+    _, highest = _LIVE_CELL
+    if not all(0 <= volts <= highest for volts in cells):
+        raise ImplausibleFrameError("No cell has such a voltage")
+    if (cell_data.remain_percent or 0) > _FULL:
+        raise ImplausibleFrameError("The state of charge exceeds 100 %")
+    low, high = _TEMPERATURE
+    for reading in (*cell_data.battery_temperature, cell_data.mosfet_temperature):
+        if reading is not None and not low <= reading <= high:
+            raise ImplausibleFrameError("No battery is at such a temperature")
+    pack = cell_data.battery_voltage or 0.0
+    volts, part = _PLAUSIBLE_WITHIN
+    if cells and abs(fsum(cells) - pack) > volts + part * pack:
+        raise ImplausibleFrameError("The cells do not add up to the pack voltage")

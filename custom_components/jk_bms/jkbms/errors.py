@@ -1,0 +1,51 @@
+"""What can go wrong, told apart by what a person can do about it."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .models import DeviceInfo
+
+
+class JkBmsError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+
+class FrameError(JkBmsError):
+    """The bytes are not one whole, undamaged frame (docs/protocol.md 5.1)."""
+
+
+class ImplausibleFrameError(JkBmsError):
+    """A frame with a good checksum says what no battery can (docs/protocol.md 13)."""
+
+
+class UnsupportedLayoutError(JkBmsError):
+    """The frames fit none of the known layouts (docs/protocol.md 6.2)."""
+
+    def __init__(self, message: str, device_info: DeviceInfo | None = None) -> None:
+        """Keep the device information: it is all that can be published."""
+        super().__init__(message)
+        self.device_info = device_info
+
+
+class LinkError(JkBmsError):
+    """The battery could not be read over Bluetooth."""
+
+
+class NotReachableError(LinkError):
+    """Nobody hears the battery, or it does not accept or keep a connection."""
+
+
+class NoFreeSlotError(LinkError):
+    """The battery is heard, but every adapter or proxy in reach is fully taken."""
+
+
+class SilentError(LinkError):
+    """Connected, but no valid frame came in time (docs/protocol.md 2.5)."""
+
+
+class NotJkBmsError(LinkError):
+    """Connected to something that does not speak this protocol."""
+
+
+class PairingRequiredError(LinkError):
+    """The battery demands a pairing passkey first (docs/protocol.md 2.6)."""

@@ -1,0 +1,189 @@
+"""Bytes on the air <-> checked 300-byte frames (docs/protocol.md 4.1 and 5)."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+import re
+from typing import Final
+
+from .errors import FrameError
+
+FRAME_SIZE: Final = 300
+COMMAND_SIZE: Final = 20
+HEADER: Final = bytes.fromhex("55AAEB90")
+COMMAND_HEADER: Final = bytes.fromhex("AA5590EB")
+IDLE_LINE: Final = b"AT\r\n"
+"""What some units say to their own radio module while the line is idle."""
+
+_ACKNOWLEDGEMENT: Final = 0xC8
+_MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
+_START: Final = re.compile(b"|".join(map(re.escape, (HEADER, COMMAND_HEADER))))
+_SIZE: Final = {HEADER: FRAME_SIZE, COMMAND_HEADER: COMMAND_SIZE}
+
+
+class FrameType(IntEnum):
+    """What a frame from the BMS carries."""
+
+    SETTINGS = 0x01
+    CELL_DATA = 0x02
+    DEVICE_INFO = 0x03
+    LOGBOOK = 0x05
+    DETAIL_LOG = 0x06
+
+
+class ReadCommand(IntEnum):
+    """Commands that change nothing (docs/protocol.md 4.2)."""
+
+    CELL_DATA = 0x96
+    """Answered by the settings, then starts the stream of cell data."""
+    DEVICE_INFO = 0x97
+    LOGBOOK = 0xA1
+    DETAIL_LOG = 0xA7
+
+
+_TYPES: Final = frozenset(FrameType)
+
+
+def checksum(data: bytes) -> int:
+    """Return the low 8 bits of the sum of all bytes."""
+    return sum(data) & 0xFF
+
+
+def build_command(register: int, value: int = 0, length: int = 0) -> bytes:
+    """Return the 20 bytes that read or write a register (docs/protocol.md 4.1).
+
+    The value is sent little-endian in 0 to 13 bytes, two's complement if negative.
+    Raises `ValueError` where the register, the length or the value does not fit.
+    """
+    if not 0 <= register <= 0xFF or not 0 <= length <= _MAX_VALUE_SIZE:
+        raise ValueError(f"No such command: register {register}, {length} bytes")
+    try:
+        content = value.to_bytes(length, "little", signed=value < 0)
+    except OverflowError as err:
+        raise ValueError(f"{value} does not fit in {length} bytes") from err
+    head = COMMAND_HEADER + bytes((register, length)) + content
+    body = head.ljust(COMMAND_SIZE - 1, b"\0")
+    return body + bytes((checksum(body),))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One whole frame whose header, type and checksum are right.
+
+    `data` holds all 300 bytes; it stays out of `repr`, for it may hold passcodes.
+    """
+
+    type: FrameType
+    counter: int
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Frame:
+        """Check 300 bytes, raise `FrameError` with the reason if they are no frame."""
+        if len(data) != FRAME_SIZE:
+            raise FrameError(f"{len(data)} bytes instead of {FRAME_SIZE}")
+        if not data.startswith(HEADER):
+            raise FrameError("No frame header")
+        if data[4] not in _TYPES:
+            raise FrameError(f"Unknown frame type {data[4]}")
+        if HEADER in data[4:]:
+            raise FrameError("Another frame starts inside")
+        if checksum(data[:-1]) != data[-1]:
+            raise FrameError("Wrong checksum")
+        return cls(FrameType(data[4]), data[5], data)
+
+
+@dataclass(slots=True)
+class FrameStatistics:
+    """What an assembler has seen so far."""
+
+    good: int = 0
+    """Frames accepted."""
+    rejected: int = 0
+    """Frames begun but refused."""
+    skipped: int = 0
+    """Bytes that belong to no accepted frame, acknowledgements among them."""
+    acknowledged: int = 0
+    """Acknowledgements of commands."""
+
+
+class FrameAssembler:
+    """Finds the frames in a lossy serial stream (docs/protocol.md 5.2).
+
+    Feed it the notifications of one link, in order; it never raises, whatever they
+    hold, and keeps less than 1 KiB. Every byte fed is counted once: in a good frame,
+    as skipped, or as still held in the buffer.
+    """
+
+    def __init__(self, statistics: FrameStatistics | None = None) -> None:
+        """Start empty; statistics may be shared by the links of one battery."""
+        self.statistics = statistics or FrameStatistics()
+        self._buffer = bytearray()
+        self._last = b""
+        self._doubled = False
+
+    def clear(self) -> None:
+        """Forget what is unfinished, as a new link begins."""
+        self.statistics.skipped += len(self._buffer)
+        self._buffer.clear()
+        self._last = b""
+        self._doubled = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Take one notification and return the frames that it completes."""
+        chunk = bytes(chunk)
+        if self._is_repeated(chunk) or chunk == IDLE_LINE:
+            self.statistics.skipped += len(chunk)
+            return []
+        frames: list[Frame] = []
+        for start in range(0, len(chunk), FRAME_SIZE):
+            self._buffer += chunk[start : start + FRAME_SIZE]
+            self._collect(frames)
+        return frames
+
+    def _collect(self, frames: list[Frame]) -> None:
+        while start := _START.search(self._buffer):
+            size = _SIZE[start.group()]
+            self._skip(start.start())
+            if len(self._buffer) < size:
+                return
+            candidate = bytes(self._buffer[:size])
+            if size == COMMAND_SIZE:
+                self._skip(size if self._is_command(candidate) else len(HEADER))
+                continue
+            try:
+                frames.append(Frame.parse(candidate))
+            except FrameError:
+                # The next header may stand inside what was refused
+                self.statistics.rejected += 1
+                self._skip(len(HEADER))
+            else:
+                self.statistics.good += 1
+                del self._buffer[:size]
+        self._skip(max(0, len(self._buffer) - len(HEADER) + 1))
+
+    def _is_command(self, candidate: bytes) -> bool:
+        """Tell an acknowledgement or an echo from a damaged start of something."""
+        if HEADER in candidate or checksum(candidate[:-1]) != candidate[-1]:
+            return False
+        self.statistics.acknowledged += candidate[4] == _ACKNOWLEDGEMENT
+        return True
+
+    def _skip(self, count: int) -> None:
+        self.statistics.skipped += count
+        del self._buffer[:count]
+
+    def _is_repeated(self, chunk: bytes) -> bool:
+        """Tell the second of two equal notifications on a link that doubles them.
+
+        Equal neighbours alone prove nothing (a frame may hold two equal chunks), but
+        the beginning of one frame never comes twice.
+        """
+        last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
+        if not chunk or chunk != last:
+            self._doubled &= not last
+            return False
+        if HEADER in chunk and self._buffer and chunk.endswith(self._buffer):
+            self._doubled = True
+        if self._doubled:
+            self._last = b""
+        return self._doubled

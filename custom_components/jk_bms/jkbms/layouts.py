@@ -1,0 +1,560 @@
+"""Where each value stands in a frame, one table a frame type (docs/protocol.md 7 to 11).
+
+A row holds the offset (in the JK02 table of cell data one for each layout) and the
+field: its name in the model, the struct code of the raw value and what turns that into
+the standard unit. All numbers are little-endian.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from struct import Struct
+from typing import Any, Final
+
+from .models import Alarm, BalancerState, BatteryType, ChargePhase, Layout
+
+type Convert = Callable[[Any], Any]
+
+
+def _divided_by(divisor: int) -> Convert:
+    return lambda raw: raw / divisor
+
+
+def _bit(number: int) -> Convert:
+    return lambda raw: bool(raw >> number & 1)
+
+
+def _set_bits(raw: int, first: int = 0) -> tuple[int, ...]:
+    return tuple(i + first for i in range(raw.bit_length()) if raw >> i & 1)
+
+
+def _cells(raw: int) -> tuple[int, ...]:
+    return _set_bits(raw, first=1)
+
+
+def _alarm_names(raw: int) -> tuple[str, ...]:
+    return tuple(str(alarm.name).lower() for alarm in Alarm(raw))
+
+
+_PROTOCOL_COUNT: Final = 21
+
+
+def _protocols(raw: int) -> tuple[int, ...]:
+    return _set_bits(raw & ((1 << _PROTOCOL_COUNT) - 1))
+
+
+def _member[E](*members: E, unknown: E) -> Convert:
+    return lambda raw: members[raw] if raw < len(members) else unknown
+
+
+def _single(raw: float) -> float:
+    """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
+    return round(raw, 6)
+
+
+def _text(raw: bytes) -> str | None:
+    return raw.partition(b"\0")[0].decode(errors="replace").strip() or None
+
+
+def _short_passcode(raw: bytes) -> str | None:
+    """Take the passcode that old units keep behind a short serial number."""
+    serial_number, passcode = raw[:11], raw[11:]
+    return _text(passcode) if b"\0" in serial_number else None
+
+
+def _one_based(raw: int) -> int:
+    return raw + 1
+
+
+_SWITCHED = ("charging_off", "charging_on", "discharging_off", "discharging_on")
+_PROTECTIONS = (
+    "mosfet_overtemperature",
+    "current_sensor",
+    "internal_communication",
+    "cell_overvoltage",
+    "pack_overvoltage",
+    "charge_overcurrent",
+    "charge_short_circuit",
+    "charge_overtemperature",
+    "charge_undertemperature",
+    "cell_undervoltage",
+    "pack_undervoltage",
+    "discharge_overcurrent",
+    "discharge_short_circuit",
+    "discharge_overtemperature",
+)
+_EVENTS: Final = (
+    "boot",
+    "shutdown",
+    *(f"{who}_{what}" for who in ("app", "remote") for what in _SWITCHED),
+    *(f"{name}{end}" for name in _PROTECTIONS for end in ("", "_released")),
+    "watchdog_reset",
+    "short_circuit_2",
+    "emergency_on",
+    "emergency_off",
+    "emergency_ended",
+    "app_power_off",
+    "button_power_off",
+    "discharge_on_failed",
+    "rs485_power_off",
+    *(f"{who}_{what}" for who in ("can", "rs485") for what in _SWITCHED),
+    "sleep",
+    "charge_mosfet",
+    "discharge_mosfet",
+    "clock_set",
+    "cell_count",
+    "emergency_button_on",
+    "emergency_button_off",
+    "button_heating",
+    "discharge_overcurrent_2",
+    "discharge_overcurrent_3",
+    "short_circuit_release_failed",
+    "preset_li_ion",
+    "preset_lfp",
+    "preset_lto",
+    "remote_emergency_on",
+    "remote_emergency_off",
+    "discharge_undertemperature",
+    "discharge_undertemperature_released",
+)
+_CELL_EVENTS: Final = ((0xC8, "undervoltage"), (0x64, "overvoltage"))
+_MAX_CELLS: Final = 32
+
+LOG_EVENTS: Final = dict(enumerate(_EVENTS, start=1)) | {
+    first + cell: f"cell_{cell + 1}_{what}"
+    for first, what in _CELL_EVENTS
+    for cell in range(_MAX_CELLS)
+}
+"""Names of the event codes (docs/protocol.md 12.4)."""
+
+
+def log_event(code: int) -> str:
+    """Return the name of an event code; the detail log has 0 for a plain sample."""
+    return LOG_EVENTS.get(code, "unknown") if code else "sample"
+
+
+_MILLI: Final = _divided_by(1000)
+_CENTI: Final = _divided_by(100)
+_DECI: Final = _divided_by(10)
+_BALANCER: Final = _member(
+    BalancerState.OFF,
+    BalancerState.CHARGING,
+    BalancerState.DISCHARGING,
+    unknown=BalancerState.UNKNOWN,
+)
+_BATTERY_TYPE: Final = _member(
+    BatteryType.LFP, BatteryType.LI_ION, BatteryType.LTO, unknown=BatteryType.UNKNOWN
+)
+_CHARGE_PHASE: Final = _member(
+    ChargePhase.BULK,
+    ChargePhase.ABSORPTION,
+    ChargePhase.FLOAT,
+    unknown=ChargePhase.UNKNOWN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a frame."""
+
+    name: str
+    code: str
+    """Of `struct`: size and sign of the raw value."""
+    convert: Convert = int
+    missing: tuple[int, ...] = ()
+    """Raw values that mean that there is nothing."""
+    since: tuple[float, ...] = ()
+    """First firmware that fills it; several where several series gained it."""
+    model: str = ""
+    """Part of the model name of the devices that have it."""
+
+
+type Placed = tuple[int, Field]
+"""Offset in the frame and what stands there."""
+
+
+class Table:
+    """Fields compiled into one `struct`; several fields may share one raw value."""
+
+    def __init__(self, fields: Iterable[Placed]) -> None:
+        """Compile; raw values must not overlap unless they are the same."""
+        fields = tuple(fields)
+        places = sorted({(offset, field.code) for offset, field in fields})
+        codes, end = ["<"], 0
+        for offset, code in places:
+            codes.append(f"{offset - end}x{code}")
+            end = offset + Struct(f"<{code}").size
+        self._struct = Struct("".join(codes))
+        self._columns = tuple(
+            (
+                field.name,
+                places.index((offset, field.code)),
+                field.missing,
+                field.convert,
+            )
+            for offset, field in fields
+        )
+
+    def read(self, data: bytes) -> dict[str, Any]:
+        """Return the values by name, `None` where there is nothing."""
+        raw = self._struct.unpack_from(data)
+        return {
+            name: None if raw[place] in missing else convert(raw[place])
+            for name, place, missing, convert in self._columns
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Room for one value a cell."""
+
+    offset: int
+    struct: Struct
+    convert: Convert
+
+    def raw(self, data: bytes) -> tuple[Any, ...]:
+        """Return the raw values of all slots, used or not."""
+        return self.struct.unpack_from(data, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class CellSlots:
+    """Where the values of single cells stand, and which of them count."""
+
+    enabled: Struct
+    """Of the mask of enabled cells, with its offset as padding."""
+    voltage: Slots
+    resistance: Slots
+    room: int
+    decimals: int
+    """Of a voltage in V, as many as the wire carries."""
+
+
+CELLS: Final = {
+    Layout.JK04: CellSlots(
+        Struct("<214xI"),
+        Slots(6, Struct("<24f"), _single),
+        Slots(102, Struct("<24f"), _single),
+        room=24,
+        decimals=6,
+    ),
+    Layout.JK02_24S: CellSlots(
+        Struct("<54xI"),
+        Slots(6, Struct("<24H"), _MILLI),
+        Slots(64, Struct("<24H"), _MILLI),
+        room=24,
+        decimals=3,
+    ),
+    Layout.JK02_32S: CellSlots(
+        Struct("<70xI"),
+        Slots(6, Struct("<32H"), _MILLI),
+        Slots(80, Struct("<32H"), _MILLI),
+        room=32,
+        decimals=3,
+    ),
+}
+
+BATTERY_SENSORS: Final = {n: f"temperature_{n}" for n in (1, 2, 4, 5)}
+"""Fields of the battery's sensors by number, which is their bit in the mask."""
+
+_NOT_CONNECTED: Final = (-2000,)
+_NOT_REPORTED: Final = (0,)
+
+_JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
+    # 24S   32S
+    (5, 5, Field("frame_counter", "B")),
+    (114, 146, Field("wire_resistance_alarm", "I", _cells)),
+    (118, 150, Field("battery_voltage", "I", _MILLI)),
+    (126, 158, Field("battery_current", "i", _MILLI)),
+    (130, 162, Field("temperature_1", "h", _DECI, _NOT_CONNECTED)),
+    (132, 164, Field("temperature_2", "h", _DECI, _NOT_CONNECTED)),
+    (None, 256, Field("temperature_4", "h", _DECI, _NOT_CONNECTED, since=(14,))),
+    (None, 258, Field("temperature_5", "h", _DECI, _NOT_CONNECTED, since=(14,))),
+    (134, 144, Field("mosfet_temperature", "h", _DECI, _NOT_CONNECTED)),
+    (182, 214, Field("temperature_sensors", "B")),
+    (136, None, Field("alarms", "H", _alarm_names)),
+    (136, None, Field("alarm_mask", "H")),
+    (None, 166, Field("alarms", "I", _alarm_names)),
+    (None, 166, Field("alarm_mask", "I")),
+    (138, 170, Field("balance_current", "h", _MILLI)),
+    (140, 172, Field("balancer", "B", _BALANCER)),
+    (141, 173, Field("remain_percent", "B")),
+    (142, 174, Field("remain_capacity", "i", _MILLI)),
+    (146, 178, Field("nominal_capacity", "I", _MILLI)),
+    (150, 182, Field("cycle_count", "I")),
+    (154, 186, Field("cycle_capacity", "I", _MILLI)),
+    (158, 190, Field("state_of_health", "B", missing=_NOT_REPORTED)),
+    (159, 191, Field("precharging", "B", bool)),
+    (162, 194, Field("up_time", "I")),
+    (166, 198, Field("charging", "B", bool)),
+    (167, 199, Field("discharging", "B", bool)),
+    (170, 202, Field("discharge_overcurrent_release_time", "H")),
+    (172, 204, Field("discharge_short_circuit_release_time", "H")),
+    (174, 206, Field("charge_overcurrent_release_time", "H")),
+    (176, 208, Field("charge_short_circuit_release_time", "H")),
+    (178, 210, Field("cell_undervoltage_release_time", "H")),
+    (180, 212, Field("cell_overvoltage_release_time", "H")),
+    (None, 215, Field("heating", "B", bool)),
+    (186, 218, Field("emergency_countdown", "H")),
+    (188, 220, Field("discharge_current_correction", "H")),
+    (190, 222, Field("charge_current_sensor", "H", _MILLI)),
+    (192, 224, Field("discharge_current_sensor", "H", _MILLI)),
+    (194, 226, Field("voltage_correction", "f", _single)),
+    (198, 230, Field("balancer_discharge_drive", "H")),
+    (200, 232, Field("balancer_charge_drive", "H")),
+    (None, 236, Field("heater_current", "h", _MILLI)),
+    (213, 245, Field("charger_plugged", "B", bool)),
+    (214, 246, Field("boot_time", "I", _DECI, _NOT_REPORTED)),
+    (None, 260, Field("charge_current_correction", "H", missing=_NOT_REPORTED)),
+    (None, 262, Field("clock", "I", missing=_NOT_REPORTED)),
+    (None, 266, Field("detail_log_count", "I", missing=_NOT_REPORTED)),
+    (None, 270, Field("sleep_countdown", "I", missing=_NOT_REPORTED)),
+    (None, 274, Field("parallel_limiter", "B", bool, since=(14,), model="PB")),
+    (None, 275, Field("battery_type", "B", _BATTERY_TYPE, since=(15,))),
+    (None, 276, Field("warmest_sensor", "B", since=(15,))),
+    (None, 277, Field("coldest_sensor", "B", since=(15,))),
+    (None, 278, Field("charge_phase_time", "H", since=(15,))),
+    (None, 280, Field("charge_phase", "B", _CHARGE_PHASE, since=(15,))),
+    (None, 281, Field("dry_contact_1", "B", _bit(1), model="PB")),
+    (None, 281, Field("dry_contact_2", "B", _bit(2), model="PB")),
+)
+
+_CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
+    Layout.JK04: (
+        (5, Field("frame_counter", "B")),
+        (220, Field("balancer", "B", _BALANCER)),
+        (222, Field("balance_current", "f", _single)),
+        (286, Field("up_time", "I")),
+    ),
+    Layout.JK02_24S: tuple(
+        (offset, field) for offset, _, field in _JK02_CELL_DATA if offset is not None
+    ),
+    Layout.JK02_32S: tuple(
+        (offset, field) for _, offset, field in _JK02_CELL_DATA if offset is not None
+    ),
+}
+
+BALANCER_MODEL: Final = "DZ"
+"""Part of the model name of the balancers that send a battery's frame, mostly zero."""
+_BALANCER_FIELDS: Final = frozenset(
+    {
+        "frame_counter",
+        "battery_voltage",
+        "temperature_1",
+        "temperature_sensors",
+        "alarms",
+        "alarm_mask",
+        "balance_current",
+        "balancer",
+        "up_time",
+    }
+)
+
+_JK02_SETTINGS: Final[tuple[Placed, ...]] = (
+    # 600 mV on units where smart sleep has no function
+    (6, Field("smart_sleep_voltage", "I", _MILLI, missing=(0, 600))),
+    (10, Field("cell_uvp", "I", _MILLI)),
+    (14, Field("cell_uvp_recovery", "I", _MILLI)),
+    (18, Field("cell_ovp", "I", _MILLI)),
+    (22, Field("cell_ovp_recovery", "I", _MILLI)),
+    (26, Field("balance_trigger", "I", _MILLI)),
+    (30, Field("soc_100", "I", _MILLI, _NOT_REPORTED)),
+    (34, Field("soc_0", "I", _MILLI, _NOT_REPORTED)),
+    (38, Field("request_charge_voltage", "I", _MILLI, _NOT_REPORTED)),
+    (42, Field("request_float_voltage", "I", _MILLI, _NOT_REPORTED)),
+    (46, Field("power_off_voltage", "I", _MILLI)),
+    (50, Field("max_charge_current", "I", _MILLI)),
+    (54, Field("charge_overcurrent_delay", "I")),
+    (58, Field("charge_overcurrent_recovery", "I")),
+    (62, Field("max_discharge_current", "I", _MILLI)),
+    (66, Field("discharge_overcurrent_delay", "I")),
+    (70, Field("discharge_overcurrent_recovery", "I")),
+    (74, Field("short_circuit_recovery", "I")),
+    (78, Field("max_balance_current", "I", _MILLI)),
+    (82, Field("charge_overtemperature", "i", _DECI)),
+    (86, Field("charge_overtemperature_recovery", "i", _DECI)),
+    (90, Field("discharge_overtemperature", "i", _DECI)),
+    (94, Field("discharge_overtemperature_recovery", "i", _DECI)),
+    (98, Field("charge_undertemperature", "i", _DECI)),
+    (102, Field("charge_undertemperature_recovery", "i", _DECI)),
+    (106, Field("mosfet_overtemperature", "i", _DECI)),
+    (110, Field("mosfet_overtemperature_recovery", "i", _DECI)),
+    (114, Field("cell_count", "I")),
+    (118, Field("charging", "I", bool)),
+    (122, Field("discharging", "I", bool)),
+    (126, Field("balancer", "I", bool)),
+    (130, Field("nominal_capacity", "I", _MILLI)),
+    (134, Field("short_circuit_delay", "I")),
+    (138, Field("balance_start_voltage", "I", _MILLI)),
+)
+
+_SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
+    Layout.JK04: (
+        (34, Field("cell_count", "I")),
+        (38, Field("power_off_voltage", "f", _single)),
+        (74, Field("voltage_calibration", "f", _single)),
+        (98, Field("balance_start_voltage", "f", _single)),
+        (106, Field("balance_trigger", "f", _single)),
+        (110, Field("max_balance_current", "f", _single)),
+        (114, Field("balancer", "I", bool)),
+    ),
+    Layout.JK02_24S: _JK02_SETTINGS,
+    Layout.JK02_32S: (
+        *_JK02_SETTINGS,
+        (270, Field("device_address", "I")),
+        (274, Field("discharge_precharge_time", "I")),
+        (282, Field("heating", "H", _bit(0))),
+        (282, Field("temperature_sensors_disabled", "H", _bit(1))),
+        (282, Field("gps_heartbeat", "H", _bit(2))),
+        (282, Field("port_rs485", "H", _bit(3))),
+        (282, Field("display_always_on", "H", _bit(4))),
+        (282, Field("special_charger", "H", _bit(5))),
+        (282, Field("smart_sleep", "H", _bit(6))),
+        (282, Field("parallel_limiter_disabled", "H", _bit(7))),
+        (282, Field("timed_storage", "H", _bit(8))),
+        (282, Field("charging_float_mode", "H", _bit(9))),
+        (282, Field("emergency_trigger", "H", _bit(10))),
+        (282, Field("dry_contact_intermittent", "H", _bit(11))),
+        (282, Field("discharge_overcurrent_2", "H", _bit(12))),
+        (282, Field("discharge_overcurrent_3", "H", _bit(13))),
+        (282, Field("gps_lock_charging", "H", _bit(14))),
+        (282, Field("gps_lock_discharging", "H", _bit(15))),
+        (284, Field("heating_start_temperature", "b", since=(15.41, 19.05))),
+        (285, Field("heating_stop_temperature", "b", since=(15.41, 19.05))),
+        (286, Field("smart_sleep_delay", "B", missing=_NOT_REPORTED)),
+        (296, Field("discharge_undertemperature", "b", since=(19.07,))),
+        (297, Field("discharge_undertemperature_recovery", "b", since=(19.07,))),
+    ),
+}
+
+_DEVICE_INFO_START: Final[tuple[Placed, ...]] = (
+    (6, Field("device_model", "16s", _text)),
+    (22, Field("hardware_version", "8s", _text)),
+    (30, Field("software_version", "8s", _text)),
+    (38, Field("up_time", "I")),
+    (42, Field("poweron_times", "I")),
+    (46, Field("device_name", "16s", _text)),
+    (62, Field("device_passcode", "16s", _text)),
+    (78, Field("manufacturing_date", "8s", _text)),
+    (86, Field("serial_number", "16s", _text)),
+    (86, Field("passcode", "16s", _short_passcode)),
+    (102, Field("userdata", "16s", _text)),
+    (118, Field("setup_passcode", "16s", _text)),
+)
+
+_DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
+    Layout.JK04: _DEVICE_INFO_START,
+    Layout.JK02_24S: _DEVICE_INFO_START,
+    Layout.JK02_32S: (
+        *_DEVICE_INFO_START,
+        (134, Field("userdata2", "16s", _text)),
+        (184, Field("uart1_protocol", "B", since=(14,))),
+        (185, Field("can_protocol", "B", since=(14,))),
+        (186, Field("uart1_protocols", "I", _protocols, since=(14,))),
+        (202, Field("can_protocols", "I", _protocols, since=(14,))),
+        (218, Field("uart2_protocol", "B", since=(14,))),
+        (219, Field("uart2_protocols", "I", _protocols, since=(14,))),
+        (234, Field("buzzer_trigger", "B", since=(14,))),
+        (235, Field("dry_contact_1_trigger", "B", since=(14,), model="PB")),
+        (236, Field("dry_contact_2_trigger", "B", since=(14,), model="PB")),
+        (237, Field("uart_library_version", "B", since=(14,))),
+        (238, Field("buzzer_trigger_value", "i", since=(14,))),
+        (242, Field("buzzer_release_value", "i", since=(14,))),
+        (246, Field("dry_contact_1_trigger_value", "i", since=(14,), model="PB")),
+        (250, Field("dry_contact_1_release_value", "i", since=(14,), model="PB")),
+        (254, Field("dry_contact_2_trigger_value", "i", since=(14,), model="PB")),
+        (258, Field("dry_contact_2_release_value", "i", since=(14,), model="PB")),
+        (262, Field("data_storage_period", "i", missing=_NOT_REPORTED)),
+        (266, Field("request_charge_time", "B", _DECI, _NOT_REPORTED)),
+        (267, Field("request_float_time", "B", _DECI, _NOT_REPORTED)),
+        (268, Field("can_library_version", "B", since=(14,))),
+        (269, Field("emergency_duration", "B", missing=_NOT_REPORTED)),
+        (270, Field("uart3_protocol", "B", since=(19,))),
+        (271, Field("uart3_protocols", "I", _protocols, since=(19,))),
+        (278, Field("rebulk_soc", "B", since=(19.27,))),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What decides which fields a device carries."""
+
+    layout: Layout
+    firmware: float = 0.0
+    """As printed, read as a number: 11.288 is older than 11.48; 0 is unknown."""
+    model: str = ""
+
+    def carries(self, field: Field) -> bool:
+        """Tell whether the device has the field (docs/protocol.md 6.3)."""
+        if BALANCER_MODEL in self.model and field.name not in _BALANCER_FIELDS:
+            return False
+        series = [first for first in field.since if int(first) <= int(self.firmware)]
+        return field.model in self.model and (
+            not field.since or self.firmware >= max(series, default=inf)
+        )
+
+
+@lru_cache(maxsize=32)
+def cell_data_table(profile: Profile) -> Table:
+    """Return the fields of cell data that the device carries, single cells aside."""
+    return Table(row for row in _CELL_DATA[profile.layout] if profile.carries(row[1]))
+
+
+@lru_cache(maxsize=32)
+def settings_table(profile: Profile) -> Table:
+    """Return the settings that the device carries."""
+    return Table(row for row in _SETTINGS[profile.layout] if profile.carries(row[1]))
+
+
+@lru_cache(maxsize=32)
+def device_info_table(profile: Profile) -> Table:
+    """Return the fields of device information that the device carries."""
+    return Table(row for row in _DEVICE_INFO[profile.layout] if profile.carries(row[1]))
+
+
+IDENTITY: Final = Table(_DEVICE_INFO_START)
+"""Device information that stands in the same place for every layout."""
+
+FIRMWARE_FLOOR: Final = Struct("<240xB")
+"""1 on cell data of the 32S layout from firmware 14 on (docs/protocol.md 6.3)."""
+FIRMWARE_FLOORS: Final = (11.0, 14.0)
+
+JK04_SETTINGS_MARK: Final = Struct("<6xf")
+"""1.0 in every settings frame of JK04, far below any voltage in mV elsewhere."""
+SETTINGS_END: Final = slice(254, 299)
+"""All zero in settings of the 24S layout, never on 32S."""
+
+LOGBOOK_COUNT: Final = Struct("<6xI")
+LOGBOOK_ENTRIES: Final = slice(11, 261)
+LOGBOOK_ENTRY: Final = Struct("<IB")
+"""Time, code."""
+
+DETAIL_LOG_HEAD: Final = Struct("<6xHB")
+"""Index of the first record, number of records."""
+DETAIL_LOG_RECORDS: Final = slice(9, 297)
+DETAIL_LOG_RECORD_SIZE: Final = 24
+DETAIL_LOG_RECORD: Final = Table(
+    (
+        (0, Field("clock", "I")),
+        (4, Field("code", "B")),
+        (4, Field("event", "B", log_event)),
+        (5, Field("charging", "B", _bit(0))),
+        (5, Field("discharging", "B", _bit(1))),
+        (5, Field("balancing", "B", _bit(2))),
+        (5, Field("heating", "B", _bit(3))),
+        (6, Field("max_cell", "B", _one_based)),
+        (7, Field("min_cell", "B", _one_based)),
+        (8, Field("max_cell_voltage", "H", _MILLI)),
+        (10, Field("min_cell_voltage", "H", _MILLI)),
+        (12, Field("battery_voltage", "H", _CENTI)),
+        (14, Field("battery_current", "h", _DECI)),
+        (16, Field("remain_capacity", "H", _DECI)),
+        (18, Field("nominal_capacity", "H", _DECI)),
+        (20, Field("max_temperature", "b", missing=(-1,))),
+        (21, Field("min_temperature", "b")),
+        (22, Field("mosfet_temperature", "b")),
+        (23, Field("heater_current", "b", _DECI)),
+    )
+)

@@ -1,0 +1,347 @@
+"""What a frame says, in standard units; `None` is what the device does not carry.
+
+Names and units are the contract for JSON output, metrics and entities. Voltages are in
+V, currents in A (+ charging, - discharging), capacities in Ah, temperatures in °C,
+durations in s unless a field says otherwise.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntFlag, StrEnum
+
+
+class Layout(StrEnum):
+    """Where the values stand in a frame (docs/protocol.md 6)."""
+
+    JK04 = "JK04"
+    JK02_24S = "JK02_24S"
+    JK02_32S = "JK02_32S"
+
+
+class BalancerState(StrEnum):
+    """What the active balancer does (docs/protocol.md 12.5)."""
+
+    OFF = "off"
+    CHARGING = "charging"
+    """Its store is filled from the highest cell."""
+    DISCHARGING = "discharging"
+    """Its store is emptied into the lowest cell."""
+    UNKNOWN = "unknown"
+
+
+class BatteryType(StrEnum):
+    """Cell chemistry (docs/protocol.md 12.5)."""
+
+    LFP = "lfp"
+    LI_ION = "li_ion"
+    LTO = "lto"
+    UNKNOWN = "unknown"
+
+
+class ChargePhase(StrEnum):
+    """Phase of the charge that the battery requests (docs/protocol.md 12.5)."""
+
+    BULK = "bulk"
+    ABSORPTION = "absorption"
+    FLOAT = "float"
+    UNKNOWN = "unknown"
+
+
+class Alarm(IntFlag):
+    """Alarm bits (docs/protocol.md 12.1); the lower-case names are the contract."""
+
+    WIRE_RESISTANCE = 1 << 0
+    MOSFET_OVERTEMPERATURE = 1 << 1
+    CELL_COUNT = 1 << 2
+    CURRENT_SENSOR = 1 << 3
+    CELL_OVERVOLTAGE = 1 << 4
+    PACK_OVERVOLTAGE = 1 << 5
+    CHARGE_OVERCURRENT = 1 << 6
+    CHARGE_SHORT_CIRCUIT = 1 << 7
+    CHARGE_OVERTEMPERATURE = 1 << 8
+    CHARGE_UNDERTEMPERATURE = 1 << 9
+    INTERNAL_COMMUNICATION = 1 << 10
+    CELL_UNDERVOLTAGE = 1 << 11
+    PACK_UNDERVOLTAGE = 1 << 12
+    DISCHARGE_OVERCURRENT = 1 << 13
+    DISCHARGE_SHORT_CIRCUIT = 1 << 14
+    DISCHARGE_OVERTEMPERATURE = 1 << 15
+    CHARGE_MOSFET = 1 << 16
+    DISCHARGE_MOSFET = 1 << 17
+    GPS_DISCONNECTED = 1 << 18
+    DEFAULT_PASSWORD = 1 << 19
+    DISCHARGE_ON_FAILED = 1 << 20
+    BATTERY_OVERTEMPERATURE = 1 << 21
+    TEMPERATURE_SENSOR = 1 << 22
+    PARALLEL_MODULE = 1 << 23
+    SHORT_CIRCUIT_RELEASE_FAILED = 1 << 24
+    DISCHARGE_OVERCURRENT_2 = 1 << 25
+    DISCHARGE_OVERCURRENT_3 = 1 << 26
+    DISCHARGE_UNDERTEMPERATURE = 1 << 27
+    GPS_LOCKED = 1 << 28
+    BIT_29 = 1 << 29
+    BIT_30 = 1 << 30
+    BIT_31 = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInfo:
+    """Device information, frame type 0x03 (docs/protocol.md 9).
+
+    The passcodes and the user data are secrets; they stay out of `repr`.
+    """
+
+    device_model: str
+    hardware_version: str | None = None
+    software_version: str
+    up_time: int | None = None
+    """Accumulated run time, s."""
+    poweron_times: int | None = None
+    device_name: str | None = None
+    device_passcode: str | None = field(default=None, repr=False)
+    manufacturing_date: str | None = None
+    """YYMMDD."""
+    serial_number: str | None = None
+    passcode: str | None = field(default=None, repr=False)
+    userdata: str | None = field(default=None, repr=False)
+    setup_passcode: str | None = field(default=None, repr=False)
+    userdata2: str | None = field(default=None, repr=False)
+    uart1_protocol: int | None = None
+    can_protocol: int | None = None
+    uart2_protocol: int | None = None
+    uart3_protocol: int | None = None
+    uart1_protocols: tuple[int, ...] | None = None
+    """Numbers that may be chosen (docs/protocol.md 12.3)."""
+    can_protocols: tuple[int, ...] | None = None
+    uart2_protocols: tuple[int, ...] | None = None
+    uart3_protocols: tuple[int, ...] | None = None
+    uart_library_version: int | None = None
+    can_library_version: int | None = None
+    buzzer_trigger: int | None = None
+    """Number of the event (docs/protocol.md 12.3)."""
+    dry_contact_1_trigger: int | None = None
+    dry_contact_2_trigger: int | None = None
+    buzzer_trigger_value: int | None = None
+    buzzer_release_value: int | None = None
+    dry_contact_1_trigger_value: int | None = None
+    dry_contact_1_release_value: int | None = None
+    dry_contact_2_trigger_value: int | None = None
+    dry_contact_2_release_value: int | None = None
+    data_storage_period: int | None = None
+    """s."""
+    request_charge_time: float | None = None
+    """h."""
+    request_float_time: float | None = None
+    """h."""
+    emergency_duration: int | None = None
+    """min."""
+    rebulk_soc: int | None = None
+    """%."""
+
+
+SECRET_FIELDS = frozenset(
+    {"device_passcode", "passcode", "setup_passcode", "userdata", "userdata2"}
+)
+"""Fields of `DeviceInfo` that are never logged, exported or shown unasked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellData:
+    """Live values, frame type 0x02 (docs/protocol.md 7)."""
+
+    cell_voltage: tuple[float | None, ...] = ()
+    """Cell 1 first, up to the last enabled one; `None` for one that is not enabled,
+    empty when no cell is connected."""
+    average_cell_voltage: float | None = None
+    delta_cell_voltage: float | None = None
+    min_cell_voltage: float | None = None
+    max_cell_voltage: float | None = None
+    min_cell: int | None = None
+    """1-based number of the lowest cell."""
+    max_cell: int | None = None
+    """1-based number of the highest cell."""
+    cell_resistance: tuple[float | None, ...] = ()
+    """Of the balance wires, Ohm, in the order of the cells; 0 is not measured yet."""
+    balance_current: float | None = None
+    """A, + while the store charges, - while it discharges."""
+    balancer: BalancerState | None = None
+    battery_voltage: float | None = None
+    battery_power: float | None = None
+    """W, voltage x current, + charging, - discharging."""
+    battery_current: float | None = None
+    battery_temperature: tuple[float | None, ...] = ()
+    """T1, T2 and, where the device has them, T4, T5; `None` where not connected."""
+    mosfet_temperature: float | None = None
+    remain_percent: int | None = None
+    """State of charge, 0..100 %."""
+    remain_capacity: float | None = None
+    nominal_capacity: float | None = None
+    """Full capacity as the BMS learned it, Ah; not the configured one."""
+    cycle_count: int | None = None
+    cycle_capacity: float | None = None
+    """Charge moved over life, Ah."""
+    state_of_health: int | None = None
+    """%."""
+    up_time: int | None = None
+    """Run time over life, s; on JK04 since power-on."""
+    boot_time: float | None = None
+    """Run time since power-on, s."""
+    charging: bool | None = None
+    """The charge MOSFET is on."""
+    discharging: bool | None = None
+    """The discharge MOSFET is on."""
+    precharging: bool | None = None
+    heating: bool | None = None
+    heater_current: float | None = None
+    """A; only while heating."""
+    charger_plugged: bool | None = None
+    alarms: tuple[str, ...] | None = None
+    """Lower-case names of `Alarm`."""
+    alarm_mask: int | None = None
+    wire_resistance_alarm: tuple[int, ...] | None = None
+    """1-based numbers of the cells whose balance wire has too much resistance."""
+    charge_phase: ChargePhase | None = None
+    charge_phase_time: int | None = None
+    dry_contact_1: bool | None = None
+    """Closed."""
+    dry_contact_2: bool | None = None
+    emergency_countdown: int | None = None
+    """s; 0 is not in emergency mode."""
+    sleep_countdown: int | None = None
+    detail_log_count: int | None = None
+    battery_type: BatteryType | None = None
+    frame_counter: int | None = None
+    """0..255, one more each frame."""
+    clock: int | None = None
+    """s since 2020-01-01 00:00 of the device's own clock; no time stamp."""
+    discharge_overcurrent_release_time: int | None = None
+    discharge_short_circuit_release_time: int | None = None
+    charge_overcurrent_release_time: int | None = None
+    charge_short_circuit_release_time: int | None = None
+    cell_undervoltage_release_time: int | None = None
+    cell_overvoltage_release_time: int | None = None
+    discharge_current_correction: int | None = None
+    charge_current_correction: int | None = None
+    voltage_correction: float | None = None
+    charge_current_sensor: float | None = None
+    """V; non-zero only while charging."""
+    discharge_current_sensor: float | None = None
+    """V; non-zero only while discharging."""
+    balancer_charge_drive: int | None = None
+    balancer_discharge_drive: int | None = None
+    parallel_limiter: bool | None = None
+    """The parallel current limiter is active."""
+    warmest_sensor: int | None = None
+    """Index into the fitted battery temperature sensors."""
+    coldest_sensor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is configured, frame type 0x01 (docs/protocol.md 8)."""
+
+    smart_sleep_voltage: float | None = None
+    cell_uvp: float | None = None
+    cell_uvp_recovery: float | None = None
+    cell_ovp: float | None = None
+    cell_ovp_recovery: float | None = None
+    balance_trigger: float | None = None
+    soc_100: float | None = None
+    soc_0: float | None = None
+    request_charge_voltage: float | None = None
+    request_float_voltage: float | None = None
+    power_off_voltage: float | None = None
+    max_charge_current: float | None = None
+    charge_overcurrent_delay: int | None = None
+    charge_overcurrent_recovery: int | None = None
+    max_discharge_current: float | None = None
+    discharge_overcurrent_delay: int | None = None
+    discharge_overcurrent_recovery: int | None = None
+    short_circuit_recovery: int | None = None
+    max_balance_current: float | None = None
+    charge_overtemperature: float | None = None
+    charge_overtemperature_recovery: float | None = None
+    discharge_overtemperature: float | None = None
+    discharge_overtemperature_recovery: float | None = None
+    charge_undertemperature: float | None = None
+    charge_undertemperature_recovery: float | None = None
+    mosfet_overtemperature: float | None = None
+    mosfet_overtemperature_recovery: float | None = None
+    cell_count: int | None = None
+    charging: bool | None = None
+    """Charging is allowed: a wish, the state of the MOSFET is in `CellData`."""
+    discharging: bool | None = None
+    balancer: bool | None = None
+    nominal_capacity: float | None = None
+    """Ah, as configured."""
+    short_circuit_delay: int | None = None
+    """µs."""
+    balance_start_voltage: float | None = None
+    device_address: int | None = None
+    """Setting of the DIP switches."""
+    discharge_precharge_time: int | None = None
+    heating: bool | None = None
+    temperature_sensors_disabled: bool | None = None
+    gps_heartbeat: bool | None = None
+    port_rs485: bool | None = None
+    """The shared port speaks RS485, else CAN."""
+    display_always_on: bool | None = None
+    special_charger: bool | None = None
+    smart_sleep: bool | None = None
+    parallel_limiter_disabled: bool | None = None
+    timed_storage: bool | None = None
+    charging_float_mode: bool | None = None
+    emergency_trigger: bool | None = None
+    dry_contact_intermittent: bool | None = None
+    discharge_overcurrent_2: bool | None = None
+    discharge_overcurrent_3: bool | None = None
+    gps_lock_charging: bool | None = None
+    gps_lock_discharging: bool | None = None
+    heating_start_temperature: int | None = None
+    heating_stop_temperature: int | None = None
+    smart_sleep_delay: int | None = None
+    """h."""
+    discharge_undertemperature: int | None = None
+    discharge_undertemperature_recovery: int | None = None
+    voltage_calibration: float | None = None
+    """Reference voltage, V (JK04)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of the logbook, frame type 0x05 (docs/protocol.md 10)."""
+
+    time: int
+    """s since the first power-on."""
+    code: int
+    event: str
+    """Name of the code (docs/protocol.md 12.4), `unknown` where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetailLogRecord:
+    """One sample of the detail log, frame type 0x06 (docs/protocol.md 11)."""
+
+    index: int
+    """Position in the log, 0 is the oldest."""
+    clock: int
+    """s since 2020-01-01 00:00 of the device's own clock."""
+    code: int
+    """0 is a scheduled sample."""
+    event: str
+    charging: bool
+    discharging: bool
+    balancing: bool
+    heating: bool
+    max_cell: int
+    """1-based."""
+    min_cell: int
+    max_cell_voltage: float
+    min_cell_voltage: float
+    battery_voltage: float
+    battery_current: float
+    remain_capacity: float
+    nominal_capacity: float
+    max_temperature: int | None
+    min_temperature: int | None
+    mosfet_temperature: int
+    heater_current: float
