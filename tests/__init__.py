@@ -1,0 +1,1 @@
+"""Tests of the integration and of the library it stands on."""
