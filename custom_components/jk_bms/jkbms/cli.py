@@ -133,9 +133,8 @@ def _read_capture(name: str) -> Iterator[bytes]:
             try:
                 yield bytes.fromhex(_PUNCTUATION.sub("", word))
             except ValueError as err:
-                raise _CaptureError(
-                    f"{name}, line {number}: not hexadecimal: {word[:40]!r}"
-                ) from err
+                # What stands there may be part of a passcode
+                raise _CaptureError(f"{name}, line {number}: not hexadecimal") from err
 
 
 def _decode_all(

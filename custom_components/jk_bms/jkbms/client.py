@@ -106,7 +106,7 @@ class JkBmsClient:
             try:
                 async with asyncio.timeout(deadline - _DISCONNECT_TIMEOUT) as scope:
                     self._scope = scope
-                    return await self._read()
+                    return await self._read(scope)
             except TimeoutError as err:
                 raise self._link.explain() from err
             finally:
@@ -114,21 +114,25 @@ class JkBmsClient:
 
     async def disconnect(self) -> None:
         """End a running read, which then fails, and wait until its link is released."""
-        if self._scope:
+        if self._scope and not self._scope.expired():
             self._scope.reschedule(asyncio.get_running_loop().time())
         async with self._lock:
             pass
 
-    async def _read(self) -> Reading:
+    async def _read(self, scope: asyncio.Timeout) -> Reading:
         for is_last in (False, True):
             self._link = _Link(self._name, self.statistics)
             try:
                 await self._link.open(self._find_device)
-                return await self._link.read()
+                reading = await self._link.read()
             except (NotReachableError, SilentError, NotJkBmsError) as err:
                 if is_last or not self._link.was_connected:
                     raise
                 _LOGGER.debug("%s: one more try, for %s", self._name, err)
+            else:
+                # A link that is slow to be released does not take it back
+                scope.reschedule(None)
+                return reading
             finally:
                 await self._link.close()
         raise AssertionError
@@ -146,6 +150,8 @@ class _Link:
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._acknowledged = asyncio.Event()
         self._connect_error: Exception | None = None
+        self._repeated = False
+        self._heard_frame = False
         self._heard_jk = False
         self._heard_other = False
 
@@ -167,9 +173,12 @@ class _Link:
                 ble_device_callback=lambda: find_device() or device,
             )
         except BLEAK_RETRY_EXCEPTIONS as err:
-            self._connect_error = err
+            # The last word of the retry connector also holds its advice
+            self._connect_error = self._connect_error or err
             raise self.explain() from err
-        if not (chosen := choose_characteristics(self._client.services)):
+        with _translated_errors():
+            chosen = choose_characteristics(self._client.services)
+        if not chosen:
             # The services may be remembered from before a change of firmware
             with _translated_errors():
                 await self._client.clear_cache()
@@ -179,15 +188,26 @@ class _Link:
             await self._client.start_notify(receive_from, self._on_notification)
 
     async def close(self) -> None:
-        """Disconnect, whatever state the connection is in."""
-        if self._client:
-            with suppress(*BLEAK_RETRY_EXCEPTIONS):
-                async with asyncio.timeout(_DISCONNECT_TIMEOUT):
-                    await self._client.disconnect()
+        """Disconnect, whatever state the connection is in, even if cancelled."""
+        if not self._client:
+            return
+        disconnecting = asyncio.create_task(self._disconnect(self._client))
+        try:
+            await asyncio.shield(disconnecting)
+        except asyncio.CancelledError:
+            # A link that is not released hides the battery from everyone
+            await disconnecting
+            raise
+
+    async def _disconnect(self, client: BleakClient) -> None:
+        with suppress(*BLEAK_RETRY_EXCEPTIONS):
+            async with asyncio.timeout(_DISCONNECT_TIMEOUT):
+                await client.disconnect()
 
     async def read(self) -> Reading:
         """Ask for everything in the order that every unit understands."""
         await asyncio.sleep(_SETTLE_TIME)
+        await self._throw_away()
         info = await self._read_device_info()
         with suppress(TimeoutError):
             async with asyncio.timeout(_ACKNOWLEDGE_TIMEOUT):
@@ -198,13 +218,19 @@ class _Link:
     def explain(self) -> LinkError:
         """Say why there is no reading, from all that happened so far."""
         if not self.was_connected:
-            reason = str(self._connect_error or "it did not answer in time")
+            reason = str(self._connect_error or "") or "it did not answer in time"
             if _NO_SLOT in reason:
                 return NoFreeSlotError(reason)
             return NotReachableError(f"No connection came about: {reason}")
         if self._heard_other and not self._heard_jk:
             return NotJkBmsError("It does not speak the protocol of a JK BMS")
         return SilentError("Connected, but it does not answer")
+
+    async def _throw_away(self) -> None:
+        """Forget what an earlier session left in the radio module."""
+        self._assembler.clear()
+        while not self._frames.empty():
+            await self._next_frame()
 
     async def _read_device_info(self) -> DeviceInfo:
         for _ in range(_ATTEMPTS):
@@ -264,18 +290,23 @@ class _Link:
         return None
 
     async def _next_streamed_frame(self) -> Frame:
-        for is_last in (False, True):
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE):
                     return await self._next_frame()
-            if not is_last:
-                await self._send(ReadCommand.CELL_DATA)
-        raise self.explain()
+            # Settings alone are an answer to each repetition, but no stream
+            if self._repeated:
+                raise self.explain()
+            self._repeated = True
+            await self._send(ReadCommand.CELL_DATA)
 
     async def _next_frame(self) -> Frame:
         if frame := await self._frames.get():
             return frame
-        raise NotReachableError("The connection was lost")
+        if self._heard_frame:
+            raise NotReachableError("The connection was lost")
+        # Some drop who is not paired, or whose first command they did not hear
+        raise self.explain()
 
     async def _send(self, command: ReadCommand) -> None:
         assert self._client
@@ -290,6 +321,7 @@ class _Link:
 
     def _on_notification(self, _: BleakGATTCharacteristic, data: bytearray) -> None:
         chunk = bytes(data)
+        self._heard_frame |= HEADER in chunk
         if HEADER in chunk or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
             self._heard_jk = True
         else:

@@ -35,7 +35,7 @@ from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Set
 
 _FIRST_32S_FIRMWARE: Final = 11
 _FIRMWARE: Final = re.compile(r"V?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
-_JK04_MODEL: Final = re.compile(r"JK-B\dA\d\dS", re.ASCII)
+_JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
 
 _LIVE_CELL: Final = 0.3, 6.0
 """V a cell in use can have; a dead one may read 0."""

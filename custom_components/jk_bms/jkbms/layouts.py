@@ -488,8 +488,6 @@ class Profile:
 
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
-        if BALANCER_MODEL in self.model and field.name not in _BALANCER_FIELDS:
-            return False
         series = [first for first in field.since if int(first) <= int(self.firmware)]
         return field.model in self.model and (
             not field.since or self.firmware >= max(series, default=inf)
@@ -499,7 +497,12 @@ class Profile:
 @lru_cache(maxsize=32)
 def cell_data_table(profile: Profile) -> Table:
     """Return the fields of cell data that the device carries, single cells aside."""
-    return Table(row for row in _CELL_DATA[profile.layout] if profile.carries(row[1]))
+    balancer = BALANCER_MODEL in profile.model
+    return Table(
+        (offset, field)
+        for offset, field in _CELL_DATA[profile.layout]
+        if profile.carries(field) and (not balancer or field.name in _BALANCER_FIELDS)
+    )
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,29 @@
+"""JiKong (JK) battery management systems over Bluetooth LE."""
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
+from homeassistant.core import HomeAssistant
+
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
+    """Read the battery for the first time, then keep its entities up to date."""
+    coordinator = entry.runtime_data = JkBmsCoordinator(hass, entry)
+
+    # Before the first read, so that a link is released even while that one runs.
+    entry.async_on_unload(coordinator.async_shutdown)
+    entry.async_on_unload(
+        hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, coordinator.async_shutdown)
+    )
+
+    await coordinator.async_first_refresh()
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_on_unload(coordinator.async_start())
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
+    """Remove the entities; what was set up with them goes by `async_on_unload`."""
+    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
