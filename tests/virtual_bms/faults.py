@@ -1,0 +1,55 @@
+"""What can go wrong, as data: `bms.faults = replace(bms.faults, lose=0.1)` at any time."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+type Hits = float | Collection[int]
+"""A rate 0..1, or the numbers of the notifications concerned (1 = first of a link)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Everything off by default; assigning a new object restarts the 'first n' counters."""
+
+    lose: Hits = 0.0
+    """Notifications that never arrive."""
+    damage: Hits = 0.0
+    """Notifications that arrive with one bit turned."""
+    delay: float = 0.0
+    """s added to every notification (order is kept)."""
+    double: bool = False
+    """Every notification is delivered twice in a row."""
+    disconnect_after: int | None = None
+    """Drop the link right after this many notifications of it."""
+    disconnect_in: int | None = None
+    """Drop the link behind the first chunk of a frame of this type."""
+    silent: bool = False
+    """The link stays up and nothing comes."""
+    never_answer: Collection[int] = ()
+    """Registers that are ignored."""
+    answer_after_attempts: int = 0
+    """Ignore this many commands of each register, also across links, before answering."""
+    refuse_connection: bool | int = False
+    """All connections (True) or the first n fail at once."""
+    refuse_error: str = "Connection refused"
+    """Text of that BleakError; bleak_retry_connector sorts errors by their text."""
+    hang_connection: bool = False
+    """Connecting never returns."""
+    no_services_first: int = 0
+    """The first n discoveries find an empty list."""
+    missing_characteristic: bool | int = False
+    """All discoveries (True) or the first n lack 0xFFE1; the radio caches what it saw."""
+    pairing: bool | Literal["drop"] = False
+    """True: ATT error 'insufficient authentication'; drop: accepted, silent, dropped after 5 s."""
+    garbage: bool = False
+    """Other bytes of the same length in the place of everything sent."""
+    foreign: Literal["neey"] | None = None
+    """Another maker's device behind the same service: frames start 55 AA 11 01."""
+    stale: tuple[bytes, ...] = ()
+    """Notifications left over from an earlier session, pushed while the CCCD is being written."""
+    stream_stops_after: int | None = None
+    """The cell stream dries up after n frames; 0x96 starts another n."""
+    glitch_every: int | None = None
+    """Every n-th cell frame says 0 V and 0 %, with a good checksum."""
+    seed: int = 0

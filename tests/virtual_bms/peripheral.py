@@ -1,0 +1,182 @@
+"""The battery as a Bluetooth peripheral: who may connect, and what it remembers of it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from bleak.exc import BleakError
+
+from .battery import Battery
+from .behaviour import Behaviour
+from .faults import Faults
+from .gatt import FFE1, VARIANTS, Service, Variant, without
+from .link import READS, Command, Connection, Link
+from .spec import Spec
+
+
+class VirtualBms:
+    """A battery that can be connected to. All delays are divided by `speed`."""
+
+    def __init__(
+        self,
+        battery: Battery,
+        *,
+        faults: Faults | None = None,
+        behaviour: Behaviour | None = None,
+        speed: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """Needs no running loop before the first connection."""
+        self.battery = battery
+        self.behaviour = behaviour or Behaviour.of(battery.spec)
+        self.speed = speed
+        self.random = Random(f"{seed} {battery.spec.address}")
+        self.commands: list[Command] = []
+        self.connections: list[Connection] = []
+        self.beeps = 0
+        """How often 0x96 came while the stream was running: a real one beeps."""
+        self.counter = 0
+        """Counter of the next cell frame."""
+        self.powered = True
+        self.attempts: Counter[int] = Counter()
+        self._link: Link | None = None
+        self._freed = asyncio.Event()
+        self._freed.set()
+        self._refused = 0
+        self._discoveries = 0
+        self._seen_at: float | None = None
+        self._faults = faults or Faults()
+
+    # Who it is
+
+    @property
+    def spec(self) -> Spec:
+        """The unit."""
+        return self.battery.spec
+
+    @property
+    def address(self) -> str:
+        """Its Bluetooth address."""
+        return self.spec.address
+
+    @property
+    def variant(self) -> Variant:
+        """Its radio module."""
+        return VARIANTS[self.spec.gatt]
+
+    # What tests look at
+
+    @property
+    def connected(self) -> bool:
+        """Whether a central holds the link."""
+        return self._link is not None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether cell frames are being sent."""
+        return self._link is not None and self._link.streaming
+
+    @property
+    def advertising(self) -> bool:
+        """It is silent while connected and while switched off."""
+        return self.powered and self._link is None
+
+    @property
+    def registers(self) -> list[int]:
+        """Registers of the accepted commands, in order."""
+        return [c.register for c in self.commands if c.accepted and c.register]
+
+    @property
+    def writes(self) -> list[Command]:
+        """Accepted commands that are not reads."""
+        return [c for c in self.commands if c.accepted and c.register not in READS]
+
+    # What tests do
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong at present."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        self._refused = self._discoveries = 0
+        self.attempts.clear()
+
+    def drop(self, reason: str = "dropped by the test") -> None:
+        """Break the link now."""
+        if self._link:
+            self._link.close(reason)
+
+    def power_off(self) -> None:
+        """Go dark: no link, no advertisement."""
+        self.powered = False
+        self.drop("powered off")
+
+    def power_on(self) -> None:
+        """Come back with a fresh counter."""
+        self.powered = True
+        self.counter = 0
+
+    def stop(self) -> None:
+        """Leave nothing running."""
+        self.drop("stopped")
+
+    # What the radio calls
+
+    async def connect(
+        self, source: str, on_close: Callable[[str], None], limit: float = 20.0
+    ) -> Link:
+        """Accept a central; BleakError or TimeoutError (after `limit` s) where a real one would not answer."""
+        loop = asyncio.get_running_loop()
+        if self._faults.hang_connection:
+            await loop.create_future()
+        if _first(self._faults.refuse_connection, self._refused):
+            self._refused += 1
+            raise BleakError(self._faults.refuse_error)
+        async with asyncio.timeout(limit / self.speed):
+            while not self.powered:
+                # Nobody answers: only the time limit ends this.
+                await loop.create_future()
+            while self._link is not None:
+                self._freed.clear()
+                await self._freed.wait()
+            await asyncio.sleep(self.behaviour.connect_time / self.speed)
+        if self._link is not None or not self.powered:
+            raise BleakError("Disconnected during connection")
+        connection = Connection(source, loop.time())
+        self.connections.append(connection)
+        self._link = Link(self, connection, on_close)
+        return self._link
+
+    def discover(self) -> tuple[Service, ...]:
+        """The services a central finds now."""
+        number = self._discoveries
+        self._discoveries += 1
+        if number < self._faults.no_services_first:
+            return ()
+        if _first(self._faults.missing_characteristic, number):
+            return without(self.variant, FFE1)
+        return self.variant.services
+
+    # What the link calls
+
+    def released(self, link: Link) -> None:
+        """The link is gone; advertise again."""
+        if self._link is link:
+            self._link = None
+            self._freed.set()
+
+    def live(self, now: float) -> None:
+        """Let the battery live up to loop time `now`."""
+        if self._seen_at is not None:
+            elapsed = (now - self._seen_at) * self.speed
+            self.battery.advance(elapsed * self.battery.time_scale)
+        self._seen_at = now
+
+
+def _first(fault: bool | int, done: int) -> bool:
+    """Whether a fault given as True or 'the first n' hits now."""
+    return fault if isinstance(fault, bool) else done < fault
