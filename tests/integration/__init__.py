@@ -1,0 +1,94 @@
+"""Tests of the integration, on the real Bluetooth stack of Home Assistant."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+import json
+from pathlib import Path
+
+from bluetooth_data_tools import monotonic_time_coarse
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components import jk_bms
+from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+from homeassistant.util.async_ import get_scheduled_timer_handles
+from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.adverts import advertisement
+from tests.virtual_bms.scanner import VirtualProxy
+
+SPEED = 50.0
+"""How much faster than a real one a battery is here."""
+TRANSLATIONS = json.loads(
+    (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
+)
+
+
+def sentence(error: str) -> str:
+    """Return what the user is told about an error, up to the first variable part."""
+    message: str = TRANSLATIONS["exceptions"][error]["message"]
+    return message.partition("{")[0].removesuffix(".")
+
+
+def mock_entry(bms: VirtualBms) -> MockConfigEntry:
+    """Return the entry that the config flow makes for this battery."""
+    return MockConfigEntry(
+        domain=DOMAIN,
+        title=bms.spec.name,
+        unique_id=bms.address,
+        data={CONF_ADDRESS: bms.address},
+    )
+
+
+async def setup_integration(hass: HomeAssistant, bms: VirtualBms) -> MockConfigEntry:
+    """Add a battery and set it up."""
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    return entry
+
+
+async def pass_time(hass: HomeAssistant, delay: timedelta = UPDATE_INTERVAL) -> None:
+    """Let the timers of this time span fire, and what they start finish."""
+    async_fire_time_changed(hass, dt_util.utcnow() + delay)
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens while a read is under way."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:
+    """Let an advertisement come in that many seconds from now, or before."""
+    _, rssi = proxy.radio.reach[bms.address]
+    data = advertisement(bms.spec, rssi)
+    proxy._async_on_advertisement(
+        bms.address,
+        data.rssi,
+        data.local_name,
+        data.service_uuids,
+        data.service_data,
+        data.manufacturer_data,
+        data.tx_power,
+        {},
+        monotonic_time_coarse() + later,
+    )
+
+
+def forget(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let Home Assistant lose sight of a battery, as it does after some minutes."""
+    hear(proxy, bms, later=-200)
+    proxy._async_expire_devices()
+    for handle in get_scheduled_timer_handles(asyncio.get_running_loop()):
+        if "_async_check_unavailable" in repr(handle):
+            handle._run()
+            handle.cancel()

@@ -1,0 +1,83 @@
+"""Home Assistant with its own Bluetooth stack, a proxy and a battery in software."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+from unittest.mock import PropertyMock, patch
+
+import bleak_retry_connector
+import pytest
+
+from custom_components.jk_bms.jkbms import client
+from homeassistant.core import HomeAssistant
+from tests.virtual_bms import MODELS, Battery, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import SPEED
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client hurry as much as the batteries do; it waits only on set-up."""
+    monkeypatch.setattr(client, "_SETTLE_TIME", client._SETTLE_TIME / SPEED)
+
+
+@pytest.fixture(autouse=True)
+async def bluetooth(enable_custom_integrations: None, enable_bluetooth: None) -> None:
+    """Run Bluetooth in every test here."""
+
+
+@pytest.fixture
+async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualProxy]:
+    """Register a proxy; whatever is connected through it ends with the test."""
+    proxy = VirtualProxy("AA:00:00:00:00:01", "garage")
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def model() -> str:
+    """Name the battery that `bms` is; tests override it by parameters."""
+    return "JK_B2A8S20P 11.48"
+
+
+@pytest.fixture
+def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
+    """Return a maker of batteries in reach of the proxy."""
+
+    def make(model: str, **spec: Any) -> VirtualBms:
+        # Its day stands still, so that tests know its state at any moment.
+        battery = Battery(replace(MODELS[model], **spec), time_scale=0.0)
+        bms = VirtualBms(battery, speed=SPEED)
+        proxy.place(bms)
+        return bms
+
+    return make
+
+
+@pytest.fixture
+def bms(make_bms: Callable[..., VirtualBms], model: str) -> VirtualBms:
+    """Place a battery in reach of the proxy; it has not been heard yet."""
+    return make_bms(model)
+
+
+@pytest.fixture
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Let reads fail within seconds, and ask full proxies more often."""
+    deadline = 4.5
+    defaults = client.JkBmsClient.read.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "deadline", deadline)
+    monkeypatch.setattr(bleak_retry_connector, "BLEAK_OUT_OF_SLOTS_BACKOFF_TIME", 0.1)
+    return deadline
+
+
+@pytest.fixture
+def entity_registry_enabled_by_default() -> Iterator[None]:
+    """Enable the entities that are off by default as well."""
+    with patch(
+        "homeassistant.helpers.entity.Entity.entity_registry_enabled_default",
+        new_callable=PropertyMock(return_value=True),
+    ):
+        yield

@@ -1,0 +1,392 @@
+"""The ways to add a battery, each error followed to the entry."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.client import JkBmsClient
+from homeassistant.components import bluetooth
+from homeassistant.config_entries import (
+    SOURCE_BLUETOOTH,
+    SOURCE_IGNORE,
+    SOURCE_USER,
+    ConfigEntryState,
+    ConfigFlowResult,
+)
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import mock_entry
+
+type MakeBms = Callable[..., VirtualBms]
+
+
+@pytest.fixture(autouse=True)
+def impatience(short_deadline: None) -> None:
+    """Let no failing read take long."""
+
+
+async def discover(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> list[Any]:
+    """Hear an advertisement and return the flows in progress."""
+    assert proxy.advertise(bms)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    return hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+
+
+async def start_user_flow(hass: HomeAssistant) -> ConfigFlowResult:
+    """Choose to add the integration by hand."""
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_USER}
+    )
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "user"
+    return result
+
+
+async def submit(
+    hass: HomeAssistant, flow: Any, user_input: dict[str, Any] | None = None
+) -> ConfigFlowResult:
+    """Submit the form that the flow shows."""
+    return await hass.config_entries.flow.async_configure(
+        flow["flow_id"], user_input or {}
+    )
+
+
+async def finish(hass: HomeAssistant, result: ConfigFlowResult, bms: VirtualBms) -> Any:
+    """Confirm what was found and check the entry that comes of it."""
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "confirm"
+    result = await submit(hass, result)
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["title"] == bms.spec.name
+    assert result["data"] == {CONF_ADDRESS: bms.address}
+    entry = result["result"]
+    assert entry.unique_id == bms.address
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+def offered(result: ConfigFlowResult) -> dict[str, str]:
+    """Return the choices of the form, label by address."""
+    assert result["data_schema"]
+    (selector,) = result["data_schema"].schema.values()
+    assert selector.config["custom_value"] is True
+    return {choice["value"]: choice["label"] for choice in selector.config["options"]}
+
+
+async def test_discovery(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """A battery that is heard is offered, read when wanted, shown and added."""
+    (flow,) = await discover(hass, proxy, bms)
+    assert flow["step_id"] == "bluetooth_confirm"
+    assert flow["context"]["source"] == SOURCE_BLUETOOTH
+    assert flow["context"]["title_placeholders"] == {"name": "House 24V (0001)"}
+    assert bms.connections == []
+
+    result = await submit(hass, flow)
+    assert len(bms.connections) == 1
+    assert not bms.connected
+    assert result["description_placeholders"] == {
+        "name": "House 24V",
+        "model": "JK_B2A8S20P",
+        "hardware": "11.XA",
+        "firmware": "11.48",
+        "layout": "JK02_32S",
+        "cells": "8",
+        "voltage": f"{bms.battery.state.voltage:.2f}",
+    }
+    await finish(hass, result, bms)
+
+
+@pytest.mark.parametrize(
+    "advert", ["common", "jk_id", "hex_text", "joined_uuid", "joined_uuid_short"]
+)
+async def test_discovery_by_any_advertisement(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str, advert: str
+) -> None:
+    """The company id is enough; proxies that garble the service do not matter."""
+    (flow,) = await discover(hass, proxy, make_bms(model, advert=advert))
+    assert flow["step_id"] == "bluetooth_confirm"
+
+
+async def test_foreigners_are_not_discovered(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A battery of another maker starts no flow, and one forced on it ends."""
+    foreigner = make_bms(model, advert="foreign")
+    assert await discover(hass, proxy, foreigner) == []
+    info = bluetooth.async_last_service_info(hass, foreigner.address)
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_BLUETOOTH}, data=info
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "not_supported"
+
+
+async def test_a_configured_battery_is_not_discovered(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """What is set up already is not offered again."""
+    mock_entry(bms).add_to_hass(hass)
+    assert await discover(hass, proxy, bms) == []
+    info = bluetooth.async_last_service_info(hass, bms.address)
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_BLUETOOTH}, data=info
+    )
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+
+
+@pytest.mark.parametrize(
+    ("faults", "slots", "error"),
+    [
+        (Faults(refuse_connection=True), 3, "not_reachable"),
+        (Faults(), 0, "no_free_slot"),
+        (Faults(silent=True), 3, "silent"),
+        (Faults(foreign="neey"), 3, "not_jk_bms"),
+        (Faults(missing_characteristic=True), 3, "not_jk_bms"),
+        (Faults(pairing=True), 3, "pairing_required"),
+    ],
+)
+@pytest.mark.parametrize("way", ["discovered", "typed"])
+async def test_errors_leave_the_form_open(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    faults: Faults,
+    slots: int,
+    error: str,
+    way: str,
+) -> None:
+    """Each failure has its own sentence, and the next try may work."""
+    (flow,) = await discover(hass, proxy, bms)
+    user_input = {}
+    if way == "typed":
+        flow = await start_user_flow(hass)
+        user_input = {CONF_ADDRESS: bms.address}
+    bms.faults = faults
+    proxy.radio.slots = slots
+
+    result = await submit(hass, flow, user_input)
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == flow["step_id"]
+    assert result["errors"] == {"base": error}
+    assert result["description_placeholders"]
+    assert result["description_placeholders"]["address"] == bms.address
+    assert "garage" in result["description_placeholders"]["reason"]
+    assert not bms.connected
+
+    bms.faults = Faults()
+    proxy.radio.slots = 3
+    await finish(hass, await submit(hass, flow, user_input), bms)
+
+
+async def test_unsupported_layout(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """A battery whose values stand elsewhere is named, so that it can be reported."""
+    (flow,) = await discover(hass, proxy, bms)
+    bms.battery.override(voltage=99.0)
+    result = await submit(hass, flow)
+    assert result["errors"] == {"base": "unsupported_layout"}
+    assert result["description_placeholders"]
+    assert result["description_placeholders"]["model"] == "JK_B2A8S20P"
+    assert result["description_placeholders"]["firmware"] == "11.48"
+    bms.battery.release()
+    await finish(hass, await submit(hass, flow), bms)
+
+
+async def test_implausible_values(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Values that no battery has are not taken for values."""
+    (flow,) = await discover(hass, proxy, bms)
+    bms.battery.override(temperatures=(300.0, 20.0, None, None))
+    result = await submit(hass, flow)
+    assert result["errors"] == {"base": "implausible"}
+    bms.battery.release()
+    await finish(hass, await submit(hass, flow), bms)
+
+
+@pytest.mark.parametrize("way", ["discovered", "typed"])
+async def test_unexpected_error(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+    way: str,
+) -> None:
+    """A mistake of ours goes to the log, and the form stays open as well."""
+    (flow,) = await discover(hass, proxy, bms)
+    user_input = {}
+    if way == "typed":
+        flow = await start_user_flow(hass)
+        user_input = {CONF_ADDRESS: bms.address}
+    with patch.object(JkBmsClient, "read", side_effect=ZeroDivisionError):
+        result = await submit(hass, flow, user_input)
+    assert result["errors"] == {"base": "unknown"}
+    assert "ZeroDivisionError" in caplog.text
+    await finish(hass, await submit(hass, flow, user_input), bms)
+
+
+async def test_pick_from_list(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
+) -> None:
+    """The list has what is heard, near ones first, without foreign and known ones."""
+    far = make_bms("JK_B2A8S20P 11.48")
+    near = make_bms("JK-B2A24S15P 10.07")
+    rare = make_bms("JK-B2A16S 3.3.0")
+    known = make_bms("JK_B2A20S20P 11.288H")
+    foreign = make_bms("JK_B2A8S20P 19.10", advert="foreign")
+    for bms, rssi in ((far, -80), (near, -40), (rare, -60), (known, -50)):
+        proxy.place(bms, rssi)
+    mock_entry(known).add_to_hass(hass)
+    for bms in (far, near, rare, known, foreign):
+        assert proxy.advertise(bms)
+
+    result = await start_user_flow(hass)
+    assert offered(result) == {
+        near.address: f"JK-B2A24S15P ({near.address})",
+        rare.address: f"BMS ({rare.address})",
+        far.address: f"House 24V ({far.address})",
+    }
+    assert list(offered(result)) == [near.address, rare.address, far.address]
+    await finish(hass, await submit(hass, result, {CONF_ADDRESS: near.address}), near)
+
+
+async def test_the_list_is_scanned_for_once(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Batteries that tell their name only when asked are asked, but once is enough."""
+    with patch.object(
+        bluetooth,
+        "async_request_active_scan",
+        side_effect=lambda _: proxy.advertise(bms),
+    ) as scan:
+        result = await start_user_flow(hass)
+        assert list(offered(result)) == [bms.address]
+        result = await submit(hass, result, {CONF_ADDRESS: "here"})
+    assert scan.call_count == 1
+    assert list(offered(result)) == [bms.address]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "C8:47:8C:10:00:01",
+        "c8:47:8c:10:00:01",
+        "C8-47-8C-10-00-01",
+        "  c8478c100001 ",
+        "c847.8c10.0001",
+    ],
+)
+async def test_type_an_address(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, typed: str
+) -> None:
+    """An address can be written in any of the usual ways."""
+    proxy.advertise(bms)
+    result = await start_user_flow(hass)
+    await finish(hass, await submit(hass, result, {CONF_ADDRESS: typed}), bms)
+
+
+@pytest.mark.parametrize("typed", ["", "House 24V", "C8:47:8C:10:00", "GG478C100001"])
+async def test_nothing_heard_and_not_an_address(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, typed: str
+) -> None:
+    """The form works without any battery in its list, and keeps what was typed."""
+    result = await start_user_flow(hass)
+    assert offered(result) == {}
+    result = await submit(hass, result, {CONF_ADDRESS: typed})
+    assert result["type"] is FlowResultType.FORM
+    assert result["errors"] == {CONF_ADDRESS: "invalid_address"}
+    assert result["data_schema"]
+    (field,) = result["data_schema"].schema
+    assert field.description == {"suggested_value": typed}
+
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address})
+    assert result["errors"] == {"base": "not_reachable"}
+    assert result["description_placeholders"]
+    assert "never seen" in result["description_placeholders"]["reason"]
+
+    proxy.advertise(bms)
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address})
+    await finish(hass, result, bms)
+
+
+async def test_type_the_address_of_a_configured_battery(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """A battery is added once, and not read for it."""
+    mock_entry(bms).add_to_hass(hass)
+    proxy.advertise(bms)
+    result = await start_user_flow(hass)
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address.lower()})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert bms.connections == []
+
+
+async def test_add_an_ignored_battery(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Who ignored a discovery can change their mind."""
+    MockConfigEntry(
+        domain=DOMAIN, unique_id=bms.address, source=SOURCE_IGNORE
+    ).add_to_hass(hass)
+    assert await discover(hass, proxy, bms) == []
+    result = await start_user_flow(hass)
+    assert list(offered(result)) == [bms.address]
+    await finish(hass, await submit(hass, result, {CONF_ADDRESS: bms.address}), bms)
+
+
+async def test_adding_by_hand_ends_the_discovery(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """The offer goes once the battery is added in the other way."""
+    (flow,) = await discover(hass, proxy, bms)
+    result = await start_user_flow(hass)
+    await finish(hass, await submit(hass, result, {CONF_ADDRESS: bms.address}), bms)
+    assert flow["flow_id"] not in {
+        flow["flow_id"] for flow in hass.config_entries.flow.async_progress()
+    }
+
+
+@pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0"])
+async def test_nothing_connected_to_an_old_balancer(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """What such a device does not know is not invented."""
+    bms.battery.override(cells=())
+    proxy.advertise(bms)
+    result = await start_user_flow(hass)
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address})
+    assert result["description_placeholders"]
+    assert result["description_placeholders"]["layout"] == "JK04"
+    assert result["description_placeholders"]["cells"] == "0"
+    assert result["description_placeholders"]["voltage"] == "?"
+    await finish(hass, result, bms)
+
+
+async def test_name_of_a_battery_without_one(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """The model stands in for a name that was deleted in the app."""
+    bms = make_bms(model)
+    proxy.advertise(bms)
+    bms.battery.spec = replace(bms.spec, name="")
+    result = await start_user_flow(hass)
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address})
+    result = await submit(hass, result)
+    assert result["title"] == "JK_B2A8S20P"

@@ -1,0 +1,252 @@
+"""Life of an entry: set up, retried, reloaded, removed; the link is always let go."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
+from homeassistant.config_entries import SOURCE_BLUETOOTH, ConfigEntryState
+from homeassistant.const import (
+    EVENT_HOMEASSISTANT_STARTED,
+    EVENT_HOMEASSISTANT_STOP,
+    STATE_UNAVAILABLE,
+)
+from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import mock_entry, pass_time, sentence, setup_integration, until
+
+VOLTAGE = "sensor.house_24v_total_voltage"
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery that has been heard."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+async def start_poll(hass: HomeAssistant, bms: VirtualBms) -> None:
+    """Let a read begin, and return in the middle of it."""
+    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    await until(lambda: bms.streaming)
+
+
+async def test_setup_and_unload(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """The link is there for the read only, and nothing is read after unloading."""
+    assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
+    assert [connection.reason for connection in bms.connections] == ["by the central"]
+
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    assert hass.states.get(VOLTAGE).state == STATE_UNAVAILABLE
+    await pass_time(hass, 10 * UPDATE_INTERVAL)
+    assert len(bms.connections) == 1
+
+
+async def test_retry_when_heard(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """A battery that is out of reach at first is set up as soon as it is heard."""
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "not_reachable"
+    assert entry.reason
+    assert "never seen by any scanner" in entry.reason
+    assert hass.states.get(VOLTAGE) is None
+
+    proxy.advertise(bms)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
+
+
+@pytest.mark.parametrize(
+    ("faults", "slots", "error"),
+    [
+        (Faults(refuse_connection=True), 3, "not_reachable"),
+        (Faults(), 0, "no_free_slot"),
+        (Faults(silent=True), 3, "silent"),
+        (Faults(foreign="neey"), 3, "not_jk_bms"),
+        (Faults(pairing=True), 3, "pairing_required"),
+    ],
+)
+async def test_retry_after_a_failed_read(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    short_deadline: float,
+    faults: Faults,
+    slots: int,
+    error: str,
+) -> None:
+    """Home Assistant says why it cannot read the battery, and tries again."""
+    proxy.advertise(bms)
+    bms.faults = faults
+    proxy.radio.slots = slots
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == error
+    assert entry.reason
+    assert entry.reason.startswith(sentence(error))
+    assert not bms.connected
+
+    bms.faults = Faults()
+    proxy.radio.slots = 3
+    await pass_time(hass, timedelta(seconds=10))
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_unload_while_waiting_to_retry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """An entry that could not be set up leaves nothing behind."""
+    entry = await setup_integration(hass, bms)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    proxy.advertise(bms)
+    await pass_time(hass)
+    assert bms.connections == []
+
+
+async def test_restart_before_the_proxy_is_back(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Home Assistant starts faster than its proxies, and reads when it has started."""
+    proxy.unplug()
+    hass.set_state(CoreState.starting)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+
+    proxy.replug()
+    proxy.advertise(bms)
+    hass.set_state(CoreState.running)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
+
+
+async def test_unload_during_a_read(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A read under way ends with the entry, and so does its link."""
+    await start_poll(hass, bms)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+
+
+async def test_reload_during_a_read(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """The battery can be read again at once: the old link is gone by then."""
+    await start_poll(hass, bms)
+    bms.battery.override(soc=63)
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    assert hass.states.get("sensor.house_24v_state_of_charge").state == "63"
+    assert not bms.connected
+    assert len(bms.connections) == 3
+
+
+async def test_remove_during_a_read(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    device_registry: dr.DeviceRegistry,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """A removed battery leaves nothing behind and is offered again."""
+    await start_poll(hass, bms)
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert not bms.connected
+    assert hass.states.async_entity_ids("sensor") == []
+    assert not er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+    assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+
+
+async def test_removed_battery_is_offered_again(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Who removes a discovered battery finds it among the discovered ones."""
+    proxy.advertise(bms)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    for _ in ("read", "add"):
+        result = await hass.config_entries.flow.async_configure(flow["flow_id"], {})
+    await hass.async_block_till_done()
+    assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+
+    await hass.config_entries.async_remove(result["result"].entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["source"] == SOURCE_BLUETOOTH
+    assert flow["context"]["unique_id"] == bms.address
+
+
+async def test_stop_during_a_read(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Home Assistant does not take the link along when it stops."""
+    await start_poll(hass, bms)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await hass.async_block_till_done()
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+    await pass_time(hass, 10 * UPDATE_INTERVAL)
+    assert len(bms.connections) == 2
+
+
+async def test_stop_during_the_first_read(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """The same holds while the entry is being set up."""
+    proxy.advertise(bms)
+    bms.faults = Faults(silent=True)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
+    await until(lambda: bms.connected)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await until(lambda: not bms.connected)
+    assert not await setup
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+
+
+async def test_device(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    device_registry: dr.DeviceRegistry,
+) -> None:
+    """The device tells what it is, also after an update of its firmware."""
+    connection = (dr.CONNECTION_BLUETOOTH, bms.address)
+    device = device_registry.async_get_device_by_connection(connection, entry.entry_id)
+    assert device
+    assert device.name == "House 24V"
+    assert device.manufacturer == "JiKong"
+    assert device.model == "JK_B2A8S20P"
+    assert device.hw_version == "11.XA"
+    assert device.sw_version == "11.48"
+    assert device.serial_number == "3040100001"
+
+    bms.battery.spec = replace(bms.spec, software="11.54")
+    await pass_time(hass)
+    updated = device_registry.async_get_device_by_connection(connection, entry.entry_id)
+    assert updated
+    assert updated.id == device.id
+    assert updated.sw_version == "11.54"

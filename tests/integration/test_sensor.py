@@ -1,0 +1,390 @@
+"""Measurements: which there are, what they show, and when they are written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_DOMAIN
+from homeassistant.const import (
+    ATTR_DEVICE_CLASS,
+    ATTR_UNIT_OF_MEASUREMENT,
+    STATE_UNKNOWN,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from tests.virtual_bms import MODELS, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import pass_time, setup_integration
+
+type MakeBms = Callable[..., VirtualBms]
+
+CELLS = {
+    "average_cell_voltage",
+    "balancer_state",
+    "balancing_current",
+    "delta_cell_voltage",
+    "max_cell_voltage",
+    "max_voltage_cell",
+    "min_cell_voltage",
+    "min_voltage_cell",
+    "total_voltage",
+}
+PACK = CELLS | {"capacity_remaining", "current", "power", "state_of_charge"}
+MOSFET = {"mosfet_temperature"}
+TWO = {"temperature_sensor_1", "temperature_sensor_2"}
+FOUR = TWO | {"temperature_sensor_4", "temperature_sensor_5"}
+PHASE = {"charge_status"}
+
+CARRIED = {
+    "JK-B2A16S 3.3.0": CELLS,
+    "JK-B5A24S 8.0.3M": CELLS,
+    "JK-BD6A24S10P 8.0.6G": PACK | MOSFET | TWO,
+    "JK-B2A24S15P 10.07": PACK | MOSFET | TWO,
+    "JK_B2A8S20P 11.17": PACK | MOSFET | TWO,
+    "JK_B2A20S20P 11.288H": PACK | MOSFET | TWO,
+    "JK_B2A8S20P 11.48": PACK | MOSFET | TWO,
+    "JK_B2A25SRP 11.55": PACK,
+    "JK_DZ11B2A24S 11.55": CELLS | {"temperature_sensor_1"},
+    "JK_PB2A16S15P 14.20": PACK | MOSFET | FOUR,
+    "JK_BD4A8S4P 15.26": PACK | MOSFET | TWO | PHASE,
+    "JK_PB2A16S20P 15.41": PACK | MOSFET | FOUR | PHASE,
+    "JK_B2A8S20P 19.10": PACK | MOSFET | TWO | PHASE,
+    "JK-PB2A16S20P 19.27": PACK | MOSFET | FOUR | PHASE,
+}
+"""What the units have besides the voltages of their cells."""
+
+
+async def setup(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
+    """Hear a battery and set it up."""
+    proxy.advertise(bms)
+    return await setup_integration(hass, bms)
+
+
+def shown(hass: HomeAssistant, bms: VirtualBms) -> dict[str, str]:
+    """Return what the sensors of a battery show, by the part of their id after its name."""
+    prefix = f"{SENSOR_DOMAIN}.battery_"
+    assert bms.spec.name == "battery"
+    return {
+        state.entity_id.removeprefix(prefix): state.state
+        for state in hass.states.async_all(SENSOR_DOMAIN)
+    }
+
+
+def as_number(text: str) -> float | str:
+    """Return the number that a state is, or else its text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+async def test_values(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """Every unit shows what its battery measures, and nothing that it does not."""
+    bms = make_bms(model, name="battery", dip_address=None)
+    bms.battery.override(balancer=2, balance_current=-0.8, current=-12.5, phase=1)
+    await setup(hass, proxy, bms)
+    state = bms.battery.state
+    expected = {
+        "average_cell_voltage": state.average,
+        "balancer_state": "discharging",
+        "balancing_current": -0.8,
+        "capacity_remaining": state.remaining,
+        "charge_status": "absorption",
+        "current": -12.5,
+        "delta_cell_voltage": state.delta,
+        "max_cell_voltage": state.cells[state.highest],
+        "max_voltage_cell": state.highest + 1,
+        "min_cell_voltage": state.cells[state.lowest],
+        "min_voltage_cell": state.lowest + 1,
+        "mosfet_temperature": state.mosfet_temperature,
+        "power": state.voltage * -12.5,
+        "state_of_charge": state.soc,
+        "temperature_sensor_1": state.temperatures[0],
+        "temperature_sensor_2": state.temperatures[1],
+        "temperature_sensor_4": state.temperatures[2],
+        "temperature_sensor_5": state.temperatures[3],
+        "total_voltage": state.voltage,
+    }
+    expected = {key: expected[key] for key in CARRIED[model]} | {
+        f"cell_voltage_{cell}": volts for cell, volts in enumerate(state.cells, 1)
+    }
+    values = {key: as_number(text) for key, text in shown(hass, bms).items()}
+    assert values == pytest.approx(expected, abs=0.0011)
+
+
+VOLT = ("V", "voltage", "measurement")
+AMPERE = ("A", "current", "measurement")
+WATT = ("W", "power", "measurement")
+CELSIUS = ("°C", "temperature", "measurement")
+ENUM = (None, "enum", None, None)
+
+KINDS = {
+    "total_voltage": (*VOLT, 2),
+    "current": (*AMPERE, 2),
+    "power": (*WATT, 1),
+    "charging_power": (*WATT, 1),
+    "discharging_power": (*WATT, 1),
+    "state_of_charge": ("%", "battery", "measurement", None),
+    "capacity_remaining": ("Ah", None, "measurement", 1),
+    "delta_cell_voltage": (*VOLT, 3),
+    "balancing_current": (*AMPERE, 2),
+    "balancer_state": ENUM,
+    "mosfet_temperature": (*CELSIUS, 1),
+    "temperature_sensor_1": (*CELSIUS, 1),
+    "temperature_sensor_2": (*CELSIUS, 1),
+    "temperature_sensor_4": (*CELSIUS, 1),
+    "temperature_sensor_5": (*CELSIUS, 1),
+    "charge_status": ENUM,
+    "heating_current": (*AMPERE, 2),
+    **{f"cell_voltage_{cell}": (*VOLT, 3) for cell in range(1, 17)},
+    "average_cell_voltage": (*VOLT, 3),
+    "min_cell_voltage": (*VOLT, 3),
+    "max_cell_voltage": (*VOLT, 3),
+    "min_voltage_cell": (None, None, None, None),
+    "max_voltage_cell": (None, None, None, None),
+}
+"""Unit, device class, state class and decimals shown."""
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_kinds(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """Units and classes are those that statistics and exporters rely on."""
+    bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
+    bms.battery.override(heating=True, heater_current=8.25, current=-10.0)
+    entry = await setup(hass, proxy, bms)
+    kinds = {}
+    for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id):
+        if entity.domain == SENSOR_DOMAIN:
+            state = hass.states.get(entity.entity_id)
+            assert state
+            key = entity.unique_id.removeprefix(f"{bms.address}_")
+            assert entity.entity_id == f"sensor.battery_{key}"
+            kinds[key] = (
+                state.attributes.get(ATTR_UNIT_OF_MEASUREMENT),
+                state.attributes.get(ATTR_DEVICE_CLASS),
+                state.attributes.get(ATTR_STATE_CLASS),
+                entity.options.get(SENSOR_DOMAIN, {}).get(
+                    "suggested_display_precision"
+                ),
+            )
+    assert kinds == KINDS
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize(
+    ("current", "charging", "discharging"), [(10.0, 10.0, 0.0), (-10.0, 0.0, 10.0)]
+)
+async def test_directions(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    current: float,
+    charging: float,
+    discharging: float,
+) -> None:
+    """The power of one direction is 0 while it flows in the other."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(current=current, heating=True, heater_current=8.25)
+    await setup(hass, proxy, bms)
+    volts = bms.battery.state.voltage
+    values = shown(hass, bms)
+    assert float(values["power"]) == pytest.approx(volts * current, abs=0.001)
+    assert float(values["charging_power"]) == pytest.approx(volts * charging, abs=0.001)
+    assert float(values["discharging_power"]) == pytest.approx(
+        volts * discharging, abs=0.001
+    )
+    assert values["heating_current"] == "8.25"
+
+
+async def test_disabled_by_default(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """What only few need is there but off."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(heating=True, heater_current=8.25)
+    entry = await setup(hass, proxy, bms)
+    entities = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+    assert {entity.entity_id for entity in entities if entity.disabled} == {
+        "sensor.battery_charging_power",
+        "sensor.battery_discharging_power",
+        "sensor.battery_heating_current",
+    }
+
+
+def cells_shown(hass: HomeAssistant, bms: VirtualBms) -> dict[int, str]:
+    """Return the voltages shown, by the number of the cell."""
+    prefix = "cell_voltage_"
+    return {
+        int(key.removeprefix(prefix)): text
+        for key, text in shown(hass, bms).items()
+        if key.startswith(prefix)
+    }
+
+
+async def test_cells_come_and_go(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """There is an entity for each cell that is enabled, also when that changes."""
+    bms = make_bms(model, name="battery")
+    await setup(hass, proxy, bms)
+    assert list(cells_shown(hass, bms)) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+    bms.battery.override(cells=(3.3,) * 6)
+    await pass_time(hass)
+    assert cells_shown(hass, bms) == dict.fromkeys(range(1, 7), "3.3")
+    assert entity_registry.async_get("sensor.battery_cell_voltage_6")
+    assert entity_registry.async_get("sensor.battery_cell_voltage_7") is None
+
+    bms.battery.override(cells=(3.31,) * 12)
+    await pass_time(hass)
+    assert cells_shown(hass, bms) == dict.fromkeys(range(1, 13), "3.31")
+
+
+async def test_cells_taken_away_while_home_assistant_was_off(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """Entities of an earlier run go as well."""
+    bms = make_bms(model, name="battery")
+    entry = await setup(hass, proxy, bms)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    bms.battery.override(cells=(3.3,) * 6)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert cells_shown(hass, bms) == dict.fromkeys(range(1, 7), "3.3")
+    assert entity_registry.async_get("sensor.battery_cell_voltage_7") is None
+
+
+async def test_no_cell_connected(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A loose connector does not take the entities away, not even over a restart."""
+    bms = make_bms(model, name="battery")
+    entry = await setup(hass, proxy, bms)
+    bms.battery.override(cells=())
+    await pass_time(hass)
+    unknown = dict.fromkeys(range(1, 9), STATE_UNKNOWN)
+    assert cells_shown(hass, bms) == unknown
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert cells_shown(hass, bms) == unknown
+    bms.battery.override(cells=(3.3,) * 8)
+    await pass_time(hass)
+    assert cells_shown(hass, bms) == dict.fromkeys(range(1, 9), "3.3")
+
+
+async def test_cell_in_between_that_is_not_enabled(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A gap in the row gets no entity and does not move the cells behind it."""
+    bms = make_bms(model, name="battery")
+    cells = (3.301, 0.0, 3.303, 3.304, 3.305, 3.306, 3.307, 3.308)
+    bms.battery.override(cells=cells, enabled=0b11111101)
+    await setup(hass, proxy, bms)
+    assert cells_shown(hass, bms) == {
+        number: str(volts) for number, volts in enumerate(cells, 1) if volts
+    }
+
+
+async def test_a_sensor_plugged_in_later(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A temperature gets its entity when it is first measured, and keeps it then."""
+    key = "temperature_sensor_2"
+    bms = make_bms(model, name="battery")
+    bms.battery.override(temperatures=(21.5, None, None, None))
+    entry = await setup(hass, proxy, bms)
+    assert shown(hass, bms)["temperature_sensor_1"] == "21.5"
+    assert key not in shown(hass, bms)
+
+    bms.battery.override(temperatures=(21.5, 22.5, None, None))
+    await pass_time(hass)
+    assert shown(hass, bms)[key] == "22.5"
+
+    bms.battery.override(temperatures=(21.5, None, None, None))
+    await pass_time(hass)
+    assert shown(hass, bms)[key] == STATE_UNKNOWN
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert shown(hass, bms)[key] == STATE_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "states"),
+    [
+        ("balancer_state", "balancer", ["off", "charging", "discharging"]),
+        ("charge_status", "phase", ["bulk", "absorption", "float"]),
+    ],
+)
+async def test_codes(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    key: str,
+    field: str,
+    states: list[str],
+) -> None:
+    """Each code has its word, and one that nobody knows has none."""
+    bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
+    await setup(hass, proxy, bms)
+    for code, state in enumerate([*states, STATE_UNKNOWN]):
+        bms.battery.override(**{field: code})
+        await pass_time(hass)
+        assert shown(hass, bms)[key] == state
+
+
+async def test_states_are_written_only_when_they_change(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A reading that says the same as the last one costs the recorder nothing."""
+
+    def written() -> set[str]:
+        now = {
+            state.entity_id: state.last_reported for state in hass.states.async_all()
+        }
+        changed = {key for key, when in now.items() if reported.get(key) != when}
+        reported.update(now)
+        return changed
+
+    reported: dict[str, Any] = {}
+    bms = make_bms(model, name="battery")
+    # Equal cells, so that it does not matter which of them is the highest.
+    bms.battery.override(cells=(3.3,) * 8, soc=40, charging=True)
+    await setup(hass, proxy, bms)
+    assert len(written()) > 20
+    await pass_time(hass)
+    assert len(bms.connections) == 2
+    assert written() == set()
+
+    bms.battery.override(soc=41, charging=False)
+    await pass_time(hass)
+    assert written() == {
+        "sensor.battery_state_of_charge",
+        "binary_sensor.battery_charging",
+    }
+
+    bms.battery.override(soc=42)
+    await pass_time(hass)
+    assert written() == {"sensor.battery_state_of_charge"}

@@ -1,0 +1,564 @@
+"""Tests of the command `jkbms`."""
+
+from collections.abc import Callable
+import io
+import json
+import os
+from pathlib import Path
+import runpy
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import pytest
+
+from custom_components.jk_bms.jkbms import __version__
+from custom_components.jk_bms.jkbms.cli import main
+
+from . import (
+    ACKNOWLEDGEMENT,
+    AT_LINE,
+    CELL_DATA,
+    DETAIL_LOG,
+    DEVICE_INFO,
+    LOGBOOK,
+    SETTINGS,
+    build,
+    cut,
+)
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "jkbms"
+
+SECRETS = {
+    "device_passcode": "dev-pass",
+    "passcode": "4711x",
+    "userdata": "private-one",
+    "setup_passcode": "set-pass",
+    "userdata2": "private-two",
+}
+DEVICE = build(
+    DEVICE_INFO,
+    {6: b"JK_PB2A16S15P", 22: b"14.XA", 30: b"14.20", 46: b"garage", 62: b"dev-pass"},
+    {86: b"3092572134", 97: b"4711x", 102: b"private-one", 118: b"set-pass"},
+    {134: b"private-two"},
+)
+CELLS = build(
+    CELL_DATA,
+    {6: "E40C" * 4, 70: "0F", 150: "9033", 158: "9DD6FFFF", 173: "2A", 214: "07"},
+    {144: "C800", 162: "C800E1FF", 258: "B400"},
+    counter=1,
+)
+MORE_CELLS = build(
+    CELL_DATA,
+    {6: "E50C" * 4, 70: "0F", 150: "9433", 173: "2B", 214: "07"},
+    counter=2,
+)
+LIMITS = build(SETTINGS, {10: "C4090000", 114: "04", 118: "01", 278: "20A107"})
+LOG = build(LOGBOOK, {6: "01", 11: "0500000001"})
+HISTORY = [
+    build(DETAIL_LOG, {6: "0C00", 8: "01", 13: "02"}),
+    build(DETAIL_LOG, {6: "0000", 8: "01", 13: "01"}),
+]
+DAMAGED = MORE_CELLS[:100] + b"\xff" + MORE_CELLS[101:]
+IMPLAUSIBLE = build(CELL_DATA, {6: "E40C" * 4, 70: "0F", 150: "9033", 173: "65"})
+# A frame of no layout
+NONSENSE = build(CELL_DATA, {6: "A5" * 293})
+OLD_DEVICE = build(DEVICE_INFO, {6: b"JK-B2A24S15P", 30: b"10.07"})
+OLD_CELLS = build(CELL_DATA, {6: "E40C" * 4, 54: "0F", 118: "9033", 141: "2A"})
+
+
+class Result(NamedTuple):
+    """What a run of the command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def output(self) -> dict[str, list[Any]]:
+        """Return what it printed."""
+        return json.loads(self.out)
+
+
+type Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Run:
+    """Return what runs the command on notifications or a text, in a file or by pipe."""
+
+    def run(capture: str | list[bytes], *arguments: str, pipe: bool = False) -> Result:
+        if not isinstance(capture, str):
+            capture = "\n".join(chunk.hex() for chunk in capture)
+        path = tmp_path / "capture.txt"
+        path.write_text(capture, "utf-8")
+        monkeypatch.setattr(sys, "stdin", io.StringIO(capture if pipe else ""))
+        code = main(["--decode", "-" if pipe else str(path), *arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+# What is read
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([DEVICE, CELLS], id="frames"),
+        pytest.param([*cut(DEVICE, 128, 22), *cut(CELLS, 128, 22)], id="128+22"),
+        pytest.param(cut(DEVICE + CELLS, 20), id="20"),
+        pytest.param(
+            [*cut(AT_LINE + DEVICE, 128, 26, 128, 22), ACKNOWLEDGEMENT, AT_LINE, CELLS],
+            id="with all else",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\n".join, id="lines"),
+        pytest.param(lambda words: "\n".join(words) + "\n", id="lines, closed"),
+        pytest.param("\r\n\r\n".join, id="lines of Windows"),
+        pytest.param(" ".join, id="blanks"),
+        pytest.param(lambda words: "\t".join(words).upper(), id="tabs, upper case"),
+        pytest.param(
+            lambda words: " ".join(f"0x{word}," for word in words), id="0x and comma"
+        ),
+        pytest.param(
+            lambda words: "\n".join(bytes.fromhex(word).hex(":") for word in words),
+            id="colons",
+        ),
+        pytest.param(
+            lambda words: "\n".join(bytes.fromhex(word).hex("-") for word in words),
+            id="dashes",
+        ),
+    ],
+)
+def test_capture(
+    run: Run, chunks: list[bytes], text: Callable[[list[str]], str], pipe: bool
+) -> None:
+    """Hex strings of frames or notifications come from a file or stdin."""
+    result = run(text([chunk.hex() for chunk in chunks]), pipe=pipe)
+    assert result.code == 0
+    (device,), (cells,) = result.output["device_info"], result.output["cell_data"]
+    assert device["device_model"] == "JK_PB2A16S15P"
+    assert cells["cell_voltage"] == [3.3] * 4
+    assert cells["battery_current"] == -10.595
+    assert result.err == "jkbms: 2 frames good, 0 rejected\n"
+
+
+def test_one_byte_a_word(run: Run) -> None:
+    """A dump of single bytes is read as well."""
+    result = run(CELLS.hex(" "))
+    assert result.code == 0
+    assert result.output["cell_data"][0]["frame_counter"] == 1
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("55AAEB90\nhello", 2),
+        ("55AAEB90 5", 1),
+        ("\n\n55AAEB90 GG", 3),
+        ("55AAEB90\n\N{SUPERSCRIPT TWO}2", 2),
+    ],
+)
+def test_not_hexadecimal(
+    run: Run, tmp_path: Path, text: str, line: int, pipe: bool
+) -> None:
+    """The complaint says where."""
+    code, out, err = run(text, pipe=pipe)
+    name = "-" if pipe else tmp_path / "capture.txt"
+    assert (code, out) == (2, "")
+    assert err == f"jkbms: {name}, line {line}: not hexadecimal\n"
+
+
+def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """So does the one about the file."""
+    path = tmp_path / "nothing"
+    assert main(["--decode", str(path)]) == 2
+    assert capsys.readouterr() == ("", f"jkbms: {path}: No such file or directory\n")
+    assert main(["--decode", str(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", f"jkbms: {tmp_path}: Is a directory\n")
+
+
+def test_not_a_text(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """A binary capture is no hexadecimal one."""
+    path = tmp_path / "capture.bin"
+    path.write_bytes(CELLS + b"\xff")
+    reason = "not a text of hexadecimal numbers"
+    assert main(["--decode", str(path)]) == 2
+    assert capsys.readouterr() == ("", f"jkbms: {path}: {reason}\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CELLS), "utf-8"))
+    assert main(["--decode", "-"]) == 2
+    assert capsys.readouterr() == ("", f"jkbms: -: {reason}\n")
+
+
+# What is shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), lambda output: json.dumps(output, indent=2)),
+        (("-f", "json-pretty"), lambda output: json.dumps(output, indent=2)),
+        (("-f", "J"), lambda output: json.dumps(output, indent=2)),
+        (("--format", "J"), lambda output: json.dumps(output, indent=2)),
+        (("-f", "json"), lambda output: json.dumps(output, separators=(",", ":"))),
+        (("-f", "j"), lambda output: json.dumps(output, separators=(",", ":"))),
+        (("--format=json",), lambda output: json.dumps(output, separators=(",", ":"))),
+    ],
+)
+def test_formats(
+    run: Run, arguments: tuple[str, ...], text: Callable[[Any], str]
+) -> None:
+    """JSON for programs is one line, the pretty one has many."""
+    result = run([DEVICE, CELLS], *arguments)
+    assert result.code == 0
+    assert result.out == text(result.output) + "\n"
+    assert result.output["cell_data"][0]["battery_voltage"] == 13.2
+
+
+@pytest.mark.parametrize("name", ["yaml", "JSON", ""])
+def test_unknown_format(
+    run: Run, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """A wrong format is a wrong usage."""
+    with pytest.raises(SystemExit) as stop:
+        run([CELLS], "-f", name)
+    assert stop.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+EVERYTHING = [DEVICE, LIMITS, CELLS, LOG, *HISTORY]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "arguments", "sections"),
+    [
+        (EVERYTHING, [], "device_info cell_data settings logbook detail_log"),
+        ([DEVICE, CELLS], [], "device_info cell_data"),
+        ([DEVICE], [], "device_info cell_data"),
+        (EVERYTHING, ["-i"], "device_info"),
+        (EVERYTHING, ["--device-info"], "device_info"),
+        (EVERYTHING, ["-c"], "cell_data"),
+        (EVERYTHING, ["--cell-data"], "cell_data"),
+        (EVERYTHING, ["--settings"], "settings"),
+        (EVERYTHING, ["-i", "-c"], "device_info cell_data"),
+        (EVERYTHING, ["--settings", "-c"], "cell_data settings"),
+        ([DEVICE], ["--settings"], "settings"),
+    ],
+)
+def test_sections(
+    run: Run, chunks: list[bytes], arguments: list[str], sections: str
+) -> None:
+    """What is asked for is shown; unasked, what there is besides the main two."""
+    result = run(chunks, *arguments)
+    assert result.code == 0
+    assert [*result.output] == sections.split()
+
+
+def test_whole_output(run: Run) -> None:
+    """Each section is a list with one element a battery."""
+    output = run(EVERYTHING).output
+    (device,), (cells,) = output["device_info"], output["cell_data"]
+    (settings,), (log,) = output["settings"], output["logbook"]
+    assert device["serial_number"] == "3092572134"
+    assert device["uart1_protocols"] == []
+    assert cells["battery_temperature"] == [20.0, -3.1]
+    assert cells["mosfet_temperature"] == 20.0
+    assert cells["balancer"] == "off"
+    assert cells["alarms"] == []
+    assert cells["charge_phase"] is None
+    assert (settings["cell_uvp"], settings["charging"]) == (2.5, True)
+    assert log == [{"time": 5, "code": 1, "event": "boot"}]
+    (history,) = output["detail_log"]
+    # One log of several frames, in the order of its records
+    assert [(record["index"], record["event"]) for record in history] == [
+        (0, "boot"),
+        (12, "shutdown"),
+    ]
+
+
+def test_last_frame_wins(run: Run) -> None:
+    """Of several frames of one type the last is shown."""
+    frames = [CELLS, OLD_DEVICE, MORE_CELLS, DEVICE]
+    output = run(frames).output
+    assert [cells["remain_percent"] for cells in output["cell_data"]] == [43]
+    assert [device["software_version"] for device in output["device_info"]] == ["14.20"]
+
+
+def test_all_frames(run: Run) -> None:
+    """With --all every frame is shown, in order."""
+    frames = [DEVICE, CELLS, MORE_CELLS, CELLS, LIMITS, LIMITS, LOG, *HISTORY]
+    output = run(frames, "--all").output
+    assert [cells["remain_percent"] for cells in output["cell_data"]] == [42, 43, 42]
+    assert len(output["settings"]) == 2
+    assert len(output["logbook"]) == 1
+    assert [[r["index"] for r in part] for part in output["detail_log"]] == [[12], [0]]
+
+
+# The layout
+
+
+def test_layout_from_the_data(run: Run) -> None:
+    """Without device information the cell data tell the layout."""
+    result = run([CELLS])
+    assert result.code == 0
+    assert result.output["device_info"] == []
+    assert result.output["cell_data"][0]["battery_current"] == -10.595
+    # A field of 14 and later
+    assert len(result.output["cell_data"][0]["battery_temperature"]) == 2
+
+
+def test_layout_against_device_information(run: Run) -> None:
+    """Where they disagree, data win."""
+    result = run([OLD_DEVICE, CELLS])
+    assert result.code == 0
+    assert result.output["cell_data"][0]["remain_percent"] == 42
+
+
+def test_layout_given(run: Run) -> None:
+    """A given layout is used, whatever the frames say."""
+    empty = build(CELL_DATA, {141: "2A", 173: "2B"})
+    assert run([empty]).code == 1
+    for layout, percent in (("JK02_24S", 42), ("JK02_32S", 43), ("JK04", None)):
+        result = run([empty], "--layout", layout)
+        assert (result.code, result.err) == (0, "jkbms: 1 frames good, 0 rejected\n")
+        assert result.output["cell_data"][0]["remain_percent"] == percent
+    # 24S has its mask of cells elsewhere
+    output = run([DEVICE, CELLS], "--layout", "JK02_24S").output
+    assert output["cell_data"][0]["cell_voltage"] == []
+
+
+def test_layout_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """There are three layouts."""
+    with pytest.raises(SystemExit) as stop:
+        run([CELLS], "--layout", "JK02")
+    assert stop.value.code == 2
+    assert "--layout" in capsys.readouterr().err
+
+
+def test_unsupported_layout(run: Run) -> None:
+    """Device information is all that can be shown then, and it is a failure."""
+    result = run([DEVICE, LIMITS, NONSENSE])
+    assert result.code == 1
+    assert [*result.output] == ["device_info", "cell_data"]
+    assert result.output["cell_data"] == []
+    assert result.output["device_info"][0]["device_model"] == "JK_PB2A16S15P"
+    assert result.err == (
+        "jkbms: 3 frames good, 0 rejected\n"
+        "jkbms: The cell data fit no known layout; --layout overrides\n"
+    )
+
+
+# What is wrong with the capture
+
+
+@pytest.mark.parametrize(
+    "chunks", [[], [AT_LINE, ACKNOWLEDGEMENT], [DEVICE[:299]], [b"\0" * 300]]
+)
+def test_no_frame(run: Run, chunks: list[bytes]) -> None:
+    """Nothing valid is a failure, with an output that says so."""
+    result = run(chunks)
+    assert result.code == 1
+    assert result.output == {"device_info": [], "cell_data": []}
+    assert result.err == (
+        "jkbms: 0 frames good, 0 rejected\n"
+        "jkbms: No frame tells the layout; --layout overrides\n"
+    )
+
+
+def test_rejected_frames_are_counted(run: Run) -> None:
+    """Damage costs the damaged frames, and stderr tells how many."""
+    result = run([DAMAGED, DEVICE, DAMAGED, CELLS])
+    assert result.code == 0
+    assert result.err == "jkbms: 2 frames good, 2 rejected\n"
+    assert result.output["cell_data"][0]["remain_percent"] == 42
+    result = run([DAMAGED])
+    assert (result.code, result.output["cell_data"]) == (1, [])
+    assert "0 frames good, 1 rejected" in result.err
+
+
+def test_implausible_frames_are_named(run: Run) -> None:
+    """A frame with a good checksum may be refused as well; the others are shown."""
+    result = run([DEVICE, CELLS, IMPLAUSIBLE, LIMITS])
+    assert result.code == 0
+    assert result.output["cell_data"][0]["remain_percent"] == 42
+    assert result.err == (
+        "jkbms: 4 frames good, 0 rejected\n"
+        "jkbms: cell_data frame rejected: The state of charge exceeds 100 %\n"
+    )
+    result = run([IMPLAUSIBLE])
+    assert (result.code, result.output["cell_data"]) == (1, [])
+
+
+# Secrets
+
+
+def leaks(text: str) -> list[str]:
+    """Return what of the secrets is in a text, plain or in hexadecimal."""
+    return [
+        secret
+        for secret in SECRETS.values()
+        for shown in (secret, secret.encode().hex())
+        if shown in text.lower()
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--all",), ("-i",), ("-f", "j"), ("--layout", "JK04")]
+)
+@pytest.mark.parametrize("others", [[], [CELLS], [NONSENSE], [DAMAGED, DEVICE[:200]]])
+def test_secrets_are_masked(
+    run: Run, others: list[bytes], arguments: tuple[str, ...]
+) -> None:
+    """Passcodes and what people typed are not shown unasked, but that they are there."""
+    result = run([DEVICE, *others, DEVICE, *others], *arguments)
+    assert leaks(result.out + result.err) == []
+    for device in result.output["device_info"]:
+        assert {name: device[name] for name in SECRETS} == dict.fromkeys(
+            SECRETS, "********"
+        )
+        assert device["device_name"] == "garage"
+    assert result.output["device_info"]
+
+
+def test_absent_secrets_are_not_masked(run: Run) -> None:
+    """Nothing is no secret."""
+    (device,) = run([OLD_DEVICE]).output["device_info"]
+    assert {device[name] for name in SECRETS} == {None}
+
+
+def test_secrets_are_shown_when_asked_for(run: Run) -> None:
+    """It is the owner's own battery."""
+    (device,) = run([DEVICE], "--secrets").output["device_info"]
+    assert {name: device[name] for name in SECRETS} == SECRETS
+
+
+@pytest.mark.parametrize("size", [20, 128, 300])
+def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
+    """Nor are the words that cannot be read, for they may hold some."""
+    for chunk in cut(DEVICE, size):
+        code, out, err = run(f"{chunk.hex()}?", "--secrets")
+        assert (code, out) == (2, "")
+        assert leaks(err) == []
+        assert chunk.hex()[:8] not in err
+
+
+# The command itself
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (["-v"], 0, f"jkbms {__version__}\n", ""),
+        (["--version"], 0, f"jkbms {__version__}\n", ""),
+        (["-h"], 0, "--decode FILE", ""),
+        ([], 2, "", "--decode"),
+        (["--decode"], 2, "", "--decode"),
+        (["--decode", "-", "--unknown"], 2, "", "--unknown"),
+    ],
+)
+def test_usage(
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    out: str,
+    err: str,
+) -> None:
+    """What is asked in a wrong way is told in usage, with exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert stop.value.code == code
+    assert out in printed.out
+    assert err in printed.err
+    assert bool(printed.out) is (code == 0)
+    assert bool(printed.err) is (code == 2)
+
+
+def process(command: list[str], text: str) -> Result:
+    """Run a process in the folder that holds the library."""
+    done = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT / "custom_components" / "jk_bms",
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        timeout=50,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+COMMANDS = [
+    pytest.param([sys.executable, "-m", "jkbms.cli"], id="module"),
+    pytest.param(
+        [str(SCRIPT)],
+        id="script",
+        marks=pytest.mark.skipif(
+            not SCRIPT.exists(), reason="scripts/jkbms is not there yet"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_process(command: list[str], tmp_path: Path) -> None:
+    """As a process it reads a pipe or a file and ends with the code."""
+    text = f"{DEVICE.hex()}\n{CELLS.hex()}\n"
+    piped = process([*command, "--decode", "-", "-f", "j"], text)
+    assert (piped.code, piped.err) == (0, "jkbms: 2 frames good, 0 rejected\n")
+    assert piped.output["cell_data"][0]["remain_percent"] == 42
+    assert leaks(piped.out) == []
+    path = tmp_path / "capture.txt"
+    path.write_text(text, "utf-8")
+    assert process([*command, "--decode", str(path), "-f", "j"], "") == piped
+    assert process([*command, "--decode", "-"], "").code == 1
+    assert process([*command, "--decode", "-"], "hello").code == 2
+    assert process(command, "").code == 2
+
+
+def test_library_stands_alone() -> None:
+    """Decoding needs neither Home Assistant nor a Bluetooth stack."""
+    code, out, err = process(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import sys, jkbms.decode;"
+                "print(*{name.partition('.')[0] for name in sys.modules})"
+            ),
+        ],
+        "",
+    )
+    assert (code, err) == (0, "")
+    assert "jkbms" in out.split()
+    assert {"homeassistant", "bleak", "habluetooth"}.isdisjoint(out.split())
+
+
+def test_module_is_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run as a module, it ends with the code of the command."""
+    module = "custom_components.jk_bms.jkbms.cli"
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "argv", ["jkbms", "--decode", "/nothing/here"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__")
+    assert stop.value.code == 2
+    assert "/nothing/here" in capsys.readouterr().err

@@ -1,0 +1,1512 @@
+"""Tests of the link to one battery: the real client, bleak and its retry connector above a battery in software.
+
+All of them run in virtual time, so that every pause is measured exactly and none is waited for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+import logging
+from typing import Any, override
+
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.client import NotifyCallback
+from bleak.backends.device import BLEDevice
+from bleak.exc import (
+    BleakDBusError,
+    BleakError,
+    BleakGATTProtocolError,
+    BleakGATTProtocolErrorCode,
+)
+import bleak_retry_connector
+import pytest
+
+from custom_components.jk_bms.jkbms import client as client_module
+from custom_components.jk_bms.jkbms.client import (
+    JkBmsClient,
+    Reading,
+    choose_characteristics,
+)
+from custom_components.jk_bms.jkbms.errors import (
+    ImplausibleFrameError,
+    JkBmsError,
+    LinkError,
+    NoFreeSlotError,
+    NotJkBmsError,
+    NotReachableError,
+    PairingRequiredError,
+    SilentError,
+    UnsupportedLayoutError,
+)
+from tests.virtual_bms import (
+    MODELS,
+    Battery,
+    Behaviour,
+    Faults,
+    Spec,
+    State,
+    VirtualBackend,
+    VirtualBms,
+    VirtualRadio,
+    frames,
+)
+from tests.virtual_bms.gatt import (
+    COMMAND,
+    FFE0,
+    FFE1,
+    FFE2,
+    FFE3,
+    NOTIFY,
+    READ_NOTIFY,
+    VARIANTS,
+    WRITE,
+    WRITE_BOTH,
+    WRITE_BOTH_NOTIFY,
+    Characteristic,
+    Service,
+    chunks,
+    collection,
+)
+from tests.virtual_bms.radio import GATT_TIME
+
+from .virtual_time import VirtualTimeLoop
+
+HOUSE = "JK_B2A8S20P 11.48"
+GARAGE = "JK_PB2A16S20P 15.41"
+"""An inverter board: AT lines, a second 0x03, and an early 0x96 is its end."""
+
+INFO, CELLS = 0x97, 0x96
+DEADLINE = 25.0
+SETTLE = 0.3
+CADENCE = 0.53
+STEADY = {
+    "info_delay": (0.1, 0.1),
+    "settings_delay": (0.08, 0.08),
+    "stream_delay": (0.7, 0.7),
+}
+"""A battery that takes the same time for everything every day, to compare exactly."""
+FIRST_COMMAND = 0.4 + 2 * GATT_TIME + SETTLE
+"""Connecting, finding the services, subscribing, settling."""
+INFO_COMPLETE = FIRST_COMMAND + 0.1 + 3 * 0.025
+SECOND_COMMAND = INFO_COMPLETE + 0.09
+CELLS_COMPLETE = SECOND_COMMAND + 0.7 + 3 * 0.025
+COMPLETE = CELLS_COMPLETE + GATT_TIME
+"""Of a steady `HOUSE`: four notifications a frame, and the acknowledgement behind it."""
+
+MUTE = Faults(never_answer={INFO})
+RIGHT_AWAY = 1e-6
+
+exactly = pytest.approx
+
+
+class Bench:
+    """One battery in reach of a radio, the client under test, and a listener on the line between."""
+
+    def __init__(
+        self, runner: asyncio.Runner, radio: VirtualRadio, bms: RememberingBms
+    ) -> None:
+        """Nothing happens before `run`."""
+        self.runner = runner
+        self.radio = radio
+        self.bms = bms
+        self.client = JkBmsClient(self.find, name="battery")
+        self.device: BLEDevice | None = radio.device(bms)
+        self.found = 0
+        """How often it was looked for."""
+        self.before: dict[int, Callable[[], object]] = {}
+        """What happens before it is found for the n-th time."""
+        self.connecting: list[float] = []
+        self.subscribed: list[tuple[float, int]] = []
+        self.written: list[tuple[int, bool]] = []
+        self.heard: list[tuple[float, bytes]] = []
+        self.tell: Callable[[bytearray], None]
+        """Makes a notification out of thin air."""
+        self.elapsed = 0.0
+        self.use(TappedBackend)
+
+    def use(self, backend: type[TappedBackend]) -> None:
+        """Talk to the battery through this backend from now on."""
+        self.backend = type(backend.__name__, (backend,), {"bench": self})
+
+    def find(self) -> BLEDevice | None:
+        """Stand in for whoever knows the best path to the battery."""
+        self.found += 1
+        self.before.get(self.found, lambda: None)()
+        return self.device
+
+    @property
+    def commands(self) -> list[int | None]:
+        """All that was sent, whether the battery liked it or not."""
+        return [command.register for command in self.bms.commands]
+
+    def sent_at(self, register: int) -> list[float]:
+        """When a command was sent."""
+        return [c.at for c in self.bms.commands if c.register == register]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Who ended each link."""
+        return [connection.reason for connection in self.bms.connections]
+
+    def read(self, **options: float) -> Reading:
+        """Read the battery, within the deadline whatever comes."""
+        try:
+            return self.run(self.client.read(**options))
+        finally:
+            assert self.elapsed <= options.get("deadline", DEADLINE) + RIGHT_AWAY
+
+    def run[T](self, awaitable: Awaitable[T]) -> T:
+        """Do it, take the time, and see that no task, timer or link is left behind."""
+        return self.runner.run(self._watch(awaitable))
+
+    async def _watch[T](self, awaitable: Awaitable[T]) -> T:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        began = loop.time()
+        try:
+            return await awaitable
+        finally:
+            self.elapsed = loop.time() - began
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert loop.timers == []
+            assert loop.mishaps == []
+            assert self.radio.taken == []
+            assert not self.bms.connected
+
+
+class RememberingBms(VirtualBms):
+    """Knows what it said in which frame of cell data."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Remember from the first frame on."""
+        super().__init__(*args, **kwargs)
+        self.states: dict[int, State] = {}
+
+    @override
+    def live(self, now: float) -> None:
+        super().live(now)
+        self.states[self.counter] = self.battery.state
+
+
+class TappedBackend(VirtualBackend):
+    """Tells the bench what goes over the line."""
+
+    bench: Bench
+
+    @property
+    def now(self) -> float:
+        """Time on the bench."""
+        return asyncio.get_running_loop().time()
+
+    @override
+    async def connect(
+        self, pair: bool, dangerous_use_bleak_cache: bool = False, **kwargs: Any
+    ) -> None:
+        self.bench.connecting.append(self.now)
+        await super().connect(pair, dangerous_use_bleak_cache, **kwargs)
+
+    @override
+    async def start_notify(
+        self,
+        characteristic: BleakGATTCharacteristic,
+        callback: NotifyCallback,
+        **kwargs: Any,
+    ) -> None:
+        def listen(data: bytearray) -> None:
+            self.bench.heard.append((self.now, bytes(data)))
+            callback(data)
+
+        self.bench.tell = listen
+        await super().start_notify(characteristic, listen, **kwargs)
+        self.bench.subscribed.append((self.now, characteristic.handle))
+
+    @override
+    async def write_gatt_char(
+        self, characteristic: BleakGATTCharacteristic, data: Any, response: bool
+    ) -> None:
+        await super().write_gatt_char(characteristic, data, response)
+        self.bench.written.append((characteristic.handle, response))
+
+
+class StickyBackend(TappedBackend):
+    """The link is released, and nobody tells."""
+
+    @override
+    async def disconnect(self) -> None:
+        await super().disconnect()
+        await asyncio.get_running_loop().create_future()
+
+
+type SwitchOn = Callable[..., Bench]
+
+
+@pytest.fixture
+def switch_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchOn]:
+    """Switch a battery on; it may differ from its model in specification, habits and faults."""
+    with (
+        asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
+        VirtualRadio("bench", slots=1) as radio,
+    ):
+
+        def switch_on(
+            model: str = HOUSE,
+            *,
+            faults: Faults | None = None,
+            habits: dict[str, Any] | None = None,
+            changes: dict[str, Any] | None = None,
+        ) -> Bench:
+            spec = replace(MODELS[model], **(changes or {}))
+            behaviour = replace(Behaviour.of(spec), **(habits or {}))
+            bms = RememberingBms(
+                Battery(spec, soc=0.6), faults=faults, behaviour=behaviour
+            )
+            radio.place(bms)
+            bench = Bench(runner, radio, bms)
+            monkeypatch.setattr(
+                "bleak.get_platform_client_backend_type",
+                lambda: (bench.backend, "tapped"),
+            )
+            return bench
+
+        yield switch_on
+
+
+class CacheClearingClient(bleak_retry_connector.BleakClientWithServiceCache):
+    """As in Home Assistant: the backend knows where services are remembered."""
+
+    @override
+    async def clear_cache(self) -> bool:
+        return bool(await self._backend.clear_cache())
+
+
+@pytest.fixture
+def home_assistant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exchange the class of the clients, as Home Assistant does when it starts."""
+    monkeypatch.setattr(
+        bleak_retry_connector, "BleakClientWithServiceCache", CacheClearingClient
+    )
+
+
+# Characteristics
+
+
+@pytest.mark.parametrize(
+    ("variant", "receive", "send"),
+    [
+        ("A", 0x12, 0x12),
+        ("A_OLD", 0x12, 0x12),
+        ("B", 0x05, 0x03),
+        ("C", 0x0A, 0x0A),
+        ("D", 0x10, 0x10),
+        ("E", 0x11, 0x11),
+        ("F", 0x09, 0x09),
+    ],
+)
+def test_characteristics_of_a_module(variant: str, receive: int, send: int) -> None:
+    """Every known radio module is used by handle."""
+    chosen = choose_characteristics(collection(VARIANTS[variant].services))
+
+    assert chosen
+    assert [characteristic.handle for characteristic in chosen] == [receive, send]
+
+
+@pytest.mark.parametrize(
+    ("characteristics", "expected"),
+    [
+        pytest.param(
+            [(3, FFE1, WRITE_BOTH), (5, FFE1, READ_NOTIFY)], (5, 3), id="doubled"
+        ),
+        pytest.param(
+            [(3, FFE1, READ_NOTIFY), (5, FFE1, WRITE)], (3, 5), id="other way round"
+        ),
+        pytest.param(
+            [(3, FFE1, WRITE_BOTH), (5, FFE1, WRITE_BOTH_NOTIFY)],
+            (5, 5),
+            id="the one that notifies is preferred",
+        ),
+        pytest.param(
+            [(3, FFE1, NOTIFY), (5, FFE1, WRITE_BOTH_NOTIFY)],
+            (3, 5),
+            id="two that notify",
+        ),
+        pytest.param(
+            [(3, FFE2, COMMAND), (5, FFE1, READ_NOTIFY)], (5, 3), id="last resort"
+        ),
+        pytest.param(
+            [(3, FFE2, COMMAND), (5, FFE1, READ_NOTIFY), (7, FFE1, WRITE)],
+            (5, 7),
+            id="last resort not needed",
+        ),
+        pytest.param(
+            [(3, FFE2, WRITE), (4, FFE3, COMMAND), (5, FFE1, READ_NOTIFY)],
+            None,
+            id="nothing to write to",
+        ),
+        pytest.param([(3, FFE1, WRITE_BOTH)], None, id="nothing that notifies"),
+        pytest.param([], None, id="nothing"),
+    ],
+)
+def test_characteristics_by_property(
+    characteristics: list[tuple[int, str, Any]], expected: tuple[int, int] | None
+) -> None:
+    """The UUID may be there twice: the properties decide."""
+    service = Service(1, FFE0, tuple(Characteristic(*row) for row in characteristics))
+
+    chosen = choose_characteristics(collection((service,)))
+
+    assert expected == (chosen and tuple(found.handle for found in chosen))
+
+
+def test_characteristics_of_another_service() -> None:
+    """The same UUID in a service that is not ours is not ours."""
+    characteristic = Characteristic(3, FFE1, WRITE_BOTH_NOTIFY)
+    service = Service(1, FFE2, (characteristic,))
+
+    assert choose_characteristics(collection((service,))) is None
+
+
+# What is read
+
+
+def measured(spec: Spec, state: State) -> dict[str, Any]:
+    """What must be read of a battery in this state, by layout."""
+    balancer = {
+        "cell_voltage": state.cells,
+        "cell_resistance": state.resistances[: len(state.cells)],
+        "min_cell": state.lowest + 1,
+        "max_cell": state.highest + 1,
+        "battery_voltage": state.voltage,
+        "remain_percent": None,
+        "battery_current": None,
+        "mosfet_temperature": None,
+    }
+    battery = balancer | {
+        "battery_current": state.current,
+        "remain_percent": state.soc,
+        "remain_capacity": state.remaining,
+        "nominal_capacity": state.full,
+        "cycle_count": state.cycles,
+        "mosfet_temperature": state.mosfet_temperature,
+        "up_time": int(state.run_time),
+        "charging": state.charging,
+        "discharging": state.discharging,
+    }
+    is_balancer = spec.balancer_only or spec.layout == "JK04"
+    return balancer if is_balancer else battery
+
+
+def assert_read(reading: Reading, bms: RememberingBms) -> None:
+    """See that the reading says what the battery knew when it sent the frame."""
+    spec, settings = bms.spec, bms.battery.settings
+    assert reading.cell_data.frame_counter is not None
+    state = bms.states[reading.cell_data.frame_counter]
+    expected = measured(spec, state)
+    found = {name: getattr(reading.cell_data, name) for name in expected}
+    wrong = {
+        name
+        for name, value in found.items()
+        if value != exactly(expected[name], abs=0.0006)
+    }
+    assert {name: found[name] for name in wrong} == {
+        name: expected[name] for name in wrong
+    }
+    assert reading.layout == spec.layout
+    info = reading.device_info
+    assert info.device_model == spec.model
+    assert info.software_version == spec.software
+    assert info.hardware_version == spec.hardware
+    assert info.device_name == spec.name
+    assert info.serial_number == (spec.serial or None)
+    assert info.device_passcode == spec.passcode
+    assert reading.settings
+    assert reading.settings.cell_count == settings.cell_count
+    assert reading.settings.balance_trigger == exactly(settings.balance_trigger)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models(switch_on: SwitchOn, model: str) -> None:
+    """A battery of each kind is read: all it has, in two commands, on one link, without a beep."""
+    bench = switch_on(model)
+
+    reading = bench.read()
+
+    assert_read(reading, bench.bms)
+    assert bench.commands == [INFO, CELLS]
+    assert bench.bms.beeps == 0
+    assert bench.reasons == ["by the central"]
+    assert bench.found == 1
+    assert bench.client.statistics.rejected == 0
+
+
+@pytest.mark.parametrize("gatt", VARIANTS)
+@pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", GARAGE])
+def test_modules(switch_on: SwitchOn, model: str, gatt: str) -> None:
+    """Any layout comes through any radio module, however it cuts the frames."""
+    bench = switch_on(model, changes={"gatt": gatt})
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.bms.beeps == 0
+
+
+@pytest.mark.parametrize(
+    ("gatt", "receive", "send"),
+    [
+        ("A", 0x12, 0x12),
+        ("B", 0x05, 0x03),
+        ("C", 0x0A, 0x0A),
+        ("D", 0x10, 0x10),
+        ("E", 0x11, 0x11),
+        ("F", 0x09, 0x09),
+    ],
+)
+def test_write_without_response(
+    switch_on: SwitchOn, gatt: str, receive: int, send: int
+) -> None:
+    """Commands take the short way where it exists, and only one subscription is made."""
+    bench = switch_on(changes={"gatt": gatt})
+
+    bench.read()
+
+    assert bench.written == [(send, False)] * 2
+    assert [handle for _, handle in bench.subscribed] == [receive]
+
+
+def test_write_with_response(
+    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands wait for the module where there is no other way."""
+    service = Service(
+        7, FFE0, (Characteristic(9, FFE1, ("write", "notify"), "uart", cccd=10),)
+    )
+    monkeypatch.setitem(VARIANTS, "F", replace(VARIANTS["F"], services=(service,)))
+    bench = switch_on(changes={"gatt": "F"})
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.written == [(9, True)] * 2
+
+
+def test_layout_from_the_data(
+    switch_on: SwitchOn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the version tells one layout and the data prove another, the data win."""
+    bench = switch_on(changes={"software": "10.99"})
+
+    reading = bench.read()
+
+    assert reading.layout == "JK02_32S"
+    assert reading.cell_data.remain_percent == bench.bms.battery.state.soc
+    assert "battery: the data are JK02_32S" in caplog.text
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_two_reads(switch_on: SwitchOn, double: bool) -> None:
+    """Each read is of now, on a link of its own; the statistics are of both."""
+    bench = switch_on(faults=Faults(double=double))
+
+    assert_read(bench.read(), bench.bms)
+    bench.bms.battery.override(current=-12.5)
+    assert bench.read().cell_data.battery_current == -12.5
+
+    assert len(bench.bms.connections) == 2
+    assert bench.client.statistics.good == 6
+    assert bench.found == 2
+
+
+# The sequence on the air
+
+
+@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"JK-B5A24S 8.0.3M"}))
+def test_sequence(switch_on: SwitchOn, model: str) -> None:
+    """0x97 when the link has settled, 0x96 at the moment its acknowledgement is there."""
+    bench = switch_on(model)
+
+    bench.read()
+
+    ((subscribed, _),) = bench.subscribed
+    (first,), (second,) = bench.sent_at(INFO), bench.sent_at(CELLS)
+    acknowledged = next(at for at, data in bench.heard if b"\xeb\xc8" in data)
+    assert first == exactly(subscribed + SETTLE)
+    assert first < acknowledged
+    assert second == exactly(acknowledged)
+
+
+@pytest.mark.parametrize(
+    ("changes", "habits", "wait"),
+    [
+        pytest.param({}, {"acknowledges": False}, 0.5, id="never"),
+        # Its last five bytes stay in the module until there is more to send
+        pytest.param({"gatt": "D"}, {}, 0.5, id="incomplete"),
+        pytest.param({}, {"reply_gap": 0.45}, 0.45, id="late"),
+        pytest.param({}, {"reply_gap": 0.7}, 0.5, id="too late"),
+        pytest.param({"gatt": "A_OLD"}, {}, 0.0, id="with the frame"),
+    ],
+)
+def test_acknowledgement(
+    switch_on: SwitchOn, changes: dict[str, str], habits: dict[str, Any], wait: float
+) -> None:
+    """The acknowledgement is waited for, but not for long."""
+    bench = switch_on(changes=changes, habits=STEADY | habits)
+
+    bench.read()
+
+    # The info is complete with the last notification before the second command
+    # that is not the acknowledgement alone
+    (second,) = bench.sent_at(CELLS)
+    complete = max(at for at, data in bench.heard if at <= second and len(data) > 20)
+    assert second == exactly(complete + wait)
+
+
+@pytest.mark.parametrize(
+    ("gatt", "answer", "first_cells"),
+    [
+        pytest.param("A", 0.1 + 3 * 0.025 + 0.09, 0.7 + 3 * 0.025, id="A"),
+        pytest.param("A_OLD", 0.1 + 2 * 0.025, 0.7 + 2 * 0.025, id="A, old firmware"),
+        pytest.param("B", 0.1 + 1 * 0.025 + 0.09, 0.7 + 1 * 0.025, id="B"),
+        # Fifteen notifications in quick succession
+        pytest.param("C", 0.1 + 14 * 0.004 + 0.09, 0.7 + 14 * 0.004, id="C"),
+        # The end of each frame waits in the module for what comes next
+        pytest.param("D", 0.1 + 2 * 0.025 + 0.09 + 0.5, 0.7 + CADENCE, id="D"),
+        pytest.param("E", 0.1 + 3 * 0.025 + 0.09, 0.7 + 3 * 0.025, id="E"),
+        pytest.param("F", 0.1 + 3 * 0.025 + 0.09, 0.7 + 3 * 0.025, id="F"),
+    ],
+)
+def test_latency(
+    switch_on: SwitchOn, gatt: str, answer: float, first_cells: float
+) -> None:
+    """All the time is the radio's and the battery's; ours is the settling of the link."""
+    bench = switch_on(changes={"gatt": gatt}, habits=STEADY)
+
+    bench.read()
+
+    link = 0.4 + GATT_TIME + GATT_TIME + GATT_TIME
+    assert bench.elapsed == exactly(link + SETTLE + answer + first_cells)
+
+
+@pytest.mark.parametrize("delay", [0.2, 1.5, 3.0])
+def test_beeps_never(switch_on: SwitchOn, delay: float) -> None:
+    """0x96 is no poll: it is sent once, however late a proxy hands the stream on."""
+    bench = switch_on(GARAGE, faults=Faults(delay=delay))
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.commands == [INFO, CELLS]
+    assert bench.bms.beeps == 0
+
+
+STALE = [
+    pytest.param(
+        lambda spec, old: frames.info_frame(replace(spec, model="JK_OLD"), *old),
+        id="device information",
+    ),
+    pytest.param(lambda spec, old: frames.cell_frame(spec, old[1], 9), id="cell data"),
+    pytest.param(
+        lambda spec, old: (
+            frames.info_frame(replace(spec, model="JK_OLD"), *old)
+            + frames.cell_frame(spec, old[1], 9)
+        ),
+        id="both",
+    ),
+    pytest.param(
+        lambda spec, old: frames.cell_frame(spec, old[1], 9)[:200], id="half a frame"
+    ),
+    pytest.param(lambda spec, old: frames.ACKNOWLEDGEMENT, id="acknowledgement"),
+]
+
+
+@pytest.mark.parametrize("leftover", STALE)
+def test_leftovers(
+    switch_on: SwitchOn, leftover: Callable[[Spec, tuple[Any, State, int]], bytes]
+) -> None:
+    """What an earlier session left in the module is thrown away."""
+    bench = switch_on(habits=STEADY)
+    spec, battery = bench.bms.spec, bench.bms.battery
+    old = replace(battery.state, soc=1, current=-77.0)
+    stale = leftover(spec, (battery.settings, old, 7))
+    bench.bms.faults = Faults(stale=tuple(chunks(bench.bms.variant, stale)))
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE)
+    assert bench.client.statistics.rejected == 0
+
+
+def test_stream_still_running(switch_on: SwitchOn) -> None:
+    """Cell data that flow on from an earlier session are no device information."""
+    bench = switch_on(habits=STEADY)
+    battery = bench.bms.battery
+
+    async def read() -> Reading:
+        frame = frames.cell_frame(bench.bms.spec, replace(battery.state, soc=1), 9)
+        loop = asyncio.get_running_loop()
+        for moment in (SETTLE / 2, SETTLE, SETTLE + 0.05):
+            loop.call_later(
+                FIRST_COMMAND - SETTLE + moment, lambda: bench.tell(bytearray(frame))
+            )
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE)
+
+
+# Silence
+
+
+def test_second_attempts(switch_on: SwitchOn) -> None:
+    """Each command is repeated once when it stays unanswered, in its own time."""
+    bench = switch_on(habits=STEADY, faults=Faults(answer_after_attempts=1))
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.commands == [INFO, INFO, CELLS, CELLS]
+    assert [c.at for c in bench.bms.commands] == exactly(
+        [
+            FIRST_COMMAND,
+            FIRST_COMMAND + 5,
+            SECOND_COMMAND + 5,
+            SECOND_COMMAND + 5 + 6,
+        ]
+    )
+    assert bench.elapsed == exactly(COMPLETE + 5 + 6)
+    assert len(bench.bms.connections) == 1
+
+
+def test_silence(switch_on: SwitchOn) -> None:
+    """A link that stays up without a word is given up, and so is the next."""
+    bench = switch_on(faults=Faults(silent=True))
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    assert bench.commands == [INFO, INFO] * 2
+    begins = [connection.opened for connection in bench.bms.connections]
+    offsets = [
+        command.at - begin
+        for command, begin in zip(
+            bench.bms.commands, [b for b in begins for _ in (1, 2)], strict=True
+        )
+    ]
+    # The services are known the second time
+    first = 2 * GATT_TIME + SETTLE
+    again = GATT_TIME + SETTLE
+    assert offsets == exactly([first, first + 5, again, again + 5])
+    assert bench.reasons == ["by the central"] * 2
+    assert bench.elapsed == exactly(2 * (0.4 + 10 + GATT_TIME) + first + again)
+
+
+@pytest.mark.parametrize("model", [HOUSE, GARAGE])
+def test_drop_without_an_answer(switch_on: SwitchOn, model: str) -> None:
+    """A battery that answers nothing ends the link before we do: still it is silent."""
+    bench = switch_on(model, faults=MUTE)
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    assert bench.reasons == ["no command"] * 2
+    assert bench.elapsed == exactly(2 * (0.4 + 10))
+
+
+def test_first_link_mute(switch_on: SwitchOn) -> None:
+    """The first link is mute and falls after 10 s, the second one works."""
+    bench = switch_on(habits=STEADY, faults=MUTE)
+    bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.reasons == ["no command", "by the central"]
+    assert bench.elapsed == exactly(0.4 + 10 + COMPLETE - GATT_TIME)
+
+
+def test_stream_never_starts(switch_on: SwitchOn) -> None:
+    """0x96 again after 6 s; after 12 s of silence the link is given up."""
+    bench = switch_on(habits=STEADY, faults=Faults(never_answer={CELLS}))
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    first, again = bench.bms.connections
+    assert bench.commands == [INFO, CELLS, CELLS] * 2
+    assert bench.sent_at(CELLS)[:2] == exactly([SECOND_COMMAND, SECOND_COMMAND + 6])
+    assert first.closed == exactly(SECOND_COMMAND + 12 + GATT_TIME)
+    assert again.closed == exactly(DEADLINE - 3 + GATT_TIME)
+
+
+def test_settings_but_no_stream(switch_on: SwitchOn) -> None:
+    """Answering 0x96 is not streaming: the link is given up all the same."""
+    bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=0))
+    bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.commands == [INFO, CELLS, CELLS, INFO, CELLS]
+    # 6 s after each settings frame, which takes four notifications
+    settings = 0.08 + 3 * 0.025
+    first, _ = bench.bms.connections
+    assert first.closed == exactly(SECOND_COMMAND + 2 * (settings + 6) + GATT_TIME)
+
+
+@pytest.mark.parametrize("habits", [{}, {"reply_gap": 0.3}, {"acknowledges": False}])
+def test_early_cell_command(switch_on: SwitchOn, habits: dict[str, Any]) -> None:
+    """Inverter boards never stream after an early 0x96: ours is not early."""
+    bench = switch_on(GARAGE, habits=habits)
+
+    assert bench.bms.behaviour.early_96_is_fatal
+    assert_read(bench.read(), bench.bms)
+    assert len(bench.bms.connections) == 1
+
+
+# Of a link of HOUSE: 1 to 4 are the device information, 5 its acknowledgement, 6 to 9
+# the settings, 10 their acknowledgement, 11 to 14 the first cell data
+
+
+@pytest.mark.parametrize(
+    ("faults", "late"),
+    [
+        pytest.param(Faults(lose={1}), 5.0, id="begin of information lost"),
+        pytest.param(Faults(damage={1}), 5.0, id="begin of information damaged"),
+        # The first acknowledgement fills the gap and is found with the second answer
+        pytest.param(Faults(lose={4}), 5.0 - 0.09, id="end of information lost"),
+        pytest.param(Faults(damage={4}), 5.0, id="end of information damaged"),
+        pytest.param(Faults(lose={5}), 0.5 - 0.09, id="acknowledgement lost"),
+        pytest.param(Faults(damage={5}), 0.5 - 0.09, id="acknowledgement damaged"),
+        pytest.param(Faults(lose={10}), 0.0, id="second acknowledgement lost"),
+        pytest.param(Faults(damage={10}), 0.0, id="second acknowledgement damaged"),
+        pytest.param(Faults(lose={11}), CADENCE, id="begin of cell data lost"),
+        pytest.param(Faults(damage={11}), CADENCE, id="begin of cell data damaged"),
+        pytest.param(Faults(lose={14}), CADENCE, id="end of cell data lost"),
+        pytest.param(Faults(damage={14}), CADENCE, id="end of cell data damaged"),
+    ],
+)
+def test_one_notification(switch_on: SwitchOn, faults: Faults, late: float) -> None:
+    """One bad notification costs the time to the next frame, not the reading."""
+    bench = switch_on(habits=STEADY, faults=faults)
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE + late)
+    assert len(bench.bms.connections) == 1
+
+
+@pytest.mark.parametrize("hit", ["lose", "damage"])
+@pytest.mark.parametrize("number", [6, 8])
+def test_settings_lost(switch_on: SwitchOn, hit: str, number: int) -> None:
+    """The settings are not worth a second link, nor a beep."""
+    bench = switch_on(habits=STEADY, faults=Faults(**{hit: {number}}))
+
+    reading = bench.read()
+
+    assert reading.settings is None
+    assert reading.cell_data.remain_percent == bench.bms.battery.state.soc
+    assert bench.elapsed == exactly(COMPLETE)
+
+
+def test_settings_implausible(switch_on: SwitchOn) -> None:
+    """Settings that cannot be are counted and left out."""
+    bench = switch_on()
+    battery = bench.bms.battery
+    battery.settings = replace(battery.settings, cell_count=99)
+
+    reading = bench.read()
+
+    assert reading.settings is None
+    assert reading.cell_data.cell_voltage == exactly(battery.state.cells, abs=0.0006)
+    assert bench.client.statistics.rejected == 1
+
+
+@pytest.mark.parametrize("gatt", ["A", "B", "C", "D"])
+def test_bad_radio(switch_on: SwitchOn, gatt: str) -> None:
+    """On a bad link a reading is late, perhaps without settings, never wrong."""
+    settings = switch_on(GARAGE, changes={"gatt": gatt}).read().settings
+
+    for seed in range(12):
+        faults = Faults(lose=0.02, damage=0.02, seed=seed)
+        bench = switch_on(GARAGE, changes={"gatt": gatt}, faults=faults)
+        reading = bench.read()
+        assert reading.settings in (settings, None)
+        assert_read(replace(reading, settings=settings), bench.bms)
+
+
+# Errors
+
+
+def test_not_heard(switch_on: SwitchOn) -> None:
+    """Without a path to the battery nothing is tried."""
+    bench = switch_on()
+    bench.device = None
+
+    with pytest.raises(NotReachableError, match="No adapter hears the battery"):
+        bench.read()
+
+    assert bench.elapsed == 0
+    assert bench.connecting == []
+
+
+def test_not_heard_any_more(switch_on: SwitchOn) -> None:
+    """The path is asked for anew for the second link."""
+    bench = switch_on(faults=MUTE)
+    bench.before[2] = lambda: setattr(bench, "device", None)
+
+    with pytest.raises(NotReachableError, match="No adapter hears the battery"):
+        bench.read()
+
+    assert len(bench.connecting) == 1
+
+
+def test_refused(switch_on: SwitchOn) -> None:
+    """Refusals are repeated by the retry connector alone."""
+    bench = switch_on(faults=Faults(refuse_connection=True))
+
+    with pytest.raises(NotReachableError, match="Connection refused"):
+        bench.read()
+
+    assert len(bench.connecting) == 4
+    assert bench.found == 1
+    assert bench.elapsed < 1
+
+
+def test_refused_once(switch_on: SwitchOn) -> None:
+    """One refusal is nothing to write home about."""
+    bench = switch_on(faults=Faults(refuse_connection=1))
+
+    assert_read(bench.read(), bench.bms)
+
+
+def test_hanging_connection(switch_on: SwitchOn) -> None:
+    """A connection that never comes about ends with the deadline."""
+    bench = switch_on(faults=Faults(hang_connection=True))
+
+    with pytest.raises(NotReachableError, match="did not answer in time"):
+        bench.read()
+
+    assert bench.elapsed == exactly(DEADLINE - 3)
+
+
+def test_out_of_reach(switch_on: SwitchOn) -> None:
+    """A battery that does not answer is not reachable, and the message says more."""
+    bench = switch_on()
+    bench.bms.power_off()
+
+    with pytest.raises(NotReachableError, match="did not answer in time"):
+        bench.read()
+
+    assert len(bench.connecting) == 2
+
+
+def test_no_free_slot(switch_on: SwitchOn) -> None:
+    """The retry connector would try on for 36 s: its reason is known before."""
+    bench = switch_on()
+    bench.radio.slots = 0
+
+    with pytest.raises(NoFreeSlotError, match="slot"):
+        bench.read()
+
+    assert bench.elapsed == exactly(DEADLINE - 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No backend with an available connection slot that can reach address X was found",
+        "Proxy [X]: No free BLE connection slot became available (limit=3, in use=3)",
+    ],
+)
+@pytest.mark.parametrize("deadline", [10, 60])
+def test_no_free_slot_elsewhere(
+    switch_on: SwitchOn, text: str, deadline: float
+) -> None:
+    """Home Assistant and its proxies say it in their own words."""
+    bench = switch_on(faults=Faults(refuse_connection=True, refuse_error=text))
+
+    with pytest.raises(NoFreeSlotError, match="slot"):
+        bench.read(deadline=deadline)
+
+
+def test_slot_becomes_free(switch_on: SwitchOn) -> None:
+    """While others hold the slot it is asked for again and again."""
+    bench = switch_on(habits=STEADY)
+    bench.radio.slots = 0
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        loop.call_later(5, setattr, bench.radio, "slots", 1)
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.elapsed == exactly(8 + COMPLETE)
+
+
+def test_rejected_by_the_proxy(switch_on: SwitchOn) -> None:
+    """The advice of the retry connector speaks of slots where there is no lack of them."""
+    bench = switch_on(
+        faults=Faults(
+            refuse_connection=True, refuse_error="error: ESP_GATT_CONN_CONN_CANCEL"
+        )
+    )
+
+    with pytest.raises(NotReachableError, match="ESP_GATT_CONN_CONN_CANCEL"):
+        bench.read(deadline=60)
+
+
+@pytest.mark.parametrize("faults", [Faults(foreign="neey"), Faults(garbage=True)])
+@pytest.mark.parametrize("gatt", ["A", "B", "C"])
+def test_foreigner(switch_on: SwitchOn, faults: Faults, gatt: str) -> None:
+    """What answers in another language is not a JK BMS."""
+    bench = switch_on(changes={"gatt": gatt}, faults=faults)
+
+    with pytest.raises(NotJkBmsError):
+        bench.read()
+
+
+@pytest.mark.parametrize("deadline", [4, 8, 12])
+def test_foreigner_in_haste(switch_on: SwitchOn, deadline: float) -> None:
+    """It is recognised as well when the deadline comes first."""
+    bench = switch_on(faults=Faults(foreign="neey"))
+
+    with pytest.raises(NotJkBmsError):
+        bench.read(deadline=deadline)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param([], SilentError, id="nothing"),
+        pytest.param([bytes(20)], NotJkBmsError, id="something"),
+        pytest.param([bytes(20), frames.AT_LINE], SilentError, id="idle line"),
+        pytest.param(
+            [frames.ACKNOWLEDGEMENT, bytes(20)], SilentError, id="acknowledgement"
+        ),
+        pytest.param(
+            [bytes(20), frames.FRAME_HEADER + bytes(46)], SilentError, id="half a frame"
+        ),
+        pytest.param([frames.command(INFO)], SilentError, id="echo"),
+    ],
+)
+def test_language(
+    switch_on: SwitchOn, said: list[bytes], expected: type[JkBmsError]
+) -> None:
+    """One sign of the protocol among other bytes is enough not to call it foreign."""
+    bench = switch_on(faults=Faults(silent=True))
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        for data in said:
+            loop.call_later(
+                FIRST_COMMAND + 0.1, lambda data=data: bench.tell(bytearray(data))
+            )
+        return await bench.client.read(deadline=8)
+
+    with pytest.raises(expected):
+        bench.run(read())
+
+
+def test_pairing(switch_on: SwitchOn) -> None:
+    """A battery that wants a passkey is not asked twice."""
+    bench = switch_on(faults=Faults(pairing=True))
+
+    with pytest.raises(PairingRequiredError):
+        bench.read()
+
+    assert bench.reasons == ["by the central"]
+
+
+def test_pairing_in_silence(switch_on: SwitchOn) -> None:
+    """Some only drop who is not paired: by the bytes that is silence."""
+    bench = switch_on(faults=Faults(pairing="drop"))
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    assert bench.reasons == ["not paired"] * 2
+
+
+ERROR_CODES = BleakGATTProtocolErrorCode
+BLUEZ = "org.bluez.Error."
+GATT_ERRORS = [
+    pytest.param(
+        BleakGATTProtocolError(ERROR_CODES.INSUFFICIENT_ENCRYPTION),
+        PairingRequiredError,
+        id="encryption",
+    ),
+    pytest.param(
+        BleakGATTProtocolError(ERROR_CODES.INSUFFICIENT_AUTHORIZATION),
+        PairingRequiredError,
+        id="authorization",
+    ),
+    pytest.param(
+        BleakDBusError(f"{BLUEZ}NotAuthorized", ["Not authorized"]),
+        PairingRequiredError,
+        id="BlueZ",
+    ),
+    pytest.param(
+        BleakError("GATT Error handle=18 error=5 Insufficient authentication"),
+        PairingRequiredError,
+        id="ESPHome",
+    ),
+    pytest.param(
+        BleakGATTProtocolError(ERROR_CODES.UNLIKELY_ERROR),
+        NotReachableError,
+        id="something else",
+    ),
+    pytest.param(
+        BleakDBusError(f"{BLUEZ}Failed", ["Not connected"]),
+        NotReachableError,
+        id="BlueZ, link lost",
+    ),
+    pytest.param(TimeoutError(), NotReachableError, id="timeout"),
+    pytest.param(BrokenPipeError(), NotReachableError, id="D-Bus gone"),
+    pytest.param(EOFError(), NotReachableError, id="D-Bus closed"),
+    pytest.param(
+        AttributeError("'NoneType' has no attribute"), NotReachableError, id="race"
+    ),
+]
+
+
+@pytest.mark.parametrize("method", ["start_notify", "write_gatt_char"])
+@pytest.mark.parametrize(("cause", "expected"), GATT_ERRORS)
+def test_gatt_errors(
+    switch_on: SwitchOn, method: str, cause: Exception, expected: type[JkBmsError]
+) -> None:
+    """Whatever bleak raises during use comes out as ours."""
+
+    async def fail(*args: Any, **kwargs: Any) -> None:
+        raise cause
+
+    bench = switch_on()
+    bench.use(type("Failing", (TappedBackend,), {method: fail}))
+
+    with pytest.raises(expected) as caught:
+        bench.read()
+
+    assert caught.value.__cause__ is cause
+
+
+@pytest.mark.usefixtures("home_assistant")
+def test_services_outdated(switch_on: SwitchOn) -> None:
+    """Where the characteristic is missing, the remembered services are forgotten."""
+    bench = switch_on(habits=STEADY, faults=Faults(missing_characteristic=1))
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.reasons == ["by the central"] * 2
+    assert bench.elapsed == exactly(0.4 + 2 * GATT_TIME + COMPLETE)
+
+
+@pytest.mark.usefixtures("home_assistant")
+def test_characteristic_missing(switch_on: SwitchOn) -> None:
+    """Without the serial service it is something else."""
+    bench = switch_on(faults=Faults(missing_characteristic=True))
+
+    with pytest.raises(NotJkBmsError, match="no serial service"):
+        bench.read()
+
+    assert len(bench.bms.connections) == 2
+    assert bench.commands == []
+
+
+def test_no_services_first(switch_on: SwitchOn) -> None:
+    """An empty list of services has been seen on first attempts."""
+    bench = switch_on(faults=Faults(no_services_first=1))
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.reasons == ["by the central"] * 2
+
+
+def test_link_lost_while_connecting(
+    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link may be gone before anyone has looked at its services."""
+    bench = switch_on()
+
+    class Unlucky(bleak_retry_connector.BleakClientWithServiceCache):
+        @override
+        async def connect(self, **kwargs: Any) -> None:
+            await super().connect(**kwargs)
+            bench.bms.drop()
+
+    monkeypatch.setattr(bleak_retry_connector, "BleakClientWithServiceCache", Unlucky)
+
+    with pytest.raises(NotReachableError, match="connection was lost"):
+        bench.read()
+
+    assert len(bench.bms.connections) == 2
+
+
+@pytest.mark.parametrize("kind", [0x01, 0x02, 0x03])
+def test_link_lost_in_a_frame(switch_on: SwitchOn, kind: int) -> None:
+    """A link that breaks is tried once more, and then not again."""
+    bench = switch_on(faults=Faults(disconnect_in=kind))
+
+    with pytest.raises(NotReachableError, match="connection was lost"):
+        bench.read()
+
+    assert bench.reasons == ["fault: disconnect_in"] * 2
+    assert bench.found == 2
+
+
+@pytest.mark.parametrize("number", range(1, 14))
+def test_link_lost_once(switch_on: SwitchOn, number: int) -> None:
+    """A link that breaks once, at any notification, costs the time so far."""
+    bench = switch_on(habits=STEADY, faults=Faults(disconnect_after=number))
+    bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
+
+    assert_read(bench.read(), bench.bms)
+    first, _ = bench.bms.connections
+    assert first.reason == "fault: disconnect_after"
+    assert bench.elapsed <= (first.closed or 0) + COMPLETE + 0.5
+
+
+def test_link_lost_while_settling(switch_on: SwitchOn) -> None:
+    """Nothing is sent on a link that is not there any more."""
+    bench = switch_on(habits=STEADY)
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        loop.call_later(FIRST_COMMAND - 0.1, bench.bms.drop)
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.commands == [INFO, CELLS]
+
+
+def test_unsupported_layout(switch_on: SwitchOn) -> None:
+    """Data that fit no layout three times over are not damage; what was told is kept."""
+    bench = switch_on(habits=STEADY)
+    bench.bms.battery.override(voltage=99.0)
+
+    with pytest.raises(UnsupportedLayoutError) as caught:
+        bench.read()
+
+    assert caught.value.device_info
+    assert caught.value.device_info.device_model == bench.bms.spec.model
+    assert bench.client.statistics.rejected == 3
+    assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
+    assert len(bench.bms.connections) == 1
+
+
+def test_implausible(switch_on: SwitchOn) -> None:
+    """Data that no battery can have three times over are refused."""
+    bench = switch_on(habits=STEADY)
+    bench.bms.battery.override(soc=120)
+
+    with pytest.raises(ImplausibleFrameError):
+        bench.read()
+
+    assert bench.client.statistics.rejected == 3
+    assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
+    assert len(bench.bms.connections) == 1
+
+
+@pytest.mark.parametrize("nonsense", [{"voltage": 99.0}, {"soc": 120}])
+def test_implausible_once(switch_on: SwitchOn, nonsense: dict[str, Any]) -> None:
+    """One frame of nonsense is passed over."""
+    bench = switch_on(habits=STEADY)
+    bench.bms.battery.override(**nonsense)
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        loop.call_later(CELLS_COMPLETE + CADENCE / 2, bench.bms.battery.release)
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.client.statistics.rejected == 1
+    assert bench.elapsed == exactly(COMPLETE + CADENCE)
+
+
+def test_information_implausible(switch_on: SwitchOn) -> None:
+    """Device information that names no device is no answer."""
+    bench = switch_on(changes={"model": ""})
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    assert bench.commands == [INFO, INFO] * 2
+    assert bench.client.statistics.rejected == 4
+
+
+# The path to the battery
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_path_while_connecting(
+    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    """The retry connector may ask for the path again; the last one is kept if there is none."""
+    bench = switch_on()
+    given: dict[str, Any] = {}
+
+    async def establish(*args: Any, **kwargs: Any) -> Any:
+        given.update(kwargs)
+        return await bleak_retry_connector.establish_connection(*args, **kwargs)
+
+    monkeypatch.setattr(client_module, "establish_connection", establish)
+    bench.read()
+    old = bench.device
+    new = bench.radio.device(bench.bms)
+    bench.device = {True: new, False: None}[found]
+
+    assert given["ble_device_callback"]() is {True: new, False: old}[found]
+
+
+# Deadlines
+
+SCENARIOS = {
+    "hanging connection": Faults(hang_connection=True),
+    "refused": Faults(refuse_connection=True),
+    "no slot": Faults(refuse_connection=True, refuse_error="No free connection slot"),
+    "silent": Faults(silent=True),
+    "mute": MUTE,
+    "no stream": Faults(never_answer={CELLS}),
+    "settings only": Faults(stream_stops_after=0),
+    "foreign": Faults(foreign="neey"),
+    "garbage": Faults(garbage=True),
+    "pairing": Faults(pairing=True),
+    "dropped": Faults(pairing="drop"),
+    "no services": Faults(no_services_first=99),
+    "missing characteristic": Faults(missing_characteristic=True),
+    "lost in a frame": Faults(disconnect_in=0x02),
+    "everything lost": Faults(lose=1.0),
+    "everything late": Faults(delay=30.0),
+}
+
+
+@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("faults", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_deadline(
+    switch_on: SwitchOn, faults: Faults, backend: type[TappedBackend]
+) -> None:
+    """Whatever goes wrong, also when the link is released, the deadline holds."""
+    for deadline in (DEADLINE, 12.0, 4.5, 3.0, 1.0, 0.0):
+        bench = switch_on(faults=faults)
+        bench.use(backend)
+        with pytest.raises(LinkError):
+            bench.read(deadline=deadline)
+
+
+MOMENTS = [round(0.07 + 0.12 * step, 2) for step in range(15)]
+"""From the beginning of a steady read until its end."""
+CLOSING = CELLS_COMPLETE + GATT_TIME / 2
+
+
+@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_deadline_at_any_moment(
+    switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
+) -> None:
+    """The link is released wherever the read is when its time is up."""
+    bench = switch_on(habits=STEADY)
+    bench.use(backend)
+
+    with pytest.raises(LinkError):
+        bench.read(deadline=moment + 3)
+
+
+@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+def test_deadline_while_closing(
+    switch_on: SwitchOn, backend: type[TappedBackend]
+) -> None:
+    """A reading that is there is not lost to a slow release of the link."""
+    bench = switch_on(habits=STEADY)
+    bench.use(backend)
+
+    assert_read(bench.read(deadline=CLOSING + 3), bench.bms)
+    assert bench.reasons == ["by the central"]
+
+
+def test_deadline_between_links(switch_on: SwitchOn) -> None:
+    """Time that is up while the first link is released lets no second one begin."""
+    bench = switch_on(habits=STEADY, faults=Faults(missing_characteristic=True))
+    moment = 0.4 + GATT_TIME + GATT_TIME / 2
+
+    with pytest.raises(LinkError):
+        bench.read(deadline=moment + 3)
+
+    assert bench.reasons == ["by the central"]
+    assert bench.found == 1
+
+
+def test_slow_release(switch_on: SwitchOn) -> None:
+    """A link that nobody confirms to be released is left alone after 3 s."""
+    bench = switch_on(habits=STEADY)
+    bench.use(StickyBackend)
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.elapsed == exactly(CELLS_COMPLETE + 3)
+
+
+def test_failing_release(switch_on: SwitchOn) -> None:
+    """An error on the way out does not spoil the reading."""
+
+    class Failing(TappedBackend):
+        @override
+        async def disconnect(self) -> None:
+            await super().disconnect()
+            raise BleakError("Not connected")
+
+    bench = switch_on()
+    bench.use(Failing)
+
+    assert_read(bench.read(), bench.bms)
+
+
+# Ending a read from outside
+
+
+async def interrupted(
+    bench: Bench, moment: float, *interruptions: Callable[[], Awaitable[object]]
+) -> tuple[list[Any], float]:
+    """Read, and interrupt that; return what came of all and how long it took."""
+    loop = asyncio.get_running_loop()
+    reading = asyncio.create_task(bench.client.read())
+    await asyncio.sleep(moment)
+    began = loop.time()
+    results = await asyncio.gather(
+        reading, *(act() for act in interruptions), return_exceptions=True
+    )
+    return results, loop.time() - began
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_disconnect(switch_on: SwitchOn, moment: float) -> None:
+    """A running read ends at once, and then the link is released."""
+    bench = switch_on(habits=STEADY)
+
+    (failed, ended), took = bench.run(
+        interrupted(bench, moment, bench.client.disconnect)
+    )
+
+    assert isinstance(failed, LinkError)
+    assert ended is None
+    assert took <= GATT_TIME + RIGHT_AWAY
+    assert len(bench.bms.connections) <= 1
+    assert_read(bench.read(), bench.bms)
+
+
+@pytest.mark.parametrize("moment", [0.2, 1.0, CLOSING])
+@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+def test_disconnect_twice(
+    switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
+) -> None:
+    """Unloading and the end of Home Assistant may both ask for it."""
+    bench = switch_on(habits=STEADY)
+    bench.use(backend)
+    disconnect = bench.client.disconnect
+
+    async def later() -> None:
+        await asyncio.sleep(GATT_TIME / 4)
+        await disconnect()
+
+    (_, *ended), took = bench.run(
+        interrupted(bench, moment, disconnect, disconnect, later)
+    )
+
+    assert ended == [None] * 3
+    assert took <= 3 + RIGHT_AWAY
+
+
+def test_disconnect_between_links(switch_on: SwitchOn) -> None:
+    """No second link is tried for a read that was ended."""
+    bench = switch_on(faults=Faults(missing_characteristic=True))
+    moment = 0.4 + GATT_TIME + GATT_TIME / 2
+
+    (failed, ended), _ = bench.run(interrupted(bench, moment, bench.client.disconnect))
+
+    assert isinstance(failed, LinkError)
+    assert ended is None
+    assert bench.reasons == ["by the central"]
+    assert bench.found == 1
+
+
+def test_disconnect_hanging_connection(switch_on: SwitchOn) -> None:
+    """Nobody waits for a connection that is not wanted any more."""
+    bench = switch_on(faults=Faults(hang_connection=True))
+
+    (failed, _), took = bench.run(interrupted(bench, 7, bench.client.disconnect))
+
+    assert isinstance(failed, NotReachableError)
+    assert took <= RIGHT_AWAY
+
+
+def test_disconnect_idle(switch_on: SwitchOn) -> None:
+    """There may be nothing to end."""
+    bench = switch_on()
+
+    bench.run(bench.client.disconnect())
+    assert bench.elapsed == 0
+    bench.read()
+    bench.run(bench.client.disconnect())
+    assert bench.elapsed == 0
+
+
+@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
+def test_cancelled(
+    switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
+) -> None:
+    """Whoever cancels a read gets the link released, also in the middle of that."""
+    bench = switch_on(habits=STEADY)
+    bench.use(backend)
+
+    async def read() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(moment):
+                await bench.client.read()
+
+    bench.run(read())
+
+    assert bench.elapsed <= moment + 3 + RIGHT_AWAY
+    assert set(bench.reasons) <= {"by the central", "failed after connecting"}
+    bench.use(TappedBackend)
+    assert_read(bench.read(), bench.bms)
+
+
+def test_one_at_a_time(switch_on: SwitchOn) -> None:
+    """A second read waits for the first, for there is one link."""
+    bench = switch_on(habits=STEADY)
+
+    async def read_both() -> list[Reading]:
+        return await asyncio.gather(bench.client.read(), bench.client.read())
+
+    first, second = bench.run(read_both())
+
+    earlier, later = bench.bms.connections
+    assert earlier.closed is not None
+    assert later.opened == exactly(earlier.closed + 0.4)
+    assert first.cell_data.frame_counter != second.cell_data.frame_counter
+    assert_read(second, bench.bms)
+
+
+# The log
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_log(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture, model: str) -> None:
+    """At DEBUG the log tells what happens, and no secret."""
+    caplog.set_level(logging.DEBUG)
+    bench = switch_on(model, faults=Faults(answer_after_attempts=1))
+
+    bench.read()
+
+    assert "battery: sending DEVICE_INFO" in caplog.text
+    assert "battery: received Frame(type=<FrameType.CELL_DATA" in caplog.text
+    spec = bench.bms.spec
+    secrets = {
+        spec.passcode,
+        spec.short_passcode,
+        spec.setup_passcode,
+        spec.userdata,
+        spec.userdata2,
+    } - {""}
+    told = caplog.text.lower()
+    forms = [
+        form
+        for secret in secrets
+        for form in (secret.lower(), secret.encode().hex(), secret.encode().hex(" "))
+    ]
+    assert forms
+    assert [form for form in forms if form in told] == []
+
+
+def test_log_second_link(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing above DEBUG is logged, also when a link is lost: whoever reads decides."""
+    caplog.set_level(logging.DEBUG)
+    bench = switch_on(faults=Faults(disconnect_in=0x03))
+
+    with pytest.raises(NotReachableError):
+        bench.read()
+
+    ours = [r for r in caplog.records if r.name.startswith("custom_components.jk_bms")]
+    assert {record.levelno for record in ours} == {logging.DEBUG}
+    assert "battery: one more try, for The connection was lost" in caplog.text

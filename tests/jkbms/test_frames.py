@@ -1,0 +1,573 @@
+"""Tests of command frames, frames and their assembly from notifications."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from custom_components.jk_bms.jkbms.errors import FrameError, JkBmsError
+from custom_components.jk_bms.jkbms.frames import (
+    Frame,
+    FrameAssembler,
+    FrameStatistics,
+    FrameType,
+    ReadCommand,
+    build_command,
+    checksum,
+)
+
+from . import ACKNOWLEDGEMENT, AT_LINE, HEADER, build, cut, mended
+
+ECHO = bytes.fromhex("AA5590EB 96 00 00000000 00000000 00000000 00 10")
+
+# Whole notifications of nothing but zeros, as in device information and settings
+SPARSE = build(0x03, {6: b"JK-B2A16S", 22: b"3.0", 30: b"3.3.0", 46: b"BMS"})
+
+
+def dense(seed: int = 0, kind: int = 0x02) -> bytes:
+    """Return a frame that is nowhere the same twice."""
+    return build(kind, {5: bytes((seed,)), 6: Random(seed).randbytes(293)})
+
+
+A, B, C = dense(1), dense(2), dense(3)
+
+
+def feed(assembler: FrameAssembler, chunks: Iterable[bytes]) -> list[bytes]:
+    """Feed all, check that every byte is accounted for and return what was found."""
+    held = len(assembler._buffer)
+    before = assembler.statistics.good * 300 + assembler.statistics.skipped
+    fed, found = 0, []
+    for chunk in chunks:
+        found += [frame.data for frame in assembler.feed(chunk)]
+        fed += len(chunk)
+        seen = assembler.statistics
+        assert 300 * seen.good + seen.skipped - before == fed + held - len(
+            assembler._buffer
+        )
+    return found
+
+
+def assemble(*chunks: bytes) -> list[bytes]:
+    """Return what an assembler finds in these notifications."""
+    return feed(FrameAssembler(), chunks)
+
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((0x97,), "AA5590EB 97 00 00000000000000000000000000 11"),
+        ((0x96,), "AA5590EB 96 00 00000000000000000000000000 10"),
+        ((0x1D, 1, 4), "AA5590EB 1D 04 01000000000000000000000000 9C"),
+        # 3.2 and 0.008 as f32
+        ((0x20, 0x404CCCCD, 4), "AA5590EB 20 04 CDCC4C40000000000000000000 C3"),
+        ((0x64, 0x3C03126F, 4), "AA5590EB 64 04 6F12033C000000000000000000 A2"),
+        ((0x6C, 1, 1), "AA5590EB 6C 01 01000000000000000000000000 E8"),
+        # -20.0 °C, -10 °C in one byte
+        ((0x18, -200, 4), "AA5590EB 18 04 38FFFFFF000000000000000000 CB"),
+        ((0x37, -10, 1), "AA5590EB 37 01 F6000000000000000000000000 A8"),
+        ((0x37, -1, 1), "AA5590EB 37 01 FF000000000000000000000000 B1"),
+        ((0xFF, 0xFF, 1), "AA5590EB FF 01 FF000000000000000000000000 79"),
+        ((0x00,), "AA5590EB 00 00 00000000000000000000000000 7A"),
+        ((0x9F, int.from_bytes(b"thirteen char", "little"), 13),
+         "AA5590EB 9F 0D 746869727465656E2063686172 47"),
+    ],
+)  # fmt: skip
+def test_command(arguments: tuple[int, ...], expected: str) -> None:
+    """A command has 20 bytes, its value in little-endian and a checksum."""
+    assert build_command(*arguments).hex() == bytes.fromhex(expected).hex()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (-1,),
+        (0x100,),
+        (0x97, 0, -1),
+        (0x97, 0, 14),
+        (0x97, 1),
+        (0x97, -1),
+        (0x37, 256, 1),
+        (0x37, -129, 1),
+        (0x18, 1 << 32, 4),
+        (0x18, -(1 << 31) - 1, 4),
+    ],
+)
+def test_command_out_of_bounds(arguments: tuple[int, ...]) -> None:
+    """What does not fit makes no command."""
+    with pytest.raises(ValueError, match=r"No such command|does not fit"):
+        build_command(*arguments)
+
+
+def test_read_commands() -> None:
+    """The commands that only read are these, and no others."""
+    assert {command.name: int(command) for command in ReadCommand} == {
+        "CELL_DATA": 0x96,
+        "DEVICE_INFO": 0x97,
+        "LOGBOOK": 0xA1,
+        "DETAIL_LOG": 0xA7,
+    }
+
+
+def test_checksum() -> None:
+    """The checksum is the low byte of the sum."""
+    assert checksum(b"") == 0
+    assert checksum(bytes.fromhex("55AAEB90")) == 0x7A
+
+
+# Single frames
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (0x01, FrameType.SETTINGS),
+        (0x02, FrameType.CELL_DATA),
+        (0x03, FrameType.DEVICE_INFO),
+        (0x05, FrameType.LOGBOOK),
+        (0x06, FrameType.DETAIL_LOG),
+    ],
+)
+def test_parse(kind: int, expected: FrameType) -> None:
+    """A good frame gives its type, its counter and all its bytes."""
+    data = build(kind, {298: "99"}, counter=0xA5)
+    frame = Frame.parse(data)
+    assert (frame.type, frame.counter, frame.data) == (expected, 0xA5, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "0 bytes instead of 300"),
+        (A[:299], "299 bytes instead of 300"),
+        (A + b"\0", "301 bytes instead of 300"),
+        (mended(b"\x54" + A[1:]), "No frame header"),
+        (ACKNOWLEDGEMENT + bytes(280), "No frame header"),
+        (build(0x00), "Unknown frame type 0"),
+        (build(0x04), "Unknown frame type 4"),
+        (build(0x07), "Unknown frame type 7"),
+        (build(0x02, {6: HEADER}), "Another frame starts inside"),
+        (build(0x02, {150: HEADER}), "Another frame starts inside"),
+        (build(0x02, {295: HEADER}), "Another frame starts inside"),
+        (A[:299] + bytes((A[299] ^ 1,)), "Wrong checksum"),
+        (A[:120] + bytes((A[120] ^ 0x80,)) + A[121:], "Wrong checksum"),
+    ],
+)
+def test_parse_refuses(data: bytes, reason: str) -> None:
+    """What is no frame is refused with the reason."""
+    with pytest.raises(FrameError, match=f"^{reason}$") as refusal:
+        Frame.parse(data)
+    assert isinstance(refusal.value, JkBmsError)
+
+
+def test_repr_keeps_secrets() -> None:
+    """The bytes of a frame hold passcodes and are not for logs."""
+    frame = Frame.parse(build(0x03, {62: b"4711"}))
+    assert repr(frame) == "Frame(type=<FrameType.DEVICE_INFO: 3>, counter=0)"
+
+
+# Assembly: frames and notifications
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (300,),
+        (128, 128, 44),
+        (128, 22, 128, 22),
+        (150, 150),
+        (20,),
+        (80,),
+        (115,),
+        (1,),
+        (2,),
+        (3,),
+        (7, 290, 3),
+        (244,),
+        (500,),
+        (900,),
+        (5000,),
+    ],
+)
+@pytest.mark.parametrize("lead", [b"", b"\0" * 13, b"\x55", HEADER[:3], A[150:]])
+def test_any_slices(lead: bytes, sizes: tuple[int, ...]) -> None:
+    """Borders of notifications mean nothing, the header may be cut as well."""
+    assert assemble(*cut(lead + A + B + C, *sizes)) == [A, B, C]
+
+
+def test_frame_is_there_with_its_last_byte() -> None:
+    """A frame is not held back until more arrives."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [A[:299]]) == []
+    assert feed(assembler, [A[299:]]) == [A]
+    assert assembler._buffer == b""
+
+
+def test_header_across_two_notifications() -> None:
+    """A header may be cut anywhere."""
+    for position in (1, 2, 3):
+        assert assemble(b"\0\0" + A[:position], A[position:]) == [A]
+
+
+def test_two_frames_in_one_notification() -> None:
+    """Both come back, in order."""
+    assembler = FrameAssembler()
+    frames = assembler.feed(A + B + C[:10])
+    assert [frame.data for frame in frames] == [A, B]
+    assert feed(assembler, [C[10:]]) == [C]
+    assert assembler.statistics == FrameStatistics(good=3)
+
+
+def test_kinds_of_bytes() -> None:
+    """Bleak hands over a bytearray, which is its own to change."""
+    assembler = FrameAssembler()
+    chunk = bytearray(A)
+    (frame,) = assembler.feed(chunk)
+    chunk[:] = bytes(300)
+    assert frame.data == A
+    assert type(frame.data) is bytes
+    assert hash(frame) == hash(Frame.parse(A))
+
+
+def test_type_and_counter_are_read() -> None:
+    """An assembler gives whole frames, not only bytes."""
+    (frame,) = FrameAssembler().feed(dense(0xA5, kind=0x03))
+    assert (frame.type, frame.counter) == (FrameType.DEVICE_INFO, 0xA5)
+
+
+def test_nothing() -> None:
+    """An empty notification does no harm."""
+    assert assemble(A[:128], b"", A[128:]) == [A]
+
+
+# Assembly: what else is on the line
+
+
+def test_idle_line_in_front_of_frame() -> None:
+    """128+26+128+22: the line in front shifts the frame by four bytes."""
+    stream = [*cut(AT_LINE + A, 128, 26, 128, 22), *cut(B, 128, 22, 128, 22)]
+    assert [len(chunk) for chunk in stream[:4]] == [128, 26, 128, 22]
+    assembler = FrameAssembler()
+    assert feed(assembler, stream) == [A, B]
+    assert assembler.statistics == FrameStatistics(good=2, skipped=4)
+
+
+def test_idle_line_between() -> None:
+    """As a notification of its own it is dropped even in the middle of a frame."""
+    assembler = FrameAssembler()
+    stream = [AT_LINE, AT_LINE, A[:128], A[128:150], AT_LINE, A[150:], AT_LINE, B]
+    assert feed(assembler, stream) == [A, B]
+    assert assembler.statistics == FrameStatistics(good=2, skipped=16)
+
+
+def test_idle_line_as_content() -> None:
+    """Those four bytes are not taken out of a longer notification."""
+    data = build(0x03, {46: b"\0AT\r\n\0", 124: b"AT\r\n", 128: b"AT\r\n"})
+    assert assemble(data[:128], data[128:150], data[150:]) == [data]
+    assert assemble(data[:128], data[128:133], data[133:]) == [data]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([A, ACKNOWLEDGEMENT, B], id="alone"),
+        pytest.param([A[:256], A[256:] + ACKNOWLEDGEMENT, B], id="44+20"),
+        pytest.param([A, ACKNOWLEDGEMENT + AT_LINE, B], id="20+4"),
+        pytest.param([A, ACKNOWLEDGEMENT[:15], ACKNOWLEDGEMENT[15:], B], id="15+5"),
+        pytest.param([A + ACKNOWLEDGEMENT[:15], ACKNOWLEDGEMENT[15:] + B], id="cut"),
+        pytest.param([A, *cut(ACKNOWLEDGEMENT, 1), B], id="bytewise"),
+        pytest.param([A, ACKNOWLEDGEMENT[:2], ACKNOWLEDGEMENT[2:] + B], id="header"),
+    ],
+)
+def test_acknowledgement(chunks: list[bytes]) -> None:
+    """It is no frame; it is counted and costs none."""
+    assembler = FrameAssembler()
+    assert feed(assembler, chunks) == [A, B]
+    assert assembler.statistics.acknowledged == 1
+    assert assembler.statistics.rejected == 0
+    assert assembler.statistics.skipped == sum(map(len, chunks)) - 600
+
+
+def test_acknowledgement_needs_no_frame() -> None:
+    """It is known at once, not with the frame behind it."""
+    assembler = FrameAssembler()
+    assembler.feed(ACKNOWLEDGEMENT[:15])
+    assert assembler.statistics.acknowledged == 0
+    assembler.feed(ACKNOWLEDGEMENT[15:])
+    assert assembler.statistics == FrameStatistics(skipped=20, acknowledged=1)
+    assembler.feed(ACKNOWLEDGEMENT)
+    assert assembler.statistics == FrameStatistics(skipped=40, acknowledged=2)
+
+
+def test_echo() -> None:
+    """What we sent ourselves is no acknowledgement and no refused frame."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [ECHO, A[:20], A[20:] + ECHO, B]) == [A, B]
+    assert assembler.statistics == FrameStatistics(good=2, skipped=40)
+
+
+def test_frame_header_inside_command() -> None:
+    """A command is not believed where a frame begins within its 20 bytes."""
+    for length in range(1, 20):
+        assembler = FrameAssembler()
+        assert feed(assembler, [ACKNOWLEDGEMENT[:length] + A]) == [A], length
+        assert assembler.statistics == FrameStatistics(good=1, skipped=length)
+
+
+def test_command_inside_refused_frame() -> None:
+    """The header of a command may be within what is no frame."""
+    refused = HEADER + b"\x02" + bytes(200) + ACKNOWLEDGEMENT
+    assembler = FrameAssembler()
+    assert feed(assembler, [refused, A]) == [A]
+    assert assembler.statistics == FrameStatistics(
+        good=1, rejected=1, skipped=225, acknowledged=1
+    )
+
+
+def test_damaged_acknowledgement() -> None:
+    """A wrong checksum makes it plain bytes."""
+    damaged = ACKNOWLEDGEMENT[:8] + b"\x01" + ACKNOWLEDGEMENT[9:]
+    assembler = FrameAssembler()
+    assert feed(assembler, [damaged, A]) == [A]
+    assert assembler.statistics == FrameStatistics(good=1, skipped=20)
+
+
+def test_command_header_inside_frame() -> None:
+    """Within a good frame the header of a command is content."""
+    data = build(0x02, {100: ACKNOWLEDGEMENT})
+    assembler = FrameAssembler()
+    assert feed(assembler, cut(data, 110)) == [data]
+    assert assembler.statistics == FrameStatistics(good=1)
+
+
+def test_noise() -> None:
+    """Bytes that belong to nothing go, save three that may begin a header."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [b"noise" * 500]) == []
+    assert assembler._buffer == b"ise"
+    assert assembler.statistics == FrameStatistics(skipped=2497)
+    assert feed(assembler, [A]) == [A]
+    assert assembler.statistics == FrameStatistics(good=1, skipped=2500)
+
+
+# Assembly: damage and loss
+
+
+@pytest.mark.parametrize("position", [4, 5, 6, 127, 128, 150, 298, 299])
+def test_damaged_byte(position: int) -> None:
+    """One wrong byte costs one frame, not the next."""
+    damaged = A[:position] + bytes((A[position] ^ 0x40,)) + A[position + 1 :]
+    assembler = FrameAssembler()
+    assert feed(assembler, cut(damaged + B, 128, 22)) == [B]
+    assert assembler.statistics == FrameStatistics(good=1, rejected=1, skipped=300)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
+def test_damaged_header(position: int) -> None:
+    """Without its header a frame is not even refused."""
+    damaged = A[:position] + bytes((A[position] ^ 0x40,)) + A[position + 1 :]
+    assembler = FrameAssembler()
+    assert feed(assembler, cut(damaged + B, 128, 22)) == [B]
+    assert assembler.statistics == FrameStatistics(good=1, skipped=300)
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_lost_notification(lost: int) -> None:
+    """A frame with a hole is refused, the one behind it survives."""
+    chunks = cut(A, 128, 22, 128, 22)
+    del chunks[lost]
+    assembler = FrameAssembler()
+    found = feed(assembler, [*cut(C, 128, 22), *chunks, *cut(B, 128, 22)])
+    assert found == [C, B]
+    assert assembler.statistics.rejected == (lost > 0)
+
+
+@pytest.mark.parametrize("length", [4, 5, 6, 20, 128, 150, 278, 295, 296, 297, 299])
+@pytest.mark.parametrize("sizes", [(128, 22), (20,), (1000,)])
+def test_truncated_frame(length: int, sizes: tuple[int, ...]) -> None:
+    """Resynchronise inside the refused frame: the good one stands there already."""
+    assembler = FrameAssembler()
+    assert feed(assembler, cut(A[:length] + B, *sizes)) == [B]
+    assert assembler.statistics == FrameStatistics(good=1, rejected=1, skipped=length)
+
+
+def test_truncated_frames_in_a_row() -> None:
+    """Any number of them may stand in front of a good one."""
+    assembler = FrameAssembler()
+    stream = [A[:100], C[:50], A[:7], A[:4], C[:100], B]
+    assert feed(assembler, stream) == [B]
+    assert assembler.statistics == FrameStatistics(good=1, rejected=5, skipped=261)
+
+
+def test_good_frame_does_not_wait_for_another() -> None:
+    """The truncated frame is refused as soon as the good one is there."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [A[:290], B[:299]]) == []
+    assert feed(assembler, [B[299:]]) == [B]
+
+
+def test_header_inside_refused_frame() -> None:
+    """A header that begins nothing costs no more than the frame it is in."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [build(0x02, {80: HEADER}), B, C]) == [B, C]
+    assert assembler.statistics == FrameStatistics(good=2, rejected=2, skipped=300)
+
+
+def test_unknown_type() -> None:
+    """A frame of a type that nobody knows is passed over."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [build(0x04, {6: "01"}), B]) == [B]
+    assert assembler.statistics == FrameStatistics(good=1, rejected=1, skipped=300)
+
+
+# Assembly: doubled notifications
+
+
+def doubled(chunks: Iterable[bytes]) -> list[bytes]:
+    """Deliver each notification twice."""
+    return [chunk for chunk in chunks for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    "sizes", [(128, 22, 128, 22), (128, 128, 44), (150, 150), (20,), (80,), (244,)]
+)
+@pytest.mark.parametrize("frames", [(A, B, C), (SPARSE, A, SPARSE, B)])
+def test_doubled_notifications(
+    frames: tuple[bytes, ...], sizes: tuple[int, ...]
+) -> None:
+    """Every frame arrives, and arrives once."""
+    assembler = FrameAssembler()
+    chunks = [chunk for data in frames for chunk in cut(data, *sizes)]
+    assert feed(assembler, doubled(chunks)) == list(frames)
+    assert assembler.statistics == FrameStatistics(
+        good=len(frames), skipped=300 * len(frames)
+    )
+
+
+@pytest.mark.parametrize("size", [80, 128, 299, 300])
+def test_doubled_notifications_without_regard_to_frames(size: int) -> None:
+    """The header may stand anywhere in what comes twice."""
+    assert assemble(*doubled(cut(b"\0" * 33 + A + B + C, size))) == [A, B, C]
+
+
+def test_doubled_notifications_with_all_else() -> None:
+    """Idle lines and acknowledgements come twice as well."""
+    chunks = [*cut(AT_LINE + A, 128, 26, 128, 22), ACKNOWLEDGEMENT, AT_LINE]
+    chunks += [AT_LINE, *cut(B, 128, 22, 128), B[278:] + ACKNOWLEDGEMENT + AT_LINE]
+    assembler = FrameAssembler()
+    assert feed(assembler, doubled(chunks)) == [A, B]
+    assert assembler.statistics.acknowledged == 2
+
+
+def test_end_of_doubling() -> None:
+    """A notification that comes once ends it: equal neighbours are content again."""
+    assembler = FrameAssembler()
+    chunks = cut(SPARSE, 20)
+    assert feed(assembler, doubled(chunks)) == [SPARSE]
+    assert feed(assembler, [*cut(A, 20), *chunks]) == [A, SPARSE]
+
+
+def test_beginning_of_doubling() -> None:
+    """It may begin with any frame."""
+    chunks = cut(SPARSE, 20)
+    assert assemble(*cut(A, 20), *doubled(chunks)) == [A, SPARSE]
+
+
+def test_doubling_within_a_frame() -> None:
+    """Where it begins behind the header, that frame is lost, but no other."""
+    chunks = cut(A, 20)
+    stream = [*chunks[:5], *doubled(chunks[5:]), *doubled(cut(B, 20) + cut(C, 20))]
+    assert assemble(*stream) == [B, C]
+
+
+def test_doubling_behind_truncated_frame() -> None:
+    """Where a rest hides the doubling, one frame is lost until it is seen."""
+    stream = [A[:150], *doubled([*cut(B, 128, 22), *cut(C, 128, 22), *cut(A, 128, 22)])]
+    assert assemble(*stream) == [C, A]
+
+
+def test_equal_neighbours() -> None:
+    """Equal notifications are content: nine such neighbours were captured in one frame."""
+    chunks = cut(SPARSE, 20)
+    neighbours = [a for a, b in pairwise(chunks) if a == b]
+    assert len(neighbours) >= 9
+    assembler = FrameAssembler()
+    assert feed(assembler, chunks * 3) == [SPARSE] * 3
+    assert assembler.statistics == FrameStatistics(good=3)
+
+
+def test_equal_frames() -> None:
+    """The same frame may come again when it is complete."""
+    assert assemble(A, A, A) == [A, A, A]
+    assert assemble(*cut(A, 150) * 2) == [A, A]
+
+
+def test_equal_chunks_around_idle_line() -> None:
+    """What stands between two equal notifications shows that they are two."""
+    zeros = build(0x01, {290: "01"})
+    assert assemble(*cut(zeros[:100], 20), AT_LINE, *cut(zeros[100:], 20)) == [zeros]
+
+
+def test_beginning_repeated_after_loss() -> None:
+    """The same beginning once more is no reason to lose the frame."""
+    assert assemble(A[:128], A[:128], A[128:150], A[150:]) == [A]
+    assert assemble(A[:128], C[:22], A[:128], A[128:150], A[150:]) == [A]
+
+
+# Assembly: state
+
+
+def test_clear() -> None:
+    """A new link begins with nothing; what was unfinished is counted."""
+    assembler = FrameAssembler()
+    assert feed(assembler, [A, B[:100]]) == [A]
+    assembler.clear()
+    assert assembler._buffer == b""
+    assert assembler.statistics == FrameStatistics(good=1, skipped=100)
+    assert feed(assembler, [B[100:], C]) == [C]
+    assert assembler.statistics == FrameStatistics(good=2, skipped=300)
+
+
+def test_clear_forgets_doubling() -> None:
+    """Neither the last notification nor the suspicion outlives a link."""
+    chunks = cut(SPARSE, 20)
+    assembler = FrameAssembler()
+    assert feed(assembler, doubled(chunks)) == [SPARSE]
+    assembler.clear()
+    assert feed(assembler, chunks) == [SPARSE]
+    assert feed(assembler, [A[:128]]) == []
+    assembler.clear()
+    assert feed(assembler, [A[:128], A[128:]]) == [A]
+    assert assembler.statistics.good == 3
+
+
+def test_shared_statistics() -> None:
+    """The links of one battery count together."""
+    statistics = FrameStatistics()
+    FrameAssembler(statistics).feed(A)
+    FrameAssembler(statistics).feed(HEADER + bytes(296))
+    assert statistics == FrameStatistics(good=1, rejected=1, skipped=297)
+    assert FrameAssembler().statistics == FrameStatistics()
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        pytest.param(b"\0", id="zeros"),
+        pytest.param(HEADER, id="headers"),
+        pytest.param(HEADER[:3], id="half headers"),
+        pytest.param(ACKNOWLEDGEMENT[:4], id="command headers"),
+        pytest.param(HEADER + b"\x02" + bytes(290), id="short frames"),
+        pytest.param(AT_LINE, id="idle lines"),
+    ],
+)
+@pytest.mark.parametrize("size", [20, 244, 512, 100_000])
+def test_bounded_memory(endless: bytes, size: int) -> None:
+    """Whatever arrives for however long, little is kept."""
+    assembler = FrameAssembler()
+    for chunk in cut((endless * 100_000)[:100_000], size):
+        assert assembler.feed(chunk) == []
+        assert len(assembler._buffer) + len(assembler._last) < 600
