@@ -19,7 +19,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .const import DOMAIN, LISTED_IDS, MANUFACTURER_IDS
+from .const import DOMAIN, LISTED_IDS, MANUFACTURER_IDS, SERVICE_UUID, USUAL_NAME
 from .coordinator import ERROR_KEYS, async_create_client, async_error_placeholders
 from .jkbms.client import Reading
 from .jkbms.errors import JkBmsError
@@ -100,9 +100,13 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Show what was read, then add the battery."""
         info = self._reading.device_info
         voltage = self._reading.cell_data.battery_voltage
-        cells = [cell for cell in self._reading.cell_data.cell_voltage if cell]
+        cells = [
+            cell for cell in self._reading.cell_data.cell_voltage if cell is not None
+        ]
         name = info.device_name or info.device_model
         if user_input is not None:
+            # It may have been added elsewhere while this form was open.
+            self._abort_if_unique_id_configured()
             return self.async_create_entry(
                 title=name, data={CONF_ADDRESS: self.unique_id}
             )
@@ -145,13 +149,21 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
                         value=info.address, label=f"{info.name} ({info.address})"
                     )
                     for info in sorted(heard, key=lambda info: -info.rssi)
-                    if info.address not in configured
-                    and not LISTED_IDS.isdisjoint(info.manufacturer_data)
+                    if info.address not in configured and _may_be_battery(info)
                 ],
                 custom_value=True,
                 mode=SelectSelectorMode.DROPDOWN,
             )
         )
+
+
+def _may_be_battery(info: BluetoothServiceInfoBleak) -> bool:
+    """Return whether to list it for someone who looks for a battery."""
+    return (
+        not LISTED_IDS.isdisjoint(info.manufacturer_data)
+        or SERVICE_UUID in info.service_uuids
+        or info.name.startswith(USUAL_NAME)
+    )
 
 
 def _parse_address(text: str) -> str | None:

@@ -11,6 +11,10 @@ MANUFACTURER_IDS: Final = frozenset({0x0B65, 0x4B4A})
 LISTED_IDS: Final = MANUFACTURER_IDS | {0xFAD6}
 """Those, and one too rare to discover by, which a person may choose from a list."""
 
+SERVICE_UUID: Final = "0000ffe0-0000-1000-8000-00805f9b34fb"
+USUAL_NAME: Final = "JK"
+"""Signs of a JK BMS that other devices show as well."""
+
 MAX_CELLS: Final = 32
 
 UPDATE_INTERVAL: Final = timedelta(seconds=30)

@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.jk_bms.jkbms import client
 from homeassistant.core import HomeAssistant
-from tests.virtual_bms import MODELS, Battery, VirtualBms
+from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import SPEED
@@ -49,7 +49,10 @@ def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
     def make(model: str, **spec: Any) -> VirtualBms:
         # Its day stands still, so that tests know its state at any moment.
         battery = Battery(replace(MODELS[model], **spec), time_scale=0.0)
-        bms = VirtualBms(battery, speed=SPEED)
+        # It hurries, but gives a busy machine time to send the first command.
+        behaviour = Behaviour.of(battery.spec)
+        behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
+        bms = VirtualBms(battery, behaviour=behaviour, speed=SPEED)
         proxy.place(bms)
         return bms
 

@@ -249,7 +249,7 @@ async def test_pick_from_list(
     near = make_bms("JK-B2A24S15P 10.07")
     rare = make_bms("JK-B2A16S 3.3.0")
     known = make_bms("JK_B2A20S20P 11.288H")
-    foreign = make_bms("JK_B2A8S20P 19.10", advert="foreign")
+    foreign = make_bms("JK_B2A8S20P 19.10", advert="unrelated", name="TV")
     for bms, rssi in ((far, -80), (near, -40), (rare, -60), (known, -50)):
         proxy.place(bms, rssi)
     mock_entry(known).add_to_hass(hass)
@@ -264,6 +264,43 @@ async def test_pick_from_list(
     }
     assert list(offered(result)) == [near.address, rare.address, far.address]
     await finish(hass, await submit(hass, result, {CONF_ADDRESS: near.address}), near)
+
+
+@pytest.mark.parametrize(
+    ("signs", "is_offered"),
+    [
+        ({"advert": "fad6", "name": "Camper"}, True),
+        ({"advert": "foreign", "name": "Camper"}, True),
+        ({"advert": "unrelated", "name": "JK-B2A8S20P"}, True),
+        ({"advert": "unrelated", "name": "Camper"}, False),
+    ],
+)
+async def test_signs_of_a_battery(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    signs: dict[str, str],
+    is_offered: bool,
+) -> None:
+    """What only looks like a battery is not announced, but it can be picked."""
+    bms = make_bms("JK_B2A8S20P 11.48", **signs)
+    assert await discover(hass, proxy, bms) == []
+    result = await start_user_flow(hass)
+    assert (bms.address in offered(result)) is is_offered
+
+
+async def test_added_while_the_form_was_open(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """An entry made elsewhere in the meantime is not overwritten."""
+    (flow,) = await discover(hass, proxy, bms)
+    await submit(hass, flow)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    result = await submit(hass, flow)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
 
 
 async def test_the_list_is_scanned_for_once(

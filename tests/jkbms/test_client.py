@@ -1037,6 +1037,9 @@ GATT_ERRORS = [
         id="ESPHome",
     ),
     pytest.param(
+        BleakError("Pairing failed due to error: 97"), PairingRequiredError, id="proxy"
+    ),
+    pytest.param(
         BleakGATTProtocolError(ERROR_CODES.UNLIKELY_ERROR),
         NotReachableError,
         id="something else",

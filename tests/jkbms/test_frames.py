@@ -302,6 +302,17 @@ def test_acknowledgement_needs_no_frame() -> None:
     assert assembler.statistics == FrameStatistics(skipped=40, acknowledged=2)
 
 
+def test_acknowledgement_with_filler() -> None:
+    """Behind its value a command may hold anything, but its checksum is right."""
+    head = bytes.fromhex("AA5590EB C8 01 01 0102030405060708090A0B0C")
+    assembler = FrameAssembler()
+    assembler.feed(head + b"\x92")
+    assert assembler.statistics == FrameStatistics(skipped=20, acknowledged=1)
+    for wrong in (b"\x91", b"\x86", b"\x00"):
+        assembler.feed(head + wrong)
+    assert assembler.statistics.acknowledged == 1
+
+
 def test_echo() -> None:
     """What we sent ourselves is no acknowledgement and no refused frame."""
     assembler = FrameAssembler()

@@ -36,6 +36,8 @@ STYLES: dict[AdvertStyle, Style] = {
     ),
     # Another maker's battery on the same radio module.
     "foreign": Style(22618, lambda mac: mac),
+    # Some other device altogether.
+    "unrelated": Style(0x0075, lambda mac: mac, (normalize_uuid_16(0x180A),)),
 }
 
 

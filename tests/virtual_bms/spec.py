@@ -7,7 +7,14 @@ from .firmware import FIRMWARES, Firmware, Layout
 
 type Chemistry = Literal["LFP", "LION", "LTO"]
 type AdvertStyle = Literal[
-    "common", "jk_id", "fad6", "hex_text", "joined_uuid", "joined_uuid_short", "foreign"
+    "common",
+    "jk_id",
+    "fad6",
+    "hex_text",
+    "joined_uuid",
+    "joined_uuid_short",
+    "foreign",
+    "unrelated",
 ]
 
 

@@ -120,7 +120,8 @@ class JkBmsClient:
             pass
 
     async def _read(self, scope: asyncio.Timeout) -> Reading:
-        for is_last in (False, True):
+        is_last = False
+        while True:
             self._link = _Link(self._name, self.statistics)
             try:
                 await self._link.open(self._find_device)
@@ -135,7 +136,7 @@ class JkBmsClient:
                 return reading
             finally:
                 await self._link.close()
-        raise AssertionError
+            is_last = True
 
 
 class _Link:

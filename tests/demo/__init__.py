@@ -1,0 +1,1 @@
+"""A real Home Assistant to look at, with this integration and batteries in software."""

@@ -1,0 +1,68 @@
+"""The command behind `scripts/demo`: what it is asked for, and whether that can be had."""
+
+import argparse
+import signal
+import socket
+import sys
+from types import FrameType
+
+
+def main() -> int:
+    """Return the exit code of the command."""
+    options = _parse()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Until Home Assistant listens to them.
+        signal.signal(number, _leave)
+    try:
+        _try_address(options.host, options.port)
+    except OSError as error:
+        print(
+            f"demo: cannot listen on {options.host}, port {options.port}"
+            f" ({error.strerror}); --port takes another one",
+            file=sys.stderr,
+        )
+        return 1
+    print("demo: starting Home Assistant", flush=True)
+    # Only now, since it takes a while.
+    from .run import run  # noqa: PLC0415
+
+    return run(options)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="Run a real Home Assistant with this integration and batteries in"
+        " software. Whoever reaches its address is logged in. Nothing is kept.",
+    )
+    add = parser.add_argument
+    add("--host", default="localhost", help="address to listen on (%(default)s)")
+    add("--port", default=8123, type=int, help="and its port (%(default)s)")
+    add("--batteries", default=1, type=int, metavar="N", help="how many (%(default)s)")
+    add("--added", action="store_true", help="start with the batteries set up")
+    add("--verbose", action="store_true", help="show the log of Home Assistant")
+    options = parser.parse_args()
+    if not 1 <= options.port <= 65535:
+        parser.error("argument --port: it can be 1 to 65535")
+    if not 1 <= options.batteries <= 99:
+        parser.error("argument --batteries: it can be 1 to 99")
+    return options
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _try_address(host: str, port: int) -> None:
+    """Raise an OSError if nobody can listen there now."""
+    for family, kind, _, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        with socket.socket(family, kind) as test:
+            # As a server does, which does not mind what is left of the last one.
+            test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            test.bind(address)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The batteries of the demo, and the proxies that hear them."""
+
+from dataclasses import replace
+from itertools import batched
+from typing import Final
+
+from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+HOUR: Final = 10.5
+"""When the day of a battery begins: it is half full, and the sun is out."""
+
+SLOTS: Final = 3
+
+# Each layout first; then other boards, cell counts and chemistries.
+KINDS: Final = (
+    ("House", "JK_PB2A16S20P 15.41"),
+    ("Camper", "JK-B2A24S15P 10.07"),
+    ("Shed", "JK-B2A16S 3.3.0"),
+    ("Boat", "JK_B2A8S20P 19.10"),
+    ("Scooter", "JK_B2A25SRP 11.55"),
+    ("Forklift", "JK-B5A24S 8.0.3M"),
+    ("Garage", "JK_B2A8S20P 11.48"),
+)
+
+
+def make_batteries(count: int) -> list[VirtualBms]:
+    """Make so many, each with a name and an address of its own."""
+    return [VirtualBms(Battery(_spec(index), hour=HOUR)) for index in range(count)]
+
+
+def _spec(index: int) -> Spec:
+    turn, kind = divmod(index, len(KINDS))
+    name, model = KINDS[kind]
+    return replace(
+        MODELS[model],
+        name=f"{name} {turn + 1}" if turn else name,
+        address=f"C8:47:8C:20:00:{index + 1:02X}",
+        # Not each of them has an advertisement to tell it by, nor its own name in it.
+        advert="common",
+        dip_address=None,
+    )
+
+
+def start_proxies(batteries: list[VirtualBms]) -> list[VirtualProxy]:
+    """Start as many proxies as it takes to hold a link to each battery."""
+    proxies = []
+    for number, near in enumerate(batched(batteries, SLOTS), 1):
+        proxy = VirtualProxy(f"02:00:00:00:00:{number:02X}", f"Proxy {number}", SLOTS)
+        for place, bms in enumerate(near):
+            proxy.place(bms, rssi=-52 - 9 * place)
+        proxy.start()
+        proxy.start_advertising()
+        proxies.append(proxy)
+    return proxies

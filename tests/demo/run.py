@@ -1,0 +1,101 @@
+"""Home Assistant from its start to its end."""
+
+from argparse import Namespace
+import asyncio
+from functools import partial
+import logging
+from pathlib import Path
+import signal
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+from yarl import URL
+
+from homeassistant import bootstrap
+from homeassistant.components import bluetooth, usb
+from homeassistant.const import RESTART_EXIT_CODE
+from homeassistant.core import HomeAssistant, async_get_hass_or_none
+from homeassistant.helpers.start import async_at_started
+from homeassistant.runner import RuntimeConfig, create_event_loop
+from tests.virtual_bms import VirtualBms
+
+from .batteries import make_batteries, start_proxies
+from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
+from .owner import async_add, async_discover, async_keep_dashboard
+from .past import PAST_HOURS, async_remember
+
+_LOGGER = logging.getLogger("demo")
+
+
+def run(options: Namespace) -> int:
+    """Run it in a folder that is thrown away; return the exit code."""
+    log = CACHE / f"demo-{options.port}.log"
+    if not options.verbose:
+        # Home Assistant logs to the terminal if nobody else has laid claim to the log.
+        logging.getLogger().addHandler(logging.NullHandler())
+    with TemporaryDirectory(prefix="demo-", dir=CACHE) as name:
+        folder = Path(name)
+        furnish(folder, options.host, options.port)
+        config = RuntimeConfig(name, skip_pip=True, verbose=True, log_file=str(log))
+        try:
+            with asyncio.Runner(loop_factory=create_event_loop) as loop:
+                code = loop.run(_async_run(config, options))
+        except KeyboardInterrupt:
+            # Whoever cannot wait for the end presses Ctrl-C twice.
+            return 128 + signal.SIGINT
+        keep_logins(folder)
+    result = "ended" if code == 0 else "failed"
+    print(f"demo: {result}; the log is {log.relative_to(ROOT)}", flush=True)
+    return code
+
+
+async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
+    """Run it until somebody ends it; return the exit code."""
+    task = asyncio.current_task()
+    assert task
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Until Home Assistant is up and listens to them itself.
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    proxies = []
+    try:
+        with (
+            # The rest asks for programs and packages that no battery needs.
+            patch.object(bootstrap, "DEFAULT_INTEGRATIONS", INTEGRATIONS),
+            # What is plugged in to this machine is none of our business.
+            patch.object(bluetooth, "get_adapters", NoAdapters),
+            patch.object(usb, "scan_serial_ports", list),
+        ):
+            if not (hass := await bootstrap.async_setup_hass(config)):
+                return 1
+            batteries = make_batteries(options.batteries)
+            proxies = start_proxies(batteries)
+            async_at_started(hass, partial(_async_prepare, batteries, options))
+            code = await hass.async_run()
+    except asyncio.CancelledError:
+        if half := async_get_hass_or_none():
+            await half.async_stop(force=True)
+        return 0
+    finally:
+        for proxy in proxies:
+            proxy.stop()
+    # It does not come up again by itself: its folder is thrown away.
+    return 0 if code == RESTART_EXIT_CODE else code
+
+
+async def _async_prepare(
+    batteries: list[VirtualBms], options: Namespace, hass: HomeAssistant
+) -> None:
+    """Bring Home Assistant to the state that was asked for, and say so."""
+    try:
+        flows = await async_discover(hass, len(batteries))
+        if options.added:
+            await asyncio.gather(*(async_add(hass, flow) for flow in flows))
+            await async_remember(hass, batteries)
+        # Batteries that a visitor adds have no past.
+        await async_keep_dashboard(hass, hours=PAST_HOURS if options.added else 1)
+    except Exception:
+        _LOGGER.exception("The demo could not be prepared")
+        hass.async_create_task(hass.async_stop(1))
+    else:
+        url = URL.build(scheme="http", host=options.host, port=options.port)
+        print(f"demo: ready at {url} (Ctrl-C ends it)", flush=True)

@@ -1,0 +1,475 @@
+"""When the battery is read, and when its values are believed."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+import logging
+import time
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.jk_bms.const import MAX_DATA_AGE, UPDATE_INTERVAL
+from custom_components.jk_bms.coordinator import ERROR_KEYS
+from custom_components.jk_bms.jkbms import errors
+from custom_components.jk_bms.jkbms.client import JkBmsClient, Reading
+from homeassistant.components import bluetooth
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms, frames
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import SPEED, forget, hear, pass_time, sentence, setup_integration, until
+
+SOC = "sensor.house_24v_state_of_charge"
+LONGEST_WAIT_OF_A_BATTERY = 10 / SPEED
+"""s; it takes no more than 1 s of its own time to connect and to begin its stream."""
+MARGIN = timedelta(seconds=5)
+"""What a busy machine may take for what needs no time here."""
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery that has been heard."""
+    bms.battery.override(soc=40)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+@pytest.fixture
+def durations() -> Iterator[list[float]]:
+    """Note how long each read takes."""
+    durations: list[float] = []
+    read = JkBmsClient.read
+
+    async def timed_read(client: JkBmsClient) -> Reading:
+        begin = time.monotonic()
+        try:
+            return await read(client)
+        finally:
+            durations.append(time.monotonic() - begin)
+
+    with patch.object(JkBmsClient, "read", timed_read):
+        yield durations
+
+
+@pytest.fixture
+def waits(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note how long each timer that fires has waited for it."""
+    waits: list[float] = []
+    call_at = hass.loop.call_at
+
+    def noting_call_at(
+        when: float, callback: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> asyncio.TimerHandle:
+        wait = when - hass.loop.time()
+
+        def fire(*args: Any) -> None:
+            waits.append(wait)
+            wait > 0.05 and print("WW", wait, callback, args)
+            callback(*args)
+
+        return call_at(when, fire, *args, **kwargs)
+
+    monkeypatch.setattr(hass.loop, "call_at", noting_call_at)
+    return waits
+
+
+def soc(hass: HomeAssistant) -> str:
+    """Return the state of charge that is shown."""
+    state = hass.states.get(SOC)
+    assert state
+    return state.state
+
+
+def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Return what we have logged at this level or above."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= level and record.name.startswith("custom_components.")
+    ]
+
+
+async def test_identical_advertisements(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A battery that always says the same is read at every interval all the same."""
+    for number in range(1, 5):
+        for _ in range(3):
+            proxy.advertise(bms)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert len(bms.connections) == number
+        bms.battery.override(soc=40 + number)
+        await pass_time(hass)
+        assert soc(hass) == str(40 + number)
+
+
+async def test_no_advertisements(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Polling does not stop with the advertisements, nor does it do so too often."""
+    await pass_time(hass, UPDATE_INTERVAL - MARGIN)
+    assert len(bms.connections) == 1
+    for number in range(2, 5):
+        await pass_time(hass)
+        assert len(bms.connections) == number
+
+
+async def test_an_advertisement_can_be_earlier_than_the_timer(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A read that is due does not wait for the timer."""
+    hear(proxy, bms, later=25)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(bms.connections) == 1
+    hear(proxy, bms, later=31)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(bms.connections) == 2
+
+
+async def test_one_read_at_a_time(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """What else is a reason to read does not start a second read."""
+    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    await until(lambda: bms.connected)
+    hear(proxy, bms, later=31)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(bms.connections) == 2
+    await pass_time(hass)
+    assert len(bms.connections) == 3
+
+
+async def test_heard_by_a_scanner_that_cannot_connect(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """An advertisement without a way to the battery is no reason to read it."""
+    info = bluetooth.async_last_service_info(hass, bms.address)
+    assert info
+    passive = bluetooth.BluetoothServiceInfoBleak(
+        **{
+            name: getattr(info, name)
+            for name in (
+                "name",
+                "address",
+                "rssi",
+                "manufacturer_data",
+                "service_data",
+                "service_uuids",
+                "device",
+                "advertisement",
+                "tx_power",
+            )
+        },
+        source="AA:00:00:00:00:99",
+        connectable=False,
+        time=info.time + 31,
+    )
+    bluetooth.async_get_advertisement_callback(hass)(passive)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(bms.connections) == 1
+
+
+async def test_forgotten_while_connected(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A battery is silent while it is read, and that is no reason to lose it."""
+    bms.battery.override(soc=41)
+    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    await until(lambda: bms.connected)
+    forget(proxy, bms)
+    assert bluetooth.async_ble_device_from_address(hass, bms.address) is None
+    assert bms.connected
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert soc(hass) == "41"
+    assert our_lines(caplog, logging.INFO) == []
+
+
+async def test_out_of_reach_and_back(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    durations: list[float],
+    waits: list[float],
+) -> None:
+    """A battery that comes back is read with its first advertisement."""
+    forget(proxy, bms)
+    await pass_time(hass)
+    assert len(bms.connections) == 1
+    assert len(durations) == 1
+    assert soc(hass) == "40"
+
+    bms.battery.override(soc=41)
+    waits.clear()
+    hear(proxy, bms)
+    await until(lambda: soc(hass) == "41")
+    assert len(durations) == 2
+    assert max(waits) < LONGEST_WAIT_OF_A_BATTERY
+
+
+async def test_silent_for_a_while_and_back(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    durations: list[float],
+) -> None:
+    """One that somebody else was connected to says the same as before when it is back."""
+    hear(proxy, bms, later=-40)
+    bms.faults = Faults(pairing=True)
+    await pass_time(hass)
+    assert len(durations) == 1
+    bms.faults = Faults()
+    bms.battery.override(soc=41)
+    hear(proxy, bms)
+    await until(lambda: soc(hass) == "41")
+    assert len(durations) == 2
+
+
+async def test_advertisements_do_not_hurry_a_battery_in_trouble(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    durations: list[float],
+) -> None:
+    """One that is heard all the time but cannot be read is left alone in between."""
+    bms.faults = Faults(pairing=True)
+    await pass_time(hass)
+    for later in range(10):
+        hear(proxy, bms, later=later)
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(durations) == 1
+    bms.faults = Faults()
+    await pass_time(hass)
+    assert len(durations) == 2
+    assert entry.runtime_data.last_poll_successful
+
+
+async def test_availability_by_the_age_of_the_data(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Values are shown until they are too old; lost and back are each told once."""
+    bms.faults = Faults(pairing=True)
+    await pass_time(hass, MAX_DATA_AGE - MARGIN)
+    assert soc(hass) == "40"
+    assert our_lines(caplog, logging.INFO) == []
+
+    await pass_time(hass, MAX_DATA_AGE)
+    assert soc(hass) == STATE_UNAVAILABLE
+    for _ in range(3):
+        proxy.advertise(bms)
+        await pass_time(hass, MAX_DATA_AGE)
+    assert soc(hass) == STATE_UNAVAILABLE
+    (lost,) = our_lines(caplog, logging.INFO)
+    assert lost.startswith(f"House 24V is unavailable: {sentence('pairing_required')}")
+
+    bms.faults = Faults()
+    caplog.clear()
+    for _ in range(3):
+        await pass_time(hass)
+    assert soc(hass) == "40"
+    assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
+
+
+async def test_each_reading_counts_anew(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A lost read or two in between are nothing to speak of."""
+    for _ in range(3):
+        bms.faults = Faults(pairing=True)
+        await pass_time(hass, 2 * UPDATE_INTERVAL)
+        bms.faults = Faults()
+        await pass_time(hass)
+        await pass_time(hass, MAX_DATA_AGE - MARGIN)
+    assert soc(hass) == "40"
+    assert our_lines(caplog, logging.INFO) == []
+
+
+async def test_unplugged_proxy(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+) -> None:
+    """A read that breaks off is not the end of reading."""
+    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    await until(lambda: bms.connected)
+    proxy.unplug()
+    for _ in range(2):
+        await hass.async_block_till_done(wait_background_tasks=True)
+        error = str(entry.runtime_data.last_exception)
+        assert error.startswith(sentence("not_reachable"))
+        assert soc(hass) == "40"
+        await pass_time(hass)
+
+    bms.battery.override(soc=41)
+    proxy.replug()
+    hear(proxy, bms)
+    await pass_time(hass)
+    assert soc(hass) == "41"
+
+
+async def test_two_batteries_on_one_slot(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    short_deadline: float,
+) -> None:
+    """Batteries that are due at the same time take turns."""
+    proxy.radio.slots = 1
+    first = make_bms("JK_B2A8S20P 11.48", name="first")
+    second = make_bms("JK-B2A24S15P 10.07", name="second")
+    for bms in (first, second):
+        proxy.advertise(bms)
+        await setup_integration(hass, bms)
+    first.battery.override(soc=11)
+    second.battery.override(soc=22)
+    await pass_time(hass)
+    assert hass.states.get("sensor.first_state_of_charge").state == "11"
+    assert hass.states.get("sensor.second_state_of_charge").state == "22"
+    (_, one), (_, other) = first.connections, second.connections
+    assert one.closed <= other.opened or other.closed <= one.opened
+
+
+async def test_full_slots_keep_to_the_deadline(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    short_deadline: float,
+    durations: list[float],
+) -> None:
+    """A read gives up in time although the retries of the connector are not used up."""
+    proxy.radio.slots = 0
+    with patch("bleak_retry_connector.BLEAK_OUT_OF_SLOTS_BACKOFF_TIME", 4):
+        await pass_time(hass)
+    assert len(durations) == 1
+    assert durations[0] <= short_deadline
+    assert str(entry.runtime_data.last_exception).startswith(sentence("no_free_slot"))
+    proxy.radio.slots = 3
+    await pass_time(hass)
+    assert entry.runtime_data.last_poll_successful
+
+
+async def test_a_hanging_connection_keeps_to_the_deadline(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    short_deadline: float,
+    durations: list[float],
+) -> None:
+    """The same holds for a proxy that never says how its attempt went."""
+    bms.faults = Faults(hang_connection=True)
+    await pass_time(hass)
+    assert len(durations) == 1
+    assert durations[0] <= short_deadline
+    assert str(entry.runtime_data.last_exception).startswith(sentence("not_reachable"))
+
+
+async def test_first_reading_without_a_wait_of_our_own(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, waits: list[float]
+) -> None:
+    """From the advertisement to the values there is only what the battery needs."""
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    waits.clear()
+    proxy.advertise(bms)
+    await until(lambda: hass.states.get(SOC))
+    assert len(bms.connections) == 1
+    assert max(waits) < LONGEST_WAIT_OF_A_BATTERY
+
+
+async def test_unexpected_error(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A mistake of ours is told once, with its place, and does not end the polling."""
+    with patch.object(JkBmsClient, "read", side_effect=ZeroDivisionError):
+        for _ in range(3):
+            await pass_time(hass)
+    (line,) = our_lines(caplog, logging.INFO)
+    assert line == "House 24V: unexpected error while reading"
+    assert caplog.text.count("ZeroDivisionError") == 1
+    bms.battery.override(soc=41)
+    await pass_time(hass)
+    assert soc(hass) == "41"
+
+
+async def test_settings_outlast_a_lost_frame(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Settings that did not come this time are those that came before."""
+    coordinator = entry.runtime_data
+    assert coordinator.data.settings
+    assert coordinator.data.settings.cell_count == bms.battery.settings.cell_count
+    bms.battery.settings = replace(bms.battery.settings, cell_count=4)
+    bms.battery.override(soc=41)
+    lost = frames.damage(bytes(300), 9)
+    with patch.object(frames, "settings_frame", return_value=lost):
+        await pass_time(hass)
+    assert soc(hass) == "41"
+    assert coordinator.data.settings.cell_count == 8
+    await pass_time(hass)
+    assert coordinator.data.settings.cell_count == 4
+
+
+async def test_nothing_secret_in_the_log(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Passcodes and what the owner wrote down stay out of the log at any level."""
+    caplog.set_level(logging.DEBUG)
+    bms = make_bms("JK_B2A8S20P 11.48", userdata="my secret", userdata2="my other")
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    await pass_time(hass)
+    info = entry.runtime_data.data.device_info
+    secrets = {getattr(info, name) for name in ("passcode", "userdata", "userdata2")}
+    secrets |= {info.setup_passcode, info.device_passcode}
+    assert {"my secret", "my other", bms.spec.passcode} <= secrets
+    lines = "\n".join(our_lines(caplog, logging.DEBUG))
+    assert "received" in lines
+    for secret in secrets:
+        assert secret not in lines
+        assert secret.encode().hex() not in lines
+
+
+def test_every_error_has_its_sentence() -> None:
+    """Whatever the library raises when it reads can be told to the user."""
+    told = {*ERROR_KEYS, errors.JkBmsError, errors.LinkError, errors.FrameError}
+    assert told == {
+        error
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.JkBmsError)
+    }

@@ -1,0 +1,135 @@
+"""The demo as a visitor finds it: a process of its own, looked at over HTTP."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import socket
+import sys
+from typing import Any
+
+from aiohttp import ClientSession
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# In a fresh checkout Python has to compile all of Home Assistant, perhaps beside other tests.
+pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(150)]
+
+LOUD = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) .*", re.MULTILINE)
+
+
+class Demo:
+    """A demo that is ready."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        """Know it by its process and its port."""
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = ROOT / f".cache/demo-{port}.log"
+
+    async def ask(self, command: str, **data: str) -> Any:
+        """Log in as a browser does, where no form may be in the way, and send a command."""
+        page = {"client_id": f"{self.url}/", "redirect_uri": f"{self.url}/"}
+        login = {**page, "handler": ["trusted_networks", None]}
+        async with ClientSession(self.url) as session:
+            async with session.post("/auth/login_flow", json=login) as response:
+                code = (await response.json())["result"]
+            grant = {**page, "grant_type": "authorization_code", "code": code}
+            async with session.post("/auth/token", data=grant) as response:
+                token = (await response.json())["access_token"]
+            async with session.ws_connect("/api/websocket") as websocket:
+                await websocket.send_json({"type": "auth", "access_token": token})
+                await websocket.send_json({"id": 1, "type": command, **data})
+                while (answer := await websocket.receive_json())["type"] != "result":
+                    pass
+                return answer["result"]
+
+    async def end(self, by: signal.Signals) -> None:
+        """End it, and see that it goes in peace."""
+        self.process.send_signal(by)
+        output, _ = await self.process.communicate()
+        assert self.process.returncode == 0
+        assert re.fullmatch(r"demo: ended; .*\n", output.decode())
+        log = self.log.read_text()
+        assert "[custom_components.jk_bms" not in "".join(LOUD.findall(log))
+        assert "[demo]" not in "".join(LOUD.findall(log))
+        for file in self.log.parent.glob(f"{self.log.name}*"):
+            file.unlink()
+
+
+@asynccontextmanager
+async def demo(*arguments: str) -> AsyncGenerator[Demo]:
+    """Start what `scripts/demo` starts, and wait until it is ready."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    process = await start("--port", str(port), *arguments)
+    try:
+        assert process.stdout
+        assert await process.stdout.readline() == b"demo: starting Home Assistant\n"
+        line = await process.stdout.readline()
+        assert line.startswith(f"demo: ready at http://localhost:{port} ".encode())
+        yield Demo(process, port)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    """Start the package that `scripts/demo` is about."""
+    environment = dict(os.environ)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.demo", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+        env=environment,
+    )
+
+
+async def test_discovered() -> None:
+    """The battery waits to be added, and a port that is taken is told of."""
+    async with demo() as ready:
+        flows = await ready.ask("config_entries/flow/progress")
+        assert [
+            (flow["handler"], flow["context"]["source"], flow["step_id"])
+            for flow in flows
+        ] == [("jk_bms", "bluetooth", "bluetooth_confirm")]
+
+        second = await start("--port", ready.url.rpartition(":")[2])
+        output, _ = await second.communicate()
+        assert second.returncode == 1
+        assert re.fullmatch(r"demo: cannot listen on localhost, .*\n", output.decode())
+
+        await ready.end(by=signal.SIGTERM)
+
+
+async def test_added() -> None:
+    """Each battery has its values, and its view in the dashboard that comes up first."""
+    async with demo("--added", "--batteries", "3") as ready:
+        states = {
+            state["entity_id"]: state["state"]
+            for state in await ready.ask("get_states")
+        }
+        assert states["binary_sensor.house_charging"] == "on"
+        assert 50 < float(states["sensor.house_state_of_charge"]) < 70
+        for name in ("house", "camper", "shed"):
+            assert 51 < float(states[f"sensor.{name}_total_voltage"]) < 55
+            assert 3.2 < float(states[f"sensor.{name}_cell_voltage_16"]) < 3.4
+
+        data = await ready.ask("frontend/get_system_data", key="core")
+        start_page = data["value"]["default_panel"]
+        dashboard = await ready.ask("lovelace/config", url_path=start_page)
+        titles = [view["title"] for view in dashboard["views"]]
+        assert titles == ["All", "House", "Camper", "Shed"]
+        shown = set(re.findall(r"\w*sensor\.\w+", json.dumps(dashboard)))
+        assert len(shown) > 3 * 16
+        assert shown <= states.keys()
+
+        await ready.end(by=signal.SIGINT)
