@@ -103,7 +103,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         device_class=SensorDeviceClass.POWER,
         native_unit_of_measurement=UnitOfPower.WATT,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
+        suggested_display_precision=0,
         value_fn=lambda reading: reading.cell_data.battery_power,
     ),
     JkBmsSensorDescription(
@@ -112,7 +112,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfPower.WATT,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
+        suggested_display_precision=0,
         value_fn=lambda reading: _part(reading.cell_data.battery_power, +1),
     ),
     JkBmsSensorDescription(
@@ -121,7 +121,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfPower.WATT,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
+        suggested_display_precision=0,
         value_fn=lambda reading: _part(reading.cell_data.battery_power, -1),
     ),
     JkBmsSensorDescription(
@@ -213,13 +213,15 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         suggested_display_precision=3,
         value_fn=lambda reading: reading.cell_data.max_cell_voltage,
     ),
-    # The number of a cell has no unit and no mean, hence no statistics.
+    # A state class keeps every change of these out of the device's activity.
     JkBmsSensorDescription(
         key="min_voltage_cell",
+        state_class=SensorStateClass.MEASUREMENT,
         value_fn=lambda reading: reading.cell_data.min_cell,
     ),
     JkBmsSensorDescription(
         key="max_voltage_cell",
+        state_class=SensorStateClass.MEASUREMENT,
         value_fn=lambda reading: reading.cell_data.max_cell,
     ),
 )

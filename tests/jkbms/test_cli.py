@@ -357,9 +357,17 @@ def test_unsupported_layout(run: Run) -> None:
     assert result.output["cell_data"] == []
     assert result.output["device_info"][0]["device_model"] == "JK_PB2A16S15P"
     assert result.err == (
-        "jkbms: 3 frames good, 0 rejected\n"
         "jkbms: The cell data fit no known layout; --layout overrides\n"
+        "jkbms: 3 frames good, 0 rejected\n"
     )
+
+
+def test_layout_not_needed(run: Run) -> None:
+    """A log is the same in each layout."""
+    result = run([LOG, *HISTORY])
+    assert result.code == 0
+    assert result.err == "jkbms: 3 frames good, 0 rejected\n"
+    assert result.output["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
 
 
 # What is wrong with the capture
@@ -373,10 +381,7 @@ def test_no_frame(run: Run, chunks: list[bytes]) -> None:
     result = run(chunks)
     assert result.code == 1
     assert result.output == {"device_info": [], "cell_data": []}
-    assert result.err == (
-        "jkbms: 0 frames good, 0 rejected\n"
-        "jkbms: No frame tells the layout; --layout overrides\n"
-    )
+    assert result.err == "jkbms: 0 frames good, 0 rejected\n"
 
 
 def test_rejected_frames_are_counted(run: Run) -> None:
@@ -396,8 +401,8 @@ def test_implausible_frames_are_named(run: Run) -> None:
     assert result.code == 0
     assert result.output["cell_data"][0]["remain_percent"] == 42
     assert result.err == (
-        "jkbms: 4 frames good, 0 rejected\n"
         "jkbms: cell_data frame rejected: The state of charge exceeds 100 %\n"
+        "jkbms: 3 frames good, 1 rejected\n"
     )
     result = run([IMPLAUSIBLE])
     assert (result.code, result.output["cell_data"]) == (1, [])
@@ -553,3 +558,19 @@ def test_module_is_the_command(
         runpy.run_module(module, run_name="__main__")
     assert stop.value.code == 2
     assert "/nothing/here" in capsys.readouterr().err
+
+
+def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """`jkbms … | head -1` ends without a complaint."""
+    path = tmp_path / "capture.txt"
+    path.write_text(CELLS.hex(), "utf-8")
+    with subprocess.Popen(
+        [sys.executable, "-m", "jkbms.cli", "--decode", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as command:
+        assert command.stdout
+        assert command.stderr
+        command.stdout.close()
+        assert command.stderr.read() == b"jkbms: 1 frames good, 0 rejected\n"
+        assert command.wait(50) == 0

@@ -929,6 +929,33 @@ def test_slot_becomes_free(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(8 + COMPLETE)
 
 
+def test_slot_found_but_no_answer(switch_on: SwitchOn) -> None:
+    """The last obstacle counts, not the first."""
+    bench = switch_on()
+    bench.radio.slots = 0
+
+    async def read() -> Reading:
+        def free() -> None:
+            bench.radio.slots = 1
+            bench.bms.faults = Faults(hang_connection=True)
+
+        asyncio.get_running_loop().call_later(5, free)
+        return await bench.client.read()
+
+    with pytest.raises(NotReachableError, match="in time"):
+        bench.run(read())
+
+
+def test_pairing_while_connecting(switch_on: SwitchOn) -> None:
+    """Some adapters pair before they say that they are connected."""
+    bench = switch_on(
+        faults=Faults(refuse_connection=True, refuse_error="Authentication Failed")
+    )
+
+    with pytest.raises(PairingRequiredError):
+        bench.read()
+
+
 def test_rejected_by_the_proxy(switch_on: SwitchOn) -> None:
     """The advice of the retry connector speaks of slots where there is no lack of them."""
     bench = switch_on(
@@ -1097,6 +1124,52 @@ def test_characteristic_missing(switch_on: SwitchOn) -> None:
 
     assert len(bench.bms.connections) == 2
     assert bench.commands == []
+
+
+@pytest.mark.usefixtures("home_assistant")
+def test_handles_outdated(switch_on: SwitchOn) -> None:
+    """Where subscribing fails, the remembered services are forgotten as well."""
+
+    class Outdated(TappedBackend):
+        clears = 0
+
+        @override
+        async def start_notify(self, *args: Any, **kwargs: Any) -> None:
+            if not Outdated.clears:
+                raise BleakGATTProtocolError(ERROR_CODES.INVALID_HANDLE)
+            await super().start_notify(*args, **kwargs)
+
+        @override
+        async def clear_cache(self) -> bool:
+            Outdated.clears += 1
+            return await super().clear_cache()
+
+    bench = switch_on()
+    bench.use(Outdated)
+
+    assert_read(bench.read(), bench.bms)
+    assert bench.reasons == ["by the central"] * 2
+    assert Outdated.clears == 1
+
+
+def test_subscription_hangs(switch_on: SwitchOn) -> None:
+    """A proxy may wait long for the answer: there is time for another link."""
+
+    class Hanging(TappedBackend):
+        hangs = True
+
+        @override
+        async def start_notify(self, *args: Any, **kwargs: Any) -> None:
+            if Hanging.hangs:
+                Hanging.hangs = False
+                await asyncio.get_running_loop().create_future()
+            await super().start_notify(*args, **kwargs)
+
+    bench = switch_on(habits=STEADY)
+    bench.use(Hanging)
+
+    assert_read(bench.read(), bench.bms)
+    assert len(bench.bms.connections) == 2
 
 
 def test_no_services_first(switch_on: SwitchOn) -> None:

@@ -1189,6 +1189,11 @@ DEVICES = [
     ("JK-BD4A20S4P", "19.27", Layout.JK02_32S),
     ("JK-BD6A24S20P", "19.13", Layout.JK02_32S),
     ("JK-BD6A20S6P", "20.20", Layout.JK02_32S),
+    # The border
+    ("JK-B2A24S15P", "10.99", Layout.JK02_24S),
+    ("JK_B2A8S20P", "11.00", Layout.JK02_32S),
+    ("JK-B2A16S", "10.99", Layout.JK04),
+    ("JK-B2A16S", "11.00", Layout.JK02_32S),
     # Sold under other names
     ("HW-B2A", "10.07", Layout.JK02_24S),
     ("SQ-B1A24S15P", "11.48", Layout.JK02_32S),
@@ -1329,6 +1334,18 @@ def test_what_fits(layout: Layout, content: dict[str, Any], fits: bool) -> None:
         {pack: content.get("pack", 13200).to_bytes(4, "little")},
     )
     assert layout_of(frame) is (layout if fits else None)
+
+
+@pytest.mark.parametrize(
+    ("layout", "content"),
+    [
+        (Layout.JK02_24S, {6: mv(3300), 54: "01", 118: mv(3300)}),
+        (Layout.JK02_32S, {6: mv(3300), 70: "01", 150: mv(3300)}),
+    ],
+)
+def test_one_cell_fits(layout: Layout, content: Content) -> None:
+    """One cell is a battery."""
+    assert layout_of(build_frame(CELL_DATA, content)) is layout
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 import json
+import os
 from pathlib import Path
 import re
 import sys
@@ -19,7 +20,7 @@ from .decode import (
     find_profile,
 )
 from .errors import ImplausibleFrameError, UnsupportedLayoutError
-from .frames import Frame, FrameAssembler, FrameType
+from .frames import Frame, FrameAssembler, FrameStatistics, FrameType
 from .layouts import Profile
 from .models import SECRET_FIELDS, DeviceInfo, Layout
 
@@ -43,6 +44,7 @@ _SECTIONS: Final = {
     FrameType.LOGBOOK: "logbook",
     FrameType.DETAIL_LOG: "detail_log",
 }
+_NEED_PROFILE: Final = frozenset({FrameType.CELL_DATA, FrameType.SETTINGS})
 _MAIN_SECTIONS: Final = frozenset({"device_info", "cell_data"})
 
 type Output = dict[str, list[Any]]
@@ -67,18 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE
     assembler.clear()
     seen = assembler.statistics
-    _complain(f"{seen.good} frames good, {seen.rejected} rejected")
+    profile = None
+    needs_profile = not _NEED_PROFILE.isdisjoint(frame.type for frame in frames)
     try:
         profile = find_profile(frames, options.layout)
     except UnsupportedLayoutError as err:
-        _complain(f"{err}; --layout overrides")
-        profile = None
-    output = _decode_all(frames, profile, options)
+        if needs_profile:
+            _complain(f"{err}; --layout overrides")
+    output = _decode_all(frames, profile, options, seen)
+    _complain(f"{seen.good} frames good, {seen.rejected} rejected")
     if not options.all:
         output = _newest(output)
     shown = _selected(output, options)
-    print(json.dumps(shown, default=asdict, **_FORMATS[options.format]))
-    return _GOOD if profile and any(output.values()) else _FAILED
+    _print(json.dumps(shown, default=asdict, **_FORMATS[options.format]))
+    is_whole = profile or not needs_profile
+    return _GOOD if is_whole and any(output.values()) else _FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,6 +125,14 @@ def _complain(text: str) -> None:
     print(f"jkbms: {text}", file=sys.stderr)
 
 
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough, and Python shall not try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _read_capture(name: str) -> Iterator[bytes]:
     """Return the byte strings of a capture in order."""
     try:
@@ -138,7 +151,10 @@ def _read_capture(name: str) -> Iterator[bytes]:
 
 
 def _decode_all(
-    frames: Sequence[Frame], profile: Profile | None, options: argparse.Namespace
+    frames: Sequence[Frame],
+    profile: Profile | None,
+    options: argparse.Namespace,
+    seen: FrameStatistics,
 ) -> Output:
     """Return what the frames say, by section, in the order of the frames."""
     output: Output = {key: [] for key in _SECTIONS.values()}
@@ -147,6 +163,8 @@ def _decode_all(
             decoded = _decode(frame, profile)
         except ImplausibleFrameError as err:
             _complain(f"{frame.type.name.lower()} frame rejected: {err}")
+            seen.good -= 1
+            seen.rejected += 1
             continue
         if isinstance(decoded, DeviceInfo) and not options.secrets:
             decoded = _masked(decoded)

@@ -53,6 +53,7 @@ READ_DEADLINE: Final = 25.0
 """s for one reading, from looking for the battery to the end of the link."""
 
 _SETTLE_TIME: Final = 0.3
+_SUBSCRIBE_TIMEOUT: Final = 8.0
 _ANSWER_TIMEOUT: Final = 5.0
 _ACKNOWLEDGE_TIMEOUT: Final = 0.5
 _SILENCE: Final = 6.0
@@ -69,6 +70,8 @@ _UNACKNOWLEDGED_WRITE: Final = "write-without-response"
 _WRITE: Final = frozenset({"write", _UNACKNOWLEDGED_WRITE})
 
 _PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
+_PAIRING_DEMANDED: Final = "It demands to be paired first"
+_NO_ANSWER: Final = "it did not answer in time"
 _NO_SLOT: Final = "connection slot"
 
 type FindDevice = Callable[[], BLEDevice | None]
@@ -185,8 +188,15 @@ class _Link:
                 await self._client.clear_cache()
             raise NotJkBmsError("It has no serial service of a JK BMS")
         receive_from, self._send_to = chosen
-        with _translated_errors():
-            await self._client.start_notify(receive_from, self._on_notification)
+        try:
+            with _translated_errors():
+                async with asyncio.timeout(_SUBSCRIBE_TIMEOUT):
+                    await self._client.start_notify(receive_from, self._on_notification)
+        except NotReachableError:
+            # Remembered handles may be wrong as well
+            with suppress(*BLEAK_RETRY_EXCEPTIONS):
+                await self._client.clear_cache()
+            raise
 
     async def close(self) -> None:
         """Disconnect, whatever state the connection is in, even if cancelled."""
@@ -219,9 +229,11 @@ class _Link:
     def explain(self) -> LinkError:
         """Say why there is no reading, from all that happened so far."""
         if not self.was_connected:
-            reason = str(self._connect_error or "") or "it did not answer in time"
+            reason = str(self._connect_error or "") or _NO_ANSWER
             if _NO_SLOT in reason:
                 return NoFreeSlotError(reason)
+            if _PAIRING.search(reason):
+                return PairingRequiredError(_PAIRING_DEMANDED)
             return NotReachableError(f"No connection came about: {reason}")
         if self._heard_other and not self._heard_jk:
             return NotJkBmsError("It does not speak the protocol of a JK BMS")
@@ -349,6 +361,7 @@ class _Link:
         class Client(bleak_retry_connector.BleakClientWithServiceCache):
             @override
             async def connect(self, **kwargs: Any) -> None:
+                link._connect_error = None
                 try:
                     await super().connect(**kwargs)
                 except BLEAK_RETRY_EXCEPTIONS as err:
@@ -391,5 +404,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except BLEAK_RETRY_EXCEPTIONS as err:
         if _PAIRING.search(str(err)):
-            raise PairingRequiredError("It demands to be paired first") from err
-        raise NotReachableError(f"The connection was lost: {err}") from err
+            raise PairingRequiredError(_PAIRING_DEMANDED) from err
+        raise NotReachableError(
+            f"The connection was lost: {str(err) or _NO_ANSWER}"
+        ) from err
