@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
+import time
 from typing import Any
 from unittest.mock import PropertyMock, patch
 
@@ -84,3 +85,20 @@ def entity_registry_enabled_by_default() -> Iterator[None]:
         new_callable=PropertyMock(return_value=True),
     ):
         yield
+
+
+@pytest.fixture
+def durations() -> Iterator[list[float]]:
+    """Note how long each read takes."""
+    durations: list[float] = []
+    read = client.JkBmsClient.read
+
+    async def timed_read(reader: client.JkBmsClient) -> client.Reading:
+        begin = time.monotonic()
+        try:
+            return await read(reader)
+        finally:
+            durations.append(time.monotonic() - begin)
+
+    with patch.object(client.JkBmsClient, "read", timed_read):
+        yield durations

@@ -1,11 +1,10 @@
 """When the battery is read, and when its values are believed."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 import logging
-import time
 from typing import Any
 from unittest.mock import patch
 
@@ -18,7 +17,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.jk_bms.const import MAX_DATA_AGE, UPDATE_INTERVAL
 from custom_components.jk_bms.coordinator import ERROR_KEYS
 from custom_components.jk_bms.jkbms import errors
-from custom_components.jk_bms.jkbms.client import JkBmsClient, Reading
+from custom_components.jk_bms.jkbms.client import JkBmsClient
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -47,23 +46,6 @@ async def entry(
     entry = await setup_integration(hass, bms)
     assert entry.state is ConfigEntryState.LOADED
     return entry
-
-
-@pytest.fixture
-def durations() -> Iterator[list[float]]:
-    """Note how long each read takes."""
-    durations: list[float] = []
-    read = JkBmsClient.read
-
-    async def timed_read(client: JkBmsClient) -> Reading:
-        begin = time.monotonic()
-        try:
-            return await read(client)
-        finally:
-            durations.append(time.monotonic() - begin)
-
-    with patch.object(JkBmsClient, "read", timed_read):
-        yield durations
 
 
 @pytest.fixture

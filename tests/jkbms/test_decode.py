@@ -225,8 +225,8 @@ CELL_DATA_32S: list[Row] = [
     ({275: "01"}, {"battery_type": BatteryType.LI_ION}),
     ({275: "02"}, {"battery_type": BatteryType.LTO}),
     ({275: "03"}, {"battery_type": BatteryType.UNKNOWN}),
-    ({276: "03"}, {"warmest_sensor": 3}),
-    ({277: "03"}, {"coldest_sensor": 3}),
+    ({276: "C8"}, {"warmest_sensor": 200}),
+    ({277: "C8"}, {"coldest_sensor": 200}),
     ({278: "0182"}, {"charge_phase_time": 33281}),
     ({280: "01"}, {"charge_phase": ChargePhase.ABSORPTION}),
     ({280: "02"}, {"charge_phase": ChargePhase.FLOAT}),
@@ -667,9 +667,16 @@ def test_late_summary_is_computed_anew(
     assert (decoded.min_cell, decoded.max_cell) == (1, 2)
 
 
-def test_differences_have_no_noise() -> None:
+@pytest.mark.parametrize(
+    ("profile", "content"),
+    [
+        (OLD, {6: mv(3333, 3320, 3321), 54: "07", 118: mv(9974)}),
+        (NEW, {6: mv(3333, 3320, 3321), 70: "07", 150: mv(9974)}),
+    ],
+)
+def test_differences_have_no_noise(profile: Profile, content: Content) -> None:
     """3.333 - 3.32 is 0.013, and an average has as many digits as a cell."""
-    decoded = cells(OLD, {6: mv(3333, 3320, 3321), 54: "07", 118: mv(9974)})
+    decoded = cells(profile, content)
     assert decoded.delta_cell_voltage == 0.013
     assert decoded.average_cell_voltage == 3.325
 
@@ -999,7 +1006,19 @@ def test_settings_not_supported(profile: Profile) -> None:
         decoded.request_charge_voltage,
         decoded.request_float_voltage,
     } == {None}
+    assert decoded.smart_sleep_delay is None
     assert settings(profile, {6: "59020000"}).smart_sleep_voltage == 0.601
+
+
+def test_device_information_not_reported() -> None:
+    """Durations of 0 are none, on the newest firmware as well."""
+    decoded = info({6: b"JK_PB2A16S20P", 30: b"19.31"})
+    assert {
+        decoded.data_storage_period,
+        decoded.request_charge_time,
+        decoded.request_float_time,
+        decoded.emergency_duration,
+    } == {None}
 
 
 def test_heater_current_is_noise_unless_heating() -> None:
@@ -1452,6 +1471,11 @@ def test_no_profile(frames: list[Frame], reason: str) -> None:
         ([OLD_CELLS], Profile(Layout.JK02_32S, 11.0)),
         ([four(Layout.JK02_32S, {240: "01"})], Profile(Layout.JK02_32S, 14.0)),
         ([NONSENSE], Profile(Layout.JK02_32S, 14.0)),
+        # The last one counts
+        (
+            [four(Layout.JK02_32S, {240: "01"}), NEW_CELLS],
+            Profile(Layout.JK02_32S, 11.0),
+        ),
     ],
 )
 def test_given_layout(frames: list[Frame], expected: Profile) -> None:
@@ -1593,10 +1617,12 @@ def test_power_is_whole_milliwatts() -> None:
         (NEW, {114: "20"}, False),
         (NEW, {114: "21"}, True),
         (NEW, {114: "00000001"}, True),
+        (NEW, {114: "FFFFFFFF"}, True),
         (BALANCER, {114: "20"}, False),
         (BALANCER, {114: "21"}, True),
         (JK04, {34: "18"}, False),
         (JK04, {34: "19"}, True),
+        (JK04, {34: "FFFFFFFF"}, True),
         (JK04, {38: "0000C07F"}, True),
         (JK04, {74: "0000807F"}, True),
         (JK04, {98: "000080FF"}, True),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
-from math import fsum, isfinite
+from math import fsum
 import re
 from typing import Any, Final
 
@@ -136,9 +136,8 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     voltage = _of_cells(slots.voltage, enabled, frame)
     resistance = _of_cells(slots.resistance, enabled, frame)
     values = cell_data_table(profile).read(frame.data)
-    _check_finite((*voltage, *resistance, *values.values()))
     temperatures = _temperatures(values)
-    if profile.layout is Layout.JK04 and voltage:
+    if voltage and not slots.pack_voltage:
         values["battery_voltage"] = round(fsum(filter(None, voltage)), slots.decimals)
     if not values.get("heating"):
         values["heater_current"] = None
@@ -162,7 +161,6 @@ def decode_settings(frame: Frame, profile: Profile) -> Settings:
     values = settings_table(profile).read(frame.data)
     if values["cell_count"] > CELLS[profile.layout].room:
         raise ImplausibleFrameError("More cells are configured than the layout has")
-    _check_finite(values.values())
     return Settings(**values)
 
 
@@ -227,17 +225,16 @@ def _proves(layout: Layout, frame: Frame) -> bool:
     """Tell whether cell data are surely of this layout."""
     slots = CELLS[layout]
     volts = slots.voltage.raw(frame.data)
-    if layout is Layout.JK04:
+    if not slots.pack_voltage:
         low, high = _LIVE_CELL
         return any(volts) and all(not volt or low <= volt <= high for volt in volts)
     (mask,) = slots.enabled.unpack_from(frame.data)
+    (pack,) = slots.pack_voltage.unpack_from(frame.data)
     count = mask.bit_count()
-    pack = cell_data_table(Profile(layout)).read(frame.data)["battery_voltage"]
-    total = fsum(map(slots.voltage.convert, volts))
     return (
         count == sum(map(bool, volts)) > 0
         and mask == (1 << count) - 1
-        and bool(abs(total - pack) < _CONFIRMED_WITHIN)
+        and bool(slots.voltage.convert(abs(sum(volts) - pack)) < _CONFIRMED_WITHIN)
     )
 
 
@@ -313,11 +310,6 @@ def _temperatures(values: dict[str, Any]) -> tuple[float | None, ...]:
     ]
     found = tuple(value if mask >> number & 1 else None for number, value in readings)
     return found if any(value is not None for value in found[2:]) else found[:2]
-
-
-def _check_finite(values: Iterable[object]) -> None:
-    if not all(isfinite(value) for value in values if isinstance(value, float)):
-        raise ImplausibleFrameError("A value is not a number")
 
 
 def _check(cell_data: CellData) -> None:

@@ -8,10 +8,11 @@ the standard unit. All numbers are little-endian.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
+from math import inf, isfinite
 from struct import Struct
 from typing import Any, Final
 
+from .errors import ImplausibleFrameError
 from .models import Alarm, BalancerState, BatteryType, ChargePhase, Layout
 
 type Convert = Callable[[Any], Any]
@@ -50,6 +51,8 @@ def _member[E](*members: E, unknown: E) -> Convert:
 
 def _single(raw: float) -> float:
     """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
+    if not isfinite(raw):
+        raise ImplausibleFrameError("A value is not a number")
     return round(raw, 6)
 
 
@@ -226,6 +229,8 @@ class CellSlots:
     """Of the mask of enabled cells, with its offset as padding."""
     voltage: Slots
     resistance: Slots
+    pack_voltage: Struct | None
+    """In the unit of the cells; JK04 has none."""
     room: int
     decimals: int
     """Of a voltage in V, as many as the wire carries."""
@@ -236,6 +241,7 @@ CELLS: Final = {
         Struct("<214xI"),
         Slots(6, Struct("<24f"), _single),
         Slots(102, Struct("<24f"), _single),
+        pack_voltage=None,
         room=24,
         decimals=6,
     ),
@@ -243,6 +249,7 @@ CELLS: Final = {
         Struct("<54xI"),
         Slots(6, Struct("<24H"), _MILLI),
         Slots(64, Struct("<24H"), _MILLI),
+        pack_voltage=Struct("<118xI"),
         room=24,
         decimals=3,
     ),
@@ -250,6 +257,7 @@ CELLS: Final = {
         Struct("<70xI"),
         Slots(6, Struct("<32H"), _MILLI),
         Slots(80, Struct("<32H"), _MILLI),
+        pack_voltage=Struct("<150xI"),
         room=32,
         decimals=3,
     ),
