@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 from pytest_homeassistant_custom_component.common import (
@@ -9,7 +10,7 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
+from custom_components.jk_bms.const import DOMAIN, MAX_DATA_AGE, UPDATE_INTERVAL
 from homeassistant.config_entries import SOURCE_BLUETOOTH, ConfigEntryState
 from homeassistant.const import (
     EVENT_HOMEASSISTANT_STARTED,
@@ -111,6 +112,24 @@ async def test_retry_after_a_failed_read(
     assert entry.state is ConfigEntryState.LOADED
 
 
+async def test_setup_that_ends_half_way(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Values that were read for nothing do not get too old later on."""
+    proxy.advertise(bms)
+    with patch.object(
+        hass.config_entries, "async_forward_entry_setups", side_effect=ZeroDivisionError
+    ):
+        entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert len(bms.connections) == 1
+    await pass_time(hass, MAX_DATA_AGE)
+    assert "is unavailable" not in caplog.text
+
+
 async def test_unload_while_waiting_to_retry(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
@@ -199,7 +218,10 @@ async def test_removed_battery_is_offered_again(
 
 
 async def test_stop_during_a_read(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    durations: list[float],
 ) -> None:
     """Home Assistant does not take the link along when it stops."""
     await start_poll(hass, bms)
@@ -208,7 +230,7 @@ async def test_stop_during_a_read(
     assert not bms.connected
     assert bms.connections[-1].reason == "by the central"
     await pass_time(hass, 10 * UPDATE_INTERVAL)
-    assert len(bms.connections) == 2
+    assert len(durations) == 1
 
 
 async def test_stop_during_the_first_read(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import io
 import json
+import os
 from pathlib import Path
 import runpy
 import subprocess
@@ -256,7 +257,6 @@ EVERYTHING = [DEVICE, LIMITS, CELLS, LOG, *HISTORY]
         (EVERYTHING, ["--settings"], "settings"),
         (EVERYTHING, ["-i", "-c"], "device_info cell_data"),
         (EVERYTHING, ["--settings", "-c"], "cell_data settings"),
-        ([DEVICE], ["--settings"], "settings"),
     ],
 )
 def test_sections(
@@ -368,6 +368,30 @@ def test_layout_not_needed(run: Run) -> None:
     assert result.code == 0
     assert result.err == "jkbms: 3 frames good, 0 rejected\n"
     assert result.output["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "arguments", "code"),
+    [
+        ([DEVICE], ["-i"], 0),
+        ([DEVICE], ["-i", "-c"], 1),
+        ([CELLS], ["-i"], 1),
+        ([DEVICE], ["--settings"], 1),
+        ([DEVICE, NONSENSE], ["-i"], 0),
+    ],
+)
+def test_all_asked_for(
+    run: Run, chunks: list[bytes], arguments: list[str], code: int
+) -> None:
+    """What is asked for and does not come is a failure."""
+    assert run(chunks, *arguments).code == code
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    """Some editors put one in front."""
+    path = tmp_path / "capture.txt"
+    path.write_text(CELLS.hex(), "utf-8-sig")
+    assert main(["--decode", str(path)]) == 0
 
 
 # What is wrong with the capture
@@ -574,3 +598,16 @@ def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
         command.stdout.close()
         assert command.stderr.read() == b"jkbms: 1 frames good, 0 rejected\n"
         assert command.wait(50) == 0
+
+
+def test_closed_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Output that nobody reads any more is no failure, nor is it when Python ends."""
+    path = tmp_path / "capture.txt"
+    path.write_text(DEVICE.hex(), "utf-8")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["--decode", str(path)]) == 0
+        # What follows goes nowhere
+        print("more", flush=True)  # noqa: T201

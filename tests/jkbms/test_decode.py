@@ -554,6 +554,14 @@ def test_cells_of_jk02(
     assert decoded.max_cell_voltage == (2999 + count) / 1000
 
 
+def test_next_to_nothing() -> None:
+    """A current too small for its digits has no sign either."""
+    cell_data = decode_cell_data(
+        build_frame(CELL_DATA, {222: "5F7089B0"}), Profile(Layout.JK04)
+    )
+    assert str(cell_data.balance_current) == "0.0"
+
+
 def test_cells_of_jk04() -> None:
     """Floats are rounded to what 32 bits can tell."""
     values = {6 + 4 * i: "75931840" for i in range(24)}

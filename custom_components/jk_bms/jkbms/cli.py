@@ -80,8 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _complain(f"{seen.good} frames good, {seen.rejected} rejected")
     if not options.all:
         output = _newest(output)
-    shown = _selected(output, options)
+    asked = {key for key in _SECTIONS.values() if getattr(options, key, False)}
+    shown = _selected(output, asked)
     _print(json.dumps(shown, default=asdict, **_FORMATS[options.format]))
+    if asked:
+        return _GOOD if all(shown.values()) else _FAILED
     is_whole = profile or not needs_profile
     return _GOOD if is_whole and any(output.values()) else _FAILED
 
@@ -136,7 +139,7 @@ def _print(text: str) -> None:
 def _read_capture(name: str) -> Iterator[bytes]:
     """Return the byte strings of a capture in order."""
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
     except OSError as err:
         raise _CaptureError(f"{name}: {err.strerror}") from err
     except UnicodeDecodeError as err:
@@ -204,9 +207,8 @@ def _newest(output: Output) -> Output:
     return newest
 
 
-def _selected(output: Output, options: argparse.Namespace) -> Output:
+def _selected(output: Output, asked: set[str]) -> Output:
     """Leave the sections asked for; if none is, those that say something."""
-    asked = {key for key in _SECTIONS.values() if getattr(options, key, False)}
     return {
         key: decoded
         for key, decoded in output.items()

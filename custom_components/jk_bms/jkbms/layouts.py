@@ -53,7 +53,8 @@ def _single(raw: float) -> float:
     """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
     if not isfinite(raw):
         raise ImplausibleFrameError("A value is not a number")
-    return round(raw, 6)
+    # The sum makes 0.0 of -0.0
+    return round(raw, 6) + 0.0
 
 
 def _text(raw: bytes) -> str | None:
