@@ -126,9 +126,9 @@ ENUM = (None, "enum", None, None)
 KINDS = {
     "total_voltage": (*VOLT, 2),
     "current": (*AMPERE, 2),
-    "power": (*WATT, 1),
-    "charging_power": (*WATT, 1),
-    "discharging_power": (*WATT, 1),
+    "power": (*WATT, 0),
+    "charging_power": (*WATT, 0),
+    "discharging_power": (*WATT, 0),
     "state_of_charge": ("%", "battery", "measurement", None),
     "capacity_remaining": ("Ah", None, "measurement", 1),
     "delta_cell_voltage": (*VOLT, 3),
@@ -145,8 +145,8 @@ KINDS = {
     "average_cell_voltage": (*VOLT, 3),
     "min_cell_voltage": (*VOLT, 3),
     "max_cell_voltage": (*VOLT, 3),
-    "min_voltage_cell": (None, None, None, None),
-    "max_voltage_cell": (None, None, None, None),
+    "min_voltage_cell": (None, None, "measurement", None),
+    "max_voltage_cell": (None, None, "measurement", None),
 }
 """Unit, device class, state class and decimals shown."""
 

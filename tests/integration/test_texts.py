@@ -72,7 +72,9 @@ def test_icons(
 ) -> None:
     """Icons belong to entities that exist."""
     icons = json.loads((FOLDER / "icons.json").read_text())["entity"][platform]
-    assert set(icons) <= {description.key for description in descriptions}
+    assert set(icons) <= {
+        description.translation_key or description.key for description in descriptions
+    }
 
 
 def test_the_same_sentences_everywhere() -> None:
