@@ -39,6 +39,8 @@ from tests.virtual_bms.radio import RADIOS
 from tests.virtual_bms.registers import apply
 from tests.virtual_bms.scanner import VirtualProxy
 
+STOP_SCANNING = BleakScanner.stop
+
 BMS_8S = "JK_B2A8S20P 11.48"
 BMS_24S = "JK-B2A24S15P 10.07"
 BMS_PB = "JK_PB2A16S20P 15.41"
@@ -1414,8 +1416,10 @@ async def test_device_without_set_up() -> None:
     assert bms.connections[0].reason == "by the central"
 
 
-async def test_radio_of_this_machine() -> None:
+async def test_radio_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain bleak scans and connects through a radio that stands in."""
+    # The plug-in's Bluetooth fixture puts a mock in its place and leaves it there.
+    monkeypatch.setattr(BleakScanner, "stop", STOP_SCANNING)
     near = VirtualBms(Battery(MODELS[BMS_8S]), speed=100.0)
     far = VirtualBms(Battery(MODELS[BMS_24S]), speed=100.0)
     with VirtualRadio("hci0") as radio:
