@@ -1586,3 +1586,31 @@ def test_log_second_link(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture) 
     ours = [r for r in caplog.records if r.name.startswith("custom_components.jk_bms")]
     assert {record.levelno for record in ours} == {logging.DEBUG}
     assert "battery: one more try, for The connection was lost" in caplog.text
+
+
+def test_cancelled_twice_while_closing(switch_on: SwitchOn) -> None:
+    """Home Assistant cancels the task when it stops, and then ends the read as well."""
+    closing = asyncio.Event()
+
+    class Slow(TappedBackend):
+        @override
+        async def disconnect(self) -> None:
+            closing.set()
+            await asyncio.sleep(1)
+            await super().disconnect()
+
+    bench = switch_on()
+    bench.use(Slow)
+
+    async def stop() -> None:
+        task = asyncio.create_task(bench.client.read())
+        await closing.wait()
+        task.cancel()
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not bench.bms.connected
+
+    bench.run(stop())
+    assert bench.reasons == ["by the central"]

@@ -554,6 +554,13 @@ def test_cells_of_jk02(
     assert decoded.max_cell_voltage == (2999 + count) / 1000
 
 
+def test_all_cells_at_nothing() -> None:
+    """The glitch of 0 V and 0 % that was reported is not a battery."""
+    frame = build_frame(CELL_DATA, {70: "FF"})
+    with pytest.raises(ImplausibleFrameError, match="voltage"):
+        decode_cell_data(frame, Profile(Layout.JK02_32S, 11.48))
+
+
 def test_next_to_nothing() -> None:
     """A current too small for its digits has no sign either."""
     cell_data = decode_cell_data(

@@ -203,12 +203,15 @@ class _Link:
         if not self._client:
             return
         disconnecting = asyncio.create_task(self._disconnect(self._client))
-        try:
-            await asyncio.shield(disconnecting)
-        except asyncio.CancelledError:
-            # A link that is not released hides the battery from everyone
-            await disconnecting
-            raise
+        cancelled: asyncio.CancelledError | None = None
+        while not disconnecting.done():
+            try:
+                await asyncio.shield(disconnecting)
+            except asyncio.CancelledError as err:
+                # A link that is not released hides the battery from everyone
+                cancelled = err
+        if cancelled:
+            raise cancelled
 
     async def _disconnect(self, client: BleakClient) -> None:
         with suppress(*BLEAK_RETRY_EXCEPTIONS):
@@ -343,7 +346,9 @@ class _Link:
         for frame in self._assembler.feed(chunk):
             _LOGGER.debug("%s: received %s", self._name, frame)
             self._frames.put_nowait(frame)
+            self._heard_frame = self._heard_jk = True
         if self._statistics.acknowledged > acknowledged:
+            self._heard_jk = True
             self._acknowledged.set()
 
     def _on_disconnected(self, _: BleakClient) -> None:

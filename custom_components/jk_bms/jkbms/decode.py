@@ -316,7 +316,7 @@ def _check(cell_data: CellData) -> None:
     """Refuse what an 8-bit checksum let through (docs/protocol.md 13)."""
     cells = [volts for volts in cell_data.cell_voltage if volts is not None]
     _, highest = _LIVE_CELL
-    if not all(0 <= volts <= highest for volts in cells):
+    if cells and not (any(cells) and all(0 <= volts <= highest for volts in cells)):
         raise ImplausibleFrameError("No cell has such a voltage")
     if (cell_data.remain_percent or 0) > _FULL:
         raise ImplausibleFrameError("The state of charge exceeds 100 %")
