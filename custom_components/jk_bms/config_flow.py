@@ -10,7 +10,8 @@ import probatio
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
-from homeassistant.const import CONF_ADDRESS
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import Event, callback
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
     SelectOptionDict,
@@ -21,7 +22,7 @@ from homeassistant.helpers.selector import (
 
 from .const import DOMAIN, LISTED_IDS, MANUFACTURER_IDS, SERVICE_UUID, USUAL_NAME
 from .coordinator import ERROR_KEYS, async_create_client, async_error_placeholders
-from .jkbms.client import Reading
+from .jkbms.client import JkBmsClient, Reading
 from .jkbms.errors import JkBmsError
 
 _LOGGER = logging.getLogger(__name__)
@@ -40,6 +41,14 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Start with nothing known."""
         self._placeholders: dict[str, str] = {}
+        self._client: JkBmsClient | None = None
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """Let go of the battery when the dialog is closed during a read."""
+        if self._client:
+            self.hass.async_create_task(self._client.disconnect())
 
     @override
     async def async_step_bluetooth(
@@ -127,8 +136,13 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Read the battery; return the error to show, if there is one."""
         address = self.unique_id
         assert address
+        client = self._client = async_create_client(self.hass, address, address)
+
+        async def disconnect(_event: Event) -> None:
+            await client.disconnect()
+
+        forget_stop = self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, disconnect)
         try:
-            client = async_create_client(self.hass, address, address)
             self._reading = await client.read()
         except JkBmsError as error:
             self._placeholders |= async_error_placeholders(self.hass, address, error)
@@ -136,6 +150,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         except Exception:
             _LOGGER.exception("Unexpected error while reading %s", address)
             return {"base": "unknown"}
+        finally:
+            forget_stop()
         return {}
 
     def _selector(self) -> SelectSelector:

@@ -81,11 +81,12 @@ def async_error_placeholders(
 ) -> dict[str, str]:
     """Collect the facts for the sentences of `ERROR_KEYS`."""
     info = error.device_info if isinstance(error, UnsupportedLayoutError) else None
+    reachability = bluetooth.async_address_reachability_diagnostics(
+        hass, address, BluetoothReachabilityIntent.CONNECTION
+    )
     return {
         "address": address,
-        "reason": bluetooth.async_address_reachability_diagnostics(
-            hass, address, BluetoothReachabilityIntent.CONNECTION
-        ),
+        "reason": f"{error}. {reachability}",
         "model": info.device_model if info else "?",
         "firmware": info.software_version if info else "?",
     }

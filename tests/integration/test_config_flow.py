@@ -1,5 +1,6 @@
 """The ways to add a battery, each error followed to the entry."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,13 +19,13 @@ from homeassistant.config_entries import (
     ConfigEntryState,
     ConfigFlowResult,
 )
-from homeassistant.const import CONF_ADDRESS
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import mock_entry
+from . import mock_entry, until
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -150,14 +151,14 @@ async def test_a_configured_battery_is_not_discovered(
 
 
 @pytest.mark.parametrize(
-    ("faults", "slots", "error"),
+    ("faults", "slots", "error", "cause"),
     [
-        (Faults(refuse_connection=True), 3, "not_reachable"),
-        (Faults(), 0, "no_free_slot"),
-        (Faults(silent=True), 3, "silent"),
-        (Faults(foreign="neey"), 3, "not_jk_bms"),
-        (Faults(missing_characteristic=True), 3, "not_jk_bms"),
-        (Faults(pairing=True), 3, "pairing_required"),
+        (Faults(refuse_connection=True), 3, "not_reachable", "Connection refused"),
+        (Faults(), 0, "no_free_slot", "connection slot"),
+        (Faults(silent=True), 3, "silent", "does not answer"),
+        (Faults(foreign="neey"), 3, "not_jk_bms", "does not speak"),
+        (Faults(missing_characteristic=True), 3, "not_jk_bms", "no serial service"),
+        (Faults(pairing=True), 3, "pairing_required", "paired first"),
     ],
 )
 @pytest.mark.parametrize("way", ["discovered", "typed"])
@@ -168,6 +169,7 @@ async def test_errors_leave_the_form_open(
     faults: Faults,
     slots: int,
     error: str,
+    cause: str,
     way: str,
 ) -> None:
     """Each failure has its own sentence, and the next try may work."""
@@ -185,12 +187,39 @@ async def test_errors_leave_the_form_open(
     assert result["errors"] == {"base": error}
     assert result["description_placeholders"]
     assert result["description_placeholders"]["address"] == bms.address
+    assert cause in result["description_placeholders"]["reason"]
     assert "garage" in result["description_placeholders"]["reason"]
     assert not bms.connected
 
     bms.faults = Faults()
     proxy.radio.slots = 3
     await finish(hass, await submit(hass, flow, user_input), bms)
+
+
+@pytest.mark.parametrize("end", ["closed", "stopped"])
+async def test_link_ends_with_the_dialog(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    """A closed dialog or the end of Home Assistant does not leave the battery taken."""
+    (flow,) = await discover(hass, proxy, bms)
+    bms.faults = Faults(silent=True)
+    monkeypatch.setitem(JkBmsClient.read.__kwdefaults__, "deadline", 60)
+    reading = hass.async_create_task(submit(hass, flow))
+    await until(lambda: bms.connected)
+
+    if end == "closed":
+        hass.config_entries.flow.async_abort(flow["flow_id"])
+    else:
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await asyncio.wait([reading], timeout=3)
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+    assert reading.exception() is None or end == "closed"
+    await hass.async_block_till_done()
 
 
 async def test_unsupported_layout(

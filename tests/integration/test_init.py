@@ -1,5 +1,6 @@
 """Life of an entry: set up, retried, reloaded, removed; the link is always let go."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import patch
@@ -20,7 +21,7 @@ from homeassistant.const import (
 from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.util import dt as dt_util
-from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms import Faults, VirtualBackend, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import mock_entry, pass_time, sentence, setup_integration, until
@@ -231,6 +232,46 @@ async def test_stop_during_a_read(
     assert bms.connections[-1].reason == "by the central"
     await pass_time(hass, 10 * UPDATE_INTERVAL)
     assert len(durations) == 1
+
+
+async def test_stop_while_a_link_is_released(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The whole end of Home Assistant, which cancels what runs, waits for the link."""
+    releasing = asyncio.Event()
+    disconnect = VirtualBackend.disconnect
+
+    async def slow_disconnect(backend: VirtualBackend) -> None:
+        releasing.set()
+        await asyncio.sleep(0.2)
+        await disconnect(backend)
+
+    monkeypatch.setattr(VirtualBackend, "disconnect", slow_disconnect)
+    await start_poll(hass, bms)
+    await releasing.wait()
+    assert bms.connected
+    await hass.async_stop(force=True)
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+
+
+async def test_link_of_a_crashed_home_assistant(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """What an earlier life left connected is freed before the first read."""
+    proxy.advertise(bms)
+    links_before: list[int] = []
+    with patch(
+        "custom_components.jk_bms.coordinator.close_stale_connections_by_address",
+        side_effect=lambda _: links_before.append(len(bms.connections)),
+    ) as free:
+        await setup_integration(hass, bms)
+    free.assert_awaited_once_with(bms.address)
+    assert links_before == [0]
+    assert len(bms.connections) == 1
 
 
 async def test_stop_during_the_first_read(

@@ -647,6 +647,26 @@ def test_stream_still_running(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(COMPLETE)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_stream_before_the_settings(switch_on: SwitchOn, count: int) -> None:
+    """Cell data that flow on behind the command do not end a reading without settings."""
+    bench = switch_on(habits=STEADY)
+    battery = bench.bms.battery
+
+    async def read() -> Reading:
+        frame = frames.cell_frame(bench.bms.spec, replace(battery.state, soc=1), 9)
+        loop = asyncio.get_running_loop()
+        for number in range(count):
+            loop.call_later(
+                SECOND_COMMAND + (number + 1) * 0.02,
+                lambda: bench.tell(bytearray(frame)),
+            )
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE)
+
+
 # Silence
 
 
@@ -784,14 +804,15 @@ def test_one_notification(switch_on: SwitchOn, faults: Faults, late: float) -> N
 @pytest.mark.parametrize("hit", ["lose", "damage"])
 @pytest.mark.parametrize("number", [6, 8])
 def test_settings_lost(switch_on: SwitchOn, hit: str, number: int) -> None:
-    """The settings are not worth a second link, nor a beep."""
+    """The settings are not worth a second link, nor a beep, but two frames of waiting."""
     bench = switch_on(habits=STEADY, faults=Faults(**{hit: {number}}))
 
     reading = bench.read()
 
     assert reading.settings is None
     assert reading.cell_data.remain_percent == bench.bms.battery.state.soc
-    assert bench.elapsed == exactly(COMPLETE)
+    assert bench.commands == [INFO, CELLS]
+    assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
 
 
 def test_settings_implausible(switch_on: SwitchOn) -> None:
@@ -902,6 +923,7 @@ def test_no_free_slot(switch_on: SwitchOn) -> None:
     [
         "No backend with an available connection slot that can reach address X was found",
         "Proxy [X]: No free BLE connection slot became available (limit=3, in use=3)",
+        "No available connection",
     ],
 )
 @pytest.mark.parametrize("deadline", [10, 60])
@@ -911,7 +933,7 @@ def test_no_free_slot_elsewhere(
     """Home Assistant and its proxies say it in their own words."""
     bench = switch_on(faults=Faults(refuse_connection=True, refuse_error=text))
 
-    with pytest.raises(NoFreeSlotError, match="slot"):
+    with pytest.raises(NoFreeSlotError, match="slot|available connection"):
         bench.read(deadline=deadline)
 
 
@@ -976,6 +998,30 @@ def test_foreigner(switch_on: SwitchOn, faults: Faults, gatt: str) -> None:
 
     with pytest.raises(NotJkBmsError):
         bench.read()
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_header_across_notifications(switch_on: SwitchOn, drops: bool) -> None:
+    """A good frame proves a JK BMS, however it was cut, whatever comes behind it."""
+    bench = switch_on(changes={"gatt": "D"}, faults=Faults(never_answer={INFO, CELLS}))
+    frame = frames.info_frame(
+        bench.bms.spec, bench.bms.battery.settings, bench.bms.battery.state, 7
+    )
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        pieces = (frame[:2], frame[2:150], frame[150:])
+        for number, piece in enumerate(pieces):
+            loop.call_later(
+                FIRST_COMMAND + 0.1 + number * 0.01,
+                lambda piece=piece: bench.tell(bytearray(piece)),
+            )
+        if drops:
+            loop.call_later(FIRST_COMMAND + 1, bench.bms.drop)
+        return await bench.client.read(deadline=9)
+
+    with pytest.raises(SilentError):
+        bench.run(read())
 
 
 @pytest.mark.parametrize("deadline", [4, 8, 12])

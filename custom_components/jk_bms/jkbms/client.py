@@ -62,6 +62,8 @@ _ATTEMPTS: Final = 2
 """Of a command that stays unanswered, and of a link that fails."""
 _UNFIT_FRAMES: Final = 3
 """Cell data that fit no layout until it is not damage but the layout."""
+_EARLY_FRAMES: Final = 2
+"""Cell data before the settings: left over from a stream, or the settings are lost."""
 
 _SERVICE: Final = normalize_uuid_str("ffe0")
 _SERIAL: Final = normalize_uuid_str("ffe1")
@@ -72,7 +74,7 @@ _WRITE: Final = frozenset({"write", _UNACKNOWLEDGED_WRITE})
 _PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
 _PAIRING_DEMANDED: Final = "It demands to be paired first"
 _NO_ANSWER: Final = "it did not answer in time"
-_NO_SLOT: Final = "connection slot"
+_NO_SLOT: Final = re.compile(r"available connection|connection slot")
 
 type FindDevice = Callable[[], BLEDevice | None]
 
@@ -227,13 +229,17 @@ class _Link:
             async with asyncio.timeout(_ACKNOWLEDGE_TIMEOUT):
                 await self._acknowledged.wait()
         await self._send(ReadCommand.CELL_DATA)
-        return await self._read_values(info)
+        try:
+            return await self._read_values(info)
+        except UnsupportedLayoutError as err:
+            err.device_info = info
+            raise
 
     def explain(self) -> LinkError:
         """Say why there is no reading, from all that happened so far."""
         if not self.was_connected:
             reason = str(self._connect_error or "") or _NO_ANSWER
-            if _NO_SLOT in reason:
+            if _NO_SLOT.search(reason):
                 return NoFreeSlotError(reason)
             if _PAIRING.search(reason):
                 return PairingRequiredError(_PAIRING_DEMANDED)
@@ -268,23 +274,24 @@ class _Link:
     async def _read_values(self, info: DeviceInfo) -> Reading:
         profile = choose_profile(info.device_model, info.software_version)
         settings: Frame | None = None
-        unfit = 0
+        early = unfit = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
                 settings = frame
             if frame.type is not FrameType.CELL_DATA:
                 continue
+            if not settings and early < _EARLY_FRAMES:
+                early += 1
+                continue
             try:
                 confirmed = confirm_profile(frame, profile)
                 cell_data = decode_cell_data(frame, confirmed)
-            except (ImplausibleFrameError, UnsupportedLayoutError) as err:
+            except ImplausibleFrameError, UnsupportedLayoutError:
                 self._statistics.rejected += 1
                 unfit += 1
                 if unfit < _UNFIT_FRAMES:
                     continue
-                if isinstance(err, UnsupportedLayoutError):
-                    err.device_info = info
                 raise
             if confirmed != profile:
                 _LOGGER.debug("%s: the data are %s", self._name, confirmed.layout)
