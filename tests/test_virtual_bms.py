@@ -1365,6 +1365,25 @@ async def test_glitches(central: MakeCentral) -> None:
     assert volts[1::2] == [0] * len(volts[1::2])
 
 
+@pytest.mark.parametrize(
+    ("model", "mask", "pack", "charge", "up_time"),
+    [(BMS_24S, 54, 118, 141, 162), (BMS_PB, 70, 150, 173, 194)],
+)
+async def test_blank_frames(
+    central: MakeCentral, model: str, mask: int, pack: int, charge: int, up_time: int
+) -> None:
+    """Every second frame has no cells and measures nothing, but still counts."""
+    c = central(model, faults=Faults(blank_every=2))
+    await read_all(c)
+    found = [f for f in c.frames if f[4] == 2]
+    assert len(found) > 1
+    for number, frame in enumerate(found):
+        blank = bool(number % 2)
+        values = u32(frame, mask), u32(frame, pack), frame[charge], any(frame[6:54])
+        assert values == (0, 0, 0, False) if blank else all(values)
+        assert u32(frame, up_time)
+
+
 async def test_habits_can_be_changed(central: MakeCentral) -> None:
     """A test may take a unit's habits away."""
     calm = replace(

@@ -14,6 +14,8 @@ import pytest
 
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.decode import redact
+from custom_components.jk_bms.jkbms.frames import Frame
 
 from . import (
     ACKNOWLEDGEMENT,
@@ -290,6 +292,44 @@ def test_whole_output(run: Run) -> None:
     ]
 
 
+def test_redacted_frame(run: Run) -> None:
+    """What is redacted for others to see decodes to all but what is private."""
+    known = run([DEVICE], "--secrets").output["device_info"][0]
+    redacted = redact(Frame.parse(DEVICE)).data
+    (told,) = run([redacted], "--secrets").output["device_info"]
+    assert {name: told[name] for name in known if known[name] != told[name]} == {
+        name: "*" * len(text)
+        for name, text in {
+            **SECRETS,
+            "serial_number": "3092572134",
+            "device_name": "garage",
+        }.items()
+    }
+
+
+def test_version_of_no_layout(run: Run) -> None:
+    """Then there is still a device, but no values of it."""
+    device = build(DEVICE_INFO, {6: b"JK_B2A20S20P", 30: b"beta"})
+    result = run([device])
+    assert (result.code, result.err) == (0, "jkbms: 1 frames good, 0 rejected\n")
+    (info,) = result.output["device_info"]
+    assert (info["device_model"], info["uart1_protocol"]) == ("JK_B2A20S20P", None)
+    # Data tell it without a version
+    assert run([device, CELLS]).output["cell_data"][0]["remain_percent"] == 42
+
+
+def test_senseless_values(run: Run) -> None:
+    """A broken wire is told as such, not as an unknown layout."""
+    broken = build(CELL_DATA, {6: "E40C0000" * 2, 70: "0F", 150: "9033"})
+    result = run([DEVICE, broken])
+    assert result.output["cell_data"] == []
+    assert result.err == (
+        "jkbms: cell_data frame rejected: "
+        "The cells do not add up to the pack voltage\n"
+        "jkbms: 1 frames good, 1 rejected\n"
+    )
+
+
 def test_last_frame_wins(run: Run) -> None:
     """Of several frames of one type the last is shown."""
     frames = [CELLS, OLD_DEVICE, MORE_CELLS, DEVICE]
@@ -330,7 +370,7 @@ def test_layout_against_device_information(run: Run) -> None:
 
 def test_layout_given(run: Run) -> None:
     """A given layout is used, whatever the frames say."""
-    empty = build(CELL_DATA, {141: "2A", 173: "2B"})
+    empty = build(CELL_DATA, {118: "01", 141: "2A", 150: "01", 173: "2B"})
     assert run([empty]).code == 1
     for layout, percent in (("JK02_24S", 42), ("JK02_32S", 43), ("JK04", None)):
         result = run([empty], "--layout", layout)
@@ -387,11 +427,10 @@ def test_all_asked_for(
     assert run(chunks, *arguments).code == code
 
 
-def test_byte_order_mark(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pipe", [False, True])
+def test_byte_order_mark(run: Run, pipe: bool) -> None:
     """Some editors put one in front."""
-    path = tmp_path / "capture.txt"
-    path.write_text(CELLS.hex(), "utf-8-sig")
-    assert main(["--decode", str(path)]) == 0
+    assert run("\N{ZERO WIDTH NO-BREAK SPACE}" + CELLS.hex(), pipe=pipe).code == 0
 
 
 # What is wrong with the capture

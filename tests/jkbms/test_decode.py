@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from custom_components.jk_bms.jkbms.decode import (
     decode_settings,
     find_profile,
     parse_firmware,
+    redact,
 )
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
@@ -83,7 +85,7 @@ FOUR = {
 
 
 # Every field of every table. A row: what stands where, and all that it changes against
-# a frame of zeros
+# a frame of zeros, but for a voltage: without one nothing is measured
 
 type Row = tuple[Content, dict[str, Any]]
 
@@ -91,8 +93,8 @@ CELL_DATA_24S: list[Row] = [
     ({5: "A7"}, {"frame_counter": 167}),
     ({114: "05000080"}, {"wire_resistance_alarm": (1, 3, 32)}),
     ({118: "04030281"}, {"battery_voltage": 2164392.708}),
-    ({126: "04030201"}, {"battery_current": 16909.06}),
-    ({126: "9DD6FFFF"}, {"battery_current": -10.595}),
+    ({126: "04030201"}, {"battery_current": 16909.06, "battery_power": 16.909}),
+    ({126: "9DD6FFFF"}, {"battery_current": -10.595, "battery_power": -0.01}),
     (
         {118: "90D00000", 126: "9DD6FFFF"},
         {
@@ -154,8 +156,8 @@ CELL_DATA_32S: list[Row] = [
     ({144: "0B01", 214: "01"}, {"mosfet_temperature": 26.7}),
     ({146: "05000080"}, {"wire_resistance_alarm": (1, 3, 32)}),
     ({150: "04030281"}, {"battery_voltage": 2164392.708}),
-    ({158: "04030201"}, {"battery_current": 16909.06}),
-    ({158: "9DD6FFFF"}, {"battery_current": -10.595}),
+    ({158: "04030201"}, {"battery_current": 16909.06, "battery_power": 16.909}),
+    ({158: "9DD6FFFF"}, {"battery_current": -10.595, "battery_power": -0.01}),
     (
         {150: "90D00000", 158: "9DD6FFFF"},
         {
@@ -401,8 +403,14 @@ DEVICE_INFO_32S: list[Row] = [
 type Decode = Callable[[Content], object]
 
 TABLES: dict[str, tuple[Decode, list[Row]]] = {
-    "cell data, 24S": (lambda content: cells(OLD, content), CELL_DATA_24S),
-    "cell data, 32S": (lambda content: cells(NEW, content), CELL_DATA_32S),
+    "cell data, 24S": (
+        lambda content: cells(OLD, {118: "01"}, content),
+        CELL_DATA_24S,
+    ),
+    "cell data, 32S": (
+        lambda content: cells(NEW, {150: "01"}, content),
+        CELL_DATA_32S,
+    ),
     "cell data, JK04": (lambda content: cells(JK04, content), CELL_DATA_JK04),
     "settings, 24S": (lambda content: settings(OLD, content), SETTINGS_JK02),
     "settings, 32S": (lambda content: settings(NEW, content), SETTINGS_32S),
@@ -652,7 +660,41 @@ def test_no_cells(profile: Profile) -> None:
         decoded.max_cell,
     } == {None}
     assert cells(JK04).battery_voltage is None
-    assert cells(NEW).battery_voltage == 0.0
+
+
+MEASURED_ON_CELLS = {
+    "battery_voltage",
+    "battery_current",
+    "battery_power",
+    "remain_percent",
+    "remain_capacity",
+    "nominal_capacity",
+    "state_of_health",
+}
+
+
+@pytest.mark.parametrize(("profile", "mask", "pack"), [(OLD, 54, 118), (NEW, 70, 150)])
+def test_nothing_measured(profile: Profile, mask: int, pack: int) -> None:
+    """Without cells 0 V is no empty battery; all but what is measured is what it says."""
+    content = {5: "01" * 294, mask: "00000000", 182: "FF", 214: "FF"}
+    blank = vars_of(cells(profile, content, {pack: "00000000"}))
+    measured = vars_of(cells(profile, content, {pack: "01000000"}))
+    changes = {name: blank[name] for name in blank if blank[name] != measured[name]}
+    assert changes == dict.fromkeys(MEASURED_ON_CELLS)
+
+
+@pytest.mark.parametrize("profile", [OLD, NEW])
+def test_all_zeros(profile: Profile) -> None:
+    """The glitch of a frame of zeros tells no 0 V, 0 % and 0 Ah."""
+    decoded = vars_of(cells(profile))
+    assert {decoded[name] for name in MEASURED_ON_CELLS} == {None}
+    assert (decoded["cycle_count"], decoded["up_time"]) == (0, 0)
+    assert (decoded["alarms"], decoded["charging"]) == ((), False)
+
+
+def test_nothing_measured_but_implausible() -> None:
+    """What no battery can be in is refused there as well."""
+    assert refused(NEW, {173: "65"})
 
 
 MIXED = mv(3300, 3360, 3360, 3300)
@@ -785,6 +827,7 @@ def test_sensor_not_connected(
         ("9.01M3", 9.01),
         ("V19", 19.0),
         ("V19.10", 19.1),
+        ("v11.48", 11.48),
         ("15", 15.0),
         ("19.", 19.0),
     ],
@@ -795,12 +838,14 @@ def test_firmware(version: str, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["", "V", "x10.07", ".5", "-3.1", " 11.17", "\N{SUPERSCRIPT TWO}.1"]
+    "version",
+    ["", "V", "x10.07", "H11.2", ".5", "-3.1", " 11.17", "\N{SUPERSCRIPT TWO}.1"],
 )
 def test_no_firmware(version: str) -> None:
-    """What begins with no number is no version."""
-    with pytest.raises(ImplausibleFrameError, match="not a version"):
-        parse_firmware(version)
+    """What begins with no number is no version, and tells no layout."""
+    for parse in (parse_firmware, partial(choose_profile, "JK_B2A20S20P")):
+        with pytest.raises(UnsupportedLayoutError, match="not a version"):
+            parse(version)
 
 
 # A frame without a zero, but for four cells
@@ -998,9 +1043,7 @@ def test_unknown_protocols() -> None:
         ("boot_time", 246, 0.1),
         ("charge_current_correction", 260, 1),
         ("clock", 262, 1),
-        ("detail_log_count", 266, 1),
         ("sleep_countdown", 270, 1),
-        ("state_of_health", 190, 1),
     ],
 )
 def test_zero_is_not_reported(field: str, offset: int, expected: float) -> None:
@@ -1009,11 +1052,69 @@ def test_zero_is_not_reported(field: str, offset: int, expected: float) -> None:
     assert getattr(cells(NEW, {offset: "01"}), field) == expected
 
 
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("11.17", None),
+        ("11.288H", None),
+        ("11.48", 0),
+        ("11.55", 0),
+        ("14.20", 0),
+        ("15.26", 0),
+        ("19.05", 0),
+    ],
+)
+def test_empty_detail_log(version: str, expected: int | None) -> None:
+    """No record is a count of 0 where there is a log, and some are always some."""
+    profile = choose_profile("JK_B2A8S20P", version)
+    assert cells(profile, {266: "00"}).detail_log_count == expected
+    assert cells(profile, {266: "3E"}).detail_log_count == 62
+    unknown = Profile(Layout.JK02_32S)
+    assert cells(unknown, {266: "00"}).detail_log_count is None
+    assert cells(unknown, {266: "3E"}).detail_log_count == 62
+
+
+def test_state_of_health() -> None:
+    """Some 24S do not report it and send 0; a 32S that does is worn out."""
+    assert cells(OLD, {118: "01", 158: "00"}).state_of_health is None
+    assert cells(OLD, {118: "01", 158: "01"}).state_of_health == 1
+    assert cells(NEW, {150: "01", 190: "00"}).state_of_health == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("11.17", None),
+        ("11.48", None),
+        ("11.288H", False),
+        ("11.21h", False),
+        ("v11.25H", False),
+        ("13.99", None),
+        ("14.20", False),
+        ("15.26", False),
+        ("19.05", False),
+    ],
+)
+def test_heater(version: str, expected: bool | None) -> None:
+    """Up to 13 only an H behind the version tells that a heater is fitted."""
+    profile = choose_profile("JK_B2A20S20P", version)
+    assert cells(profile, {236: "C21D"}).heating is expected
+    decoded = cells(profile, {215: "01", 236: "C21D"})
+    assert (decoded.heating, decoded.heater_current) == (
+        (None, None) if expected is None else (True, 7.618)
+    )
+
+
+def test_no_heater_on_24s() -> None:
+    """An H there is no sign of one."""
+    profile = choose_profile("JK-BD6A17S6P", "7.1.0H")
+    assert cells(profile, {183: "01", 215: "01"}).heating is None
+
+
 @pytest.mark.parametrize("profile", [OLD, NEW])
 def test_settings_not_supported(profile: Profile) -> None:
-    """Voltages of 0 are not supported; at 600 mV smart sleep has no function."""
-    voltages = {6: "58020000"}
-    decoded = settings(profile, voltages)
+    """Voltages of 0 are not supported."""
+    decoded = settings(profile)
     assert {
         decoded.smart_sleep_voltage,
         decoded.soc_100,
@@ -1023,6 +1124,22 @@ def test_settings_not_supported(profile: Profile) -> None:
     } == {None}
     assert decoded.smart_sleep_delay is None
     assert settings(profile, {6: "59020000"}).smart_sleep_voltage == 0.601
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "expected"),
+    [
+        ("JK-B2A24S15P", "10.07", None),
+        ("JK_B2A8S20P", "11.17", None),
+        ("JK_B2A8S20P", "13.99", None),
+        ("JK_PB2A16S15P", "14.20", 0.6),
+        ("JK_B2A8S20P", "19.10", 0.6),
+    ],
+)
+def test_smart_sleep(model: str, version: str, expected: float | None) -> None:
+    """Where it has no function 600 mV stand there; elsewhere they were chosen."""
+    decoded = settings(choose_profile(model, version), {6: "58020000"})
+    assert decoded.smart_sleep_voltage == expected
 
 
 def test_device_information_not_reported() -> None:
@@ -1128,7 +1245,7 @@ def test_secrets_are_not_in_repr() -> None:
         {30: b"3.3.0"},
         {6: b"   ", 30: b"3.3.0"},
         {6: b"JK\x01-B2A16S", 30: b"3.3.0"},
-        {6: b"JK-B2A16S", 30: b"beta"},
+        {6: b"JK-B2A16S", 30: b"be\x01ta"},
         {6: b"JK-B2A16S", 30: b"\0003.3.0"},
     ],
 )
@@ -1136,6 +1253,31 @@ def test_implausible_device_information(content: Content) -> None:
     """A device has a model and a firmware."""
     with pytest.raises(ImplausibleFrameError):
         info(content)
+
+
+@pytest.mark.parametrize("version", ["beta", "H11.2", "?"])
+def test_version_of_no_layout(version: str) -> None:
+    """Who it is can be told, with what stands in the same place everywhere."""
+    content = {6: b"JK_B2A20S20P", 30: version.encode(), 46: b"van", 62: b"secret"}
+    decoded = vars_of(info(content, {42: "05", 86: b"2021602096", 134: b"\1" * 160}))
+    assert {name: value for name, value in decoded.items() if value is not None} == {
+        "device_model": "JK_B2A20S20P",
+        "software_version": version,
+        "up_time": 0,
+        "poweron_times": 5,
+        "device_name": "van",
+        "device_passcode": "secret",
+        "serial_number": "2021602096",
+    }
+
+
+@pytest.mark.parametrize("limit", [b"\x10", b"\x14", b"\x18", b" "])
+def test_model_runs_into_cell_limit(limit: bytes) -> None:
+    """A name of 15 characters leaves no room for its NUL."""
+    decoded = info({6: b"JK_PB2A16S20P12" + limit, 30: b"19.27"})
+    assert decoded.device_model == "JK_PB2A16S20P12"
+    # A version that fills its place is safe from what follows
+    assert info({6: b"JK", 30: b"11.288H\x10"}).software_version == "11.288H"
 
 
 # Choosing the layout
@@ -1344,6 +1486,28 @@ def test_dead_cell_does_not_change_the_layout(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
+def test_senseless_values(layout: Layout) -> None:
+    """A broken wire, a cell at 0 in a full pack, is no sign of another layout."""
+    silent = four(layout, {6: "00" * 8})
+    with pytest.raises(ImplausibleFrameError):
+        confirm_profile(silent, PROFILES[layout])
+    frame = four(layout, {8: "0000"})
+    with pytest.raises(ImplausibleFrameError):
+        confirm_profile(frame, PROFILES[layout])
+    for told in (None, *(p for place, p in PROFILES.items() if place is not layout)):
+        with pytest.raises(UnsupportedLayoutError):
+            confirm_profile(frame, told)
+
+
+@pytest.mark.parametrize("mask", ["1B", "1E", "0F000001", "FFFFFF01"])
+def test_senseless_values_and_mask(mask: str) -> None:
+    """With a mask that does not begin at the first cell, has a gap or is too long, it is."""
+    frame = four(Layout.JK02_24S, {8: "0000", 54: mask})
+    with pytest.raises(UnsupportedLayoutError):
+        confirm_profile(frame, OLD)
+
+
+@pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
 @pytest.mark.parametrize(
     ("content", "fits"),
     [
@@ -1421,10 +1585,12 @@ def device(model: bytes, version: bytes) -> Frame:
 
 OLD_DEVICE = device(b"JK-B2A24S15P", b"10.07")
 NEW_DEVICE = device(b"JK_PB2A16S20P", b"19.31")
-BAD_DEVICE = device(b"JK-B2A24S15P", b"?")
+BAD_DEVICE = device(b"JK-B2A24S15P", b"")
+ODD_DEVICE = device(b"JK-B2A24S15P", b"?")
 NO_CELLS = build_frame(CELL_DATA)
 NONSENSE = build_frame(CELL_DATA, {6: "A5" * 293})
 OLD_CELLS, NEW_CELLS = four(Layout.JK02_24S), four(Layout.JK02_32S)
+SENSELESS_CELLS = four(Layout.JK02_24S, {8: "0000"})
 SETTINGS_FRAMES = {
     Layout.JK04: build_frame(SETTINGS, {6: "0000803F", 34: "10"}),
     Layout.JK02_24S: build_frame(SETTINGS, {6: "58020000", 114: "10"}),
@@ -1448,6 +1614,11 @@ SETTINGS_FRAMES = {
         ([OLD_DEVICE, NO_CELLS], OLD),
         ([BAD_DEVICE, OLD_CELLS], Profile(Layout.JK02_24S)),
         ([OLD_DEVICE, BAD_DEVICE], OLD),
+        ([ODD_DEVICE, OLD_CELLS], Profile(Layout.JK02_24S)),
+        ([OLD_DEVICE, ODD_DEVICE], OLD),
+        # The layout is right, only the values are not
+        ([OLD_DEVICE, SENSELESS_CELLS], OLD),
+        ([NEW_DEVICE, SENSELESS_CELLS, NEW_CELLS], NEW),
         ([OLD_DEVICE, NEW_DEVICE], NEW),
         ([SETTINGS_FRAMES[Layout.JK04]], Profile(Layout.JK04)),
         ([SETTINGS_FRAMES[Layout.JK02_24S]], Profile(Layout.JK02_24S)),
@@ -1466,6 +1637,9 @@ def test_find_profile(frames: list[Frame], expected: Profile) -> None:
     [
         ([], "No frame tells the layout"),
         ([BAD_DEVICE], "No frame tells the layout"),
+        ([ODD_DEVICE], "No frame tells the layout"),
+        ([SENSELESS_CELLS], "fit no known layout"),
+        ([NEW_DEVICE, SENSELESS_CELLS], "fit no known layout"),
         ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame tells the layout"),
         ([NO_CELLS], "fit no known layout"),
         ([OLD_DEVICE, NONSENSE], "fit no known layout"),
@@ -1705,6 +1879,104 @@ def test_alarms() -> None:
     assert cells(NEW).alarms == ()
     assert cells(NEW, {146: "FFFFFFFF"}).wire_resistance_alarm == tuple(range(1, 33))
     assert cells(NEW).wire_resistance_alarm == ()
+
+
+@pytest.mark.parametrize(
+    ("charging", "percent", "full"),
+    [("00", 100, True), ("00", 99, True), ("00", 98, False), ("01", 100, False)],
+)
+def test_faults(charging: str, percent: int, full: bool) -> None:
+    """Two alarms inform, and one is normal on a full battery; the others are faults."""
+    content = {198: charging, 173: bytes((percent,)), 150: "01"}
+    decoded = cells(NEW, content, {166: "FFFFFFFF"})
+    assert decoded.alarms == tuple(ALARMS)
+    harmless = {"gps_disconnected", "default_password"}
+    if full:
+        harmless.add("cell_overvoltage")
+    assert decoded.faults == tuple(name for name in ALARMS if name not in harmless)
+    assert cells(NEW, content, {166: "00000C00"}).faults == ()
+    assert cells(NEW, content).faults == ()
+
+
+def test_faults_unknown() -> None:
+    """Without alarms there is nothing to say, without a charge nothing to excuse."""
+    assert CellData().faults is None
+    assert cells(JK04).faults is None
+    decoded = cells(NEW, {166: "10"})
+    assert (decoded.remain_percent, decoded.faults) == (None, ("cell_overvoltage",))
+    unknown = CellData(alarms=("cell_overvoltage",), remain_percent=100)
+    assert unknown.faults == ("cell_overvoltage",)
+
+
+def test_faults_are_no_field() -> None:
+    """They are computed; what is printed stays as it was."""
+    assert "faults" not in asdict(CellData())
+
+
+# Redaction
+
+IDENTIFYING = SECRET_FIELDS | {"serial_number", "device_name"}
+SPANS = [(46, 78), (86, 150)]
+"""First and behind the last byte: name and passcode; serial number to user data."""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {6: b"JK_PB2A16S20P", 30: b"19.31"},
+        {6: b"JK-B2A24S15P", 30: b"10.07"},
+        {6: b"JK-B2A16S", 30: b"3.3.0"},
+        {6: b"JK-B2A16S", 30: b"beta"},
+    ],
+)
+def test_redact(start: Content) -> None:
+    """Each byte that is private is masked, no other byte is touched."""
+    frame = build_frame(DEVICE_INFO, {38: "01" * 261}, start, {50: "00", 107: "0000"})
+    redacted = redact(frame)
+    assert Frame.parse(redacted.data) == redacted
+    for offset, (before, after) in enumerate(
+        zip(frame.data[:299], redacted.data[:299], strict=True)
+    ):
+        private = any(first <= offset < end for first, end in SPANS)
+        assert after == (ord("*") if private and before else before), offset
+    known, told = (vars_of(decode_device_info(one)) for one in (frame, redacted))
+    assert {name for name in known if known[name] != told[name]} <= IDENTIFYING
+    assert {name for name in IDENTIFYING if set(told[name] or "*") != {"*"}} == set()
+    assert {
+        name for name in known if (known[name] is None) != (told[name] is None)
+    } == (set())
+    assert redact(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    ("content", "serial_number", "passcode"),
+    [
+        ({86: b"2021602096\x0012345"}, "**********", "*****"),
+        ({86: b"40531310629\x00000"}, "***********", None),
+        ({86: b"503214849000643"}, "***************", None),
+    ],
+)
+def test_redact_serial_number(
+    content: Content, serial_number: str, passcode: str | None
+) -> None:
+    """The short passcode stands within the room of the serial number."""
+    frame = build_frame(DEVICE_INFO, {6: b"JK_B2A8S20P", 30: b"11.17"}, content)
+    decoded = decode_device_info(redact(frame))
+    assert (decoded.serial_number, decoded.passcode) == (serial_number, passcode)
+
+
+def test_redact_left_overs() -> None:
+    """Old text behind the end of a new one is masked as well."""
+    frame = build_frame(DEVICE_INFO, {46: b"van\0old name", 102: b"\0secret"})
+    assert redact(frame).data[46:62] == b"***\0********\0\0\0\0"
+    assert redact(frame).data[102:118] == b"\0******" + bytes(9)
+
+
+@pytest.mark.parametrize("kind", [SETTINGS, CELL_DATA, LOGBOOK, DETAIL_LOG])
+def test_redact_others(kind: int) -> None:
+    """Nothing private stands in other frames."""
+    frame = build_frame(kind, {6: "01" * 293})
+    assert redact(frame) is frame
 
 
 # Logs

@@ -531,6 +531,40 @@ def test_beginning_repeated_after_loss() -> None:
     assert assemble(A[:128], C[:22], A[:128], A[128:150], A[150:]) == [A]
 
 
+@pytest.mark.parametrize("size", [20, 80, 128])
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_after_doubling(seed: int, size: int) -> None:
+    """No frame is lost behind an episode of doubling, however alike its neighbours."""
+    random = Random(seed)
+
+    def sparse() -> bytes:
+        places = random.sample(range(6, 296), seed % 4)
+        return build(0x01, {5: random.randbytes(1)}, dict.fromkeys(places, b"\x2a"))
+
+    follow = [sparse() for _ in range(4)]
+    chunks = [chunk for data in follow for chunk in cut(data, size)]
+    for episode in (doubled(cut(A, size)), [A[:size], *cut(A, size)]):
+        found = assemble(*episode, *chunks)
+        assert found[-4:] == follow
+        assert found[:-4] == [A]
+
+
+def test_repeated_beginning_of_sparse_frame() -> None:
+    """One beginning that comes twice does not make content of the next frame doubled."""
+    chunks = cut(SPARSE, 20)
+    for single in range(1, 4):
+        assert assemble(A[:128], A[:128], *cut(A[128:], 60)[:single], *chunks) == (
+            [A, SPARSE] if single == 3 else [SPARSE]
+        )
+
+
+def test_long_notification_ends_doubling() -> None:
+    """It is too long to be kept, and so ends the suspicion instead of prolonging it."""
+    long = A[150:] + SPARSE + SPARSE[:80]
+    stream = [A[:150], A[:150], long, *cut(SPARSE[80:], 20)]
+    assert assemble(*stream) == [A, SPARSE, SPARSE]
+
+
 # Assembly: state
 
 

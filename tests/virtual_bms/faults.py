@@ -52,4 +52,6 @@ class Faults:
     """The cell stream dries up after n frames; 0x96 starts another n."""
     glitch_every: int | None = None
     """Every n-th cell frame says 0 V and 0 %, with a good checksum."""
+    blank_every: int | None = None
+    """Every n-th cell frame says that there is no cell and nothing measured, likewise."""
     seed: int = 0

@@ -359,13 +359,19 @@ class Link:
         self._stream_left = left - 1
         return left > 0
 
+    def _is_nth(self, every: int | None) -> bool:
+        return every is not None and self._stream_count % every == 0
+
     def _cells(self) -> bytes:
         bms = self.bms
         bms.live(self._loop.time())
         state = bms.battery.state
-        every = bms.faults.glitch_every
-        if every and self._stream_count % every == 0:
+        if self._is_nth(bms.faults.glitch_every):
             state = replace(state, voltage=0.0, soc=0)
+        if self._is_nth(bms.faults.blank_every):
+            state = replace(state, cells=(), resistances=(), enabled=0)
+            state = replace(state, voltage=0.0, power=0.0, current=0.0)
+            state = replace(state, soc=0, remaining=0.0, full=0.0)
         frame = frames.cell_frame(bms.spec, state, bms.counter)
         bms.counter = (bms.counter + 1) & 0xFF
         return frame

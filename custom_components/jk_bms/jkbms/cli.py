@@ -35,6 +35,7 @@ _FORMATS: Final[dict[str, dict[str, Any]]] = {
 _FORMAT_LETTERS: Final = {"j": "json", "J": "json-pretty"}
 
 _MASK: Final = "********"
+_BYTE_ORDER_MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PUNCTUATION: Final = re.compile(r"\b0x|[:,;-]", re.IGNORECASE)
 
 _SECTIONS: Final = {
@@ -139,12 +140,12 @@ def _print(text: str) -> None:
 def _read_capture(name: str) -> Iterator[bytes]:
     """Return the byte strings of a capture in order."""
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8-sig")
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
     except OSError as err:
         raise _CaptureError(f"{name}: {err.strerror}") from err
     except UnicodeDecodeError as err:
         raise _CaptureError(f"{name}: not a text of hexadecimal numbers") from err
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix(_BYTE_ORDER_MARK).splitlines(), 1):
         for word in line.split():
             try:
                 yield bytes.fromhex(_PUNCTUATION.sub("", word))

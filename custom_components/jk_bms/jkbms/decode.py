@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from .errors import ImplausibleFrameError, UnsupportedLayoutError
-from .frames import Frame, FrameType
+from .frames import Frame, FrameType, checksum
 from .layouts import (
     BATTERY_SENSORS,
     CELLS,
@@ -24,7 +24,10 @@ from .layouts import (
     LOGBOOK_COUNT,
     LOGBOOK_ENTRIES,
     LOGBOOK_ENTRY,
+    NEED_CELLS,
+    PRIVATE,
     SETTINGS_END,
+    CellSlots,
     Profile,
     Slots,
     cell_data_table,
@@ -34,8 +37,10 @@ from .layouts import (
 from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _FIRST_32S_FIRMWARE: Final = 11
-_FIRMWARE: Final = re.compile(r"V?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
+_FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
+
+_ASTERISK: Final = ord("*")
 
 _LIVE_CELL: Final = 0.3, 6.0
 """V a cell in use can have; a dead one may read 0."""
@@ -50,15 +55,18 @@ _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
 def parse_firmware(software_version: str) -> float:
     """Return the software version as a number, 11.288 for `11.288H`.
 
-    Raises `ImplausibleFrameError` if it does not start with a number.
+    Raises `UnsupportedLayoutError` if it does not start with a number.
     """
     if not (match := _FIRMWARE.match(software_version)):
-        raise ImplausibleFrameError("The software version is not a version")
+        raise UnsupportedLayoutError("The software version is not a version")
     return float(f"{match[1]}.{match[2] or 0}")
 
 
 def choose_profile(device_model: str, software_version: str) -> Profile:
-    """Choose layout and fields by model and firmware (docs/protocol.md 6.1)."""
+    """Choose layout and fields by model and firmware (docs/protocol.md 6.1).
+
+    Raises `UnsupportedLayoutError` if the version is none.
+    """
     firmware = parse_firmware(software_version)
     if firmware >= _FIRST_32S_FIRMWARE:
         layout = Layout.JK02_32S
@@ -66,14 +74,16 @@ def choose_profile(device_model: str, software_version: str) -> Profile:
         layout = Layout.JK04
     else:
         layout = Layout.JK02_24S
-    return Profile(layout, firmware, device_model)
+    heater = software_version.upper().endswith("H")
+    return Profile(layout, firmware, device_model, heater)
 
 
 def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
     """Let cell data prove or correct the layout (docs/protocol.md 6.2).
 
     Data win over the version. Without device information the firmware is taken as the
-    oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits.
+    oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits, and
+    `ImplausibleFrameError` if the expected one does, but not the values.
     """
     if expected and _proves(expected.layout, frame):
         return expected
@@ -99,12 +109,15 @@ def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profi
     expected = _told_by_device_info(by_type[FrameType.DEVICE_INFO])
     if layout:
         return _with_layout(expected, layout, *by_type[FrameType.CELL_DATA][-1:])
+    fits = not by_type[FrameType.CELL_DATA]
     for frame in by_type[FrameType.CELL_DATA]:
         try:
             return confirm_profile(frame, expected)
+        except ImplausibleFrameError:
+            fits = True
         except UnsupportedLayoutError:
             continue
-    if by_type[FrameType.CELL_DATA]:
+    if not fits:
         raise UnsupportedLayoutError("The cell data fit no known layout")
     if expected:
         return expected
@@ -116,20 +129,25 @@ def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profi
 def decode_device_info(frame: Frame) -> DeviceInfo:
     """Decode frame type 0x03 (docs/protocol.md 9).
 
-    Raises `ImplausibleFrameError` if it names no model and software version.
+    With a version that tells no layout, only what stands in every layout is read. Raises
+    `ImplausibleFrameError` if it names no model and software version.
     """
     identity = IDENTITY.read(frame.data)
     model, version = identity["device_model"], identity["software_version"]
-    if not model or not model.isprintable() or not version:
+    if not model or not version or not (model + version).isprintable():
         raise ImplausibleFrameError("The device information names no device")
-    table = device_info_table(choose_profile(model, version))
+    try:
+        table = device_info_table(choose_profile(model, version))
+    except UnsupportedLayoutError:
+        table = IDENTITY
     return DeviceInfo(**table.read(frame.data))
 
 
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """Decode frame type 0x02 (docs/protocol.md 7).
 
-    Raises `ImplausibleFrameError` if no battery can be in such a state.
+    With no cell and no voltage, what is measured on cells is absent, not 0. Raises
+    `ImplausibleFrameError` if no battery can be in such a state.
     """
     slots = CELLS[profile.layout]
     enabled = _enabled_cells(frame, profile.layout)
@@ -150,7 +168,10 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
         **values,
     )
     _check(cell_data)
-    return cell_data
+    if voltage or cell_data.battery_voltage:
+        return cell_data
+    nothing: dict[str, Any] = dict.fromkeys(NEED_CELLS)
+    return replace(cell_data, **nothing)
 
 
 def decode_settings(frame: Frame, profile: Profile) -> Settings:
@@ -193,14 +214,28 @@ def decode_detail_log(frame: Frame) -> tuple[DetailLogRecord, ...]:
     )
 
 
+def redact(frame: Frame) -> Frame:
+    """Mask what is private in device information; all else can still be decoded.
+
+    Not even left-overs behind the end of a text are kept, only its length.
+    """
+    if frame.type is not FrameType.DEVICE_INFO:
+        return frame
+    data = bytearray(frame.data)
+    for span in PRIVATE:
+        data[span] = bytes(byte and _ASTERISK for byte in data[span])
+    data[-1] = checksum(bytes(data[:-1]))
+    return replace(frame, data=bytes(data))
+
+
 def _told_by_device_info(frames: Iterable[Frame]) -> Profile | None:
     told = None
     for frame in frames:
         try:
             info = decode_device_info(frame)
-        except ImplausibleFrameError:
+            told = choose_profile(info.device_model, info.software_version)
+        except ImplausibleFrameError, UnsupportedLayoutError:
             continue
-        told = choose_profile(info.device_model, info.software_version)
     return told
 
 
@@ -228,23 +263,33 @@ def _proves(layout: Layout, frame: Frame) -> bool:
     if not slots.pack_voltage:
         low, high = _LIVE_CELL
         return any(volts) and all(not volt or low <= volt <= high for volt in volts)
-    (mask,) = slots.enabled.unpack_from(frame.data)
     (pack,) = slots.pack_voltage.unpack_from(frame.data)
-    count = mask.bit_count()
-    return (
-        count == sum(map(bool, volts)) > 0
-        and mask == (1 << count) - 1
-        and bool(slots.voltage.convert(abs(sum(volts) - pack)) < _CONFIRMED_WITHIN)
+    return _row_of_cells(slots, frame) == sum(map(bool, volts)) > 0 and bool(
+        slots.voltage.convert(abs(sum(volts) - pack)) < _CONFIRMED_WITHIN
     )
 
 
+def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
+    """Return how many cells are enabled, 0 unless they are the first ones, no gap."""
+    (mask,) = slots.enabled.unpack_from(frame.data)
+    count: int = mask.bit_count()
+    return count if count <= slots.room and mask == (1 << count) - 1 else 0
+
+
 def _allows(expected: Profile, frame: Frame) -> bool:
-    """Tell whether cell data make sense in the layout that the version told."""
+    """Tell whether cell data make sense in the layout that the version told.
+
+    Raises `ImplausibleFrameError` if it is that layout, but the values make none.
+    """
+    slots = CELLS[expected.layout]
     try:
         cell_data = decode_cell_data(frame, expected)
     except ImplausibleFrameError:
+        # The mask alone tells little where no pack voltage could contradict
+        if slots.pack_voltage and _row_of_cells(slots, frame):
+            raise
         return False
-    volts = CELLS[expected.layout].voltage.raw(frame.data)
+    volts = slots.voltage.raw(frame.data)
     return bool(cell_data.cell_voltage) or not any(volts)
 
 

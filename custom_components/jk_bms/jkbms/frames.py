@@ -180,7 +180,9 @@ class FrameAssembler:
         """
         last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
         if not chunk or chunk != last:
-            self._doubled &= not last
+            # The last one came single, or of this one nobody will know
+            if last or not self._last:
+                self._doubled = False
             return False
         if HEADER in chunk and self._buffer and chunk.endswith(self._buffer):
             self._doubled = True

@@ -13,7 +13,14 @@ from struct import Struct
 from typing import Any, Final
 
 from .errors import ImplausibleFrameError
-from .models import Alarm, BalancerState, BatteryType, ChargePhase, Layout
+from .models import (
+    SECRET_FIELDS,
+    Alarm,
+    BalancerState,
+    BatteryType,
+    ChargePhase,
+    Layout,
+)
 
 type Convert = Callable[[Any], Any]
 
@@ -59,6 +66,14 @@ def _single(raw: float) -> float:
 
 def _text(raw: bytes) -> str | None:
     return raw.partition(b"\0")[0].decode(errors="replace").strip() or None
+
+
+_CONTROLS: Final = bytes(range(0x20))
+
+
+def _label(raw: bytes) -> str | None:
+    """Drop a binary byte at the end, such as the maximum cell count behind a model."""
+    return _text(raw.rstrip(_CONTROLS))
 
 
 def _short_passcode(raw: bytes) -> str | None:
@@ -123,12 +138,13 @@ _EVENTS: Final = (
     "discharge_undertemperature_released",
 )
 _CELL_EVENTS: Final = ((0xC8, "undervoltage"), (0x64, "overvoltage"))
-_MAX_CELLS: Final = 32
+MAX_CELLS: Final = 32
+"""Of the layout with the most room."""
 
 LOG_EVENTS: Final = dict(enumerate(_EVENTS, start=1)) | {
     first + cell: f"cell_{cell + 1}_{what}"
     for first, what in _CELL_EVENTS
-    for cell in range(_MAX_CELLS)
+    for cell in range(MAX_CELLS)
 }
 """Names of the event codes (docs/protocol.md 12.4)."""
 
@@ -172,6 +188,8 @@ class Field:
     """First firmware that fills it; several where several series gained it."""
     model: str = ""
     """Part of the model name of the devices that have it."""
+    heater: bool = False
+    """Firmware older than `since` fills it as well where a heater is fitted."""
 
 
 type Placed = tuple[int, Field]
@@ -237,6 +255,8 @@ class CellSlots:
     """Of a voltage in V, as many as the wire carries."""
 
 
+_PACK_VOLTAGE: Final = 118, 150
+
 CELLS: Final = {
     Layout.JK04: CellSlots(
         Struct("<214xI"),
@@ -250,7 +270,7 @@ CELLS: Final = {
         Struct("<54xI"),
         Slots(6, Struct("<24H"), _MILLI),
         Slots(64, Struct("<24H"), _MILLI),
-        pack_voltage=Struct("<118xI"),
+        pack_voltage=Struct(f"<{_PACK_VOLTAGE[0]}xI"),
         room=24,
         decimals=3,
     ),
@@ -258,8 +278,8 @@ CELLS: Final = {
         Struct("<70xI"),
         Slots(6, Struct("<32H"), _MILLI),
         Slots(80, Struct("<32H"), _MILLI),
-        pack_voltage=Struct("<150xI"),
-        room=32,
+        pack_voltage=Struct(f"<{_PACK_VOLTAGE[1]}xI"),
+        room=MAX_CELLS,
         decimals=3,
     ),
 }
@@ -270,11 +290,12 @@ BATTERY_SENSORS: Final = {n: f"temperature_{n}" for n in (1, 2, 4, 5)}
 _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
 
+# The last of several rows of one name counts, of those that the device carries
 _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     # 24S   32S
     (5, 5, Field("frame_counter", "B")),
     (114, 146, Field("wire_resistance_alarm", "I", _cells)),
-    (118, 150, Field("battery_voltage", "I", _MILLI)),
+    (*_PACK_VOLTAGE, Field("battery_voltage", "I", _MILLI)),
     (126, 158, Field("battery_current", "i", _MILLI)),
     (130, 162, Field("temperature_1", "h", _DECI, _NOT_CONNECTED)),
     (132, 164, Field("temperature_2", "h", _DECI, _NOT_CONNECTED)),
@@ -293,7 +314,8 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (146, 178, Field("nominal_capacity", "I", _MILLI)),
     (150, 182, Field("cycle_count", "I")),
     (154, 186, Field("cycle_capacity", "I", _MILLI)),
-    (158, 190, Field("state_of_health", "B", missing=_NOT_REPORTED)),
+    (158, None, Field("state_of_health", "B", missing=_NOT_REPORTED)),
+    (None, 190, Field("state_of_health", "B")),
     (159, 191, Field("precharging", "B", bool)),
     (162, 194, Field("up_time", "I")),
     (166, 198, Field("charging", "B", bool)),
@@ -304,7 +326,7 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (176, 208, Field("charge_short_circuit_release_time", "H")),
     (178, 210, Field("cell_undervoltage_release_time", "H")),
     (180, 212, Field("cell_overvoltage_release_time", "H")),
-    (None, 215, Field("heating", "B", bool)),
+    (None, 215, Field("heating", "B", bool, since=(14,), heater=True)),
     (186, 218, Field("emergency_countdown", "H")),
     (188, 220, Field("discharge_current_correction", "H")),
     (190, 222, Field("charge_current_sensor", "H", _MILLI)),
@@ -318,6 +340,7 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (None, 260, Field("charge_current_correction", "H", missing=_NOT_REPORTED)),
     (None, 262, Field("clock", "I", missing=_NOT_REPORTED)),
     (None, 266, Field("detail_log_count", "I", missing=_NOT_REPORTED)),
+    (None, 266, Field("detail_log_count", "I", since=(11.48,))),
     (None, 270, Field("sleep_countdown", "I", missing=_NOT_REPORTED)),
     (None, 274, Field("parallel_limiter", "B", bool, since=(14,), model="PB")),
     (None, 275, Field("battery_type", "B", _BATTERY_TYPE, since=(15,))),
@@ -344,6 +367,19 @@ _CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
     ),
 }
 
+NEED_CELLS: Final = frozenset(
+    {
+        "battery_voltage",
+        "battery_current",
+        "battery_power",
+        "remain_percent",
+        "remain_capacity",
+        "nominal_capacity",
+        "state_of_health",
+    }
+)
+"""Fields that mean nothing with no cell connected (docs/protocol.md 7.3)."""
+
 BALANCER_MODEL: Final = "DZ"
 """Part of the model name of the balancers that send a battery's frame, mostly zero."""
 _BALANCER_FIELDS: Final = frozenset(
@@ -361,8 +397,9 @@ _BALANCER_FIELDS: Final = frozenset(
 )
 
 _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
-    # 600 mV on units where smart sleep has no function
+    # 600 mV where smart sleep has no function
     (6, Field("smart_sleep_voltage", "I", _MILLI, missing=(0, 600))),
+    (6, Field("smart_sleep_voltage", "I", _MILLI, _NOT_REPORTED, since=(14,))),
     (10, Field("cell_uvp", "I", _MILLI)),
     (14, Field("cell_uvp_recovery", "I", _MILLI)),
     (18, Field("cell_ovp", "I", _MILLI)),
@@ -438,9 +475,9 @@ _SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
 }
 
 _DEVICE_INFO_START: Final[tuple[Placed, ...]] = (
-    (6, Field("device_model", "16s", _text)),
+    (6, Field("device_model", "16s", _label)),
     (22, Field("hardware_version", "8s", _text)),
-    (30, Field("software_version", "8s", _text)),
+    (30, Field("software_version", "8s", _label)),
     (38, Field("up_time", "I")),
     (42, Field("poweron_times", "I")),
     (46, Field("device_name", "16s", _text)),
@@ -494,12 +531,16 @@ class Profile:
     firmware: float = 0.0
     """As printed, read as a number: 11.288 is older than 11.48; 0 is unknown."""
     model: str = ""
+    heater: bool = False
+    """The version ends in H, as it does up to 13 where a heater is fitted."""
 
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
         series = [first for first in field.since if int(first) <= int(self.firmware)]
         return field.model in self.model and (
-            not field.since or self.firmware >= max(series, default=inf)
+            not field.since
+            or self.firmware >= max(series, default=inf)
+            or (field.heater and self.heater)
         )
 
 
@@ -529,8 +570,15 @@ def device_info_table(profile: Profile) -> Table:
 IDENTITY: Final = Table(_DEVICE_INFO_START)
 """Device information that stands in the same place for every layout."""
 
+PRIVATE: Final = tuple(
+    slice(offset, offset + Struct(field.code).size)
+    for offset, field in _DEVICE_INFO[Layout.JK02_32S]
+    if field.name in SECRET_FIELDS | {"serial_number", "device_name"}
+)
+"""Bytes of device information that tell whose it is or open it, whatever the layout."""
+
 FIRMWARE_FLOOR: Final = Struct("<240xB")
-"""1 on cell data of the 32S layout from firmware 14 on (docs/protocol.md 6.3)."""
+"""1 only on firmware 14 and later, but 0 on some of it (docs/protocol.md 6.2)."""
 FIRMWARE_FLOORS: Final = (11.0, 14.0)
 
 JK04_SETTINGS_MARK: Final = Struct("<6xf")
@@ -547,6 +595,8 @@ DETAIL_LOG_HEAD: Final = Struct("<6xHB")
 """Index of the first record, number of records."""
 DETAIL_LOG_RECORDS: Final = slice(9, 297)
 DETAIL_LOG_RECORD_SIZE: Final = 24
+DETAIL_LOG_CAPACITY: Final = 12
+"""Records in each frame but the last."""
 DETAIL_LOG_RECORD: Final = Table(
     (
         (0, Field("clock", "I")),

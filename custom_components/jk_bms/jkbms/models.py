@@ -83,6 +83,11 @@ class Alarm(IntFlag):
     BIT_31 = 1 << 31
 
 
+_INFORMATION = frozenset({"gps_disconnected", "default_password"})
+_NORMAL_WHEN_FULL = frozenset({"cell_overvoltage"})
+_ALMOST_FULL = 99
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceInfo:
     """Device information, frame type 0x03 (docs/protocol.md 9).
@@ -233,6 +238,15 @@ class CellData:
     warmest_sensor: int | None = None
     """Index into the fitted battery temperature sensors."""
     coldest_sensor: int | None = None
+
+    @property
+    def faults(self) -> tuple[str, ...] | None:
+        """Those of `alarms` that are faults (docs/protocol.md 12.1)."""
+        if self.alarms is None:
+            return None
+        full = self.charging is False and (self.remain_percent or 0) >= _ALMOST_FULL
+        harmless = _INFORMATION | _NORMAL_WHEN_FULL if full else _INFORMATION
+        return tuple(name for name in self.alarms if name not in harmless)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
