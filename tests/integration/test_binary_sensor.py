@@ -33,7 +33,8 @@ def shown(hass: HomeAssistant) -> dict[str, str]:
         ("JK-B2A16S 3.3.0", {"balancing"}),
         ("JK_DZ11B2A24S 11.55", {"balancing"}),
         ("JK-B2A24S15P 10.07", {"balancing"} | SWITCHES),
-        ("JK_B2A8S20P 11.48", {"balancing", "heating"} | SWITCHES),
+        ("JK_B2A8S20P 11.48", {"balancing"} | SWITCHES),
+        ("JK_B2A20S20P 11.288H", {"balancing", "heating"} | SWITCHES),
         ("JK_PB2A16S20P 15.41", {"balancing", "heating"} | SWITCHES),
     ],
 )
@@ -51,7 +52,7 @@ async def test_what_each_layout_carries(
     assert set(shown(hass)) == carried
 
 
-@pytest.mark.parametrize("model", ["JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41"])
+@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H", "JK_PB2A16S20P 15.41"])
 async def test_states(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:

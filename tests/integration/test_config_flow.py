@@ -227,7 +227,7 @@ async def test_unsupported_layout(
 ) -> None:
     """A battery whose values stand elsewhere is named, so that it can be reported."""
     (flow,) = await discover(hass, proxy, bms)
-    bms.battery.override(voltage=99.0)
+    bms.battery.override(voltage=99.0, enabled=0b1011)
     result = await submit(hass, flow)
     assert result["errors"] == {"base": "unsupported_layout"}
     assert result["description_placeholders"]

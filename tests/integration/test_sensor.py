@@ -180,6 +180,7 @@ async def test_kinds(
     assert kinds == KINDS
 
 
+@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize(
     ("current", "charging", "discharging"), [(10.0, 10.0, 0.0), (-10.0, 0.0, 10.0)]
@@ -207,6 +208,7 @@ async def test_directions(
     assert values["heating_current"] == "8.25"
 
 
+@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
 async def test_disabled_by_default(
     hass: HomeAssistant,
     proxy: VirtualProxy,

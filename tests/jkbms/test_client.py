@@ -1286,7 +1286,7 @@ def test_link_lost_while_settling(switch_on: SwitchOn) -> None:
 def test_unsupported_layout(switch_on: SwitchOn) -> None:
     """Data that fit no layout three times over are not damage; what was told is kept."""
     bench = switch_on(habits=STEADY)
-    bench.bms.battery.override(voltage=99.0)
+    bench.bms.battery.override(voltage=99.0, enabled=0b1011)
 
     with pytest.raises(UnsupportedLayoutError) as caught:
         bench.read()
