@@ -9,23 +9,81 @@ import probatio
 
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
-from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
-from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
+from homeassistant.config_entries import (
+    ConfigEntry,
+    ConfigFlow,
+    ConfigFlowResult,
+    OptionsFlowWithReload,
+)
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, UnitOfTime
 from homeassistant.core import Event, callback
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
 )
 
-from .const import DOMAIN, LISTED_IDS, MANUFACTURER_IDS, SERVICE_UUID, USUAL_NAME
-from .coordinator import ERROR_KEYS, async_create_client, async_error_placeholders
+from .const import (
+    CONF_INTERVAL,
+    CONF_LINK,
+    CONF_PAUSE,
+    DOMAIN,
+    LISTED_IDS,
+    MANUFACTURER_IDS,
+    MAX_INTERVAL,
+    MAX_PAUSE,
+    MIN_INTERVAL,
+    PAUSE,
+    SERVICE_UUID,
+    UPDATE_INTERVAL,
+    USUAL_NAME,
+    LinkBehaviour,
+)
+from .coordinator import async_create_client
+from .entity import async_move_entities
 from .jkbms.client import JkBmsClient, Reading
 from .jkbms.errors import JkBmsError
+from .trouble import async_diagnose
 
 _LOGGER = logging.getLogger(__name__)
+
+_OPTIONS: Final = probatio.Schema(
+    {
+        probatio.Required(
+            CONF_INTERVAL, default=UPDATE_INTERVAL.total_seconds()
+        ): NumberSelector(
+            NumberSelectorConfig(
+                min=MIN_INTERVAL.total_seconds(),
+                max=MAX_INTERVAL.total_seconds(),
+                mode=NumberSelectorMode.BOX,
+                unit_of_measurement=UnitOfTime.SECONDS,
+            )
+        ),
+        probatio.Required(CONF_LINK, default=LinkBehaviour.RELEASED): SelectSelector(
+            SelectSelectorConfig(
+                options=list(LinkBehaviour),
+                mode=SelectSelectorMode.LIST,
+                translation_key=CONF_LINK,
+            )
+        ),
+        probatio.Required(
+            CONF_PAUSE, default=PAUSE.total_seconds() / 60
+        ): NumberSelector(
+            NumberSelectorConfig(
+                min=1,
+                max=MAX_PAUSE.total_seconds() / 60,
+                mode=NumberSelectorMode.BOX,
+                unit_of_measurement=UnitOfTime.MINUTES,
+            )
+        ),
+    }
+)
 
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII)
 
@@ -42,6 +100,13 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Start with nothing known."""
         self._placeholders: dict[str, str] = {}
         self._client: JkBmsClient | None = None
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> JkBmsOptionsFlow:
+        """Return the options flow."""
+        return JkBmsOptionsFlow()
 
     @callback
     @override
@@ -83,25 +148,23 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Let the user pick a battery that is heard, or type an address."""
-        errors: dict[str, str] = {}
-        if user_input is None:
-            await bluetooth.async_request_active_scan(self.hass)
-        elif not (address := _parse_address(user_input[CONF_ADDRESS])):
-            errors[CONF_ADDRESS] = "invalid_address"
-        else:
-            await self.async_set_unique_id(address, raise_on_progress=False)
-            self._abort_if_unique_id_configured()
-            if not (errors := await self._async_read_battery()):
-                return await self.async_step_confirm()
-        return self.async_show_form(
-            step_id="user",
-            data_schema=self.add_suggested_values_to_schema(
-                probatio.Schema({probatio.Required(CONF_ADDRESS): self._selector()}),
-                user_input,
-            ),
-            errors=errors,
-            description_placeholders=self._placeholders,
-        )
+        errors = await self._async_read_chosen(user_input)
+        if not errors and user_input is not None:
+            return await self.async_step_confirm()
+        return self._show_choice("user", user_input, errors)
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Follow the battery to a new Bluetooth module, and so to a new address."""
+        entry = self._get_reconfigure_entry()
+        self._placeholders["name"] = entry.title
+        errors = await self._async_read_chosen(user_input)
+        if not errors and user_input is not None:
+            if self._is_battery_of(entry):
+                return await self._async_move(entry)
+            errors = {"base": "other_battery"}
+        return self._show_choice("reconfigure", user_input, errors)
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -132,6 +195,60 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             },
         )
 
+    async def _async_read_chosen(
+        self, user_input: dict[str, Any] | None
+    ) -> dict[str, str]:
+        """Read the battery at the address, or prepare to ask for one."""
+        if user_input is None:
+            await bluetooth.async_request_active_scan(self.hass)
+            return {}
+        if not (address := _parse_address(user_input[CONF_ADDRESS])):
+            return {CONF_ADDRESS: "invalid_address"}
+        await self.async_set_unique_id(address, raise_on_progress=False)
+        self._abort_if_unique_id_configured()
+        return await self._async_read_battery()
+
+    def _show_choice(
+        self, step_id: str, user_input: dict[str, Any] | None, errors: dict[str, str]
+    ) -> ConfigFlowResult:
+        """Ask which battery it is."""
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(
+                probatio.Schema({probatio.Required(CONF_ADDRESS): self._selector()}),
+                user_input,
+            ),
+            errors=errors,
+            description_placeholders=self._placeholders,
+        )
+
+    def _is_battery_of(self, entry: ConfigEntry) -> bool:
+        """Tell whether the battery just read is the one of the entry."""
+        known = dr.async_get(self.hass).async_get_device_by_connection(
+            (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
+        )
+        read = self._reading.device_info
+        # The oldest units have no serial number.
+        return not known or (known.serial_number, known.model) == (
+            read.serial_number,
+            read.device_model,
+        )
+
+    async def _async_move(self, entry: ConfigEntry) -> ConfigFlowResult:
+        """Give the entry the new address; device and entities stay what they are."""
+        address = self.unique_id
+        assert address
+        for flow in self.hass.config_entries.flow.async_progress_by_handler(
+            DOMAIN, match_context={"unique_id": address}
+        ):
+            if flow["flow_id"] != self.flow_id:
+                self.hass.config_entries.flow.async_abort(flow["flow_id"])
+        await self.hass.config_entries.async_unload(entry.entry_id)
+        await async_move_entities(self.hass, entry, address)
+        return self.async_update_reload_and_abort(
+            entry, unique_id=address, data={CONF_ADDRESS: address}
+        )
+
     async def _async_read_battery(self) -> dict[str, str]:
         """Read the battery; return the error to show, if there is one."""
         address = self.unique_id
@@ -145,8 +262,9 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         try:
             self._reading = await client.read()
         except JkBmsError as error:
-            self._placeholders |= async_error_placeholders(self.hass, address, error)
-            return {"base": ERROR_KEYS[type(error)]}
+            trouble = async_diagnose(self.hass, address, error)
+            self._placeholders |= trouble.placeholders
+            return {"base": trouble.key}
         except Exception:
             _LOGGER.exception("Unexpected error while reading %s", address)
             return {"base": "unknown"}
@@ -170,6 +288,23 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 custom_value=True,
                 mode=SelectSelectorMode.DROPDOWN,
             )
+        )
+
+
+class JkBmsOptionsFlow(OptionsFlowWithReload):
+    """How often to read a battery, and what becomes of the link."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the options and take what was chosen."""
+        if user_input is not None:
+            return self.async_create_entry(data=user_input)
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                _OPTIONS, self.config_entry.options
+            ),
         )
 
 

@@ -1,6 +1,7 @@
 """Constants of the JK BMS integration."""
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 DOMAIN: Final = "jk_bms"
@@ -17,9 +18,31 @@ USUAL_NAME: Final = "JK"
 
 MAX_CELLS: Final = 32
 
+CONF_INTERVAL: Final = "interval"
+CONF_LINK: Final = "link"
+CONF_PAUSE: Final = "pause"
+
+
+class LinkBehaviour(StrEnum):
+    """What becomes of the link after a reading."""
+
+    RELEASED = "released"
+    """Others get in between two readings."""
+    HELD = "held"
+    """It stays, for live values and for nobody else."""
+
+
 UPDATE_INTERVAL: Final = timedelta(seconds=30)
-MAX_DATA_AGE: Final = max(3 * UPDATE_INTERVAL, timedelta(seconds=60))
-"""Older values are not shown any more."""
+MIN_INTERVAL: Final = timedelta(seconds=5)
+MAX_INTERVAL: Final = timedelta(hours=1)
+RETRY_INTERVAL: Final = timedelta(seconds=30)
+"""Until a held link that could not be made is tried again, at most."""
+MIN_DATA_AGE: Final = timedelta(seconds=60)
+"""Values younger than this are always shown."""
+
+PAUSE: Final = timedelta(minutes=15)
+MAX_PAUSE: Final = timedelta(hours=24)
+"""For how long others may have the battery."""
 
 # Home Assistant knows no unit of electric charge.
 UNIT_AMPERE_HOUR: Final = "Ah"

@@ -1,8 +1,9 @@
 """Where Home Assistant meets the library: when to read, and what an error means."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import replace
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 import logging
@@ -16,7 +17,6 @@ from bluetooth_data_tools import monotonic_time_coarse
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import (
     BluetoothChange,
-    BluetoothReachabilityIntent,
     BluetoothScanningMode,
     BluetoothServiceInfoBleak,
 )
@@ -26,37 +26,50 @@ from homeassistant.components.bluetooth.active_update_coordinator import (
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryNotReady
+from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.event import async_call_later
+from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN, MANUFACTURER, MAX_DATA_AGE, UPDATE_INTERVAL
-from .jkbms.client import JkBmsClient, Reading
-from .jkbms.errors import (
-    ImplausibleFrameError,
-    JkBmsError,
-    NoFreeSlotError,
-    NotJkBmsError,
-    NotReachableError,
-    PairingRequiredError,
-    SilentError,
-    UnsupportedLayoutError,
+from .const import (
+    CONF_INTERVAL,
+    CONF_LINK,
+    CONF_PAUSE,
+    DOMAIN,
+    MANUFACTURER,
+    MIN_DATA_AGE,
+    PAUSE,
+    RETRY_INTERVAL,
+    UPDATE_INTERVAL,
+    LinkBehaviour,
 )
+from .jkbms.client import READ_DEADLINE, JkBmsClient, Log, Reading
+from .jkbms.errors import JkBmsError, UnsupportedLayoutError
+from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
+from .trouble import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
 
 _LOGGER = logging.getLogger(__name__)
 
+_HISTORY: Final = 20
+_LASTING: Final = 5.0
+"""s a held link must have lived for to be made anew at once when it is lost."""
+
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
 
-ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
-    ImplausibleFrameError: "implausible",
-    NoFreeSlotError: "no_free_slot",
-    NotJkBmsError: "not_jk_bms",
-    NotReachableError: "not_reachable",
-    PairingRequiredError: "pairing_required",
-    SilentError: "silent",
-    UnsupportedLayoutError: "unsupported_layout",
-}
-"""The sentence for each way a read fails: `exceptions` and `config.error` alike."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One use of the link, for the diagnostics."""
+
+    started: datetime
+    duration: float
+    """s."""
+    outcome: str
+    """`read`, or why it was not."""
+    path: str | None
+    """The adapter or proxy that heard the battery best when it began."""
+    rssi: int | None
+    """dBm, there and then."""
 
 
 @callback
@@ -75,23 +88,6 @@ def async_create_client(hass: HomeAssistant, address: str, name: str) -> JkBmsCl
     return JkBmsClient(partial(async_find_device, hass, address), name=name)
 
 
-@callback
-def async_error_placeholders(
-    hass: HomeAssistant, address: str, error: JkBmsError
-) -> dict[str, str]:
-    """Collect the facts for the sentences of `ERROR_KEYS`."""
-    info = error.device_info if isinstance(error, UnsupportedLayoutError) else None
-    reachability = bluetooth.async_address_reachability_diagnostics(
-        hass, address, BluetoothReachabilityIntent.CONNECTION
-    )
-    return {
-        "address": address,
-        "reason": f"{error}. {reachability}",
-        "model": info.device_model if info else "?",
-        "firmware": info.software_version if info else "?",
-    }
-
-
 class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     """Reads one battery: at an interval, and at once when it is heard again."""
 
@@ -105,8 +101,25 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             needs_poll_method=self._needs_poll,
         )
         self.config_entry = config_entry
+        options = config_entry.options
+        self.interval = timedelta(
+            seconds=options.get(CONF_INTERVAL, UPDATE_INTERVAL.total_seconds())
+        )
+        self.max_age = max(3 * self.interval, MIN_DATA_AGE)
+        """Older values are not shown any more."""
+        self.pause = timedelta(
+            minutes=options.get(CONF_PAUSE, PAUSE.total_seconds() / 60)
+        )
+        self.holds = options.get(CONF_LINK) == LinkBehaviour.HELD
         self.client = async_create_client(hass, self.address, config_entry.title)
+        self.device_info: DeviceInfo | None = None
+        self.last_source: str | None = None
+        """The scanner that heard the battery last."""
+        self.last_update: datetime | None = None
         self.last_exception: Exception | None = None
+        self.resumes_at: datetime | None = None
+        """When a link that was handed to others is taken back."""
+        self.history: deque[Attempt] = deque(maxlen=_HISTORY)
         self._fresh = False
         self._poll_task: asyncio.Task[None] | None = None
         self._last_heard = -inf
@@ -122,19 +135,75 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         return self._fresh
 
     async def async_first_refresh(self) -> None:
-        """Read the battery before the platforms ask for its values."""
+        """Read the battery before the platforms ask for its values.
+
+        One whose values cannot be understood is set up without them, so that its
+        diagnostics can be had.
+        """
         # A crashed Home Assistant may have left the local adapter connected.
         await close_stale_connections_by_address(self.address)
-        self._last_poll = monotonic_time_coarse()
-        try:
-            reading = await self.client.read()
-        except JkBmsError as error:
-            raise self._async_translated(error) from error
-        self._async_publish(reading)
+        await self._async_use_link(self._async_read())
+        if not self.last_poll_successful and not self.device_info:
+            assert self.last_exception
+            raise self.last_exception
+
+    async def async_refresh(self) -> None:
+        """Read the battery now; raise why if that fails."""
+        if self.resumes_at:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="link_released"
+            )
+        before, published = self.data, asyncio.Event()
+        cancel = self.async_add_listener(published.set)
+        self.client.hurry()
+        self._async_start_poll()
+        assert self._poll_task
+        waiting = asyncio.create_task(published.wait())
+        await asyncio.wait(
+            {self._poll_task, waiting},
+            timeout=READ_DEADLINE,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        waiting.cancel()
+        cancel()
+        if self.data is before:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="not_refreshed",
+                translation_placeholders={"reason": str(self.last_exception or "")},
+            )
+
+    async def async_read_logbook(self) -> Log[LogEntry]:
+        """Read the battery's logbook; raise in words if that fails."""
+        return await self._async_read_log(self.client.read_logbook)
+
+    async def async_read_detail_log(self) -> Log[DetailLogRecord]:
+        """Read the battery's detail log; raise in words if that fails."""
+        return await self._async_read_log(self.client.read_detail_log)
+
+    async def async_release_link(self) -> None:
+        """Let others have the battery for a while."""
+        self.resumes_at = dt_util.utcnow() + self.pause
+        self._async_run_in(self.pause, self._async_resume)
+        self.async_update_listeners()
+        await self._async_let_go()
+
+    @callback
+    def async_resume_link(self) -> None:
+        """Take the battery back."""
+        if self.resumes_at:
+            self._timers.pop(self._async_resume)()
+            self._async_resume()
 
     async def async_shutdown(self, _event: Event | None = None) -> None:
         """Let go of the battery: no timer, no callback, no link."""
         self._async_stop()
+        await self._async_let_go()
+
+    async def _async_let_go(self) -> None:
+        """End what runs and wait until the link is released."""
+        if self._poll_task:
+            self._poll_task.cancel()
         await self.client.disconnect()
 
     @callback
@@ -147,7 +216,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self.hass, self._async_handle_bluetooth_event, self.address
             )
         )
-        self._async_run_in(UPDATE_INTERVAL, self._async_start_poll)
+        if self.holds:
+            self._async_start_poll()
+        else:
+            self._async_run_in(self.interval, self._async_start_poll)
 
     @callback
     @override
@@ -191,7 +263,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         seconds_since_last_poll: float | None,
     ) -> bool:
         """Return whether a read is due or a battery out of reach has come back."""
-        interval = UPDATE_INTERVAL.total_seconds()
+        interval = self._poll_interval.total_seconds()
         silence = service_info.time - self._last_heard
         return (
             seconds_since_last_poll is None
@@ -199,13 +271,19 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             or (not self.last_poll_successful and silence >= interval)
         )
 
+    @property
+    def _poll_interval(self) -> timedelta:
+        """How often to see to the battery; a held link only needs that when lost."""
+        return min(self.interval, RETRY_INTERVAL) if self.holds else self.interval
+
     @callback
     def _async_start_poll(self, _now: datetime | None = None) -> None:
         """Start a read unless one is under way, and the wait for the next."""
-        self._async_run_in(UPDATE_INTERVAL, self._async_start_poll)
+        if self.resumes_at:
+            return
+        self._async_run_in(self._poll_interval, self._async_start_poll)
         if self._poll_task and not self._poll_task.done():
             return
-        self._last_poll = monotonic_time_coarse()
         self._poll_task = self.config_entry.async_create_background_task(
             self.hass,
             self._async_poll(),
@@ -215,63 +293,141 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             eager_start=False,
         )
 
+    @callback
+    def _async_resume(self, _now: datetime | None = None) -> None:
+        """Use the link again."""
+        self.resumes_at = None
+        self.async_update_listeners()
+        self._async_start_poll()
+
     @override
     async def _async_poll(self) -> None:
-        """Read the battery once; a failure is told when the values get too old."""
-        title = self.config_entry.title
+        """Use the link once, or again and again as long as it can be held."""
+        if not self.holds:
+            await self._async_use_link(self._async_read())
+            return
+        while True:
+            await self._async_use_link(self._async_hold())
+            if self.history[-1].duration < _LASTING:
+                return
+
+    async def _async_read(self) -> None:
+        self._async_publish(await self.client.read())
+
+    async def _async_hold(self) -> None:
+        await self.client.hold(
+            self._async_publish,
+            interval=self.interval.total_seconds(),
+            since=self.data.time if self.data else -inf,
+        )
+
+    async def _async_read_log[LogT](self, read: Callable[[], Awaitable[LogT]]) -> LogT:
+        if self.resumes_at:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="link_released"
+            )
         try:
-            reading = await self.client.read()
+            return await read()
         except JkBmsError as error:
+            trouble = self._async_diagnose(error)
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key=trouble.key,
+                translation_placeholders=trouble.placeholders,
+            ) from error
+
+    async def _async_use_link(self, use: Awaitable[None]) -> None:
+        """Do it and note what came of it; a failure is told when the values age."""
+        title = self.config_entry.title
+        self._last_poll = monotonic_time_coarse()
+        started = dt_util.utcnow()
+        heard = bluetooth.async_last_service_info(self.hass, self.address)
+        if heard:
+            self.last_source = heard.source
+        outcome = "read"
+        try:
+            await use
+        except JkBmsError as error:
+            outcome = f"{type(error).__name__}: {error}"
             _LOGGER.debug("%s was not read: %s", title, error)
-            self.last_exception = self._async_translated(error)
-            self.last_poll_successful = False
+            self._async_note_failure(error)
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         except Exception as error:
+            outcome = repr(error)
             if self.last_poll_successful:
                 _LOGGER.exception("%s: unexpected error while reading", title)
             self.last_exception = error
             self.last_poll_successful = False
-        else:
-            if not self._fresh:
-                _LOGGER.info("%s is available again", title)
-            self.last_exception = None
-            self.last_poll_successful = True
-            self._async_publish(
-                replace(reading, settings=reading.settings or self.data.settings)
+        finally:
+            self.history.append(
+                Attempt(
+                    started=started,
+                    duration=round(monotonic_time_coarse() - self._last_poll, 1),
+                    outcome=outcome,
+                    path=heard.source if heard else None,
+                    rssi=heard.rssi if heard else None,
+                )
             )
 
     @callback
-    def _async_translated(self, error: JkBmsError) -> ConfigEntryNotReady:
-        """Put an error of the library into words."""
-        return ConfigEntryNotReady(
-            translation_domain=DOMAIN,
-            translation_key=ERROR_KEYS[type(error)],
-            translation_placeholders=async_error_placeholders(
-                self.hass, self.address, error
-            ),
+    def _async_diagnose(self, error: JkBmsError) -> Trouble:
+        return async_diagnose(
+            self.hass,
+            self.address,
+            error,
+            device_info=self.device_info,
+            last_source=self.last_source,
         )
+
+    @callback
+    def _async_note_failure(self, error: JkBmsError) -> None:
+        """Put an error of the library into words, for whoever asks."""
+        if isinstance(error, UnsupportedLayoutError) and error.device_info:
+            self._async_update_device(error.device_info)
+        trouble = self._async_diagnose(error)
+        self.last_poll_successful = False
+        self.last_exception = ConfigEntryNotReady(
+            translation_domain=DOMAIN,
+            translation_key=trouble.key,
+            translation_placeholders=trouble.placeholders,
+        )
+        async_note_trouble(self.hass, self.config_entry, trouble)
 
     @callback
     def _async_publish(self, reading: Reading) -> None:
         """Make a reading the current one."""
+        if not reading.settings and self.data:
+            reading = replace(reading, settings=self.data.settings)
+        if self.last_update and not self._fresh:
+            _LOGGER.info("%s is available again", self.config_entry.title)
         self.data = reading
+        self.last_update = dt_util.utcnow()
+        self.last_exception = None
+        self.last_poll_successful = True
         self._fresh = True
-        self._async_run_in(MAX_DATA_AGE, self._async_outdated)
-        self._async_update_device()
+        self._async_run_in(self.max_age, self._async_outdated)
+        self._async_update_device(reading.device_info)
+        async_clear_trouble(self.hass, self.config_entry)
         self.async_update_listeners()
 
     @callback
     def _async_outdated(self, _now: datetime) -> None:
         """Take the values back when they are too old to be believed."""
         self._fresh = False
-        _LOGGER.warning(
-            "%s is unavailable: %s", self.config_entry.title, self.last_exception
+        _LOGGER.log(
+            logging.INFO if self.resumes_at else logging.WARNING,
+            "%s is unavailable: %s",
+            self.config_entry.title,
+            "the link was released" if self.resumes_at else self.last_exception,
         )
         self.async_update_listeners()
 
     @callback
-    def _async_update_device(self) -> None:
+    def _async_update_device(self, info: DeviceInfo) -> None:
         """Keep the device registry in step, also when the firmware is updated."""
-        info = self.data.device_info
+        self.device_info = info
         dr.async_get(self.hass).async_get_or_create(
             config_entry_id=self.config_entry.entry_id,
             connections={(dr.CONNECTION_BLUETOOTH, self.address)},

@@ -7,11 +7,12 @@ from typing import override
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
 )
-from homeassistant.const import Platform
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_ADDRESS, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
-from homeassistant.helpers.entity import EntityDescription
+from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import DOMAIN
@@ -69,6 +70,25 @@ class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         return self._value_fn(self.coordinator.data)
 
 
+class JkBmsLinkEntity(Entity):
+    """An entity about the link, which is there whether the battery is or not."""
+
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: EntityDescription
+    ) -> None:
+        """Take all that is particular to the entity from its description."""
+        self.coordinator = coordinator
+        self.entity_description = description
+        self._attr_unique_id = _unique_id(coordinator, description)
+        self._attr_translation_key = description.key
+        self._attr_device_info = DeviceInfo(
+            connections={(dr.CONNECTION_BLUETOOTH, coordinator.address)}
+        )
+
+
 def _unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> str:
     """Return the id of an entity among all of this integration."""
     return f"{coordinator.address}_{description.key}"
@@ -92,6 +112,8 @@ def async_setup_entities[ValueT](
     @callback
     def follow_reading() -> None:
         """Add what is new in the latest reading, forget what is gone."""
+        if not coordinator.last_update:
+            return
         reading = coordinator.data
         new = []
         for description in descriptions:
@@ -113,3 +135,24 @@ def async_setup_entities[ValueT](
 
     follow_reading()
     entry.async_on_unload(coordinator.async_add_listener(follow_reading))
+
+
+async def async_move_entities(
+    hass: HomeAssistant, entry: ConfigEntry, address: str
+) -> None:
+    """Let device and entities of an unloaded entry follow it to a new address."""
+    old = entry.data[CONF_ADDRESS]
+    devices = dr.async_get(hass)
+    if device := devices.async_get_device_by_connection(
+        (dr.CONNECTION_BLUETOOTH, old), entry.entry_id
+    ):
+        devices.async_update_device(
+            device.id, new_connections={(dr.CONNECTION_BLUETOOTH, address)}
+        )
+    await er.async_migrate_entries(
+        hass,
+        entry.entry_id,
+        lambda entity: {
+            "new_unique_id": f"{address}{entity.unique_id.removeprefix(old)}"
+        },
+    )

@@ -24,6 +24,8 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 SPEED = 50.0
 """How much faster than a real one a battery is here."""
+MAX_DATA_AGE = timedelta(seconds=90)
+"""Of values read at the default interval."""
 TRANSLATIONS = json.loads(
     (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
 )

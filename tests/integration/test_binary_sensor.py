@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from custom_components.jk_bms.const import MAX_DATA_AGE
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import pass_time, setup_integration
+from . import MAX_DATA_AGE, pass_time, setup_integration
 
 type MakeBms = Callable[..., VirtualBms]
 

@@ -14,10 +14,10 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import MAX_DATA_AGE, UPDATE_INTERVAL
-from custom_components.jk_bms.coordinator import ERROR_KEYS
+from custom_components.jk_bms.const import UPDATE_INTERVAL
 from custom_components.jk_bms.jkbms import errors
 from custom_components.jk_bms.jkbms.client import JkBmsClient
+from custom_components.jk_bms.trouble import ERROR_KEYS
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -27,7 +27,16 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms, frames
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import SPEED, forget, hear, pass_time, sentence, setup_integration, until
+from . import (
+    MAX_DATA_AGE,
+    SPEED,
+    forget,
+    hear,
+    pass_time,
+    sentence,
+    setup_integration,
+    until,
+)
 
 SOC = "sensor.house_24v_state_of_charge"
 LONGEST_WAIT_OF_A_BATTERY = 10 / SPEED
@@ -308,7 +317,7 @@ async def test_unplugged_proxy(
     for _ in range(2):
         await hass.async_block_till_done(wait_background_tasks=True)
         error = str(entry.runtime_data.last_exception)
-        assert error.startswith(sentence("not_reachable"))
+        assert error.startswith(sentence("not_heard"))
         assert soc(hass) == "40"
         await pass_time(hass)
 

@@ -11,7 +11,7 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import DOMAIN, MAX_DATA_AGE, UPDATE_INTERVAL
+from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
 from homeassistant.config_entries import SOURCE_BLUETOOTH, ConfigEntryState
 from homeassistant.const import (
     EVENT_HOMEASSISTANT_STARTED,
@@ -24,7 +24,7 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBackend, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import mock_entry, pass_time, sentence, setup_integration, until
+from . import MAX_DATA_AGE, mock_entry, pass_time, sentence, setup_integration, until
 
 VOLTAGE = "sensor.house_24v_total_voltage"
 
@@ -66,7 +66,7 @@ async def test_retry_when_heard(
     """A battery that is out of reach at first is set up as soon as it is heard."""
     entry = await setup_integration(hass, bms)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    assert entry.error_reason_translation_key == "not_reachable"
+    assert entry.error_reason_translation_key == "not_heard"
     assert entry.reason
     assert "never seen by any scanner" in entry.reason
     assert hass.states.get(VOLTAGE) is None

@@ -1,10 +1,17 @@
 """One Bluetooth link to a battery: connect, read, disconnect (docs/protocol.md 2)."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from dataclasses import dataclass, replace
 import logging
+from math import inf
 import re
 from typing import Any, Final, override
 
@@ -20,7 +27,9 @@ from .decode import (
     choose_profile,
     confirm_profile,
     decode_cell_data,
+    decode_detail_log,
     decode_device_info,
+    decode_logbook,
     decode_settings,
 )
 from .errors import (
@@ -44,17 +53,24 @@ from .frames import (
     ReadCommand,
     build_command,
 )
-from .layouts import Profile
-from .models import CellData, DeviceInfo, Layout, Settings
+from .layouts import DETAIL_LOG_CAPACITY, Profile
+from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _LOGGER = logging.getLogger(__name__)
 
 READ_DEADLINE: Final = 25.0
 """s for one reading, from looking for the battery to the end of the link."""
+DETAIL_LOG_DEADLINE: Final = 90.0
+"""s for a reading and the whole detail log behind it."""
+LINK_LIFETIME: Final = 3600.0
+"""s until a held link is made anew, which reads the settings again without a beep."""
 
 _SETTLE_TIME: Final = 0.3
 _SUBSCRIBE_TIMEOUT: Final = 8.0
 _ANSWER_TIMEOUT: Final = 5.0
+_SEND_TIMEOUT: Final = 5.0
+_LOG_PAUSE: Final = 2.0
+"""s of silence that end a detail log, which has no end mark."""
 _ACKNOWLEDGE_TIMEOUT: Final = 0.5
 _SILENCE: Final = 6.0
 _DISCONNECT_TIMEOUT: Final = 3.0
@@ -73,6 +89,8 @@ _WRITE: Final = frozenset({"write", _UNACKNOWLEDGED_WRITE})
 
 _PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
 _PAIRING_DEMANDED: Final = "It demands to be paired first"
+_NO_LOG: Final = "Connected, but it does not answer for its log"
+_LOGS: Final = frozenset({FrameType.LOGBOOK, FrameType.DETAIL_LOG})
 _NO_ANSWER: Final = "it did not answer in time"
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")
 
@@ -88,75 +106,206 @@ class Reading:
     settings: Settings | None
     """`None` where their frame was lost."""
     cell_data: CellData
+    time: float
+    """s of the event loop's clock when the cell data came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log[EntryT]:
+    """One of the battery's own logs, and a reading of the same link to date it by."""
+
+    reading: Reading
+    entries: tuple[EntryT, ...]
+    """Oldest first."""
 
 
 class JkBmsClient:
-    """Reads one battery, on a link that is there only while it is needed."""
+    """Reads one battery, on a link that is there while it is needed, or held."""
 
     def __init__(self, find_device: FindDevice, *, name: str) -> None:
         """`find_device` is asked anew for every attempt; `name` is for the log."""
         self.statistics = FrameStatistics()
+        self.last_frames: dict[FrameType, Frame] = {}
+        """The last good frame of each type; they hold secrets."""
         self._find_device = find_device
         self._name = name
         self._lock = asyncio.Lock()
-        self._scope: asyncio.Timeout | None = None
-        self._link = _Link(name, self.statistics)
+        self._log_lock = asyncio.Lock()
+        self._scopes: set[asyncio.Timeout] = set()
+        """The time limits of what uses the link or waits for it."""
+        self._link = self._new_link()
+        self._held: Reading | None = None
+        self._settled = asyncio.Event()
+        """Set while a link is held or there is none."""
+        self._settled.set()
 
     async def read(self, *, deadline: float = READ_DEADLINE) -> Reading:
         """Connect, read once and disconnect, all within `deadline` seconds.
 
         Raises a `LinkError`, `UnsupportedLayoutError` or `ImplausibleFrameError`.
         """
-        async with self._lock:
+        async with self._open_link(deadline) as (reading, scope):
+            # A link that is slow to be released does not take it back
+            scope.reschedule(None)
+            return reading
+
+    async def hold(
+        self,
+        publish: Callable[[Reading], None],
+        *,
+        interval: float,
+        since: float = -inf,
+        deadline: float = READ_DEADLINE,
+        lifetime: float = LINK_LIFETIME,
+    ) -> None:
+        """Stay connected and publish a reading every `interval` s.
+
+        The first comes at once, unless there was one `since` then (s of the event
+        loop's clock) and it is not yet that old. Returns when the link is old enough to be made anew. Raises like `read` if no
+        first reading comes within `deadline` s, and a `LinkError` when the link dies.
+        """
+        async with self._open_link(deadline) as (reading, scope):
+            clock = asyncio.get_running_loop().time
+            if (scope.when() or 0) > clock():
+                # Else `disconnect` has just been called
+                scope.reschedule(None)
             try:
-                async with asyncio.timeout(deadline - _DISCONNECT_TIMEOUT) as scope:
-                    self._scope = scope
-                    return await self._read(scope)
-            except TimeoutError as err:
-                raise self._link.explain() from err
+                async with (
+                    asyncio.timeout(lifetime),
+                    aclosing(self._link.follow(reading, interval, since)) as readings,
+                ):
+                    self._held = reading
+                    self._settled.set()
+                    async for newest in readings:
+                        self._held = newest
+                        publish(newest)
+            except TimeoutError:
+                _LOGGER.debug("%s: the link is made anew", self._name)
             finally:
-                self._scope = None
+                self._held = None
+
+    def hurry(self) -> None:
+        """Let a held link publish the next cell data whatever the interval."""
+        self._link.hurried = True
+
+    async def read_logbook(self, *, deadline: float = READ_DEADLINE) -> Log[LogEntry]:
+        """Read the logbook, on the held link if there is one (docs/protocol.md 10).
+
+        Raises like `read`.
+        """
+        return await self._read_log(_Link.read_logbook, deadline)
+
+    async def read_detail_log(
+        self, *, deadline: float = DETAIL_LOG_DEADLINE
+    ) -> Log[DetailLogRecord]:
+        """Read the detail log, on the held link if there is one (docs/protocol.md 11).
+
+        Raises like `read`; firmware that has no such log is silent.
+        """
+        return await self._read_log(_Link.read_detail_log, deadline)
 
     async def disconnect(self) -> None:
-        """End a running read, which then fails, and wait until its link is released."""
-        if self._scope and not self._scope.expired():
-            self._scope.reschedule(asyncio.get_running_loop().time())
+        """End what uses the link, which then fails, and wait until it is released."""
+        for scope in self._scopes:
+            if not scope.expired():
+                scope.reschedule(asyncio.get_running_loop().time())
         async with self._lock:
             pass
 
-    async def _read(self, scope: asyncio.Timeout) -> Reading:
+    @asynccontextmanager
+    async def _open_link(
+        self, deadline: float
+    ) -> AsyncIterator[tuple[Reading, asyncio.Timeout]]:
+        """Connect and read; what follows shares the link and may move the deadline."""
+        async with self._lock:
+            self._settled.clear()
+            try:
+                async with self._limit(deadline) as scope:
+                    reading = await self._establish()
+                    try:
+                        yield reading, scope
+                    finally:
+                        await self._link.close()
+            finally:
+                self._settled.set()
+
+    @asynccontextmanager
+    async def _limit(self, deadline: float) -> AsyncIterator[asyncio.Timeout]:
+        """Leave enough of the time to release the link; `disconnect` leaves none."""
+        try:
+            async with asyncio.timeout(deadline - _DISCONNECT_TIMEOUT) as scope:
+                self._scopes.add(scope)
+                try:
+                    yield scope
+                finally:
+                    self._scopes.remove(scope)
+        except TimeoutError as err:
+            raise self._link.explain() from err
+
+    async def _establish(self) -> Reading:
+        """Read on a new link, or else on another, which is there afterwards."""
         is_last = False
         while True:
-            self._link = _Link(self._name, self.statistics)
-            try:
-                await self._link.open(self._find_device)
-                reading = await self._link.read()
-            except (NotReachableError, SilentError, NotJkBmsError) as err:
-                if is_last or not self._link.was_connected:
-                    raise
-                _LOGGER.debug("%s: one more try, for %s", self._name, err)
-            else:
-                # A link that is slow to be released does not take it back
-                scope.reschedule(None)
-                return reading
-            finally:
-                await self._link.close()
+            hurried = self._link.hurried
+            self._link = self._new_link()
+            self._link.hurried = hurried
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(self._link.close)
+                try:
+                    await self._link.open(self._find_device)
+                    reading = await self._link.read()
+                except (NotReachableError, SilentError, NotJkBmsError) as err:
+                    if is_last or not self._link.was_connected:
+                        raise
+                    _LOGGER.debug("%s: one more try, for %s", self._name, err)
+                else:
+                    stack.pop_all()
+                    return reading
             is_last = True
+
+    async def _read_log[EntryT](
+        self,
+        read: Callable[[_Link, Reading], Awaitable[tuple[EntryT, ...]]],
+        deadline: float,
+    ) -> Log[EntryT]:
+        async with self._limit(deadline) as limit, self._log_lock:
+            await self._settled.wait()
+            if reading := self._held:
+                entries = await read(self._link, reading)
+            else:
+                async with self._open_link(deadline) as (reading, scope):
+                    entries = await read(self._link, reading)
+                    scope.reschedule(None)
+                    limit.reschedule(None)
+            return Log(reading=reading, entries=entries)
+
+    def _new_link(self) -> _Link:
+        return _Link(self._name, self.statistics, self.last_frames)
 
 
 class _Link:
     """One connection, from the first attempt to the last byte."""
 
-    def __init__(self, name: str, statistics: FrameStatistics) -> None:
+    def __init__(
+        self,
+        name: str,
+        statistics: FrameStatistics,
+        last_frames: dict[FrameType, Frame],
+    ) -> None:
         self._name = name
         self._statistics = statistics
+        self._last_frames = last_frames
         self._assembler = FrameAssembler(statistics)
         self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
         self._send_to: BleakGATTCharacteristic | None = None
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._profile: Profile
         self._acknowledged = asyncio.Event()
         self._connect_error: Exception | None = None
         self._repeated = False
+        self.hurried = False
+        """Whether to publish the next cell data whatever the interval."""
         self._heard_frame = False
         self._heard_jk = False
         self._heard_other = False
@@ -235,6 +384,91 @@ class _Link:
             err.device_info = info
             raise
 
+    async def follow(
+        self, reading: Reading, interval: float, since: float
+    ) -> AsyncGenerator[Reading]:
+        """Yield the reading, and new cell data in it as they stream, one an interval."""
+        clock = asyncio.get_running_loop().time
+        due = since + interval
+        if reading.time >= due or self.hurried:
+            due, self.hurried = reading.time + interval, False
+            yield reading
+        unfit = 0
+        while True:
+            frame = await self._next_streamed_frame()
+            if frame.type is FrameType.SETTINGS:
+                settings = self._decode_settings(frame, self._profile)
+                reading = replace(reading, settings=settings or reading.settings)
+            if frame.type is not FrameType.CELL_DATA:
+                continue
+            if clock() < due and not self.hurried:
+                continue
+            try:
+                cell_data = decode_cell_data(frame, self._profile)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+                unfit += 1
+                if unfit < _UNFIT_FRAMES:
+                    continue
+                raise
+            unfit, due, self.hurried = 0, clock() + interval, False
+            reading = replace(reading, cell_data=cell_data, time=clock())
+            yield reading
+
+    async def read_logbook(self, _: Reading) -> tuple[LogEntry, ...]:
+        """Ask for the logbook."""
+        self._forget_logs()
+        for _attempt in range(_ATTEMPTS):
+            await self._send(ReadCommand.LOGBOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_TIMEOUT):
+                    return decode_logbook(await self._next_log(FrameType.LOGBOOK))
+        raise SilentError(_NO_LOG)
+
+    async def read_detail_log(self, reading: Reading) -> tuple[DetailLogRecord, ...]:
+        """Ask for the detail log, and once more if a part of it was lost."""
+        self._forget_logs()
+        records: dict[int, DetailLogRecord] = {}
+        for _attempt in range(_ATTEMPTS):
+            await self._send(ReadCommand.DETAIL_LOG)
+            with suppress(TimeoutError):
+                async for record in self._detail_log_records():
+                    records[record.index] = record
+            stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
+            if len(records) >= stored:
+                break
+        if not records:
+            raise SilentError(_NO_LOG)
+        return tuple(records[index] for index in sorted(records))
+
+    async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:
+        patience = _ANSWER_TIMEOUT
+        while True:
+            async with asyncio.timeout(patience):
+                frame = await self._next_log(FrameType.DETAIL_LOG)
+            try:
+                records = decode_detail_log(frame)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+                continue
+            for record in records:
+                yield record
+            if len(records) < DETAIL_LOG_CAPACITY:
+                return
+            patience = _LOG_PAUSE
+
+    async def _next_log(self, kind: FrameType) -> Frame:
+        while True:
+            if not (frame := await self._log_frames.get()):
+                raise NotReachableError("The connection was lost")
+            if frame.type is kind:
+                return frame
+
+    def _forget_logs(self) -> None:
+        """Drop what came too late for the one who asked."""
+        while not self._log_frames.empty():
+            self._log_frames.get_nowait()
+
     def explain(self) -> LinkError:
         """Say why there is no reading, from all that happened so far."""
         if not self.was_connected:
@@ -295,11 +529,13 @@ class _Link:
                 raise
             if confirmed != profile:
                 _LOGGER.debug("%s: the data are %s", self._name, confirmed.layout)
+            self._profile = confirmed
             return Reading(
                 layout=confirmed.layout,
                 device_info=info,
                 settings=self._decode_settings(settings, confirmed),
                 cell_data=cell_data,
+                time=asyncio.get_running_loop().time(),
             )
 
     def _decode_settings(
@@ -316,7 +552,9 @@ class _Link:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE):
-                    return await self._next_frame()
+                    frame = await self._next_frame()
+                self._repeated &= frame.type is not FrameType.CELL_DATA
+                return frame
             # Settings alone are an answer to each repetition, but no stream
             if self._repeated:
                 raise self.explain()
@@ -338,9 +576,10 @@ class _Link:
         _LOGGER.debug("%s: sending %s", self._name, command.name)
         needs_response = _UNACKNOWLEDGED_WRITE not in self._send_to.properties
         with _translated_errors():
-            await self._client.write_gatt_char(
-                self._send_to, build_command(command), response=needs_response
-            )
+            async with asyncio.timeout(_SEND_TIMEOUT):
+                await self._client.write_gatt_char(
+                    self._send_to, build_command(command), response=needs_response
+                )
 
     def _on_notification(self, _: BleakGATTCharacteristic, data: bytearray) -> None:
         chunk = bytes(data)
@@ -352,7 +591,10 @@ class _Link:
         acknowledged = self._statistics.acknowledged
         for frame in self._assembler.feed(chunk):
             _LOGGER.debug("%s: received %s", self._name, frame)
+            self._last_frames[frame.type] = frame
             self._frames.put_nowait(frame)
+            if frame.type in _LOGS:
+                self._log_frames.put_nowait(frame)
             self._heard_frame = self._heard_jk = True
         if self._statistics.acknowledged > acknowledged:
             self._heard_jk = True
@@ -360,6 +602,7 @@ class _Link:
 
     def _on_disconnected(self, _: BleakClient) -> None:
         self._frames.put_nowait(None)
+        self._log_frames.put_nowait(None)
 
     def _client_class(self) -> type[bleak_retry_connector.BleakClientWithServiceCache]:
         """Return a client that keeps why it could not connect.
