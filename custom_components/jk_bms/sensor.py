@@ -24,6 +24,12 @@ from homeassistant.helpers.typing import StateType
 
 from .const import MAX_CELLS, UNIT_AMPERE_HOUR
 from .coordinator import JkBmsConfigEntry
+from .energy_sensor import (
+    ENERGY_SENSORS,
+    TIME_LEFT_SENSORS,
+    JkBmsEnergySensor,
+    JkBmsTimeLeftSensor,
+)
 from .entity import JkBmsEntity, JkBmsEntityDescription, async_setup_entities
 from .jkbms.client import Reading
 from .jkbms.models import BalancerState, ChargePhase
@@ -242,6 +248,22 @@ async def async_setup_entry(
         platform=Platform.SENSOR,
         descriptions=SENSORS,
         entity_class=JkBmsSensor,
+    )
+    async_setup_entities(
+        hass,
+        entry,
+        async_add_entities,
+        platform=Platform.SENSOR,
+        descriptions=ENERGY_SENSORS,
+        entity_class=JkBmsEnergySensor,
+    )
+    async_setup_entities(
+        hass,
+        entry,
+        async_add_entities,
+        platform=Platform.SENSOR,
+        descriptions=TIME_LEFT_SENSORS,
+        entity_class=JkBmsTimeLeftSensor,
     )
 
 

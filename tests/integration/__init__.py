@@ -41,6 +41,7 @@ def mock_entry(bms: VirtualBms) -> MockConfigEntry:
     """Return the entry that the config flow makes for this battery."""
     return MockConfigEntry(
         domain=DOMAIN,
+        entry_id=bms.address,
         title=bms.spec.name,
         unique_id=bms.address,
         data={CONF_ADDRESS: bms.address},

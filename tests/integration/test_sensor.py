@@ -31,7 +31,8 @@ CELLS = {
     "min_voltage_cell",
     "total_voltage",
 }
-PACK = CELLS | {"capacity_remaining", "current", "power", "state_of_charge"}
+ENERGY = {"energy_charged", "energy_discharged"}
+PACK = CELLS | ENERGY | {"capacity_remaining", "current", "power", "state_of_charge"}
 MOSFET = {"mosfet_temperature"}
 TWO = {"temperature_sensor_1", "temperature_sensor_2"}
 FOUR = TWO | {"temperature_sensor_4", "temperature_sensor_5"}
@@ -97,6 +98,8 @@ async def test_values(
         "charge_status": "absorption",
         "current": -12.5,
         "delta_cell_voltage": state.delta,
+        "energy_charged": 0.0,
+        "energy_discharged": 0.0,
         "max_cell_voltage": state.cells[state.highest],
         "max_voltage_cell": state.highest + 1,
         "min_cell_voltage": state.cells[state.lowest],
@@ -131,6 +134,10 @@ KINDS = {
     "discharging_power": (*WATT, 0),
     "state_of_charge": ("%", "battery", "measurement", None),
     "capacity_remaining": ("Ah", None, "measurement", 1),
+    "energy_charged": ("kWh", "energy", "total_increasing", 2),
+    "energy_discharged": ("kWh", "energy", "total_increasing", 2),
+    "time_to_empty": ("h", "duration", "measurement", 2),
+    "time_to_full": ("h", "duration", "measurement", 2),
     "delta_cell_voltage": (*VOLT, 3),
     "balancing_current": (*AMPERE, 2),
     "balancer_state": ENUM,
@@ -225,6 +232,8 @@ async def test_disabled_by_default(
         "sensor.battery_charging_power",
         "sensor.battery_discharging_power",
         "sensor.battery_heating_current",
+        "sensor.battery_time_to_empty",
+        "sensor.battery_time_to_full",
     }
 
 

@@ -1,0 +1,221 @@
+"""Sensors that need more than the latest reading: counted energy and time left."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Final, Literal, override
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import UnitOfEnergy, UnitOfTime
+from homeassistant.core import callback
+from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
+
+from .coordinator import JkBmsCoordinator
+from .entity import JkBmsEntity, JkBmsEntityDescription
+from .jkbms.client import Reading
+from .meter import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
+
+MAX_GAP: Final = 3
+"""Intervals between two readings; what lies in a longer gap is not known."""
+WRITE_PACE: Final = 60.0
+"""s between two states, for values that would change with every reading."""
+SHOWN_DECIMALS: Final = 3
+"""Of kWh. With 10 Wh an hour of a small load would be one or two steps; how many states
+are written is bounded by `WRITE_PACE`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsEnergyDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
+    """The energy of one direction; `value_fn` is the power, in W."""
+
+    sign: Literal[1, -1]
+    """Of the power that is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsTimeLeftDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
+    """A time left; `value_fn` is the remaining capacity, in Ah."""
+
+    time_fn: Callable[[float, float, float], int | None]
+    """s from the remaining and the full capacity and the smoothed current."""
+
+
+def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
+    """Describe the counter of a direction."""
+    return JkBmsEnergyDescription(
+        key=key,
+        device_class=SensorDeviceClass.ENERGY,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=2,
+        sign=sign,
+        value_fn=lambda reading: reading.cell_data.battery_power,
+    )
+
+
+def _time_left(
+    key: str, time_fn: Callable[[float, float, float], int | None]
+) -> JkBmsTimeLeftDescription:
+    """Describe a time left."""
+    return JkBmsTimeLeftDescription(
+        key=key,
+        device_class=SensorDeviceClass.DURATION,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        suggested_unit_of_measurement=UnitOfTime.HOURS,
+        time_fn=time_fn,
+        value_fn=lambda reading: reading.cell_data.remain_capacity,
+    )
+
+
+ENERGY_SENSORS: tuple[JkBmsEnergyDescription, ...] = (
+    _energy("energy_charged", +1),
+    _energy("energy_discharged", -1),
+)
+TIME_LEFT_SENSORS: tuple[JkBmsTimeLeftDescription, ...] = (
+    _time_left("time_to_empty", time_to_empty),
+    _time_left("time_to_full", time_to_full),
+)
+
+
+class _FollowingSensor(JkBmsEntity[float], SensorEntity):
+    """A sensor that hears every reading, but writes its state only now and then."""
+
+    _offered_at: float
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Begin with the reading that is there."""
+        reading = self.coordinator.data
+        self._follow(reading)
+        self._offered_at = reading.time
+        await super().async_added_to_hass()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Follow the reading; the state waits for its turn unless it comes or goes."""
+        reading = self.coordinator.data
+        self._follow(reading)
+        waited = reading.time - self._offered_at
+        if waited >= WRITE_PACE or self.available != self._shown[0]:
+            self._offered_at = reading.time
+            super()._handle_coordinator_update()
+
+    @property
+    @override
+    def native_value(self) -> float | None:
+        """Return the value as of the latest reading."""
+        return self._value
+
+    @property
+    def _max_gap(self) -> float:
+        """Return the s between two readings that can be bridged."""
+        return MAX_GAP * self.coordinator.interval.total_seconds()
+
+    @abstractmethod
+    def _follow(self, reading: Reading) -> None:
+        """Take a reading into account; it may be one that was already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredMeter(ExtraStoredData):
+    """A meter between two entities; only its total outlives Home Assistant."""
+
+    owner: str
+    meter: EnergyMeter
+
+    @override
+    def as_dict(self) -> dict[str, Any]:
+        """Return the total as exactly as it is counted."""
+        return {"owner": self.owner, "total": self.meter.total}
+
+
+class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
+    """An energy counter."""
+
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: JkBmsEnergyDescription
+    ) -> None:
+        """Start at 0, until it is known where to go on."""
+        super().__init__(coordinator, description)
+        self._meter = EnergyMeter(description.sign)
+        # Not the unique id, which changes with the Bluetooth module.
+        self._owner = coordinator.config_entry.entry_id
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Go on where the counter was left."""
+        if stored := await self.async_get_last_extra_data():
+            self._restore(stored)
+        await super().async_added_to_hass()
+
+    @property
+    @override
+    def extra_restore_state_data(self) -> ExtraStoredData:
+        """Return what to go on with."""
+        return _StoredMeter(self._owner, self._meter)
+
+    @property
+    @override
+    def _value(self) -> float:
+        """Return the energy in kWh."""
+        return round(self._meter.total, SHOWN_DECIMALS)
+
+    @override
+    def _follow(self, reading: Reading) -> None:
+        """Count up to this reading."""
+        self._meter.feed(reading.time, self._value_fn(reading), max_gap=self._max_gap)
+
+    def _restore(self, stored: ExtraStoredData) -> None:
+        """Take what was stored, unless it is damaged or of another battery."""
+        facts: object = stored.as_dict()
+        match facts:
+            # After a change of its entity id an entity is added anew, and knows better.
+            case {"owner": self._owner, "total": float(total)} if (
+                self._meter.total <= total < inf
+            ):
+                if isinstance(stored, _StoredMeter):
+                    # The clock is still the same: what lies in between can be bridged.
+                    self._meter = stored.meter
+                else:
+                    self._meter.total = total
+
+
+class JkBmsTimeLeftSensor(_FollowingSensor):
+    """The time until the battery is empty or full, should the current stay as it is."""
+
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: JkBmsTimeLeftDescription
+    ) -> None:
+        """Start without a past."""
+        super().__init__(coordinator, description)
+        self._current = SmoothedCurrent()
+        self._time_fn = description.time_fn
+
+    @property
+    @override
+    def _value(self) -> int | None:
+        """Return the time in s, `None` if it cannot be told."""
+        reading = self.coordinator.data
+        remaining = self._value_fn(reading)
+        nominal = reading.cell_data.nominal_capacity
+        current = self._current.value
+        if remaining is None or nominal is None or current is None:
+            return None
+        return self._time_fn(remaining, nominal, current)
+
+    @override
+    def _follow(self, reading: Reading) -> None:
+        """Average the current up to this reading."""
+        self._current.feed(
+            reading.time, reading.cell_data.battery_current, max_gap=self._max_gap
+        )
