@@ -506,7 +506,7 @@ class _Link:
                     self._statistics.rejected += 1
 
     async def _read_values(self, info: DeviceInfo) -> Reading:
-        profile = choose_profile(info.device_model, info.software_version)
+        profile = _expected_profile(info)
         settings: Frame | None = None
         early = unfit = 0
         while True:
@@ -624,6 +624,14 @@ class _Link:
                     raise
 
         return Client
+
+
+def _expected_profile(info: DeviceInfo) -> Profile | None:
+    """Return what the device information tells; the data decide where it tells none."""
+    try:
+        return choose_profile(info.device_model, info.software_version)
+    except UnsupportedLayoutError:
+        return None
 
 
 def choose_characteristics(

@@ -1,0 +1,116 @@
+"""What to attach to a report, with nothing private in it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Final
+
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
+from homeassistant.components.diagnostics import REDACTED, async_redact_data
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .jkbms.decode import redact
+from .jkbms.models import SECRET_FIELDS
+
+_PRIVATE: Final = SECRET_FIELDS | {CONF_ADDRESS, "serial_number", "device_name"}
+
+
+async def async_get_config_entry_diagnostics(
+    hass: HomeAssistant, entry: JkBmsConfigEntry
+) -> dict[str, Any]:
+    """Return all that helps to understand how a battery is read."""
+    coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
+    heard = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
+    private = tuple(_private_texts(hass, entry, heard))
+    report: dict[str, Any] = {
+        "entry": {
+            "state": entry.state.value,
+            "reason": _scrubbed(entry.reason, private),
+            "data": dict(entry.data),
+            "options": dict(entry.options),
+        },
+        "advertisement": _advertisement(heard, private) if heard else None,
+    }
+    if coordinator:
+        report |= {
+            "link": _link(coordinator, private),
+            "frames": {
+                kind.name.lower(): redact(frame).data.hex()
+                for kind, frame in coordinator.client.last_frames.items()
+            },
+            **_values(coordinator),
+        }
+    return async_redact_data(report, _PRIVATE)
+
+
+def _advertisement(
+    heard: BluetoothServiceInfoBleak, private: tuple[str, ...]
+) -> dict[str, Any]:
+    return {
+        "rssi": heard.rssi,
+        "service_uuids": heard.service_uuids,
+        "manufacturer_data": {
+            f"0x{company:04X}": _scrubbed(payload.hex(), private)
+            for company, payload in heard.manufacturer_data.items()
+        },
+    }
+
+
+def _link(coordinator: JkBmsCoordinator, private: tuple[str, ...]) -> dict[str, Any]:
+    # Their addresses are nobody's business, but which is which may matter.
+    sources = dict.fromkeys(attempt.path for attempt in coordinator.history)
+    paths = {
+        source: f"scanner {n}" for n, source in enumerate(filter(None, sources), 1)
+    }
+    return {
+        "available": coordinator.available,
+        "last_update": coordinator.last_update,
+        "resumes_at": coordinator.resumes_at,
+        "last_error": _scrubbed(str(coordinator.last_exception or ""), private),
+        "statistics": asdict(coordinator.client.statistics),
+        "history": [
+            asdict(attempt)
+            | {
+                "outcome": _scrubbed(attempt.outcome, private),
+                "path": attempt.path and paths[attempt.path],
+            }
+            for attempt in coordinator.history
+        ],
+    }
+
+
+def _values(coordinator: JkBmsCoordinator) -> dict[str, Any]:
+    info, reading = coordinator.device_info, coordinator.data
+    values: dict[str, Any] = {"device_info": asdict(info) if info else None}
+    if coordinator.last_update:
+        values |= {
+            "layout": reading.layout,
+            "cell_data": asdict(reading.cell_data),
+            "settings": asdict(reading.settings) if reading.settings else None,
+        }
+    return values
+
+
+def _private_texts(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    heard: BluetoothServiceInfoBleak | None,
+) -> Iterator[str]:
+    """Yield the names and addresses that other texts may mention."""
+    scanners = bluetooth.async_current_scanners(hass)
+    for address in (entry.data[CONF_ADDRESS], *(s.source for s in scanners)):
+        digits = address.replace(":", "").lower()
+        # Some advertise their address as text
+        yield from (address, digits, digits.encode().hex())
+    yield from (scanner.adapter for scanner in scanners)
+    yield entry.title
+    if heard:
+        yield heard.name
+
+
+def _scrubbed(text: str | None, private: tuple[str, ...]) -> str | None:
+    for secret in filter(None, private):
+        text = text and text.replace(secret, REDACTED)
+    return text

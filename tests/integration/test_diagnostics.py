@@ -1,0 +1,183 @@
+"""The diagnostics that an owner attaches to a report."""
+
+from collections.abc import Callable
+from dataclasses import replace
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.components.diagnostics import (
+    get_diagnostics_for_config_entry,
+)
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.cli import main
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import mock_entry, pass_time, setup_integration
+
+MODELS = ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", "JK_PB2A16S20P 15.41"]
+
+
+async def download(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, entry: MockConfigEntry
+) -> dict[str, Any]:
+    """Download the diagnostics as a browser does."""
+    assert await async_setup_component(hass, "diagnostics", {})
+    report: dict[str, Any] = await get_diagnostics_for_config_entry(
+        hass, hass_client, entry
+    )
+    return report
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_download(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """They tell how the battery is read, over which path, and what it says."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    bms.faults = Faults(pairing=True)
+    await pass_time(hass)
+    report = await download(hass, hass_client, entry)
+
+    assert report["entry"]["state"] == "loaded"
+    good, bad = report["link"]["history"]
+    assert good["outcome"] == "read"
+    assert bad["outcome"].startswith("PairingRequiredError")
+    assert good["path"] == bad["path"] == "scanner 1"
+    assert good["rssi"] == -60
+    assert good["duration"] >= 0
+    assert "pairing code" in report["link"]["last_error"]
+    assert report["link"]["available"] is True
+    assert report["link"]["statistics"]["good"] >= 3
+    assert report["device_info"]["device_model"] == bms.spec.model
+    assert report["cell_data"]["cell_voltage"]
+    assert report["settings"]["cell_count"] == bms.spec.cells
+    assert report["layout"]
+    assert report["advertisement"]["rssi"] == -60
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_frames_decode(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`jkbms --decode` takes the frames of a download and reads the same values."""
+    proxy.advertise(bms)
+    report = await download(hass, hass_client, await setup_integration(hass, bms))
+    frames = tmp_path / "frames.txt"
+    frames.write_text("\n".join(report["frames"].values()))
+    assert set(report["frames"]) >= {"device_info", "settings", "cell_data"}
+
+    assert main(["--decode", str(frames), "-f", "json", "--secrets"]) == 0
+    decoded = json.loads(capsys.readouterr().out)
+    assert decoded["cell_data"] == [report["cell_data"]]
+    assert decoded["settings"] == [report["settings"]]
+    (info,) = decoded["device_info"]
+    assert info["device_model"] == bms.spec.model
+    assert set(info["device_name"]) == {"*"}
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_nothing_private(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    model: str,
+) -> None:
+    """Passcodes, names, numbers and addresses are in none of it, nor in the frames."""
+    bms = make_bms(model, name="Camper", dip_address=None)
+    spec = bms.spec
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    bms.faults = Faults(
+        refuse_connection=True, refuse_error=f"{spec.address} {spec.name} refused"
+    )
+    await pass_time(hass)
+    text = json.dumps(await download(hass, hass_client, entry)).lower()
+
+    assert "refused" in text
+    secrets = {
+        spec.passcode,
+        spec.short_passcode,
+        spec.setup_passcode,
+        spec.userdata,
+        spec.userdata2,
+        spec.serial,
+        spec.name,
+        spec.address,
+        spec.address.replace(":", ""),
+        proxy.source,
+        proxy.adapter,
+    } - {""}
+    assert secrets
+    for secret in secrets:
+        assert secret.lower() not in text
+        assert secret.encode().hex() not in text
+
+
+async def test_battery_out_of_reach(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """There is something to say about a battery that was never read."""
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    report = await download(hass, hass_client, entry)
+    assert report["advertisement"] is None
+    assert report["entry"]["state"] == "setup_retry"
+    assert report["link"]["history"][0]["path"] is None
+    assert report["device_info"] is None
+    assert report["frames"] == {}
+
+
+async def test_entry_never_set_up(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """A disabled entry has nothing but itself."""
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    assert await async_setup_component(hass, DOMAIN, {})
+    await hass.config_entries.async_unload(entry.entry_id)
+    del entry.runtime_data
+    report = await download(hass, hass_client, entry)
+    assert set(report) == {"entry", "advertisement"}
+
+
+async def test_layout_not_understood(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """The frames that nobody understands are what the report is for."""
+    bms.battery.spec = replace(bms.spec, software="beta")
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    report = await download(hass, hass_client, entry)
+    assert report["device_info"]["software_version"] == "beta"
+    assert "cell_data" not in report
+    assert set(report["frames"]) >= {"device_info", "cell_data"}
