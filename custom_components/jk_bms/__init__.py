@@ -9,6 +9,7 @@ from .trouble import async_clear_trouble
 PLATFORMS = [
     Platform.BINARY_SENSOR,
     Platform.BUTTON,
+    Platform.EVENT,
     Platform.SENSOR,
     Platform.SWITCH,
 ]

@@ -1,4 +1,4 @@
-"""What is on and what is off in the battery."""
+"""What is on and what is off in the battery, and what is wrong with it."""
 
 from dataclasses import dataclass
 from typing import Final, override
@@ -7,13 +7,20 @@ from homeassistant.components.binary_sensor import (
     BinarySensorEntity,
     BinarySensorEntityDescription,
 )
-from homeassistant.const import Platform
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.const import EntityCategory, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import JkBmsConfigEntry
-from .entity import JkBmsEntity, JkBmsEntityDescription, async_setup_entities
-from .jkbms.models import BalancerState
+from .entity import (
+    JkBmsEntity,
+    JkBmsEntityDescription,
+    alarm_attributes,
+    async_setup_entities,
+)
+from .jkbms.client import Reading
+from .jkbms.models import INFORMATION, Alarm, BalancerState, Layout
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0
@@ -32,7 +39,49 @@ BALANCING: Final[dict[BalancerState | None, bool]] = {
     BalancerState.DISCHARGING: True,
 }
 
-BINARY_SENSORS: tuple[JkBmsBinarySensorDescription, ...] = (
+LAST_ALARM_OF_24S: Final = Alarm.DISCHARGE_OVERTEMPERATURE
+
+
+def _problem(reading: Reading) -> bool | None:
+    """Return whether there is a fault."""
+    faults = reading.cell_data.faults
+    return None if faults is None else bool(faults)
+
+
+def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
+    """Describe one alarm of the battery."""
+    key = str(alarm.name).lower()
+
+    def is_raised(reading: Reading) -> bool | None:
+        raised = reading.cell_data.alarms
+        if raised is None or (
+            reading.layout is Layout.JK02_24S and alarm > LAST_ALARM_OF_24S
+        ):
+            return None
+        return key in raised
+
+    return JkBmsBinarySensorDescription(
+        key=key,
+        device_class=None if key in INFORMATION else BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=is_raised,
+        attributes_fn=lambda reading: alarm_attributes(key, reading),
+    )
+
+
+def _setting(key: str, field: str) -> JkBmsBinarySensorDescription:
+    """Describe a setting that is on or off."""
+    return JkBmsBinarySensorDescription(
+        key=key,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        # Settings may be missing as a whole.
+        value_fn=lambda reading: getattr(reading.settings, field, None),
+    )
+
+
+STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     JkBmsBinarySensorDescription(
         key="charging",
         value_fn=lambda reading: reading.cell_data.charging,
@@ -49,6 +98,61 @@ BINARY_SENSORS: tuple[JkBmsBinarySensorDescription, ...] = (
         key="heating",
         value_fn=lambda reading: reading.cell_data.heating,
     ),
+    JkBmsBinarySensorDescription(
+        key="precharging",
+        entity_registry_enabled_default=False,
+        value_fn=lambda reading: reading.cell_data.precharging,
+    ),
+    JkBmsBinarySensorDescription(
+        key="charger_connected",
+        device_class=BinarySensorDeviceClass.PLUG,
+        entity_registry_enabled_default=False,
+        value_fn=lambda reading: reading.cell_data.charger_plugged,
+    ),
+    JkBmsBinarySensorDescription(
+        key="dry_contact_1",
+        value_fn=lambda reading: reading.cell_data.dry_contact_1,
+    ),
+    JkBmsBinarySensorDescription(
+        key="dry_contact_2",
+        entity_registry_enabled_default=False,
+        value_fn=lambda reading: reading.cell_data.dry_contact_2,
+    ),
+    JkBmsBinarySensorDescription(
+        key="problem",
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        value_fn=_problem,
+        attributes_fn=lambda reading: {"alarms": list(reading.cell_data.faults or ())},
+    ),
+)
+
+# What is allowed is not yet so, and what protects has not yet struck: the keys say it.
+SETTINGS: Final = {
+    "charging_allowed": "charging",
+    "discharging_allowed": "discharging",
+    "balancing_allowed": "balancer",
+    "heating_allowed": "heating",
+    "discharge_overcurrent_protection_2": "discharge_overcurrent_2",
+    "discharge_overcurrent_protection_3": "discharge_overcurrent_3",
+    "temperature_sensors_disabled": "temperature_sensors_disabled",
+    "gps_heartbeat": "gps_heartbeat",
+    "shared_port": "port_rs485",
+    "display_always_on": "display_always_on",
+    "special_charger": "special_charger",
+    "smart_sleep": "smart_sleep",
+    "parallel_limiter_disabled": "parallel_limiter_disabled",
+    "timed_storage": "timed_storage",
+    "charging_float_mode": "charging_float_mode",
+    "emergency_trigger": "emergency_trigger",
+    "dry_contact_intermittent": "dry_contact_intermittent",
+    "gps_lock_charging": "gps_lock_charging",
+    "gps_lock_discharging": "gps_lock_discharging",
+}
+
+BINARY_SENSORS: tuple[JkBmsBinarySensorDescription, ...] = (
+    *STATES,
+    *(_alarm(alarm) for alarm in Alarm),
+    *(_setting(key, field) for key, field in SETTINGS.items()),
 )
 
 

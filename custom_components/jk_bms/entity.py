@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import override
+from enum import IntEnum
+from typing import Any, Final, override
+
+from bluetooth_data_tools import monotonic_time_coarse
 
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
@@ -20,28 +23,58 @@ from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms.client import Reading
 
 
+class Pace(IntEnum):
+    """How many seconds an entity waits at least before it shows another value."""
+
+    LIVE = 0
+    CELLS = 60
+    """Live while a cell is at one of its limits."""
+    SLOW = 300
+
+
+WIRE_RESISTANCE: Final = "wire_resistance"
+"""The alarm that names its cells."""
+PUNCTUALITY: Final = 0.9
+"""How much of a pace has to pass: reads do not come to the second."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JkBmsEntityDescription[ValueT](EntityDescription):
     """One value of a reading; `key` is its unique id suffix and translation key."""
 
     value_fn: Callable[[Reading], ValueT | None]
     """The value, `None` where the battery does not carry it."""
+    attributes_fn: Callable[[Reading], dict[str, Any]] = lambda _: {}
+    """What belongs to the value."""
+    exists_fn: Callable[[Reading], bool] | None = None
+    """Whether the battery carries the value, if that is not for the value to say."""
     gone_fn: Callable[[Reading], bool] = lambda _: False
     """Whether the entity is to be forgotten, since its subject is no more."""
+    pace: Pace = Pace.LIVE
+    noise: float = 0.0
+    """A smaller change than this may mean nothing: it is shown at the slow pace."""
+
+    def exists(self, reading: Reading) -> bool:
+        """Tell whether the battery carries the value."""
+        if self.exists_fn:
+            return self.exists_fn(reading)
+        return self.value_fn(reading) is not None
 
 
 class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     """An entity that shows one value of the latest reading."""
 
     _attr_has_entity_name = True
-    _shown: tuple[bool, ValueT | None]
+    _description: JkBmsEntityDescription[ValueT]
+    _shown: tuple[bool, ValueT | None, dict[str, Any]]
+    _shown_at: float
 
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEntityDescription[ValueT]
     ) -> None:
         """Take all that is particular to the entity from its description."""
         super().__init__(coordinator)
-        self.entity_description = description
+        self.entity_description = self._description = description
         self._value_fn = description.value_fn
         self._attr_unique_id = _unique_id(coordinator, description)
         self._attr_translation_key = description.translation_key or description.key
@@ -54,20 +87,71 @@ class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     async def async_added_to_hass(self) -> None:
         """Note what the state is going to show first."""
         await super().async_added_to_hass()
-        self._shown = self.available, self._value
+        self._shown, self._shown_at = self._to_show, monotonic_time_coarse()
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state only if it would show something else."""
-        if (to_show := (self.available, self._value)) != self._shown:
-            self._shown = to_show
+        """Write the state only if it would show something else, and not too often."""
+        to_show, now = self._to_show, monotonic_time_coarse()
+        if to_show != self._shown and (
+            now - self._shown_at >= PUNCTUALITY * self._pace
+        ):
+            self._shown, self._shown_at = to_show, now
             super()._handle_coordinator_update()
+
+    @property
+    def _pace(self) -> Pace:
+        """Return how long what is shown has to stay before what there is now."""
+        was_available, shown, _ = self._shown
+        value = self._value
+        if self.available != was_available or (value is None) != (shown is None):
+            return Pace.LIVE
+        if self._description.pace is Pace.CELLS and _is_at_limit(self.coordinator.data):
+            return Pace.LIVE
+        if (
+            isinstance(value, int | float)
+            and isinstance(shown, int | float)
+            and abs(value - shown) < self._description.noise
+        ):
+            return Pace.SLOW
+        return self._description.pace
+
+    @property
+    def _to_show(self) -> tuple[bool, ValueT | None, dict[str, Any]]:
+        """Return all that a state says."""
+        return self.available, self._value, self.extra_state_attributes
 
     @property
     def _value(self) -> ValueT | None:
         """Return the value in the latest reading."""
         return self._value_fn(self.coordinator.data)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        """Return what belongs to the value in the latest reading."""
+        return self._description.attributes_fn(self.coordinator.data)
+
+
+def alarm_attributes(alarm: str, reading: Reading) -> dict[str, Any]:
+    """Return what else the battery tells about one of its alarms."""
+    if alarm != WIRE_RESISTANCE:
+        return {}
+    return {"cells": list(reading.cell_data.wire_resistance_alarm or ())}
+
+
+def _is_at_limit(reading: Reading) -> bool:
+    """Tell whether a cell is where the protections are, so that every mV matters."""
+    cells, limits = reading.cell_data, reading.settings
+    return limits is not None and (
+        _reaches(limits.cell_uvp_recovery, cells.min_cell_voltage)
+        or _reaches(cells.max_cell_voltage, limits.cell_ovp_recovery)
+    )
+
+
+def _reaches(higher: float | None, lower: float | None) -> bool:
+    return higher is not None and lower is not None and higher >= lower
 
 
 class JkBmsLinkEntity(Entity):
@@ -126,7 +210,7 @@ def async_setup_entities[ValueT](
                     registry.async_remove(entity_id)
             elif description.key not in added and (
                 # One seen before keeps its entity while its value is missing.
-                entity_id or description.value_fn(reading) is not None
+                entity_id or description.exists(reading)
             ):
                 added.add(description.key)
                 new.append(entity_class(coordinator, description))

@@ -104,7 +104,10 @@ def async_diagnose(
         key=key,
         placeholders={
             "address": address,
-            "reason": f"{error}. {reachability}",
+            # Who is out of slots has said the rest already.
+            "reason": str(error)
+            if isinstance(error, NoFreeSlotError)
+            else f"{error}. {reachability}",
             "holders": ", ".join(_holders(hass, address)) or "?",
             "rssi": str(heard.rssi) if heard else "?",
             "model": device_info.device_model if device_info else "?",

@@ -1,12 +1,23 @@
-"""What is on and what is off."""
+"""What is on, what is off, and what is wrong."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
+from custom_components.jk_bms.jkbms.models import Alarm, Settings
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN
-from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.const import (
+    ATTR_DEVICE_CLASS,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -15,6 +26,9 @@ from . import MAX_DATA_AGE, pass_time, setup_integration
 type MakeBms = Callable[..., VirtualBms]
 
 SWITCHES = {"charging", "discharging"}
+FAULTS = {"problem"}
+ALARMS = [str(alarm.name).lower() for alarm in Alarm]
+"""In the order of their bits."""
 
 
 def shown(hass: HomeAssistant) -> dict[str, str]:
@@ -30,11 +44,14 @@ def shown(hass: HomeAssistant) -> dict[str, str]:
     ("model", "carried"),
     [
         ("JK-B2A16S 3.3.0", {"balancing"}),
-        ("JK_DZ11B2A24S 11.55", {"balancing"}),
-        ("JK-B2A24S15P 10.07", {"balancing"} | SWITCHES),
-        ("JK_B2A8S20P 11.48", {"balancing"} | SWITCHES),
-        ("JK_B2A20S20P 11.288H", {"balancing", "heating"} | SWITCHES),
-        ("JK_PB2A16S20P 15.41", {"balancing", "heating"} | SWITCHES),
+        ("JK_DZ11B2A24S 11.55", {"balancing"} | FAULTS),
+        ("JK-B2A24S15P 10.07", {"balancing"} | FAULTS | SWITCHES),
+        ("JK_B2A8S20P 11.48", {"balancing"} | FAULTS | SWITCHES),
+        ("JK_B2A20S20P 11.288H", {"balancing", "heating"} | FAULTS | SWITCHES),
+        (
+            "JK_PB2A16S20P 15.41",
+            {"balancing", "dry_contact_1", "heating"} | FAULTS | SWITCHES,
+        ),
     ],
 )
 async def test_what_each_layout_carries(
@@ -51,7 +68,8 @@ async def test_what_each_layout_carries(
     assert set(shown(hass)) == carried
 
 
-@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H", "JK_PB2A16S20P 15.41"])
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
 async def test_states(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
@@ -65,8 +83,18 @@ async def test_states(
         "discharging": STATE_ON,
         "balancing": STATE_OFF,
         "heating": STATE_OFF,
+        "precharging": STATE_OFF,
+        "charger_connected": STATE_OFF,
+        "dry_contact_1": STATE_OFF,
+        "dry_contact_2": STATE_OFF,
+        "problem": STATE_OFF,
     }
-    assert shown(hass) == expected
+
+    def states() -> dict[str, str]:
+        now = shown(hass)
+        return {key: now[key] for key in expected}
+
+    assert states() == expected
     for field, value, key, state in (
         ("charging", False, "charging", STATE_OFF),
         ("discharging", False, "discharging", STATE_OFF),
@@ -76,11 +104,18 @@ async def test_states(
         ("heating", True, "heating", STATE_ON),
         ("balancer", 0, "balancing", STATE_OFF),
         ("heating", False, "heating", STATE_OFF),
+        ("precharging", True, "precharging", STATE_ON),
+        ("charger_plugged", True, "charger_connected", STATE_ON),
+        ("dry_contacts", 0b010, "dry_contact_1", STATE_ON),
+        ("dry_contacts", 0b110, "dry_contact_2", STATE_ON),
+        ("dry_contacts", 0b100, "dry_contact_1", STATE_OFF),
+        ("alarms", 1 << 11, "problem", STATE_ON),
+        ("alarms", 0, "problem", STATE_OFF),
     ):
         bms.battery.override(**{field: value})
         await pass_time(hass)
         expected[key] = state
-        assert shown(hass) == expected
+        assert states() == expected
 
 
 async def test_unknown_and_unavailable(
@@ -96,3 +131,198 @@ async def test_unknown_and_unavailable(
     proxy.unplug()
     await pass_time(hass, MAX_DATA_AGE)
     assert set(shown(hass).values()) == {STATE_UNAVAILABLE}
+
+
+def attributes(hass: HomeAssistant, key: str) -> Any:
+    """Return the attributes of a binary sensor."""
+    state = hass.states.get(f"binary_sensor.battery_{key}")
+    assert state
+    return state.attributes
+
+
+@pytest.mark.parametrize(
+    ("alarms", "values", "faults"),
+    [
+        (0, {}, []),
+        (1 << 11, {}, ["cell_undervoltage"]),
+        (1 << 11 | 1 << 0, {}, ["wire_resistance", "cell_undervoltage"]),
+        # Information.
+        (1 << 18 | 1 << 19, {}, []),
+        (1 << 18 | 1 << 13, {}, ["discharge_overcurrent"]),
+        # Full, and nothing wrong about it.
+        (1 << 4, {"charging": False, "soc": 100}, []),
+        (1 << 4, {"charging": False, "soc": 99}, []),
+        (1 << 4, {"charging": True, "soc": 100}, ["cell_overvoltage"]),
+        (1 << 4, {"charging": False, "soc": 98}, ["cell_overvoltage"]),
+        (1 << 5, {"charging": False, "soc": 100}, ["pack_overvoltage"]),
+    ],
+)
+async def test_problem(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    alarms: int,
+    values: dict[str, Any],
+    faults: list[str],
+) -> None:
+    """Faults are a problem and named; information and a full battery are none."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(alarms=alarms, **values)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert shown(hass)["problem"] == (STATE_ON if faults else STATE_OFF)
+    assert attributes(hass, "problem")["alarms"] == faults
+
+
+async def test_a_second_fault(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """The names change even where the state stays."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(alarms=1 << 11)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    bms.battery.override(alarms=1 << 12)
+    await pass_time(hass)
+    assert attributes(hass, "problem")["alarms"] == ["pack_undervoltage"]
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize(
+    ("model", "alarms"),
+    [
+        ("JK-B2A16S 3.3.0", []),
+        ("JK-B2A24S15P 10.07", ALARMS[:16]),
+        ("JK_B2A8S20P 11.48", ALARMS),
+    ],
+)
+async def test_alarms(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    alarms: list[str],
+) -> None:
+    """Each alarm that the layout has a bit for shows by itself."""
+    bms = make_bms(model, name="battery")
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert [key for key in ALARMS if key in shown(hass)] == alarms
+    coordinator: Any = entry.runtime_data
+    for name in alarms:
+        reading = coordinator.data
+        coordinator._async_publish(
+            replace(reading, cell_data=replace(reading.cell_data, alarms=(name,)))
+        )
+        states = shown(hass)
+        assert [key for key in alarms if states[key] == STATE_ON] == [name]
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_kinds_of_alarms(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """All alarms are problems but those that inform; one names its cells."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(alarms=1, wire_alarm=0b101)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert {
+        key for key in ALARMS if attributes(hass, key).get(ATTR_DEVICE_CLASS) is None
+    } == {"gps_disconnected", "default_password"}
+    assert {
+        attributes(hass, key).get(ATTR_DEVICE_CLASS)
+        for key in {*ALARMS, "problem"} - {"gps_disconnected", "default_password"}
+    } == {"problem"}
+    assert attributes(hass, "charger_connected")[ATTR_DEVICE_CLASS] == "plug"
+    assert attributes(hass, "wire_resistance")["cells"] == [1, 3]
+    assert {key for key in ALARMS if "cells" in attributes(hass, key)} == {
+        "wire_resistance"
+    }
+
+
+SWITCH_BITS = {
+    "heating_allowed": 0,
+    "temperature_sensors_disabled": 1,
+    "gps_heartbeat": 2,
+    "shared_port": 3,
+    "display_always_on": 4,
+    "special_charger": 5,
+    "smart_sleep": 6,
+    "parallel_limiter_disabled": 7,
+    "timed_storage": 8,
+    "charging_float_mode": 9,
+    "emergency_trigger": 10,
+    "dry_contact_intermittent": 11,
+    "discharge_overcurrent_protection_2": 12,
+    "discharge_overcurrent_protection_3": 13,
+    "gps_lock_charging": 14,
+    "gps_lock_discharging": 15,
+}
+ALLOWED = {
+    "charging_allowed": "charging",
+    "discharging_allowed": "discharging",
+    "balancing_allowed": "balancer",
+}
+SETTINGS = [*ALLOWED, *SWITCH_BITS]
+OFF: dict[str, Any] = {**dict.fromkeys(ALLOWED.values(), False), "switches": 0}
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize(
+    ("changes", "on"),
+    [
+        ({}, None),
+        *(({field: True}, key) for key, field in ALLOWED.items()),
+        *(({"switches": 1 << bit}, key) for key, bit in SWITCH_BITS.items()),
+    ],
+)
+async def test_settings(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    changes: dict[str, Any],
+    on: str | None,
+) -> None:
+    """What is configured is not what is so: each switch shows by itself."""
+    bms = make_bms(model, name="battery")
+    bms.battery.settings = replace(bms.battery.settings, **OFF | changes)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    states = shown(hass)
+    assert {key: states[key] for key in SETTINGS} == {
+        key: STATE_ON if key == on else STATE_OFF for key in SETTINGS
+    }
+
+
+def test_every_setting_has_an_entity() -> None:
+    """Switches are here; test_sensor.py has the numbers. No key is there twice."""
+    switches = [field for field in fields(Settings) if "bool" in str(field.type)]
+    assert len(switches) == len(SETTINGS)
+    keys = [description.key for description in BINARY_SENSORS]
+    assert len(set(keys)) == len(keys)
+
+
+async def test_enabled_by_default(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    entity_registry: er.EntityRegistry,
+) -> None:
+    """What only few need is there but off, and what is no state is diagnostic."""
+    bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    off = {
+        entity.entity_id.removeprefix("binary_sensor.battery_"): entity.entity_category
+        for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+        if entity.domain == BINARY_SENSOR_DOMAIN and entity.disabled
+    }
+    assert off == {
+        "precharging": None,
+        "charger_connected": None,
+        "dry_contact_2": None,
+        **dict.fromkeys([*ALARMS, *SETTINGS], "diagnostic"),
+    }

@@ -1,10 +1,13 @@
 """Measurements: which there are, what they show, and when they are written."""
 
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.jkbms.models import Settings
+from custom_components.jk_bms.sensor import SENSORS, SETTING_SENSORS
 from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_DOMAIN
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,
@@ -32,11 +35,22 @@ CELLS = {
     "total_voltage",
 }
 ENERGY = {"energy_charged", "energy_discharged"}
-PACK = CELLS | ENERGY | {"capacity_remaining", "current", "power", "state_of_charge"}
+LIFE = {
+    "charging_cycles",
+    "full_charge_capacity",
+    "state_of_health",
+    "total_charging_cycle_capacity",
+}
+PACK = (
+    CELLS
+    | ENERGY
+    | LIFE
+    | {"capacity_remaining", "current", "power", "state_of_charge"}
+)
 MOSFET = {"mosfet_temperature"}
 TWO = {"temperature_sensor_1", "temperature_sensor_2"}
 FOUR = TWO | {"temperature_sensor_4", "temperature_sensor_5"}
-PHASE = {"charge_status"}
+PHASE = {"battery_type", "charge_status"}
 
 CARRIED = {
     "JK-B2A16S 3.3.0": CELLS,
@@ -55,6 +69,12 @@ CARRIED = {
     "JK-PB2A16S20P 19.27": PACK | MOSFET | FOUR | PHASE,
 }
 """What the units have besides the voltages of their cells."""
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let entities follow every reading; test_recorder.py is about their paces."""
+    monkeypatch.setattr("custom_components.jk_bms.entity.PUNCTUALITY", 0.0)
 
 
 async def setup(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
@@ -92,14 +112,17 @@ async def test_values(
     state = bms.battery.state
     expected = {
         "average_cell_voltage": state.average,
+        "battery_type": {"LFP": "lfp", "LION": "li_ion"}.get(bms.spec.chemistry),
         "balancer_state": "discharging",
         "balancing_current": -0.8,
         "capacity_remaining": state.remaining,
         "charge_status": "absorption",
+        "charging_cycles": state.cycles,
         "current": -12.5,
         "delta_cell_voltage": state.delta,
         "energy_charged": 0.0,
         "energy_discharged": 0.0,
+        "full_charge_capacity": state.full,
         "max_cell_voltage": state.cells[state.highest],
         "max_voltage_cell": state.highest + 1,
         "min_cell_voltage": state.cells[state.lowest],
@@ -107,10 +130,12 @@ async def test_values(
         "mosfet_temperature": state.mosfet_temperature,
         "power": state.voltage * -12.5,
         "state_of_charge": state.soc,
+        "state_of_health": state.soh,
         "temperature_sensor_1": state.temperatures[0],
         "temperature_sensor_2": state.temperatures[1],
         "temperature_sensor_4": state.temperatures[2],
         "temperature_sensor_5": state.temperatures[3],
+        "total_charging_cycle_capacity": state.cycle_capacity,
         "total_voltage": state.voltage,
     }
     expected = {key: expected[key] for key in CARRIED[model]} | {
@@ -125,6 +150,11 @@ AMPERE = ("A", "current", "measurement")
 WATT = ("W", "power", "measurement")
 CELSIUS = ("°C", "temperature", "measurement")
 ENUM = (None, "enum", None, None)
+SECONDS = ("s", "duration", None, 0)
+LIMIT_OF_CELL = ("V", "voltage", None, 3)
+LIMIT_OF_CURRENT = ("A", "current", None, 1)
+LIMIT_OF_TEMPERATURE = ("°C", "temperature", None, 1)
+COUNTDOWN = ("s", "duration", "measurement", 0)
 
 KINDS = {
     "total_voltage": (*VOLT, 2),
@@ -154,6 +184,58 @@ KINDS = {
     "max_cell_voltage": (*VOLT, 3),
     "min_voltage_cell": (None, None, "measurement", None),
     "max_voltage_cell": (None, None, "measurement", None),
+    **{
+        f"cell_resistance_{cell}": ("Ω", None, "measurement", 3)
+        for cell in range(1, 17)
+    },
+    "state_of_health": ("%", None, "measurement", None),
+    "full_charge_capacity": ("Ah", None, "measurement", 1),
+    "charging_cycles": (None, None, "total_increasing", None),
+    "total_charging_cycle_capacity": ("Ah", None, "total_increasing", 0),
+    "total_runtime": ("s", "duration", "total_increasing", 0),
+    "emergency_time_countdown": COUNTDOWN,
+    "smart_sleep_countdown": COUNTDOWN,
+    "charge_status_time_elapsed": COUNTDOWN,
+    "detail_log_entry_count": (None, None, "measurement", None),
+    "battery_type": ENUM,
+    "smart_sleep_voltage": LIMIT_OF_CELL,
+    "cell_undervoltage_protection": LIMIT_OF_CELL,
+    "cell_undervoltage_recovery": LIMIT_OF_CELL,
+    "cell_overvoltage_protection": LIMIT_OF_CELL,
+    "cell_overvoltage_recovery": LIMIT_OF_CELL,
+    "balance_trigger_voltage": LIMIT_OF_CELL,
+    "full_cell_voltage": LIMIT_OF_CELL,
+    "empty_cell_voltage": LIMIT_OF_CELL,
+    "requested_charge_voltage": LIMIT_OF_CELL,
+    "requested_float_voltage": LIMIT_OF_CELL,
+    "power_off_voltage": LIMIT_OF_CELL,
+    "balance_start_voltage": LIMIT_OF_CELL,
+    "max_charge_current": LIMIT_OF_CURRENT,
+    "max_discharge_current": LIMIT_OF_CURRENT,
+    "max_balance_current": LIMIT_OF_CURRENT,
+    "nominal_capacity": ("Ah", None, None, 0),
+    "charge_overcurrent_delay": SECONDS,
+    "charge_overcurrent_recovery_time": SECONDS,
+    "discharge_overcurrent_delay": SECONDS,
+    "discharge_overcurrent_recovery_time": SECONDS,
+    "short_circuit_recovery_time": SECONDS,
+    "discharge_precharge_time": SECONDS,
+    "short_circuit_delay": ("μs", "duration", None, 0),
+    "smart_sleep_delay": ("h", "duration", None, 0),
+    "charge_overtemperature_protection": LIMIT_OF_TEMPERATURE,
+    "charge_overtemperature_recovery": LIMIT_OF_TEMPERATURE,
+    "charge_undertemperature_protection": LIMIT_OF_TEMPERATURE,
+    "charge_undertemperature_recovery": LIMIT_OF_TEMPERATURE,
+    "discharge_overtemperature_protection": LIMIT_OF_TEMPERATURE,
+    "discharge_overtemperature_recovery": LIMIT_OF_TEMPERATURE,
+    "discharge_undertemperature_protection": LIMIT_OF_TEMPERATURE,
+    "discharge_undertemperature_recovery": LIMIT_OF_TEMPERATURE,
+    "mosfet_overtemperature_protection": LIMIT_OF_TEMPERATURE,
+    "mosfet_overtemperature_recovery": LIMIT_OF_TEMPERATURE,
+    "heating_start_temperature": LIMIT_OF_TEMPERATURE,
+    "heating_stop_temperature": LIMIT_OF_TEMPERATURE,
+    "cell_count": (None, None, None, None),
+    "device_address": (None, None, None, None),
 }
 """Unit, device class, state class and decimals shown."""
 
@@ -166,7 +248,7 @@ async def test_kinds(
     entity_registry: er.EntityRegistry,
 ) -> None:
     """Units and classes are those that statistics and exporters rely on."""
-    bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
+    bms = make_bms("JK-PB2A16S20P 19.27", name="battery", dip_address=None)
     bms.battery.override(heating=True, heater_current=8.25, current=-10.0)
     entry = await setup(hass, proxy, bms)
     kinds = {}
@@ -215,7 +297,7 @@ async def test_directions(
     assert values["heating_current"] == "8.25"
 
 
-@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
+@pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
 async def test_disabled_by_default(
     hass: HomeAssistant,
     proxy: VirtualProxy,
@@ -224,16 +306,33 @@ async def test_disabled_by_default(
     entity_registry: er.EntityRegistry,
 ) -> None:
     """What only few need is there but off."""
-    bms = make_bms(model, name="battery")
+    bms = make_bms(model, name="battery", dip_address=None)
     bms.battery.override(heating=True, heater_current=8.25)
     entry = await setup(hass, proxy, bms)
     entities = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
-    assert {entity.entity_id for entity in entities if entity.disabled} == {
-        "sensor.battery_charging_power",
-        "sensor.battery_discharging_power",
-        "sensor.battery_heating_current",
-        "sensor.battery_time_to_empty",
-        "sensor.battery_time_to_full",
+    disabled = {
+        entity.entity_id.removeprefix("sensor.battery_")
+        for entity in entities
+        if entity.disabled and entity.domain == SENSOR_DOMAIN
+    }
+    settings = {description.key for description in SETTING_SENSORS}
+    assert disabled - settings == {
+        "charge_status_time_elapsed",
+        "charging_power",
+        "detail_log_entry_count",
+        "discharging_power",
+        "emergency_time_countdown",
+        "heating_current",
+        "smart_sleep_countdown",
+        "time_to_empty",
+        "time_to_full",
+        "total_runtime",
+        *(f"cell_resistance_{cell}" for cell in range(1, bms.spec.cells + 1)),
+    }
+    assert settings - disabled == {
+        "discharge_undertemperature_protection",
+        "discharge_undertemperature_recovery",
+        "voltage_calibration",
     }
 
 
@@ -399,3 +498,188 @@ async def test_states_are_written_only_when_they_change(
     bms.battery.override(soc=42)
     await pass_time(hass)
     assert written() == {"sensor.battery_state_of_charge"}
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_names_that_dashboards_know(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """Cards written for esphome-jk-bms find what they look for."""
+    await setup(hass, proxy, make_bms(model, name="battery"))
+    for key in (
+        *(f"cell_voltage_{cell}" for cell in range(1, 9)),
+        *(f"cell_resistance_{cell}" for cell in range(1, 9)),
+        "total_voltage",
+        "current",
+        "power",
+        "state_of_charge",
+        "delta_cell_voltage",
+        "capacity_remaining",
+        "charging_cycles",
+        "min_voltage_cell",
+        "max_voltage_cell",
+        "balancing_current",
+    ):
+        assert hass.states.get(f"sensor.battery_{key}"), key
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0", "JK_PB2A16S20P 15.41"])
+async def test_counters(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """Run time is that of the whole life, and each counter has its own entity."""
+    bms = make_bms(model, name="battery", run_time=20_000_000, uptime=1000)
+    bms.battery.override(
+        emergency=600, sleep=7200, phase=1, phase_time=90, detail_records=400
+    )
+    await setup(hass, proxy, bms)
+    values = shown(hass, bms)
+    expected = {
+        "total_runtime": "20000000",
+        "emergency_time_countdown": "600",
+        "smart_sleep_countdown": "7200",
+        "charge_status_time_elapsed": "90",
+        "detail_log_entry_count": "400",
+    }
+    assert {key: values[key] for key in expected if key in values} == dict(
+        list(expected.items())[: None if "PB" in model else 1]
+    )
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_resistances(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A wire that has not been measured yet is unknown; cells take theirs along."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(resistances=(0.061, 0.0, *(0.07,) * 6))
+    await setup(hass, proxy, bms)
+    assert shown(hass, bms)["cell_resistance_1"] == "0.061"
+    assert shown(hass, bms)["cell_resistance_2"] == STATE_UNKNOWN
+
+    bms.battery.override(resistances=(0.061, 0.062, *(0.07,) * 6), cells=(3.3,) * 6)
+    await pass_time(hass)
+    values = shown(hass, bms)
+    assert values["cell_resistance_2"] == "0.062"
+    assert "cell_resistance_6" in values
+    assert "cell_resistance_7" not in values
+
+
+@pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_heater_that_is_off(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """The current of a heater has its entity before the heater is ever on."""
+    bms = make_bms(model, name="battery", heater=True)
+    bms.battery.override(heating=False)
+    await setup(hass, proxy, bms)
+    assert shown(hass, bms)["heating_current"] == STATE_UNKNOWN
+
+
+SETTINGS = {
+    "smart_sleep_voltage": "smart_sleep_voltage",
+    "cell_undervoltage_protection": "cell_uvp",
+    "cell_undervoltage_recovery": "cell_uvp_recovery",
+    "cell_overvoltage_protection": "cell_ovp",
+    "cell_overvoltage_recovery": "cell_ovp_recovery",
+    "balance_trigger_voltage": "balance_trigger",
+    "full_cell_voltage": "soc_100",
+    "empty_cell_voltage": "soc_0",
+    "requested_charge_voltage": "request_charge_voltage",
+    "requested_float_voltage": "request_float_voltage",
+    "power_off_voltage": "power_off_voltage",
+    "max_charge_current": "max_charge_current",
+    "charge_overcurrent_delay": "charge_ocp_delay",
+    "charge_overcurrent_recovery_time": "charge_ocp_recovery",
+    "max_discharge_current": "max_discharge_current",
+    "discharge_overcurrent_delay": "discharge_ocp_delay",
+    "discharge_overcurrent_recovery_time": "discharge_ocp_recovery",
+    "short_circuit_recovery_time": "short_circuit_recovery",
+    "max_balance_current": "max_balance_current",
+    "charge_overtemperature_protection": "charge_otp",
+    "charge_overtemperature_recovery": "charge_otp_recovery",
+    "discharge_overtemperature_protection": "discharge_otp",
+    "discharge_overtemperature_recovery": "discharge_otp_recovery",
+    "charge_undertemperature_protection": "charge_utp",
+    "charge_undertemperature_recovery": "charge_utp_recovery",
+    "mosfet_overtemperature_protection": "mosfet_otp",
+    "mosfet_overtemperature_recovery": "mosfet_otp_recovery",
+    "cell_count": "cell_count",
+    "nominal_capacity": "nominal_capacity",
+    "short_circuit_delay": "short_circuit_delay",
+    "balance_start_voltage": "balance_start_voltage",
+    "device_address": "device_address",
+    "discharge_precharge_time": "precharge_time",
+    "heating_start_temperature": "heat_start",
+    "heating_stop_temperature": "heat_stop",
+    "smart_sleep_delay": "smart_sleep_delay",
+    "discharge_undertemperature_protection": "discharge_utp",
+    "discharge_undertemperature_recovery": "discharge_utp_recovery",
+    "voltage_calibration": "reference_voltage",
+}
+"""What the settings are called in the battery."""
+ONLY_JK04 = {"voltage_calibration"}
+OF_JK04 = ONLY_JK04 | {
+    "balance_start_voltage",
+    "balance_trigger_voltage",
+    "cell_count",
+    "max_balance_current",
+    "power_off_voltage",
+}
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize(
+    ("model", "carried"),
+    [
+        ("JK-B2A16S 3.3.0", OF_JK04),
+        ("JK-PB2A16S20P 19.27", SETTINGS.keys() - ONLY_JK04),
+    ],
+)
+async def test_settings(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    carried: set[str],
+) -> None:
+    """Each setting has its entity, which shows that one and no other."""
+    bms = make_bms(model, name="battery", dip_address=None)
+    numbers = {key: number for number, key in enumerate(sorted(SETTINGS), 1)}
+    bms.battery.settings = replace(
+        bms.battery.settings, **{SETTINGS[key]: numbers[key] for key in SETTINGS}
+    )
+    await setup(hass, proxy, bms)
+    values = {
+        key: float(text) for key, text in shown(hass, bms).items() if key in SETTINGS
+    }
+    assert values == pytest.approx({key: numbers[key] for key in carried})
+
+
+def test_every_setting_has_an_entity() -> None:
+    """Numbers are sensors; test_binary_sensor.py has the switches."""
+    numbers = [field for field in fields(Settings) if "bool" not in str(field.type)]
+    assert len(numbers) == len(SETTING_SENSORS) == len(SETTINGS)
+    assert len({description.key for description in SENSORS}) == len(SENSORS)
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_settings_that_are_missing(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A reading without settings leaves their entities, even over a restart."""
+    bms = make_bms(model, name="battery")
+    entry = await setup(hass, proxy, bms)
+    coordinator: Any = entry.runtime_data
+    reading = coordinator.data
+    assert shown(hass, bms)["cell_overvoltage_protection"] == "3.65"
+    # Settings are kept over a reading that lost them.
+    coordinator._async_publish(replace(reading, settings=None))
+    assert shown(hass, bms)["cell_overvoltage_protection"] == "3.65"
+    coordinator.data = replace(reading, settings=None)
+    coordinator.async_update_listeners()
+    assert shown(hass, bms)["cell_overvoltage_protection"] == STATE_UNKNOWN
+    coordinator._async_publish(reading)
+    assert shown(hass, bms)["cell_overvoltage_protection"] == "3.65"

@@ -1,24 +1,37 @@
 """Manifest, translations and icons fit the code they belong to."""
 
+from collections.abc import Iterator
 import json
 from pathlib import Path
+import re
+from string import Formatter
+from typing import Any
 
 import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.const import DOMAIN, MANUFACTURER_IDS
-from custom_components.jk_bms.coordinator import ERROR_KEYS
+from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
 from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.sensor import SENSORS
+from custom_components.jk_bms.trouble import ERROR_KEYS
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 
 from . import TRANSLATIONS
 
 FOLDER = Path(jk_bms.__path__[0])
-PLATFORMS = [("sensor", SENSORS), ("binary_sensor", BINARY_SENSORS)]
+LANGUAGES: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text("utf-8"))
+    for path in sorted((FOLDER / "translations").glob("*.json"))
+}
+QUOTED = re.compile(r"'[^' ]*{[^}]*}[^' ]*'")
+PLATFORMS = [
+    ("sensor", SENSORS + ENERGY_SENSORS + TIME_LEFT_SENSORS),
+    ("binary_sensor", BINARY_SENSORS),
+]
 
 
 async def test_matchers(hass: HomeAssistant) -> None:
@@ -77,10 +90,64 @@ def test_icons(
     }
 
 
-def test_the_same_sentences_everywhere() -> None:
-    """An error reads the same in the config flow and later on."""
-    told = {key: entry["message"] for key, entry in TRANSLATIONS["exceptions"].items()}
-    assert set(told) == set(ERROR_KEYS.values())
-    shown = TRANSLATIONS["config"]["error"]
+@pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
+def test_the_same_sentences_everywhere(texts: dict[str, Any]) -> None:
+    """A trouble reads the same in the config flow, in the entry and in the repairs."""
+    told = {key: text["description"] for key, text in texts["issues"].items()}
+    assert set(told) == {
+        *ERROR_KEYS.values(),
+        "not_heard",
+        "other_client",
+        "weak_signal",
+    }
+    shown = texts["config"]["error"]
+    raised = {key: text["message"] for key, text in texts["exceptions"].items()}
     assert {key: shown[key] for key in told} == told
-    assert set(shown) - set(told) == {"invalid_address", "unknown"}
+    assert {key: raised[key] for key in told} == told
+    assert set(shown) - set(told) == {"invalid_address", "other_battery", "unknown"}
+
+
+def strings(texts: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text with the path to it."""
+    for key, value in texts.items():
+        if isinstance(value, dict):
+            yield from strings(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def test_languages() -> None:
+    """These twelve are there."""
+    assert set(LANGUAGES) == set(
+        "cs de en es fr it nl pl pt-BR sv uk zh-Hans".split()  # noqa: SIM905
+    )
+
+
+@pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
+def test_translations_are_complete(texts: dict[str, Any]) -> None:
+    """Every language says everything, with the same placeholders, and nothing else."""
+    english = dict(strings(TRANSLATIONS))
+    other = dict(strings(texts))
+    assert set(other) == set(english)
+    assert {path: placeholders(text) for path, text in other.items()} == {
+        path: placeholders(text) for path, text in english.items()
+    }
+    for path, text in other.items():
+        assert text == text.strip(), path
+        assert text, path
+        assert "<" not in text, path
+        assert "://" not in text, path
+        assert not QUOTED.search(text), path
+
+
+def placeholders(text: str) -> list[str]:
+    """Return the placeholders of a text, which may stand in any order."""
+    return sorted(name for _, name, _, _ in Formatter().parse(text) if name)
+
+
+@pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
+def test_no_two_entities_of_one_name(texts: dict[str, Any]) -> None:
+    """Names tell the entities of a platform apart."""
+    for entities in texts["entity"].values():
+        names = [entity["name"] for entity in entities.values()]
+        assert len(names) == len(set(names))

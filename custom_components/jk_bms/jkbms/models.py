@@ -83,7 +83,8 @@ class Alarm(IntFlag):
     BIT_31 = 1 << 31
 
 
-_INFORMATION = frozenset({"gps_disconnected", "default_password"})
+INFORMATION = frozenset({"gps_disconnected", "default_password"})
+"""Names of `Alarm` that are no faults (docs/protocol.md 12.1)."""
 _NORMAL_WHEN_FULL = frozenset({"cell_overvoltage"})
 _ALMOST_FULL = 99
 
@@ -245,7 +246,7 @@ class CellData:
         if self.alarms is None:
             return None
         full = self.charging is False and (self.remain_percent or 0) >= _ALMOST_FULL
-        harmless = _INFORMATION | _NORMAL_WHEN_FULL if full else _INFORMATION
+        harmless = INFORMATION | _NORMAL_WHEN_FULL if full else INFORMATION
         return tuple(name for name in self.alarms if name not in harmless)
 
 

@@ -1,0 +1,238 @@
+"""Faults as events: each once, whatever happens in between."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    mock_restore_cache_with_extra_data,
+)
+
+from custom_components.jk_bms.event import EVENTS
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    State,
+    callback,
+)
+from homeassistant.helpers.event import async_track_state_change_event
+from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import TRANSLATIONS, pass_time, setup_integration
+
+type MakeBms = Callable[..., VirtualBms]
+type Told = list[tuple[str, str]]
+
+ALARM = "event.house_24v_alarm"
+WIRE_RESISTANCE = 1 << 0
+CELL_OVERVOLTAGE = 1 << 4
+CELL_UNDERVOLTAGE = 1 << 11
+PACK_UNDERVOLTAGE = 1 << 12
+INFORMATION = 1 << 18 | 1 << 19
+
+
+@pytest.fixture
+def told(hass: HomeAssistant) -> Told:
+    """Note what is told, each time that it is something new."""
+    told: Told = []
+    seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if state and state.state not in seen:
+            seen.add(state.state)
+            told.append((state.attributes["event_type"], state.attributes["alarm"]))
+
+    async_track_state_change_event(hass, ALARM, note)
+    return told
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, told: Told
+) -> MockConfigEntry:
+    """Set up a battery without alarms."""
+    bms.battery.override(alarms=0)
+    proxy.advertise(bms)
+    return await setup_integration(hass, bms)
+
+
+async def test_raised_and_cleared(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+) -> None:
+    """Each change of each fault is an event, and only a change is."""
+    assert hass.states.get(ALARM).state == STATE_UNKNOWN
+    for alarms, changes in (
+        (CELL_UNDERVOLTAGE, [("raised", "cell_undervoltage")]),
+        (CELL_UNDERVOLTAGE, []),
+        (CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE, [("raised", "pack_undervoltage")]),
+        (
+            CELL_OVERVOLTAGE,
+            [
+                ("cleared", "cell_undervoltage"),
+                ("cleared", "pack_undervoltage"),
+                ("raised", "cell_overvoltage"),
+            ],
+        ),
+        (CELL_OVERVOLTAGE | INFORMATION, []),
+        (0, [("cleared", "cell_overvoltage")]),
+    ):
+        told.clear()
+        bms.battery.override(alarms=alarms)
+        await pass_time(hass)
+        assert told == changes
+
+
+async def test_full_battery(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+) -> None:
+    """A battery that is full says so with an alarm, which is no event."""
+    bms.battery.override(alarms=CELL_OVERVOLTAGE, charging=False, soc=100)
+    await pass_time(hass)
+    bms.battery.override(alarms=0)
+    await pass_time(hass)
+    assert told == []
+
+
+async def test_cells_of_the_alarm(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Where the battery names the cells, so does the event."""
+    bms.battery.override(alarms=WIRE_RESISTANCE, wire_alarm=0b110)
+    await pass_time(hass)
+    attributes = hass.states.get(ALARM).attributes
+    assert attributes["alarm"] == "wire_resistance"
+    assert attributes["cells"] == [2, 3]
+    bms.battery.override(alarms=WIRE_RESISTANCE | CELL_UNDERVOLTAGE)
+    await pass_time(hass)
+    assert "cells" not in hass.states.get(ALARM).attributes
+
+
+async def test_silence(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+) -> None:
+    """A battery that is lost and found tells only what is new."""
+    bms.battery.override(alarms=CELL_UNDERVOLTAGE)
+    await pass_time(hass)
+    told.clear()
+    coordinator: Any = entry.runtime_data
+    coordinator.async_update_listeners()
+    proxy.unplug()
+    await pass_time(hass, timedelta(minutes=3))
+    assert hass.states.get(ALARM).state == STATE_UNAVAILABLE
+    coordinator._async_publish(coordinator.data)
+    assert hass.states.get(ALARM).state != STATE_UNAVAILABLE
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("alarms", "changes"),
+    [
+        (CELL_UNDERVOLTAGE, []),
+        (0, [("cleared", "cell_undervoltage")]),
+        (
+            PACK_UNDERVOLTAGE | CELL_OVERVOLTAGE,
+            [
+                ("cleared", "cell_undervoltage"),
+                ("raised", "cell_overvoltage"),
+                ("raised", "pack_undervoltage"),
+            ],
+        ),
+    ],
+)
+async def test_restart(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    told: Told,
+    alarms: int,
+    changes: Told,
+) -> None:
+    """What has changed while Home Assistant was off is told, and nothing else."""
+    before = "2026-11-01T12:00:00.000+00:00"
+    mock_restore_cache_with_extra_data(
+        hass,
+        [
+            (
+                State(ALARM, before),
+                {
+                    "last_event_type": "raised",
+                    "last_event_attributes": {"alarm": "cell_undervoltage"},
+                    "faults": ["cell_undervoltage"],
+                },
+            )
+        ],
+    )
+    bms.battery.override(alarms=alarms)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert told == [("raised", "cell_undervoltage"), *changes]
+
+
+async def test_reload(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+) -> None:
+    """What is stored is what has been told."""
+    bms.battery.override(alarms=CELL_UNDERVOLTAGE)
+    await pass_time(hass)
+    last = hass.states.get(ALARM).state
+    told.clear()
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert hass.states.get(ALARM).state == last
+    assert hass.states.get(ALARM).attributes["event_type"] == "raised"
+    assert told == []
+
+
+async def test_first_start(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, told: Told
+) -> None:
+    """A battery that comes with faults tells all of them."""
+    bms.battery.override(alarms=CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE | INFORMATION)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert told == [("raised", "cell_undervoltage"), ("raised", "pack_undervoltage")]
+
+
+async def test_no_alarms(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
+) -> None:
+    """A layout without alarms has no events."""
+    bms = make_bms("JK-B2A16S 3.3.0", name="battery")
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert hass.states.async_all("event") == []
+
+
+async def test_a_reading_says_it_once(
+    hass: HomeAssistant, entry: MockConfigEntry, told: Told
+) -> None:
+    """The same reading, shown again, is no news."""
+    coordinator: Any = entry.runtime_data
+    reading = coordinator.data
+    cell_data = replace(reading.cell_data, alarms=("pack_overvoltage",))
+    coordinator._async_publish(replace(reading, cell_data=cell_data))
+    coordinator.async_update_listeners()
+    coordinator._async_publish(coordinator.data)
+    await hass.async_block_till_done()
+    assert told == [("raised", "pack_overvoltage")]
+
+
+def test_names() -> None:
+    """Every event and each of its types has a text."""
+    names = TRANSLATIONS["entity"]["event"]
+    assert set(names) == {description.key for description in EVENTS}
+    for description in EVENTS:
+        types = names[description.key]["state_attributes"]["event_type"]["state"]
+        assert set(types) == set(description.event_types or [])

@@ -1,0 +1,316 @@
+"""What a battery costs the recorder, and when its entities are written."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from math import sin
+from random import Random
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.components.recorder.common import (
+    async_wait_recording_done,
+)
+from sqlalchemy import func, select
+
+from custom_components.jk_bms import entity
+from custom_components.jk_bms.jkbms.client import Reading
+from homeassistant.components.recorder import Recorder
+from homeassistant.components.recorder.db_schema import States, StatesMeta
+from homeassistant.components.recorder.util import session_scope
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import pass_time, setup_integration
+
+HOUR = 3600.0
+SAG = 0.0004
+"""Ohm, of a cell."""
+
+
+@pytest.fixture(autouse=True)
+async def bluetooth(
+    recorder_mock: Recorder, enable_custom_integrations: None, enable_bluetooth: None
+) -> None:
+    """Run Bluetooth and, before anything else, the recorder."""
+
+
+@pytest.fixture
+def model() -> str:
+    """Take the unit with the most values."""
+    return "JK_PB2A16S20P 15.41"
+
+
+@pytest.fixture
+async def coordinator(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
+    """Set up a battery and return what publishes its readings."""
+    proxy.advertise(bms)
+    entry: Any = await setup_integration(hass, bms)
+    return entry.runtime_data
+
+
+class Clock:
+    """The time that entities go by."""
+
+    now = 0.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let a test set the time."""
+    clock = Clock()
+    monkeypatch.setattr(entity, "monotonic_time_coarse", lambda: clock.now)
+    return clock
+
+
+def an_hour(first: Reading, interval: float) -> Iterator[tuple[float, Reading]]:
+    """Read a battery under a moving load, its last digits flickering."""
+    random = Random(0)
+    cells = first.cell_data
+    amount, moved = 200.0, 0.0
+    warmth = [random.uniform(20, 22) for _ in range(5)]
+    for number in range(1, int(HOUR / interval) + 1):
+        now = number * interval
+        current = -random.uniform(5, 60)
+        amount += current * interval / HOUR
+        moved -= current * interval / HOUR
+        volts = tuple(
+            round(3.31 + 0.0005 * cell + current * SAG + random.uniform(-1, 1) / 1e3, 3)
+            for cell in range(16)
+        )
+        *battery, mosfet = (
+            round(degrees + sin(now / HOUR) + random.uniform(-0.1, 0.1), 1)
+            for degrees in warmth
+        )
+        pack = round(sum(volts), 3)
+        yield (
+            # A read takes its time, and not always the same.
+            now + random.uniform(0, min(4, interval / 2)),
+            replace(
+                first,
+                cell_data=replace(
+                    cells,
+                    cell_voltage=volts,
+                    average_cell_voltage=round(pack / 16, 3),
+                    delta_cell_voltage=round(max(volts) - min(volts), 3),
+                    min_cell_voltage=min(volts),
+                    max_cell_voltage=max(volts),
+                    min_cell=volts.index(min(volts)) + 1,
+                    max_cell=volts.index(max(volts)) + 1,
+                    battery_voltage=pack,
+                    battery_current=round(current, 3),
+                    battery_power=round(pack * current, 3),
+                    battery_temperature=tuple(battery),
+                    mosfet_temperature=mosfet,
+                    remain_capacity=round(amount, 3),
+                    remain_percent=int(amount / 2.8),
+                    cycle_capacity=round(1000 + moved, 3),
+                    up_time=int(now),
+                    frame_counter=number % 256,
+                ),
+            ),
+        )
+
+
+async def rows(hass: HomeAssistant) -> Counter[str]:
+    """Count what the recorder has written, by entity."""
+    await async_wait_recording_done(hass)
+
+    def count() -> Counter[str]:
+        with session_scope(hass=hass, read_only=True) as session:
+            return Counter(
+                dict(
+                    session.execute(
+                        select(StatesMeta.entity_id, func.count())
+                        .join(States, States.metadata_id == StatesMeta.metadata_id)
+                        .group_by(StatesMeta.entity_id)
+                    ).all()
+                )
+            )
+
+    return await hass.async_add_executor_job(count)
+
+
+@pytest.mark.parametrize(("interval", "most"), [(30, 2100), (5, 6000)])
+async def test_an_hour_under_load(
+    hass: HomeAssistant,
+    coordinator: Any,
+    clock: Clock,
+    interval: float,
+    most: int,
+) -> None:
+    """Sixteen cells cost less than 2,500 and 12,000 rows, with room for more entities."""
+    before = await rows(hass)
+    for clock.now, reading in an_hour(coordinator.data, interval):
+        coordinator._async_publish(reading)
+    written = await rows(hass) - before
+    assert {f"sensor.garage_cell_voltage_{cell}" for cell in range(1, 17)} < set(
+        written
+    )
+    assert written["sensor.garage_current"] == HOUR / interval
+    assert written.total() <= most
+
+
+type Publish = Callable[..., None]
+
+
+@pytest.fixture
+def publish(coordinator: Any, clock: Clock) -> Publish:
+    """Let a reading come at a time, with other values than the first one."""
+    first = coordinator.data
+
+    def publish(now: float, **values: Any) -> None:
+        clock.now = now
+        coordinator._async_publish(
+            replace(first, cell_data=replace(first.cell_data, **values))
+        )
+
+    return publish
+
+
+def shown(hass: HomeAssistant, key: str) -> str:
+    """Return what a sensor shows."""
+    state = hass.states.get(f"sensor.garage_{key}")
+    assert state
+    return state.state
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "pace"),
+    [
+        ("total_voltage", "battery_voltage", 0),
+        ("delta_cell_voltage", "delta_cell_voltage", 0),
+        ("average_cell_voltage", "average_cell_voltage", 60),
+        ("min_cell_voltage", "min_cell_voltage", 60),
+        ("max_cell_voltage", "max_cell_voltage", 60),
+        ("min_voltage_cell", "min_cell", 60),
+        ("max_voltage_cell", "max_cell", 60),
+        ("state_of_health", "state_of_health", 300),
+        ("full_charge_capacity", "nominal_capacity", 300),
+        ("charging_cycles", "cycle_count", 300),
+        ("total_charging_cycle_capacity", "cycle_capacity", 300),
+        ("cell_resistance_1", "cell_resistance", 300),
+        ("total_runtime", "up_time", 300),
+        ("emergency_time_countdown", "emergency_countdown", 300),
+        ("smart_sleep_countdown", "sleep_countdown", 300),
+        ("charge_status_time_elapsed", "charge_phase_time", 300),
+        ("detail_log_entry_count", "detail_log_count", 300),
+    ],
+)
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_paces(
+    hass: HomeAssistant, publish: Publish, key: str, field: str, pace: float
+) -> None:
+    """A value waits for its turn; the last one of those that waited is shown then."""
+
+    def of(value: float) -> Any:
+        return (value,) if field == "cell_resistance" else value
+
+    publish(1000, **{field: of(3.2)})
+    assert float(shown(hass, key)) == 3.2
+    for wait in (5, 0.8 * pace):
+        publish(1000 + wait, **{field: of(3.1)})
+        assert float(shown(hass, key)) == (3.2 if pace else 3.1)
+    # Reads are not punctual.
+    publish(1000 + max(10, 0.95 * pace), **{field: of(3.0)})
+    assert float(shown(hass, key)) == 3.0
+
+
+async def test_cells_wait(hass: HomeAssistant, publish: Publish) -> None:
+    """Single cells have the pace of the cells, and each has its own turn."""
+    publish(1000, cell_voltage=(3.2,) * 16)
+    publish(1030, cell_voltage=(3.1,) * 16)
+    assert shown(hass, "cell_voltage_16") == "3.2"
+    publish(1060, cell_voltage=(*(3.2,) * 15, 3.1))
+    assert shown(hass, "cell_voltage_16") == "3.1"
+    publish(1090, cell_voltage=(*(3.1,) * 15, 3.0))
+    assert shown(hass, "cell_voltage_15") == "3.1"
+    assert shown(hass, "cell_voltage_16") == "3.1"
+
+
+@pytest.mark.parametrize(
+    ("field", "at_limit", "within"),
+    [("min_cell_voltage", 2.9, 2.901), ("max_cell_voltage", 3.4, 3.399)],
+)
+async def test_cells_at_a_limit(
+    hass: HomeAssistant,
+    publish: Publish,
+    coordinator: Any,
+    field: str,
+    at_limit: float,
+    within: float,
+) -> None:
+    """Cells follow every reading while one of them is where the protections are."""
+    limits = coordinator.data.settings
+    assert (limits.cell_uvp_recovery, limits.cell_ovp_recovery) == (2.9, 3.4)
+    others = {"min_cell_voltage": 3.2, "max_cell_voltage": 3.3}
+    publish(1000, cell_voltage=(3.2,) * 16)
+    publish(1010, cell_voltage=(3.25,) * 16, **others | {field: within})
+    assert shown(hass, "cell_voltage_1") == "3.2"
+    publish(1011, cell_voltage=(3.25,) * 16, **others | {field: at_limit})
+    assert shown(hass, "cell_voltage_1") == "3.25"
+    publish(1012, cell_voltage=(3.251,) * 16, **others | {field: at_limit})
+    assert shown(hass, "cell_voltage_1") == "3.251"
+
+
+async def test_cells_without_limits(
+    hass: HomeAssistant, coordinator: Any, clock: Clock
+) -> None:
+    """Where the limits are not known, cells keep their pace."""
+    first = coordinator.data = replace(coordinator.data, settings=None)
+    for clock.now, volts in ((1000, 2.6), (1010, 2.5)):
+        cell_data = replace(
+            first.cell_data, cell_voltage=(volts,) * 16, min_cell_voltage=volts
+        )
+        coordinator._async_publish(replace(first, cell_data=cell_data))
+    assert shown(hass, "cell_voltage_1") == "2.6"
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "values"),
+    [
+        ("cell_voltage_1", "cell_voltage", ((3.3,), (3.301,), (3.302,))),
+        ("average_cell_voltage", "average_cell_voltage", (3.3, 3.301, 3.302)),
+        ("min_cell_voltage", "min_cell_voltage", (3.3, 3.301, 3.302)),
+        ("max_cell_voltage", "max_cell_voltage", (3.3, 3.301, 3.302)),
+        ("mosfet_temperature", "mosfet_temperature", (30.0, 29.9, 29.8)),
+        ("temperature_sensor_1", "battery_temperature", ((30.0,), (30.1,), (30.2,))),
+        ("capacity_remaining", "remain_capacity", (200.0, 199.95, 199.85)),
+    ],
+)
+async def test_noise(
+    hass: HomeAssistant, publish: Publish, key: str, field: str, values: tuple[Any, ...]
+) -> None:
+    """A flicker of the last digit is shown slowly, more than that at the usual pace."""
+    first, flicker, change = values
+    before, little, more = (
+        value[0] if isinstance(value, tuple) else value for value in values
+    )
+    publish(1000, **{field: first})
+    publish(1100, **{field: flicker})
+    assert float(shown(hass, key)) == before
+    publish(1130, **{field: change})
+    assert float(shown(hass, key)) == more
+    publish(1390, **{field: flicker})
+    assert float(shown(hass, key)) == more
+    publish(1430, **{field: flicker})
+    assert float(shown(hass, key)) == little
+
+
+async def test_what_comes_and_goes_does_not_wait(
+    hass: HomeAssistant, publish: Publish, coordinator: Any, proxy: VirtualProxy
+) -> None:
+    """A value that is lost or found, or the whole battery, is news at once."""
+    publish(1000, cycle_count=7)
+    publish(1001, cycle_count=None)
+    assert shown(hass, "charging_cycles") == STATE_UNKNOWN
+    publish(1002, cycle_count=8)
+    assert shown(hass, "charging_cycles") == "8"
+    proxy.unplug()
+    await pass_time(hass, timedelta(minutes=3))
+    assert shown(hass, "charging_cycles") == STATE_UNAVAILABLE
+    publish(1003, cycle_count=9)
+    assert shown(hass, "charging_cycles") == "9"
