@@ -134,6 +134,12 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """
         return self._fresh
 
+    @property
+    def rssi(self) -> int | None:
+        """How well the battery was heard last, in dBm."""
+        heard = bluetooth.async_last_service_info(self.hass, self.address)
+        return heard.rssi if heard else None
+
     async def async_first_refresh(self) -> None:
         """Read the battery before the platforms ask for its values.
 

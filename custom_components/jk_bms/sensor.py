@@ -1,7 +1,8 @@
 """Measurements of the battery and its cells, and what is configured."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, override
 
 from homeassistant.components.sensor import (
@@ -11,6 +12,7 @@ from homeassistant.components.sensor import (
     SensorStateClass,
 )
 from homeassistant.const import (
+    SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
     STATE_UNKNOWN,
     EntityCategory,
     Platform,
@@ -21,19 +23,25 @@ from homeassistant.const import (
     UnitOfTemperature,
     UnitOfTime,
 )
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
 from .const import MAX_CELLS, UNIT_AMPERE_HOUR
-from .coordinator import JkBmsConfigEntry
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_sensor import (
     ENERGY_SENSORS,
     TIME_LEFT_SENSORS,
     JkBmsEnergySensor,
     JkBmsTimeLeftSensor,
 )
-from .entity import JkBmsEntity, JkBmsEntityDescription, Pace, async_setup_entities
+from .entity import (
+    JkBmsEntity,
+    JkBmsEntityDescription,
+    JkBmsLinkEntity,
+    Pace,
+    async_setup_entities,
+)
 from .jkbms.client import Reading
 from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
 
@@ -499,6 +507,40 @@ SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
 SENSORS = LIVE_SENSORS + CELL_SENSORS + SLOW_SENSORS + SETTING_SENSORS
 
 
+@dataclass(frozen=True, kw_only=True)
+class JkBmsLinkSensorDescription(SensorEntityDescription):
+    """A value about the link."""
+
+    link_fn: Callable[[JkBmsCoordinator], StateType | datetime]
+
+
+LINK_SENSORS: tuple[JkBmsLinkSensorDescription, ...] = (
+    JkBmsLinkSensorDescription(
+        key="signal_strength",
+        device_class=SensorDeviceClass.SIGNAL_STRENGTH,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        link_fn=lambda coordinator: coordinator.rssi,
+    ),
+    JkBmsLinkSensorDescription(
+        key="last_update",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        link_fn=lambda coordinator: coordinator.last_update,
+    ),
+    JkBmsLinkSensorDescription(
+        key="rejected_frames",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        link_fn=lambda coordinator: coordinator.client.statistics.rejected,
+    ),
+)
+
+
 async def async_setup_entry(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
@@ -529,6 +571,33 @@ async def async_setup_entry(
         descriptions=TIME_LEFT_SENSORS,
         entity_class=JkBmsTimeLeftSensor,
     )
+    async_add_entities(
+        JkBmsLinkSensor(entry.runtime_data, description) for description in LINK_SENSORS
+    )
+
+
+class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
+    """A value about the link."""
+
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: JkBmsLinkSensorDescription
+    ) -> None:
+        """Show what there is so far."""
+        super().__init__(coordinator, description)
+        self._link_fn = description.link_fn
+        self._attr_native_value = self._link_fn(coordinator)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the readings."""
+        self.async_on_remove(self.coordinator.async_add_listener(self._follow))
+
+    @callback
+    def _follow(self) -> None:
+        """Write the state only if it would show something else."""
+        if (value := self._link_fn(self.coordinator)) != self._attr_native_value:
+            self._attr_native_value = value
+            self.async_write_ha_state()
 
 
 class JkBmsSensor(JkBmsEntity[StateType], SensorEntity):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_D
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,
     ATTR_UNIT_OF_MEASUREMENT,
+    STATE_UNAVAILABLE,
     STATE_UNKNOWN,
 )
 from homeassistant.core import HomeAssistant
@@ -19,7 +21,7 @@ from homeassistant.helpers import entity_registry as er
 from tests.virtual_bms import MODELS, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import pass_time, setup_integration
+from . import MAX_DATA_AGE, pass_time, setup_integration
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -236,6 +238,9 @@ KINDS = {
     "heating_stop_temperature": LIMIT_OF_TEMPERATURE,
     "cell_count": (None, None, None, None),
     "device_address": (None, None, None, None),
+    "signal_strength": ("dBm", "signal_strength", "measurement", None),
+    "last_update": (None, "timestamp", None, None),
+    "rejected_frames": (None, None, "total_increasing", None),
 }
 """Unit, device class, state class and decimals shown."""
 
@@ -323,6 +328,9 @@ async def test_disabled_by_default(
         "discharging_power",
         "emergency_time_countdown",
         "heating_current",
+        "last_update",
+        "rejected_frames",
+        "signal_strength",
         "smart_sleep_countdown",
         "time_to_empty",
         "time_to_full",
@@ -683,3 +691,29 @@ async def test_settings_that_are_missing(
     assert shown(hass, bms)["cell_overvoltage_protection"] == STATE_UNKNOWN
     coordinator._async_publish(reading)
     assert shown(hass, bms)["cell_overvoltage_protection"] == "3.65"
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_link(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """What is told about the link is told while the battery is out of reach as well."""
+    bms = make_bms(model, name="battery")
+    entry = await setup(hass, proxy, bms)
+    coordinator: Any = entry.runtime_data
+    values = shown(hass, bms)
+    assert values["signal_strength"] == "-60"
+    assert values["rejected_frames"] == "0"
+    before = datetime.fromisoformat(values["last_update"])
+    assert before == coordinator.last_update.replace(microsecond=0)
+
+    proxy.place(bms, rssi=-71)
+    proxy.advertise(bms)
+    coordinator.client.statistics.rejected = 3
+    proxy.unplug()
+    await pass_time(hass, MAX_DATA_AGE)
+    values = shown(hass, bms)
+    assert values["total_voltage"] == STATE_UNAVAILABLE
+    assert values["signal_strength"] == "-71"
+    assert values["rejected_frames"] == "3"
+    assert datetime.fromisoformat(values["last_update"]) == before

@@ -15,7 +15,7 @@ from custom_components.jk_bms.const import DOMAIN, MANUFACTURER_IDS
 from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
 from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.jkbms import __version__
-from custom_components.jk_bms.sensor import SENSORS
+from custom_components.jk_bms.sensor import LINK_SENSORS, SENSORS
 from custom_components.jk_bms.trouble import ERROR_KEYS
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
@@ -29,7 +29,7 @@ LANGUAGES: dict[str, dict[str, Any]] = {
 }
 QUOTED = re.compile(r"'[^' ]*{[^}]*}[^' ]*'")
 PLATFORMS = [
-    ("sensor", SENSORS + ENERGY_SENSORS + TIME_LEFT_SENSORS),
+    ("sensor", SENSORS + ENERGY_SENSORS + TIME_LEFT_SENSORS + LINK_SENSORS),
     ("binary_sensor", BINARY_SENSORS),
 ]
 
@@ -65,7 +65,8 @@ def test_names(
         name: str = names[key]["name"].format(
             **description.translation_placeholders or {}
         )
-        assert name.lower().replace(" ", "_") == description.key
+        slug = name.lower().replace(" ", "_")
+        assert slug in {description.key, f"{description.key}_alarm"}
         used.add(key)
     assert used == set(names)
 
