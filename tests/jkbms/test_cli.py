@@ -467,8 +467,9 @@ def test_implausible_frames_are_named(run: Run) -> None:
         "jkbms: cell_data frame rejected: The state of charge exceeds 100 %\n"
         "jkbms: 3 frames good, 1 rejected\n"
     )
-    result = run([IMPLAUSIBLE])
-    assert (result.code, result.output["cell_data"]) == (1, [])
+    for frames in ([IMPLAUSIBLE], [DEVICE, IMPLAUSIBLE]):
+        result = run(frames)
+        assert (result.code, result.output["cell_data"]) == (1, [])
 
 
 # Secrets

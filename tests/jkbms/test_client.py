@@ -1085,6 +1085,32 @@ def test_implausible_once(switch_on: SwitchOn, nonsense: dict[str, Any]) -> None
     assert bench.elapsed == exactly(COMPLETE + CADENCE)
 
 
+@pytest.mark.parametrize("blanks", [1, 2])
+def test_blank_for_a_moment(switch_on: SwitchOn, blanks: int) -> None:
+    """A frame of zeros among others does not make a battery without cells."""
+    bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        over = CELLS_COMPLETE + (blanks - 0.5) * CADENCE
+        loop.call_later(over, setattr, bench.bms, "faults", Faults())
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE + blanks * CADENCE)
+
+
+def test_blank(switch_on: SwitchOn) -> None:
+    """A board without cells is believed when it says so three times."""
+    bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
+
+    reading = bench.read()
+
+    assert reading.cell_data.cell_voltage == ()
+    assert reading.cell_data.remain_percent is None
+    assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
+
+
 def test_information_implausible(switch_on: SwitchOn) -> None:
     """Device information that names no device is no answer."""
     bench = switch_on(changes={"model": ""})

@@ -596,6 +596,31 @@ def test_implausible_in_a_row(switch_on: SwitchOn) -> None:
     assert bench.reasons == ["by the central"]
 
 
+@pytest.mark.parametrize("blanks", [1, 2, 3])
+def test_blank(switch_on: SwitchOn, blanks: int) -> None:
+    """Frames of zeros are believed when three in a row are due."""
+    bench = switch_on(habits=STEADY)
+    readings: list[Reading] = []
+    due = CELLS_COMPLETE + 10 * CADENCE
+
+    def blank(every: int | None) -> None:
+        bench.bms.faults = Faults(blank_every=every)
+
+    async def hold() -> None:
+        at(
+            (due - CADENCE / 2, lambda: blank(1)),
+            (due + (blanks - 0.5) * CADENCE, lambda: blank(None)),
+        )
+        await bench.client.hold(readings.append, interval=5.0, lifetime=LIFETIME)
+
+    bench.run(hold())
+
+    late = due + min(blanks, 2) * CADENCE
+    assert [r.time for r in readings[:2]] == exactly([CELLS_COMPLETE, late])
+    shown = [bool(reading.cell_data.cell_voltage) for reading in readings[:3]]
+    assert shown == [True, blanks < 3, True]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_bad_radio(switch_on: SwitchOn, seed: int) -> None:
     """On a bad link readings are late, never wrong, and nothing beeps."""

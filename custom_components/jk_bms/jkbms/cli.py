@@ -86,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print(json.dumps(shown, default=asdict, **_FORMATS[options.format]))
     if asked:
         return _GOOD if all(shown.values()) else _FAILED
-    is_whole = profile or not needs_profile
-    return _GOOD if is_whole and any(output.values()) else _FAILED
+    is_whole = all(output[_SECTIONS[frame.type]] for frame in frames)
+    return _GOOD if frames and is_whole else _FAILED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -77,7 +77,7 @@ _DISCONNECT_TIMEOUT: Final = 3.0
 _ATTEMPTS: Final = 2
 """Of a command that stays unanswered, and of a link that fails."""
 _UNFIT_FRAMES: Final = 3
-"""Cell data that fit no layout until it is not damage but the layout."""
+"""Cell data in a row that make no sense, or show no cell, until they are believed."""
 _EARLY_FRAMES: Final = 2
 """Cell data before the settings: left over from a stream, or the settings are lost."""
 
@@ -411,6 +411,10 @@ class _Link:
                 if unfit < _UNFIT_FRAMES:
                     continue
                 raise
+            is_blank = reading.cell_data.cell_voltage and not cell_data.cell_voltage
+            if is_blank and unfit < _UNFIT_FRAMES - 1:
+                unfit += 1
+                continue
             unfit, due, self.hurried = 0, clock() + interval, False
             reading = replace(reading, cell_data=cell_data, time=clock())
             yield reading
@@ -527,6 +531,9 @@ class _Link:
                 if unfit < _UNFIT_FRAMES:
                     continue
                 raise
+            if not cell_data.cell_voltage and unfit < _UNFIT_FRAMES - 1:
+                unfit += 1
+                continue
             if confirmed != profile:
                 _LOGGER.debug("%s: the data are %s", self._name, confirmed.layout)
             self._profile = confirmed
