@@ -17,17 +17,14 @@ from homeassistant.core import callback
 from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 
 from .coordinator import JkBmsCoordinator
-from .entity import JkBmsEntity, JkBmsEntityDescription
+from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
 from .jkbms.client import Reading
 from .meter import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
 
 MAX_GAP: Final = 3
 """Intervals between two readings; what lies in a longer gap is not known."""
-WRITE_PACE: Final = 60.0
-"""s between two states, for values that would change with every reading."""
 SHOWN_DECIMALS: Final = 3
-"""Of kWh. With 10 Wh an hour of a small load would be one or two steps; how many states
-are written is bounded by `WRITE_PACE`."""
+"""Of kWh. With 10 Wh an hour of a small load would be one or two steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +51,7 @@ def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
         native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
         state_class=SensorStateClass.TOTAL_INCREASING,
         suggested_display_precision=2,
+        pace=Pace.CELLS,
         sign=sign,
         value_fn=lambda reading: reading.cell_data.battery_power,
     )
@@ -71,6 +69,7 @@ def _time_left(
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=2,
         suggested_unit_of_measurement=UnitOfTime.HOURS,
+        pace=Pace.CELLS,
         time_fn=time_fn,
         value_fn=lambda reading: reading.cell_data.remain_capacity,
     )
@@ -87,28 +86,20 @@ TIME_LEFT_SENSORS: tuple[JkBmsTimeLeftDescription, ...] = (
 
 
 class _FollowingSensor(JkBmsEntity[float], SensorEntity):
-    """A sensor that hears every reading, but writes its state only now and then."""
-
-    _offered_at: float
+    """A sensor that takes every reading into account, whether it is shown or not."""
 
     @override
     async def async_added_to_hass(self) -> None:
         """Begin with the reading that is there."""
-        reading = self.coordinator.data
-        self._follow(reading)
-        self._offered_at = reading.time
+        self._follow(self.coordinator.data)
         await super().async_added_to_hass()
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Follow the reading; the state waits for its turn unless it comes or goes."""
-        reading = self.coordinator.data
-        self._follow(reading)
-        waited = reading.time - self._offered_at
-        if waited >= WRITE_PACE or self.available != self._shown[0]:
-            self._offered_at = reading.time
-            super()._handle_coordinator_update()
+        """Follow the reading."""
+        self._follow(self.coordinator.data)
+        super()._handle_coordinator_update()
 
     @property
     @override

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, override
 
-from bluetooth_data_tools import monotonic_time_coarse
-
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
 )
@@ -87,13 +85,13 @@ class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     async def async_added_to_hass(self) -> None:
         """Note what the state is going to show first."""
         await super().async_added_to_hass()
-        self._shown, self._shown_at = self._to_show, monotonic_time_coarse()
+        self._shown, self._shown_at = self._to_show, self.coordinator.data.time
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
         """Write the state only if it would show something else, and not too often."""
-        to_show, now = self._to_show, monotonic_time_coarse()
+        to_show, now = self._to_show, self.coordinator.data.time
         if to_show != self._shown and (
             now - self._shown_at >= PUNCTUALITY * self._pace
         ):

@@ -31,11 +31,15 @@ ALARMS = [str(alarm.name).lower() for alarm in Alarm]
 """In the order of their bits."""
 
 
+def key_of(entity_id: str) -> str:
+    """Return the key that an entity id is made of."""
+    return entity_id.removeprefix("binary_sensor.battery_").removesuffix("_alarm")
+
+
 def shown(hass: HomeAssistant) -> dict[str, str]:
-    """Return what the binary sensors show, by the part of their id after the name."""
-    prefix = f"{BINARY_SENSOR_DOMAIN}.battery_"
+    """Return what the binary sensors show, by their key."""
     return {
-        state.entity_id.removeprefix(prefix): state.state
+        key_of(state.entity_id): state.state
         for state in hass.states.async_all(BINARY_SENSOR_DOMAIN)
     }
 
@@ -135,9 +139,12 @@ async def test_unknown_and_unavailable(
 
 def attributes(hass: HomeAssistant, key: str) -> Any:
     """Return the attributes of a binary sensor."""
-    state = hass.states.get(f"binary_sensor.battery_{key}")
-    assert state
-    return state.attributes
+    (found,) = (
+        state
+        for state in hass.states.async_all(BINARY_SENSOR_DOMAIN)
+        if key_of(state.entity_id) == key
+    )
+    return found.attributes
 
 
 @pytest.mark.parametrize(
@@ -316,7 +323,7 @@ async def test_enabled_by_default(
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     off = {
-        entity.entity_id.removeprefix("binary_sensor.battery_"): entity.entity_category
+        key_of(entity.entity_id): entity.entity_category
         for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
         if entity.domain == BINARY_SENSOR_DOMAIN and entity.disabled
     }

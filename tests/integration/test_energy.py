@@ -161,13 +161,13 @@ async def test_pace(house: House) -> None:
     """A state is written once a minute, or when the battery is lost and found."""
     house.expect(1000, 3600)
     await house.set_up()
-    for time, shown in ((1030, "0.0"), (1059, "0.0"), (1060, "0.06"), (1119, "0.06")):
+    for time, shown in ((1030, "0.0"), (1053, "0.0"), (1060, "0.06"), (1113, "0.06")):
         house.hear(time, 3600)
         assert house.shown(CHARGED) == shown
     house.miss()
     assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
-    house.hear(1119.5, 3600)
-    assert house.shown(CHARGED) == "0.119"
+    house.hear(1113.5, 3600)
+    assert house.shown(CHARGED) == "0.113"
 
     for time in (1200, 1300):
         house.hear(time, 0)

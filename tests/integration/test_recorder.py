@@ -14,7 +14,6 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from sqlalchemy import func, select
 
-from custom_components.jk_bms import entity
 from custom_components.jk_bms.jkbms.client import Reading
 from homeassistant.components.recorder import Recorder
 from homeassistant.components.recorder.db_schema import States, StatesMeta
@@ -52,21 +51,7 @@ async def coordinator(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms)
     return entry.runtime_data
 
 
-class Clock:
-    """The time that entities go by."""
-
-    now = 0.0
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let a test set the time."""
-    clock = Clock()
-    monkeypatch.setattr(entity, "monotonic_time_coarse", lambda: clock.now)
-    return clock
-
-
-def an_hour(first: Reading, interval: float) -> Iterator[tuple[float, Reading]]:
+def an_hour(first: Reading, interval: float) -> Iterator[Reading]:
     """Read a battery under a moving load, its last digits flickering."""
     random = Random(0)
     cells = first.cell_data
@@ -86,31 +71,30 @@ def an_hour(first: Reading, interval: float) -> Iterator[tuple[float, Reading]]:
             for degrees in warmth
         )
         pack = round(sum(volts), 3)
-        yield (
-            # A read takes its time, and not always the same.
-            now + random.uniform(0, min(4, interval / 2)),
-            replace(
-                first,
-                cell_data=replace(
-                    cells,
-                    cell_voltage=volts,
-                    average_cell_voltage=round(pack / 16, 3),
-                    delta_cell_voltage=round(max(volts) - min(volts), 3),
-                    min_cell_voltage=min(volts),
-                    max_cell_voltage=max(volts),
-                    min_cell=volts.index(min(volts)) + 1,
-                    max_cell=volts.index(max(volts)) + 1,
-                    battery_voltage=pack,
-                    battery_current=round(current, 3),
-                    battery_power=round(pack * current, 3),
-                    battery_temperature=tuple(battery),
-                    mosfet_temperature=mosfet,
-                    remain_capacity=round(amount, 3),
-                    remain_percent=int(amount / 2.8),
-                    cycle_capacity=round(1000 + moved, 3),
-                    up_time=int(now),
-                    frame_counter=number % 256,
-                ),
+        # A read takes its time, and not always the same.
+        late = random.uniform(0, min(4, interval / 2))
+        yield replace(
+            first,
+            time=first.time + now + late,
+            cell_data=replace(
+                cells,
+                cell_voltage=volts,
+                average_cell_voltage=round(pack / 16, 3),
+                delta_cell_voltage=round(max(volts) - min(volts), 3),
+                min_cell_voltage=min(volts),
+                max_cell_voltage=max(volts),
+                min_cell=volts.index(min(volts)) + 1,
+                max_cell=volts.index(max(volts)) + 1,
+                battery_voltage=pack,
+                battery_current=round(current, 3),
+                battery_power=round(pack * current, 3),
+                battery_temperature=tuple(battery),
+                mosfet_temperature=mosfet,
+                remain_capacity=round(amount, 3),
+                remain_percent=int(amount / 2.8),
+                cycle_capacity=round(1000 + moved, 3),
+                up_time=int(now),
+                frame_counter=number % 256,
             ),
         )
 
@@ -138,13 +122,12 @@ async def rows(hass: HomeAssistant) -> Counter[str]:
 async def test_an_hour_under_load(
     hass: HomeAssistant,
     coordinator: Any,
-    clock: Clock,
     interval: float,
     most: int,
 ) -> None:
     """Sixteen cells cost less than 2,500 and 12,000 rows, with room for more entities."""
     before = await rows(hass)
-    for clock.now, reading in an_hour(coordinator.data, interval):
+    for reading in an_hour(coordinator.data, interval):
         coordinator._async_publish(reading)
     written = await rows(hass) - before
     assert {f"sensor.garage_cell_voltage_{cell}" for cell in range(1, 17)} < set(
@@ -158,14 +141,14 @@ type Publish = Callable[..., None]
 
 
 @pytest.fixture
-def publish(coordinator: Any, clock: Clock) -> Publish:
+def publish(coordinator: Any) -> Publish:
     """Let a reading come at a time, with other values than the first one."""
     first = coordinator.data
 
     def publish(now: float, **values: Any) -> None:
-        clock.now = now
+        cell_data = replace(first.cell_data, **values)
         coordinator._async_publish(
-            replace(first, cell_data=replace(first.cell_data, **values))
+            replace(first, cell_data=cell_data, time=first.time + now)
         )
 
     return publish
@@ -256,16 +239,16 @@ async def test_cells_at_a_limit(
     assert shown(hass, "cell_voltage_1") == "3.251"
 
 
-async def test_cells_without_limits(
-    hass: HomeAssistant, coordinator: Any, clock: Clock
-) -> None:
+async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> None:
     """Where the limits are not known, cells keep their pace."""
     first = coordinator.data = replace(coordinator.data, settings=None)
-    for clock.now, volts in ((1000, 2.6), (1010, 2.5)):
+    for later, volts in ((1000, 2.6), (1010, 2.5)):
         cell_data = replace(
             first.cell_data, cell_voltage=(volts,) * 16, min_cell_voltage=volts
         )
-        coordinator._async_publish(replace(first, cell_data=cell_data))
+        coordinator._async_publish(
+            replace(first, cell_data=cell_data, time=first.time + later)
+        )
     assert shown(hass, "cell_voltage_1") == "2.6"
 
 
