@@ -118,6 +118,14 @@ def test_checksum() -> None:
     assert checksum(bytes.fromhex("55AAEB90")) == 0x7A
 
 
+@pytest.mark.parametrize("size", [255, 256, 257, 258, 299, 512, 513, 1000])
+def test_checksum_of_many(size: int) -> None:
+    """However many bytes, and however large, they are all added up."""
+    assert checksum(bytes([0xFF]) * size) == -size % 256
+    data = Random(size).randbytes(size)
+    assert checksum(data) == sum(data) % 256
+
+
 # Single frames
 
 

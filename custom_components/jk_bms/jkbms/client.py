@@ -589,14 +589,10 @@ class _Link:
                 )
 
     def _on_notification(self, _: BleakGATTCharacteristic, data: bytearray) -> None:
-        chunk = bytes(data)
-        self._heard_frame |= HEADER in chunk
-        if HEADER in chunk or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
-            self._heard_jk = True
-        else:
-            self._heard_other = True
+        if not self._heard_frame:
+            self._recognise(bytes(data))
         acknowledged = self._statistics.acknowledged
-        for frame in self._assembler.feed(chunk):
+        for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
             self._last_frames[frame.type] = frame
             self._frames.put_nowait(frame)
@@ -606,6 +602,14 @@ class _Link:
         if self._statistics.acknowledged > acknowledged:
             self._heard_jk = True
             self._acknowledged.set()
+
+    def _recognise(self, chunk: bytes) -> None:
+        """Keep in mind whose language this is, until a frame begins."""
+        self._heard_frame = HEADER in chunk
+        if self._heard_frame or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
+            self._heard_jk = True
+        else:
+            self._heard_other = True
 
     def _on_disconnected(self, _: BleakClient) -> None:
         self._frames.put_nowait(None)

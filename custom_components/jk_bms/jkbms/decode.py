@@ -1,7 +1,7 @@
 """Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import make_dataclass, replace
 from itertools import islice
 from math import fsum
 import re
@@ -10,7 +10,7 @@ from typing import Any, Final
 from .errors import ImplausibleFrameError, UnsupportedLayoutError
 from .frames import Frame, FrameType, checksum
 from .layouts import (
-    BATTERY_SENSORS,
+    CELL_DATA_FIELDS,
     CELLS,
     DETAIL_LOG_HEAD,
     DETAIL_LOG_RECORD,
@@ -29,8 +29,6 @@ from .layouts import (
     SETTINGS_END,
     CellSlots,
     Profile,
-    Slots,
-    cell_data_table,
     device_info_table,
     settings_table,
 )
@@ -143,35 +141,52 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
     return DeviceInfo(**table.read(frame.data))
 
 
+class _Draft(CellData):
+    """Cell data that can be written to until `__class__` makes them what they are for.
+
+    Nothing but the class differs. To fill a frozen data class in its own way takes half
+    as long as all the rest of decoding.
+    """
+
+    __slots__ = ()
+    __init__: Any = vars(make_dataclass("Mutable", CELL_DATA_FIELDS))["__init__"]
+    __setattr__ = object.__setattr__
+    # Only both together bring back the short way of the interpreter
+    __delattr__ = object.__delattr__
+
+
+_FIELDS: Final = len(CELL_DATA_FIELDS)
+
+
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """Decode frame type 0x02 (docs/protocol.md 7).
 
     With no cell and no voltage, what is measured on cells is absent, not 0. Raises
     `ImplausibleFrameError` if no battery can be in such a state.
     """
-    slots = CELLS[profile.layout]
-    enabled = _enabled_cells(frame, profile.layout)
-    voltage = _of_cells(slots.voltage, enabled, frame)
-    resistance = _of_cells(slots.resistance, enabled, frame)
-    values = cell_data_table(profile).read(frame.data)
-    temperatures = _temperatures(values)
-    if voltage and not slots.pack_voltage:
-        values["battery_voltage"] = round(fsum(filter(None, voltage)), slots.decimals)
-    if not values.get("heating"):
-        values["heater_current"] = None
-    cell_data = CellData(
-        cell_voltage=voltage,
-        cell_resistance=resistance,
-        battery_temperature=temperatures,
-        battery_power=_power(values),
-        **_summary(voltage, slots.decimals),
-        **values,
-    )
-    _check(cell_data)
-    if voltage or cell_data.battery_voltage:
-        return cell_data
-    nothing: dict[str, Any] = dict.fromkeys(NEED_CELLS)
-    return replace(cell_data, **nothing)
+    data, slots = frame.data, profile.cells
+    enabled = _enabled_cells(data, slots)
+    voltage = slots.voltage.read(data, enabled)
+    resistance = slots.resistance.read(data, enabled)
+    values = profile.cell_data.values(data)
+    draft: Any = _Draft(*values[:_FIELDS])
+    draft.cell_voltage = voltage
+    draft.cell_resistance = resistance
+    _add_temperatures(draft, profile.battery_sensors, *values[_FIELDS:])
+    total = _add_summary(draft, slots)
+    if not slots.pack_voltage and voltage:
+        draft.battery_voltage = round(total, slots.decimals)
+    if not draft.heating:
+        draft.heater_current = None
+    if draft.battery_voltage is not None and draft.battery_current is not None:
+        draft.battery_power = _power(draft.battery_voltage, draft.battery_current)
+    _check(draft, total)
+    if not voltage and not draft.battery_voltage:
+        for name in NEED_CELLS:
+            setattr(draft, name, None)
+    draft.__class__ = CellData
+    cell_data: CellData = draft
+    return cell_data
 
 
 def decode_settings(frame: Frame, profile: Profile) -> Settings:
@@ -180,7 +195,7 @@ def decode_settings(frame: Frame, profile: Profile) -> Settings:
     Raises `ImplausibleFrameError` for more cells than the layout has.
     """
     values = settings_table(profile).read(frame.data)
-    if values["cell_count"] > CELLS[profile.layout].room:
+    if values["cell_count"] > profile.cells.room:
         raise ImplausibleFrameError("More cells are configured than the layout has")
     return Settings(**values)
 
@@ -264,8 +279,10 @@ def _proves(layout: Layout, frame: Frame) -> bool:
         low, high = _LIVE_CELL
         return any(volts) and all(not volt or low <= volt <= high for volt in volts)
     (pack,) = slots.pack_voltage.unpack_from(frame.data)
-    return _row_of_cells(slots, frame) == sum(map(bool, volts)) > 0 and bool(
-        slots.voltage.convert(abs(sum(volts) - pack)) < _CONFIRMED_WITHIN
+    (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
+    return (
+        _row_of_cells(slots, frame) == sum(map(bool, volts)) > 0
+        and difference < _CONFIRMED_WITHIN
     )
 
 
@@ -281,7 +298,7 @@ def _allows(expected: Profile, frame: Frame) -> bool:
 
     Raises `ImplausibleFrameError` if it is that layout, but the values make none.
     """
-    slots = CELLS[expected.layout]
+    slots = expected.cells
     try:
         cell_data = decode_cell_data(frame, expected)
     except ImplausibleFrameError:
@@ -293,76 +310,66 @@ def _allows(expected: Profile, frame: Frame) -> bool:
     return bool(cell_data.cell_voltage) or not any(volts)
 
 
-def _enabled_cells(frame: Frame, layout: Layout) -> Sequence[bool]:
-    """Tell of each cell up to the last enabled one whether it is enabled."""
-    slots = CELLS[layout]
-    (mask,) = slots.enabled.unpack_from(frame.data)
+def _enabled_cells(data: bytes, slots: CellSlots) -> int:
+    """Return the mask of enabled cells, cell 1 in its lowest bit."""
+    mask: int
+    (mask,) = slots.enabled.unpack_from(data)
     if mask.bit_length() > slots.room:
         raise ImplausibleFrameError("More cells are enabled than the layout has")
-    return [bool(mask >> i & 1) for i in range(mask.bit_length())]
+    return mask
 
 
-def _of_cells(
-    slots: Slots, enabled: Sequence[bool], frame: Frame
-) -> tuple[float | None, ...]:
-    return tuple(
-        slots.convert(raw) if used else None
-        for raw, used in zip(slots.raw(frame.data), enabled, strict=False)
-    )
+def _add_summary(draft: Any, slots: CellSlots) -> float:
+    """Compute what the BMS sends as well, but up to a second late; return the sum."""
+    voltage = cells = draft.cell_voltage
+    if not voltage:
+        return 0.0
+    if None in voltage:
+        cells = [volts for volts in voltage if volts is not None]
+    low, high, total = min(cells), max(cells), fsum(cells)
+    draft.average_cell_voltage = round(total / len(cells), slots.decimals)
+    draft.delta_cell_voltage = round(high - low, slots.decimals)
+    draft.min_cell_voltage = low
+    draft.max_cell_voltage = high
+    draft.min_cell = voltage.index(low) + 1
+    draft.max_cell = voltage.index(high) + 1
+    return total
 
 
-def _summary(voltage: Sequence[float | None], decimals: int) -> dict[str, Any]:
-    """Compute what the BMS sends as well, but up to a second late."""
-    cells = [
-        (volts, number) for number, volts in enumerate(voltage, 1) if volts is not None
-    ]
-    if not cells:
-        return {}
-    low, min_cell = min(cells)
-    high, max_cell = max(cells, key=lambda cell: cell[0])
-    mean = fsum(volts for volts, _ in cells) / len(cells)
-    return {
-        "average_cell_voltage": round(mean, decimals),
-        "delta_cell_voltage": round(high - low, decimals),
-        "min_cell_voltage": low,
-        "max_cell_voltage": high,
-        "min_cell": min_cell,
-        "max_cell": max_cell,
-    }
-
-
-def _power(values: dict[str, Any]) -> float | None:
+def _power(voltage: float, current: float) -> float:
     """Return voltage x current in whole mW, the rest cut off as the BMS does."""
-    voltage, current = values.get("battery_voltage"), values.get("battery_current")
-    if voltage is None or current is None:
-        return None
     return int(round(voltage * current * 1e6) / 1000) / 1000
 
 
-def _temperatures(values: dict[str, Any]) -> tuple[float | None, ...]:
-    """Take the sensors out of the values and return those that the device has.
+def _add_temperatures(
+    draft: Any, sensors: Sequence[int], mask: int | None, *readings: float | None
+) -> None:
+    """Add what the sensors tell that the device has, by their numbers.
 
     A cleared bit in the mask of sensors proves an absence, a set one proves nothing;
     the second pair is left out where neither of the two is connected.
     """
-    mask = values.pop("temperature_sensors", 0)
+    mask = mask or 0
     if not mask & 1:
-        values["mosfet_temperature"] = None
-    readings = [
-        (number, values.pop(name))
-        for number, name in BATTERY_SENSORS.items()
-        if name in values
-    ]
-    found = tuple(value if mask >> number & 1 else None for number, value in readings)
-    return found if any(value is not None for value in found[2:]) else found[:2]
+        draft.mosfet_temperature = None
+    found = tuple(
+        [
+            reading if mask >> number & 1 else None
+            for number, reading in zip(sensors, readings, strict=True)
+        ]
+    )
+    draft.battery_temperature = found[:2] if found[2:] == (None, None) else found
 
 
-def _check(cell_data: CellData) -> None:
-    """Refuse what an 8-bit checksum let through (docs/protocol.md 13)."""
-    cells = [volts for volts in cell_data.cell_voltage if volts is not None]
-    _, highest = _LIVE_CELL
-    if cells and not (any(cells) and all(0 <= volts <= highest for volts in cells)):
-        raise ImplausibleFrameError("No cell has such a voltage")
+def _check(cell_data: CellData, total: float) -> None:
+    """Refuse what an 8-bit checksum let through (docs/protocol.md 13).
+
+    `total` is the sum of the cells, V.
+    """
+    lowest, highest = cell_data.min_cell_voltage, cell_data.max_cell_voltage
+    if lowest is not None and highest is not None:
+        if not (lowest >= 0 and 0 < highest <= _LIVE_CELL[1]):
+            raise ImplausibleFrameError("No cell has such a voltage")
     if (cell_data.remain_percent or 0) > _FULL:
         raise ImplausibleFrameError("The state of charge exceeds 100 %")
     low, high = _TEMPERATURE
@@ -371,5 +378,5 @@ def _check(cell_data: CellData) -> None:
             raise ImplausibleFrameError("No battery is at such a temperature")
     pack = cell_data.battery_voltage or 0.0
     volts, part = _PLAUSIBLE_WITHIN
-    if cells and abs(fsum(cells) - pack) > volts + part * pack:
+    if lowest is not None and abs(total - pack) > volts + part * pack:
         raise ImplausibleFrameError("The cells do not add up to the pack voltage")

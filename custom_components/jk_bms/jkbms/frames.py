@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 import re
 from typing import Final
+from zlib import adler32
 
 from .errors import FrameError
 
@@ -29,6 +30,9 @@ class FrameType(IntEnum):
     LOGBOOK = 0x05
     DETAIL_LOG = 0x06
 
+    # That of an enumeration is a function in Python
+    __hash__ = int.__hash__
+
 
 class ReadCommand(IntEnum):
     """Commands that change nothing (docs/protocol.md 4.2)."""
@@ -40,12 +44,18 @@ class ReadCommand(IntEnum):
     DETAIL_LOG = 0xA7
 
 
-_TYPES: Final = frozenset(FrameType)
+_TYPES: Final = {kind.value: kind for kind in FrameType}
+_EXACT_SUM: Final = 256
+"""Bytes whose sum surely stays below the modulus of Adler-32, 65521."""
 
 
 def checksum(data: bytes) -> int:
     """Return the low 8 bits of the sum of all bytes."""
-    return sum(data) & 0xFF
+    # The low half of an Adler-32 begun at 0 is the sum, at a third of its price
+    total = adler32(data[:_EXACT_SUM], 0)
+    for start in range(_EXACT_SUM, len(data), _EXACT_SUM):
+        total += adler32(data[start : start + _EXACT_SUM], 0)
+    return total & 0xFF
 
 
 def build_command(register: int, value: int = 0, length: int = 0) -> bytes:
@@ -83,13 +93,13 @@ class Frame:
             raise FrameError(f"{len(data)} bytes instead of {FRAME_SIZE}")
         if not data.startswith(HEADER):
             raise FrameError("No frame header")
-        if data[4] not in _TYPES:
+        if not (kind := _TYPES.get(data[4])):
             raise FrameError(f"Unknown frame type {data[4]}")
-        if HEADER in data[4:]:
+        if data.find(HEADER, len(HEADER)) >= 0:
             raise FrameError("Another frame starts inside")
         if checksum(data[:-1]) != data[-1]:
             raise FrameError("Wrong checksum")
-        return cls(FrameType(data[4]), data[5], data)
+        return cls(kind, data[5], data)
 
 
 @dataclass(slots=True)
@@ -117,22 +127,29 @@ class FrameAssembler:
     def __init__(self, statistics: FrameStatistics | None = None) -> None:
         """Start empty; statistics may be shared by the links of one battery."""
         self.statistics = statistics or FrameStatistics()
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._wanted = 0
+        """Size of what the buffer begins with, 0 before a header was found."""
         self._last = b""
         self._doubled = False
 
     def clear(self) -> None:
         """Forget what is unfinished, as a new link begins."""
         self.statistics.skipped += len(self._buffer)
-        self._buffer.clear()
+        self._buffer = b""
+        self._wanted = 0
         self._last = b""
         self._doubled = False
 
-    def feed(self, chunk: bytes) -> list[Frame]:
+    def feed(self, chunk: bytes | bytearray) -> list[Frame]:
         """Take one notification and return the frames that it completes."""
         chunk = bytes(chunk)
         if self._is_repeated(chunk) or chunk == IDLE_LINE:
             self.statistics.skipped += len(chunk)
+            return []
+        if len(self._buffer) + len(chunk) < self._wanted:
+            # As with most notifications: they complete nothing
+            self._buffer += chunk
             return []
         frames: list[Frame] = []
         for start in range(0, len(chunk), FRAME_SIZE):
@@ -141,12 +158,9 @@ class FrameAssembler:
         return frames
 
     def _collect(self, frames: list[Frame]) -> None:
-        while start := _START.search(self._buffer):
-            size = _SIZE[start.group()]
-            self._skip(start.start())
-            if len(self._buffer) < size:
-                return
-            candidate = bytes(self._buffer[:size])
+        while self._find_start() and len(self._buffer) >= self._wanted:
+            size, self._wanted = self._wanted, 0
+            candidate = self._buffer[:size]
             if size == COMMAND_SIZE:
                 self._skip(size if self._is_command(candidate) else len(HEADER))
                 continue
@@ -158,8 +172,20 @@ class FrameAssembler:
                 self._skip(len(HEADER))
             else:
                 self.statistics.good += 1
-                del self._buffer[:size]
-        self._skip(max(0, len(self._buffer) - len(HEADER) + 1))
+                self._buffer = self._buffer[size:]
+
+    def _find_start(self) -> bool:
+        """Skip all before the first header, and tell whether there is one."""
+        if self._wanted or not self._buffer:
+            return self._wanted > 0
+        if self._buffer.startswith(HEADER):
+            self._wanted = FRAME_SIZE
+        elif start := _START.search(self._buffer):
+            self._wanted = _SIZE[start.group()]
+            self._skip(start.start())
+        else:
+            self._skip(max(0, len(self._buffer) - len(HEADER) + 1))
+        return self._wanted > 0
 
     def _is_command(self, candidate: bytes) -> bool:
         """Tell an acknowledgement or an echo from a damaged start of something."""
@@ -170,7 +196,7 @@ class FrameAssembler:
 
     def _skip(self, count: int) -> None:
         self.statistics.skipped += count
-        del self._buffer[:count]
+        self._buffer = self._buffer[count:]
 
     def _is_repeated(self, chunk: bytes) -> bool:
         """Tell the second of two equal notifications on a link that doubles them.

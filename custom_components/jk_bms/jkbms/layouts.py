@@ -5,10 +5,12 @@ field: its name in the model, the struct code of the raw value and what turns th
 the standard unit. All numbers are little-endian.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import Placeholder, cached_property, lru_cache, partial
+from itertools import compress, repeat
 from math import inf, isfinite
+from operator import itemgetter, truediv
 from struct import Struct
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from .models import (
     Alarm,
     BalancerState,
     BatteryType,
+    CellData,
     ChargePhase,
     Layout,
 )
@@ -25,8 +28,11 @@ from .models import (
 type Convert = Callable[[Any], Any]
 
 
-def _divided_by(divisor: int) -> Convert:
-    return lambda raw: raw / divisor
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """Turns whole numbers of a small unit into the standard unit."""
+
+    by: int
 
 
 def _bit(number: int) -> Convert:
@@ -34,15 +40,20 @@ def _bit(number: int) -> Convert:
 
 
 def _set_bits(raw: int, first: int = 0) -> tuple[int, ...]:
+    if not raw:
+        # Where the bits are alarms, it is nearly always so
+        return ()
     return tuple(i + first for i in range(raw.bit_length()) if raw >> i & 1)
 
 
-def _cells(raw: int) -> tuple[int, ...]:
-    return _set_bits(raw, first=1)
+_cells: Final = partial(_set_bits, first=1)
+
+
+_ALARM_NAMES: Final = tuple(str(alarm.name).lower() for alarm in Alarm)
 
 
 def _alarm_names(raw: int) -> tuple[str, ...]:
-    return tuple(str(alarm.name).lower() for alarm in Alarm(raw))
+    return tuple([_ALARM_NAMES[bit] for bit in _set_bits(raw)]) if raw else ()
 
 
 _PROTOCOL_COUNT: Final = 21
@@ -53,7 +64,8 @@ def _protocols(raw: int) -> tuple[int, ...]:
 
 
 def _member[E](*members: E, unknown: E) -> Convert:
-    return lambda raw: members[raw] if raw < len(members) else unknown
+    """Name the codes of one byte."""
+    return (members + (unknown,) * (0x100 - len(members))).__getitem__
 
 
 def _single(raw: float) -> float:
@@ -154,9 +166,9 @@ def log_event(code: int) -> str:
     return LOG_EVENTS.get(code, "unknown") if code else "sample"
 
 
-_MILLI: Final = _divided_by(1000)
-_CENTI: Final = _divided_by(100)
-_DECI: Final = _divided_by(10)
+_MILLI: Final = Divided(1000)
+_CENTI: Final = Divided(100)
+_DECI: Final = Divided(10)
 _BALANCER: Final = _member(
     BalancerState.OFF,
     BalancerState.CHARGING,
@@ -181,7 +193,8 @@ class Field:
     name: str
     code: str
     """Of `struct`: size and sign of the raw value."""
-    convert: Convert = int
+    convert: Convert | Divided | None = None
+    """`None` where the raw value says it all."""
     missing: tuple[int, ...] = ()
     """Raw values that mean that there is nothing."""
     since: tuple[float, ...] = ()
@@ -196,48 +209,105 @@ type Placed = tuple[int, Field]
 """Offset in the frame and what stands there."""
 
 
-class Table:
-    """Fields compiled into one `struct`; several fields may share one raw value."""
+def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return what takes the values at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
 
-    def __init__(self, fields: Iterable[Placed]) -> None:
-        """Compile; raw values must not overlap unless they are the same."""
-        fields = tuple(fields)
-        places = sorted({(offset, field.code) for offset, field in fields})
+
+class Table:
+    """Fields compiled to be read in one go; several fields may share one raw value.
+
+    Whatever every field needs is done by `struct`, `map` and `itemgetter`; only what a
+    function converts, or what may be missing, costs a turn of a loop.
+    """
+
+    def __init__(self, rows: Iterable[Placed], names: Iterable[str] = ()) -> None:
+        """Compile; raw values must not overlap unless they are the same.
+
+        The last of several rows of one name counts. The values come in the order of
+        `names`, among which may be some without a row, or else of the rows. What may
+        be missing and is not converted has its raw value to itself.
+        """
+        fields = {field.name: (offset, field) for offset, field in rows}
+        self.names = tuple(names) or tuple(fields)
         codes, end = ["<"], 0
+        places = sorted({(offset, field.code) for offset, field in fields.values()})
         for offset, code in places:
             codes.append(f"{offset - end}x{code}")
             end = offset + Struct(f"<{code}").size
         self._struct = Struct("".join(codes))
-        self._columns = tuple(
-            (
-                field.name,
-                places.index((offset, field.code)),
-                field.missing,
-                field.convert,
-            )
-            for offset, field in fields
+
+        raw: dict[str, int] = {}
+        divisors: dict[str, int] = {}
+        converts: dict[str, Convert] = {}
+        for name, (offset, field) in fields.items():
+            raw[name] = places.index((offset, field.code))
+            if isinstance(field.convert, Divided):
+                divisors[name] = field.convert.by
+            elif field.convert:
+                converts[name] = field.convert
+        self._divided = _picking([raw[name] for name in divisors])
+        self._divisors = tuple(divisors.values())
+        self._converts = tuple((raw[name], converts[name]) for name in converts)
+        # All that `values` has to choose from: the raw values come first
+        found = [*range(len(places)), *divisors, *converts, None]
+        where = raw | {name: found.index(name) for name in (*divisors, *converts)}
+        self._missing = tuple(
+            (raw[name], field.missing, where[name])
+            for name, (_, field) in fields.items()
+            if field.missing
         )
+        nothing = found.index(None)
+        self._arranged = _picking([where.get(name, nothing) for name in self.names])
+
+    def values(self, data: bytes) -> tuple[Any, ...]:
+        """Return the values in the order of `names`, `None` where there is nothing."""
+        raw = self._struct.unpack_from(data)
+        divided = map(truediv, self._divided(raw), self._divisors)
+        converted = [convert(raw[place]) for place, convert in self._converts]
+        found = [*raw, *divided, *converted, None]
+        for place, missing, where in self._missing:
+            if raw[place] in missing:
+                found[where] = None
+        return self._arranged(found)
 
     def read(self, data: bytes) -> dict[str, Any]:
         """Return the values by name, `None` where there is nothing."""
-        raw = self._struct.unpack_from(data)
-        return {
-            name: None if raw[place] in missing else convert(raw[place])
-            for name, place, missing, convert in self._columns
-        }
+        return dict(zip(self.names, self.values(data), strict=True))
 
 
-@dataclass(frozen=True, slots=True)
+type ConvertEach = Callable[[Iterable[Any]], Iterator[float]]
+
+_each_milli: Final[ConvertEach] = partial(map, truediv, Placeholder, repeat(_MILLI.by))
+_each_single: Final[ConvertEach] = partial(map, _single)
+
+
 class Slots:
     """Room for one value a cell."""
 
-    offset: int
-    struct: Struct
-    convert: Convert
+    def __init__(
+        self, offset: int, room: int, code: str, convert_each: ConvertEach
+    ) -> None:
+        """Compile for any number of cells; `code` is that of `struct` for one."""
+        self.convert_each = convert_each
+        self._offset = offset
+        self._structs = tuple(Struct(f"<{count}{code}") for count in range(room + 1))
 
     def raw(self, data: bytes) -> tuple[Any, ...]:
         """Return the raw values of all slots, used or not."""
-        return self.struct.unpack_from(data, self.offset)
+        return self._structs[-1].unpack_from(data, self._offset)
+
+    def read(self, data: bytes, enabled: int) -> tuple[float | None, ...]:
+        """Return the values up to the last cell in the mask, `None` for one not in it."""
+        count = enabled.bit_length()
+        raw = self._structs[count].unpack_from(data, self._offset)
+        if enabled.bit_count() == count:
+            return tuple(self.convert_each(raw))
+        used = [bool(enabled >> i & 1) for i in range(count)]
+        values = self.convert_each(compress(raw, used))
+        return tuple(next(values) if is_used else None for is_used in used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,35 +330,36 @@ _PACK_VOLTAGE: Final = 118, 150
 CELLS: Final = {
     Layout.JK04: CellSlots(
         Struct("<214xI"),
-        Slots(6, Struct("<24f"), _single),
-        Slots(102, Struct("<24f"), _single),
+        Slots(6, 24, "f", _each_single),
+        Slots(102, 24, "f", _each_single),
         pack_voltage=None,
         room=24,
         decimals=6,
     ),
     Layout.JK02_24S: CellSlots(
         Struct("<54xI"),
-        Slots(6, Struct("<24H"), _MILLI),
-        Slots(64, Struct("<24H"), _MILLI),
+        Slots(6, 24, "H", _each_milli),
+        Slots(64, 24, "H", _each_milli),
         pack_voltage=Struct(f"<{_PACK_VOLTAGE[0]}xI"),
         room=24,
         decimals=3,
     ),
     Layout.JK02_32S: CellSlots(
         Struct("<70xI"),
-        Slots(6, Struct("<32H"), _MILLI),
-        Slots(80, Struct("<32H"), _MILLI),
+        Slots(6, MAX_CELLS, "H", _each_milli),
+        Slots(80, MAX_CELLS, "H", _each_milli),
         pack_voltage=Struct(f"<{_PACK_VOLTAGE[1]}xI"),
         room=MAX_CELLS,
         decimals=3,
     ),
 }
 
-BATTERY_SENSORS: Final = {n: f"temperature_{n}" for n in (1, 2, 4, 5)}
-"""Fields of the battery's sensors by number, which is their bit in the mask."""
-
 _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
+
+_SENSOR_MASK: Final = "temperature_sensors"
+"""Bit 0 is the MOSFET's, the others have the numbers of the battery's sensors."""
+_BATTERY_SENSORS: Final = {f"temperature_{n}": n for n in (1, 2, 4, 5)}
 
 # The last of several rows of one name counts, of those that the device carries
 _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
@@ -302,7 +373,7 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (None, 256, Field("temperature_4", "h", _DECI, _NOT_CONNECTED, since=(14,))),
     (None, 258, Field("temperature_5", "h", _DECI, _NOT_CONNECTED, since=(14,))),
     (134, 144, Field("mosfet_temperature", "h", _DECI, _NOT_CONNECTED)),
-    (182, 214, Field("temperature_sensors", "B")),
+    (182, 214, Field(_SENSOR_MASK, "B")),
     (136, None, Field("alarms", "H", _alarm_names)),
     (136, None, Field("alarm_mask", "H")),
     (None, 166, Field("alarms", "I", _alarm_names)),
@@ -316,17 +387,17 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (154, 186, Field("cycle_capacity", "I", _MILLI)),
     (158, None, Field("state_of_health", "B", missing=_NOT_REPORTED)),
     (None, 190, Field("state_of_health", "B")),
-    (159, 191, Field("precharging", "B", bool)),
+    (159, 191, Field("precharging", "?")),
     (162, 194, Field("up_time", "I")),
-    (166, 198, Field("charging", "B", bool)),
-    (167, 199, Field("discharging", "B", bool)),
+    (166, 198, Field("charging", "?")),
+    (167, 199, Field("discharging", "?")),
     (170, 202, Field("discharge_overcurrent_release_time", "H")),
     (172, 204, Field("discharge_short_circuit_release_time", "H")),
     (174, 206, Field("charge_overcurrent_release_time", "H")),
     (176, 208, Field("charge_short_circuit_release_time", "H")),
     (178, 210, Field("cell_undervoltage_release_time", "H")),
     (180, 212, Field("cell_overvoltage_release_time", "H")),
-    (None, 215, Field("heating", "B", bool, since=(14,), heater=True)),
+    (None, 215, Field("heating", "?", since=(14,), heater=True)),
     (186, 218, Field("emergency_countdown", "H")),
     (188, 220, Field("discharge_current_correction", "H")),
     (190, 222, Field("charge_current_sensor", "H", _MILLI)),
@@ -335,14 +406,14 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (198, 230, Field("balancer_discharge_drive", "H")),
     (200, 232, Field("balancer_charge_drive", "H")),
     (None, 236, Field("heater_current", "h", _MILLI)),
-    (213, 245, Field("charger_plugged", "B", bool)),
+    (213, 245, Field("charger_plugged", "?")),
     (214, 246, Field("boot_time", "I", _DECI, _NOT_REPORTED)),
     (None, 260, Field("charge_current_correction", "H", missing=_NOT_REPORTED)),
     (None, 262, Field("clock", "I", missing=_NOT_REPORTED)),
     (None, 266, Field("detail_log_count", "I", missing=_NOT_REPORTED)),
     (None, 266, Field("detail_log_count", "I", since=(11.48,))),
     (None, 270, Field("sleep_countdown", "I", missing=_NOT_REPORTED)),
-    (None, 274, Field("parallel_limiter", "B", bool, since=(14,), model="PB")),
+    (None, 274, Field("parallel_limiter", "?", since=(14,), model="PB")),
     (None, 275, Field("battery_type", "B", _BATTERY_TYPE, since=(15,))),
     (None, 276, Field("warmest_sensor", "B", since=(15,))),
     (None, 277, Field("coldest_sensor", "B", since=(15,))),
@@ -366,6 +437,7 @@ _CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
         (offset, field) for _, offset, field in _JK02_CELL_DATA if offset is not None
     ),
 }
+CELL_DATA_FIELDS: Final = tuple(field.name for field in fields(CellData))
 
 NEED_CELLS: Final = frozenset(
     {
@@ -387,7 +459,7 @@ _BALANCER_FIELDS: Final = frozenset(
         "frame_counter",
         "battery_voltage",
         "temperature_1",
-        "temperature_sensors",
+        _SENSOR_MASK,
         "alarms",
         "alarm_mask",
         "balance_current",
@@ -523,7 +595,7 @@ _DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
     """What decides which fields a device carries."""
 
@@ -533,6 +605,22 @@ class Profile:
     model: str = ""
     heater: bool = False
     """The version ends in H, as it does up to 13 where a heater is fitted."""
+
+    @cached_property
+    def cells(self) -> CellSlots:
+        """Where the values of single cells stand."""
+        return CELLS[self.layout]
+
+    @cached_property
+    def cell_data(self) -> Table:
+        """`CELL_DATA_FIELDS`, the mask of sensors, and the `battery_sensors`."""
+        return _cell_data_table(self)
+
+    @cached_property
+    def battery_sensors(self) -> tuple[int, ...]:
+        """Numbers of the temperature sensors that the battery may have."""
+        carried = {field.name for _, field in _cell_data_rows(self)}
+        return tuple(n for name, n in _BATTERY_SENSORS.items() if name in carried)
 
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
@@ -545,10 +633,16 @@ class Profile:
 
 
 @lru_cache(maxsize=32)
-def cell_data_table(profile: Profile) -> Table:
-    """Return the fields of cell data that the device carries, single cells aside."""
+def _cell_data_table(profile: Profile) -> Table:
+    sensors = (f"temperature_{number}" for number in profile.battery_sensors)
+    names = (*CELL_DATA_FIELDS, _SENSOR_MASK, *sensors)
+    return Table(_cell_data_rows(profile), names)
+
+
+def _cell_data_rows(profile: Profile) -> tuple[Placed, ...]:
+    """Take what the device carries, and of a balancer only what it really measures."""
     balancer = BALANCER_MODEL in profile.model
-    return Table(
+    return tuple(
         (offset, field)
         for offset, field in _CELL_DATA[profile.layout]
         if profile.carries(field) and (not balancer or field.name in _BALANCER_FIELDS)
