@@ -315,6 +315,24 @@ def test_acknowledgement(
     assert second == exactly(complete + wait)
 
 
+def test_acknowledgement_unlikely(switch_on: SwitchOn) -> None:
+    """Where it did not come, the next link waits for it no longer than it takes."""
+    bench = switch_on(
+        changes={"gatt": "A_OLD"}, habits=STEADY | {"acknowledges": False}
+    )
+    took = []
+    for acknowledges in (False, False, True, True, False):
+        bench.bms.behaviour = replace(
+            bench.bms.behaviour, acknowledgement="own", acknowledges=acknowledges
+        )
+        bench.bms.commands.clear()
+        bench.read()
+        (first,), (second,) = bench.sent_at(INFO), bench.sent_at(CELLS)
+        took.append(second - first - 0.1 - 2 * 0.025)
+
+    assert took == exactly([0.5, 0.12, 0.09, 0.09, 0.5])
+
+
 @pytest.mark.parametrize(
     ("gatt", "answer", "first_cells"),
     [

@@ -26,7 +26,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     @property
     def timers(self) -> list[asyncio.TimerHandle]:
         """What is still to happen."""
-        return [timer for timer in self._scheduled if not timer.cancelled()]
+        return [timer for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -45,5 +45,5 @@ class _JumpingSelector(selectors.DefaultSelector):
             raise RuntimeError("Nothing will ever happen again: the test hangs")
         if timeout and not ready:
             # Adding the timeout up would miss the moment by a rounding error.
-            self._loop.now = self._loop._scheduled[0].when()
+            self._loop.now = self._loop._scheduled[0].when()  # type: ignore[attr-defined]
         return ready

@@ -72,6 +72,8 @@ _SEND_TIMEOUT: Final = 5.0
 _LOG_PAUSE: Final = 2.0
 """s of silence that end a detail log, which has no end mark."""
 _ACKNOWLEDGE_TIMEOUT: Final = 0.5
+_UNLIKELY_TIMEOUT: Final = 0.12
+"""s for an acknowledgement where the last did not come in time: most take 0.09 s."""
 _SILENCE: Final = 6.0
 _DISCONNECT_TIMEOUT: Final = 3.0
 _ATTEMPTS: Final = 2
@@ -246,9 +248,9 @@ class JkBmsClient:
         """Read on a new link, or else on another, which is there afterwards."""
         is_last = False
         while True:
-            hurried = self._link.hurried
-            self._link = self._new_link()
-            self._link.hurried = hurried
+            last, self._link = self._link, self._new_link()
+            self._link.hurried = last.hurried
+            self._link.acknowledges = last.acknowledges
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._link.close)
                 try:
@@ -302,6 +304,8 @@ class _Link:
         self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._profile: Profile
         self._acknowledged = asyncio.Event()
+        self.acknowledges = True
+        """Whether the battery acknowledged the first command of the last link in time."""
         self._connect_error: Exception | None = None
         self._repeated = False
         self.hurried = False
@@ -374,9 +378,7 @@ class _Link:
         await asyncio.sleep(_SETTLE_TIME)
         await self._throw_away()
         info = await self._read_device_info()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_ACKNOWLEDGE_TIMEOUT):
-                await self._acknowledged.wait()
+        await self._wait_for_acknowledgement()
         await self._send(ReadCommand.CELL_DATA)
         try:
             return await self._read_values(info)
@@ -508,6 +510,17 @@ class _Link:
                     return decode_device_info(frame)
                 except ImplausibleFrameError:
                     self._statistics.rejected += 1
+
+    async def _wait_for_acknowledgement(self) -> None:
+        """Give the battery time for it; some send none, or keep it back."""
+        patience = _ACKNOWLEDGE_TIMEOUT if self.acknowledges else _UNLIKELY_TIMEOUT
+        try:
+            async with asyncio.timeout(patience):
+                await self._acknowledged.wait()
+        except TimeoutError:
+            self.acknowledges = False
+        else:
+            self.acknowledges = True
 
     async def _read_values(self, info: DeviceInfo) -> Reading:
         profile = _expected_profile(info)
