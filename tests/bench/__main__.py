@@ -25,7 +25,8 @@ def main() -> int:
         )
         print()
     else:
-        console = Console()
+        # In a file, lines may be as long as they like
+        console = Console(width=None if sys.stdout.isatty() else 150)
         console.print(_table(figures))
         console.print(_machine(), highlight=False)
     return any(figure.is_met is False for figure in figures)

@@ -24,12 +24,14 @@ from .layouts import (
     LOGBOOK_COUNT,
     LOGBOOK_ENTRIES,
     LOGBOOK_ENTRY,
+    MOSFET_SENSOR,
     NEED_CELLS,
     PRIVATE,
     SETTINGS_END,
     CellSlots,
     Profile,
     device_info_table,
+    has_gaps,
     settings_table,
 )
 from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
@@ -172,8 +174,9 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     draft: Any = _Draft(*values[:_FIELDS])
     draft.cell_voltage = voltage
     draft.cell_resistance = resistance
-    _add_temperatures(draft, profile.battery_sensors, *values[_FIELDS:])
-    total = _add_summary(draft, slots)
+    mask, readings = values[_FIELDS], values[_FIELDS + 1 :]
+    _add_temperatures(draft, profile.battery_sensors, mask, readings)
+    total = _add_summary(draft, slots, enabled)
     if not slots.pack_voltage and voltage:
         draft.battery_voltage = round(total, slots.decimals)
     if not draft.heating:
@@ -319,12 +322,12 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     return mask
 
 
-def _add_summary(draft: Any, slots: CellSlots) -> float:
+def _add_summary(draft: Any, slots: CellSlots, enabled: int) -> float:
     """Compute what the BMS sends as well, but up to a second late; return the sum."""
-    voltage = cells = draft.cell_voltage
-    if not voltage:
+    if not enabled:
         return 0.0
-    if None in voltage:
+    voltage = cells = draft.cell_voltage
+    if has_gaps(enabled):
         cells = [volts for volts in voltage if volts is not None]
     low, high, total = min(cells), max(cells), fsum(cells)
     draft.average_cell_voltage = round(total / len(cells), slots.decimals)
@@ -342,23 +345,26 @@ def _power(voltage: float, current: float) -> float:
 
 
 def _add_temperatures(
-    draft: Any, sensors: Sequence[int], mask: int | None, *readings: float | None
+    draft: Any,
+    sensors: Sequence[int],
+    mask: int | None,
+    readings: Sequence[float | None],
 ) -> None:
-    """Add what the sensors tell that the device has, by their numbers.
+    """Add what the sensors say that the device has, each with its bit in the mask.
 
     A cleared bit in the mask of sensors proves an absence, a set one proves nothing;
     the second pair is left out where neither of the two is connected.
     """
-    mask = mask or 0
-    if not mask & 1:
+    absent = ~(mask or 0)
+    if absent & MOSFET_SENSOR:
         draft.mosfet_temperature = None
-    found = tuple(
-        [
-            reading if mask >> number & 1 else None
-            for number, reading in zip(sensors, readings, strict=True)
-        ]
-    )
-    draft.battery_temperature = found[:2] if found[2:] == (None, None) else found
+    if absent & sum(sensors):
+        readings = tuple(
+            None if absent & bit else reading
+            for bit, reading in zip(sensors, readings, strict=True)
+        )
+    is_pair = readings[2:] == (None, None)
+    draft.battery_temperature = readings[:2] if is_pair else readings
 
 
 def _check(cell_data: CellData, total: float) -> None:

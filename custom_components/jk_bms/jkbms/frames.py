@@ -144,7 +144,11 @@ class FrameAssembler:
     def feed(self, chunk: bytes | bytearray) -> list[Frame]:
         """Take one notification and return the frames that it completes."""
         chunk = bytes(chunk)
-        if self._is_repeated(chunk) or chunk == IDLE_LINE:
+        last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
+        is_repeated = (self._doubled or chunk == last) and self._is_repeated(
+            chunk, last
+        )
+        if is_repeated or chunk == IDLE_LINE:
             self.statistics.skipped += len(chunk)
             return []
         if len(self._buffer) + len(chunk) < self._wanted:
@@ -152,8 +156,9 @@ class FrameAssembler:
             self._buffer += chunk
             return []
         frames: list[Frame] = []
-        for start in range(0, len(chunk), FRAME_SIZE):
-            self._buffer += chunk[start : start + FRAME_SIZE]
+        while chunk:
+            self._buffer += chunk[:FRAME_SIZE]
+            chunk = chunk[FRAME_SIZE:]
             self._collect(frames)
         return frames
 
@@ -198,13 +203,12 @@ class FrameAssembler:
         self.statistics.skipped += count
         self._buffer = self._buffer[count:]
 
-    def _is_repeated(self, chunk: bytes) -> bool:
+    def _is_repeated(self, chunk: bytes, last: bytes) -> bool:
         """Tell the second of two equal notifications on a link that doubles them.
 
         Equal neighbours alone prove nothing (a frame may hold two equal chunks), but
         the beginning of one frame never comes twice.
         """
-        last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
         if not chunk or chunk != last:
             # The last one came single, or of this one nobody will know
             if last or not self._last:

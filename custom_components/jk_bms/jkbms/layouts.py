@@ -237,7 +237,7 @@ class Table:
         for offset, code in places:
             codes.append(f"{offset - end}x{code}")
             end = offset + Struct(f"<{code}").size
-        self._struct = Struct("".join(codes))
+        self._unpack = Struct("".join(codes)).unpack_from
 
         raw: dict[str, int] = {}
         divisors: dict[str, int] = {}
@@ -250,7 +250,8 @@ class Table:
                 converts[name] = field.convert
         self._divided = _picking([raw[name] for name in divisors])
         self._divisors = tuple(divisors.values())
-        self._converts = tuple((raw[name], converts[name]) for name in converts)
+        self._converted = _picking([raw[name] for name in converts])
+        self._converts = tuple(converts.values())
         # All that `values` has to choose from: the raw values come first
         found = [*range(len(places)), *divisors, *converts, None]
         where = raw | {name: found.index(name) for name in (*divisors, *converts)}
@@ -264,9 +265,10 @@ class Table:
 
     def values(self, data: bytes) -> tuple[Any, ...]:
         """Return the values in the order of `names`, `None` where there is nothing."""
-        raw = self._struct.unpack_from(data)
+        raw = self._unpack(data)
         divided = map(truediv, self._divided(raw), self._divisors)
-        converted = [convert(raw[place]) for place, convert in self._converts]
+        pairs = zip(self._converts, self._converted(raw), strict=True)
+        converted = [convert(value) for convert, value in pairs]
         found = [*raw, *divided, *converted, None]
         for place, missing, where in self._missing:
             if raw[place] in missing:
@@ -276,6 +278,11 @@ class Table:
     def read(self, data: bytes) -> dict[str, Any]:
         """Return the values by name, `None` where there is nothing."""
         return dict(zip(self.names, self.values(data), strict=True))
+
+
+def has_gaps(enabled: int) -> bool:
+    """Tell whether a mask of cells has some that are not enabled before the last one."""
+    return enabled & (enabled + 1) != 0
 
 
 type ConvertEach = Callable[[Iterable[Any]], Iterator[float]]
@@ -293,17 +300,19 @@ class Slots:
         """Compile for any number of cells; `code` is that of `struct` for one."""
         self.convert_each = convert_each
         self._offset = offset
-        self._structs = tuple(Struct(f"<{count}{code}") for count in range(room + 1))
+        self._unpack = tuple(
+            Struct(f"<{count}{code}").unpack_from for count in range(room + 1)
+        )
 
     def raw(self, data: bytes) -> tuple[Any, ...]:
         """Return the raw values of all slots, used or not."""
-        return self._structs[-1].unpack_from(data, self._offset)
+        return self._unpack[-1](data, self._offset)
 
     def read(self, data: bytes, enabled: int) -> tuple[float | None, ...]:
         """Return the values up to the last cell in the mask, `None` for one not in it."""
         count = enabled.bit_length()
-        raw = self._structs[count].unpack_from(data, self._offset)
-        if enabled.bit_count() == count:
+        raw = self._unpack[count](data, self._offset)
+        if not has_gaps(enabled):
             return tuple(self.convert_each(raw))
         used = [bool(enabled >> i & 1) for i in range(count)]
         values = self.convert_each(compress(raw, used))
@@ -358,8 +367,9 @@ _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
 
 _SENSOR_MASK: Final = "temperature_sensors"
-"""Bit 0 is the MOSFET's, the others have the numbers of the battery's sensors."""
-_BATTERY_SENSORS: Final = {f"temperature_{n}": n for n in (1, 2, 4, 5)}
+MOSFET_SENSOR: Final = 1 << 0
+"""In the mask."""
+_BATTERY_SENSORS: Final = {f"temperature_{n}": 1 << n for n in (1, 2, 4, 5)}
 
 # The last of several rows of one name counts, of those that the device carries
 _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
@@ -613,14 +623,14 @@ class Profile:
 
     @cached_property
     def cell_data(self) -> Table:
-        """`CELL_DATA_FIELDS`, the mask of sensors, and the `battery_sensors`."""
+        """`CELL_DATA_FIELDS`, then the mask of sensors, then the `battery_sensors`."""
         return _cell_data_table(self)
 
     @cached_property
     def battery_sensors(self) -> tuple[int, ...]:
-        """Numbers of the temperature sensors that the battery may have."""
-        carried = {field.name for _, field in _cell_data_rows(self)}
-        return tuple(n for name, n in _BATTERY_SENSORS.items() if name in carried)
+        """Bits, in the mask, of the temperature sensors that the battery may have."""
+        names = self.cell_data.names[len(CELL_DATA_FIELDS) + 1 :]
+        return tuple(_BATTERY_SENSORS[name] for name in names)
 
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
@@ -634,19 +644,14 @@ class Profile:
 
 @lru_cache(maxsize=32)
 def _cell_data_table(profile: Profile) -> Table:
-    sensors = (f"temperature_{number}" for number in profile.battery_sensors)
-    names = (*CELL_DATA_FIELDS, _SENSOR_MASK, *sensors)
-    return Table(_cell_data_rows(profile), names)
-
-
-def _cell_data_rows(profile: Profile) -> tuple[Placed, ...]:
-    """Take what the device carries, and of a balancer only what it really measures."""
     balancer = BALANCER_MODEL in profile.model
-    return tuple(
+    rows = [
         (offset, field)
         for offset, field in _CELL_DATA[profile.layout]
         if profile.carries(field) and (not balancer or field.name in _BALANCER_FIELDS)
-    )
+    ]
+    carried = [field.name for _, field in rows if field.name in _BATTERY_SENSORS]
+    return Table(rows, (*CELL_DATA_FIELDS, _SENSOR_MASK, *carried))
 
 
 @lru_cache(maxsize=32)
