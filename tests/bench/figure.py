@@ -19,7 +19,7 @@ class Target:
     @override
     def __str__(self) -> str:
         """Write it as in a table."""
-        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
+        return f"{'≥' if self.at_least else '≤'} {self.limit:,g}"
 
 
 def at_most(limit: float) -> Target:

@@ -1,0 +1,96 @@
+"""Tests of what `scripts/bench` makes of its figures; what it measures needs packages of its own."""
+
+from collections.abc import Callable, Iterator
+import json
+from pathlib import Path
+import sys
+from types import ModuleType
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench.figure import BENCHMARKS, Figure, Options, at_least, at_most
+
+GOOD = Figure("decode", 12.345, "µs", at_most(20), "ours : theirs")
+BAD = Figure("loss", 58_000, "frames", at_least(59_000), "recovered : sent")
+SEEN = Figure("machine", 1234.5, "MiB", None, "only to be seen")
+
+type Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command on benchmarks that find what they are told to."""
+
+    def run(*arguments: str, **found: list[Figure]) -> int:
+        for name, figures in found.items():
+
+            def measure(
+                options: Options, figures: list[Figure] = figures
+            ) -> Iterator[Figure]:
+                yield from figures
+                if options.long:
+                    yield SEEN
+
+            module = ModuleType(name)
+            module.__dict__["measure"] = measure
+            monkeypatch.setitem(sys.modules, f"tests.bench.{name}", module)
+        monkeypatch.setattr(bench, "BENCHMARKS", tuple(found))
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        return bench.main()
+
+    return run
+
+
+def test_all_benchmarks_are_there() -> None:
+    """Each name is a module's."""
+    for name in BENCHMARKS:
+        assert (Path(bench.__file__).parent / f"{name}.py").is_file()
+
+
+def test_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """All are shown, with what they had to reach; one that is missed is an exit code."""
+    assert run(a=[GOOD, SEEN], b=[BAD]) == 1
+    shown, progress = capsys.readouterr()
+    for expected in ("12.3", "≤ 20", "met", "58,000", "≥ 59,000", "missed", "1,234"):
+        assert expected in shown
+    assert "decode: 12.3 µs" in progress
+
+
+def test_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as data, unrounded."""
+    assert run("--json", a=[GOOD, SEEN]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["figures"] == [
+        {
+            "name": "decode",
+            "value": 12.345,
+            "unit": "µs",
+            "target": "≤ 20",
+            "compares": "ours : theirs",
+            "met": True,
+        },
+        {
+            "name": "machine",
+            "value": 1234.5,
+            "unit": "MiB",
+            "target": None,
+            "compares": "only to be seen",
+            "met": None,
+        },
+    ]
+    assert "CPython" in data["machine"]
+
+
+def test_choice(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what is named is measured, in its long form if asked for."""
+    assert run("--json", "--long", "a", a=[GOOD], b=[BAD]) == 0
+    names = [each["name"] for each in json.loads(capsys.readouterr().out)["figures"]]
+    assert names == ["decode", "machine"]
+
+
+def test_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """What does not exist is a usage error."""
+    with pytest.raises(SystemExit, match="2"):
+        run("c", a=[GOOD])
+    assert "there is no benchmark c" in capsys.readouterr().err
