@@ -41,7 +41,7 @@ def measure(_: Options) -> Iterator[Figure]:
         for who, way in (("ours", _decoding), ("peer", _peer)):
             values = len(list(_flat(way(_profile(spec))(frame))))
             compares = "values of one frame, each cell's among them"
-            yield Figure(f"decode {layout}: {who}", values, "values", None, compares)
+            yield Figure(f"values {layout}: {who}", values, "values", None, compares)
         for sizes, pattern in _CHUNKS.items():
             yield from _measured(
                 f"decode {layout}, {sizes}", _frames(spec, pattern), _profile(spec)
@@ -85,7 +85,9 @@ def _timed(
     """Return the µs a frame of every way in each round; the ways take turns."""
     gc.collect()
     gc.freeze()
-    return [tuple(_time(take, notifications) for take in ways) for _ in range(_ROUNDS)]
+    times = [tuple(_time(take, notifications) for take in ways) for _ in range(_ROUNDS)]
+    gc.unfreeze()
+    return times
 
 
 def _time(take: Take, notifications: Sequence[Notifications]) -> float:
