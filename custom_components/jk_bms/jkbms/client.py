@@ -73,7 +73,7 @@ _LOG_PAUSE: Final = 2.0
 """s of silence that end a detail log, which has no end mark."""
 _ACKNOWLEDGE_TIMEOUT: Final = 0.5
 _UNLIKELY_TIMEOUT: Final = 0.12
-"""s for an acknowledgement where the last did not come in time: most take 0.09 s."""
+"""s for it where it did not come in time on the last link; captured ones take 0.1 s."""
 _SILENCE: Final = 6.0
 _DISCONNECT_TIMEOUT: Final = 3.0
 _ATTEMPTS: Final = 2
