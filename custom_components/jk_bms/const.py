@@ -16,8 +16,6 @@ SERVICE_UUID: Final = "0000ffe0-0000-1000-8000-00805f9b34fb"
 USUAL_NAME: Final = "JK"
 """Signs of a JK BMS that other devices show as well."""
 
-MAX_CELLS: Final = 32
-
 CONF_INTERVAL: Final = "interval"
 CONF_LINK: Final = "link"
 CONF_PAUSE: Final = "pause"

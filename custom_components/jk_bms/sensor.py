@@ -27,7 +27,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
-from .const import MAX_CELLS, UNIT_AMPERE_HOUR
+from .const import UNIT_AMPERE_HOUR
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_sensor import (
     ENERGY_SENSORS,
@@ -43,6 +43,7 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.client import Reading
+from .jkbms.layouts import MAX_CELLS
 from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
 
 # All values come with the one read of the coordinator.

@@ -537,7 +537,7 @@ def test_known_facts() -> None:
     small = cells("jk02_32s_bd4a8s4p_sw15.26", "cell_1")
     assert len(small.battery_temperature) == 2
     noise = cells("jk02_32s_unknown_8s_jkbmscpp", "cell_1")
-    assert (noise.heating, noise.heater_current) == (None, None)
+    assert (noise.heating, noise.heater_current) == (False, None)
     assert (noise.state_of_health, noise.balance_current) == (86, -0.599)
     empty = cells("jk02_32s_unknown_8s_mpp_solar", "cell_1")
     assert empty.remain_percent == 0

@@ -983,16 +983,7 @@ def test_inverter_boards(model: str, version: str, expected: bool) -> None:
     assert {decoded.dry_contact_1, decoded.dry_contact_2, decoded.parallel_limiter} == {
         False if expected else None
     }
-    device = info({6: model.encode(), 30: version.encode(), 238: b"\1" * 24})
-    assert {
-        device.dry_contact_1_trigger_value,
-        device.dry_contact_1_release_value,
-        device.dry_contact_2_trigger_value,
-        device.dry_contact_2_release_value,
-    } == {0x01010101 if expected else None}
-    assert {device.dry_contact_1_trigger, device.dry_contact_2_trigger} == {
-        0 if expected else None
-    }
+    device = info({6: model.encode(), 30: version.encode()})
     assert device.emergency_duration is None
 
 
@@ -1082,27 +1073,16 @@ def test_state_of_health() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"),
-    [
-        ("11.17", None),
-        ("11.48", None),
-        ("11.288H", False),
-        ("11.21h", False),
-        ("v11.25H", False),
-        ("13.99", None),
-        ("14.20", False),
-        ("15.26", False),
-        ("19.05", False),
-    ],
+    "version",
+    ["11.17", "11.48", "11.288H", "11.21h", "13.99", "14.20", "15.26", "19.05"],
 )
-def test_heater(version: str, expected: bool | None) -> None:
-    """Up to 13 only an H behind the version tells that a heater is fitted."""
+def test_heater(version: str) -> None:
+    """Every 32S tells whether it heats; the current is noise while it does not."""
     profile = choose_profile("JK_B2A20S20P", version)
-    assert cells(profile, {236: "C21D"}).heating is expected
+    decoded = cells(profile, {236: "C21D"})
+    assert (decoded.heating, decoded.heater_current) == (False, None)
     decoded = cells(profile, {215: "01", 236: "C21D"})
-    assert (decoded.heating, decoded.heater_current) == (
-        (None, None) if expected is None else (True, 7.618)
-    )
+    assert (decoded.heating, decoded.heater_current) == (True, 7.618)
 
 
 def test_no_heater_on_24s() -> None:
@@ -1435,15 +1415,25 @@ def test_data_alone(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "expected"), [("00", (20.0, 20.0)), ("01", (20.0, 20.0, 0.0, 0.0))]
+    ("marks", "temperatures", "phase", "contact"),
+    [
+        ({}, (20.0, 20.0), None, None),
+        ({240: "01"}, (20.0, 20.0, 0.0, 0.0), None, True),
+        ({240: "01", 280: "02"}, (20.0, 20.0, 0.0, 0.0), "float", True),
+        ({275: "01"}, (20.0, 20.0, 0.0, 0.0), "bulk", True),
+    ],
 )
-def test_firmware_floor(mark: str, expected: tuple[float, ...]) -> None:
-    """Byte 240 is 1 from 14 on: then 256 and 258 are sensors."""
-    frame = four(Layout.JK02_32S, {240: mark, 162: "C800C800", 280: "02", 281: "06"})
+def test_firmware_floor(
+    marks: Content,
+    temperatures: tuple[float, ...],
+    phase: str | None,
+    contact: bool | None,
+) -> None:
+    """What a firmware fills in tells how recent it is at least."""
+    frame = four(Layout.JK02_32S, {162: "C800C800", 281: "06"}, marks)
     decoded = decode_cell_data(frame, confirm_profile(frame))
-    assert decoded.battery_temperature == expected
-    # The least that it may be
-    assert (decoded.charge_phase, decoded.dry_contact_1) == (None, None)
+    assert decoded.battery_temperature == temperatures
+    assert (decoded.charge_phase, decoded.dry_contact_1) == (phase, contact)
 
 
 def test_firmware_floor_is_of_32s() -> None:
@@ -1475,14 +1465,24 @@ def test_no_cells_connected(layout: Layout, zeros: Content) -> None:
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
 def test_dead_cell_does_not_change_the_layout(layout: Layout) -> None:
-    """It proves nothing, so the version holds, but only if it was right."""
+    """Where no version tells, it has to be the one in which the sum is right."""
     pack = 118 if layout is Layout.JK02_24S else 150
     frame = four(layout, {8: "0000", pack: "AC26"})
     assert confirm_profile(frame, PROFILES[layout]) is PROFILES[layout]
+    assert confirm_profile(frame).layout is layout
     wrong = NEW if layout is Layout.JK02_24S else OLD
-    for told in (None, wrong):
-        with pytest.raises(UnsupportedLayoutError):
-            confirm_profile(frame, told)
+    with pytest.raises(UnsupportedLayoutError):
+        confirm_profile(frame, wrong)
+
+
+@pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
+def test_cell_left_out(layout: Layout) -> None:
+    """A hole in the mask keeps the numbers of the cells."""
+    pack, mask = (118, 54) if layout is Layout.JK02_24S else (150, 70)
+    frame = four(layout, {8: "0000", pack: "AC26", mask: "0D"})
+    profile = confirm_profile(frame)
+    assert profile.layout is layout
+    assert decode_cell_data(frame, profile).cell_voltage == (3.3, None, 3.3, 3.3)
 
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
@@ -1517,7 +1517,7 @@ def test_senseless_values_and_mask(mask: str) -> None:
         pytest.param({"pack": 13701}, False, id="pack too high"),
         pytest.param({"pack": 12699}, False, id="pack too low"),
         pytest.param({"mask": "07"}, False, id="a cell too many"),
-        pytest.param({"mask": "1F"}, False, id="a cell too few"),
+        pytest.param({"mask": "1F"}, True, id="a dead cell"),
         pytest.param({"mask": "1B"}, False, id="a gap"),
         pytest.param({"mask": "1E"}, False, id="not from the first"),
         pytest.param({"mask": "00"}, False, id="no cell enabled"),
@@ -1587,6 +1587,8 @@ OLD_DEVICE = device(b"JK-B2A24S15P", b"10.07")
 NEW_DEVICE = device(b"JK_PB2A16S20P", b"19.31")
 BAD_DEVICE = device(b"JK-B2A24S15P", b"")
 ODD_DEVICE = device(b"JK-B2A24S15P", b"?")
+OEM_DEVICE = device(b"PXZK-01", b"3.3.0")
+OEM = Profile(Layout.JK04, 3.3, "PXZK-01")
 NO_CELLS = build_frame(CELL_DATA)
 NONSENSE = build_frame(CELL_DATA, {6: "A5" * 293})
 OLD_CELLS, NEW_CELLS = four(Layout.JK02_24S), four(Layout.JK02_32S)
@@ -1622,7 +1624,9 @@ SETTINGS_FRAMES = {
         ([OLD_DEVICE, NEW_DEVICE], NEW),
         ([SETTINGS_FRAMES[Layout.JK04]], Profile(Layout.JK04)),
         ([SETTINGS_FRAMES[Layout.JK02_24S]], Profile(Layout.JK02_24S)),
-        ([SETTINGS_FRAMES[Layout.JK02_32S]], Profile(Layout.JK02_32S)),
+        ([SETTINGS_FRAMES[Layout.JK02_32S]], Profile(Layout.JK02_32S, 11.0)),
+        # Of another brand
+        ([OEM_DEVICE, SETTINGS_FRAMES[Layout.JK04]], OEM),
         ([SETTINGS_FRAMES[Layout.JK02_32S], OLD_DEVICE], OLD),
         ([SETTINGS_FRAMES[Layout.JK02_32S], OLD_CELLS], Profile(Layout.JK02_24S)),
     ],
@@ -1655,15 +1659,20 @@ def test_no_profile(frames: list[Frame], reason: str) -> None:
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [
-        ([], Profile(Layout.JK02_32S)),
+        ([], Profile(Layout.JK02_32S, 11.0)),
         ([OLD_DEVICE], Profile(Layout.JK02_32S, 10.07, "JK-B2A24S15P")),
         ([OLD_CELLS], Profile(Layout.JK02_32S, 11.0)),
+        ([NEW_CELLS], Profile(Layout.JK02_32S, 11.0)),
         ([four(Layout.JK02_32S, {240: "01"})], Profile(Layout.JK02_32S, 14.0)),
-        ([NONSENSE], Profile(Layout.JK02_32S, 14.0)),
-        # The last one counts
+        ([four(Layout.JK02_32S, {275: "01"})], Profile(Layout.JK02_32S, 15.0)),
+        ([four(Layout.JK02_32S, {280: "02"})], Profile(Layout.JK02_32S, 15.0)),
+        ([build_frame(SETTINGS, {284: "3C32"})], Profile(Layout.JK02_32S, 11.0)),
+        ([build_frame(SETTINGS, {284: "050A"})], Profile(Layout.JK02_32S, 15.41)),
+        ([build_frame(SETTINGS, {297: "E2"})], Profile(Layout.JK02_32S, 19.07)),
+        # The most recent sign counts
         (
             [four(Layout.JK02_32S, {240: "01"}), NEW_CELLS],
-            Profile(Layout.JK02_32S, 11.0),
+            Profile(Layout.JK02_32S, 14.0),
         ),
     ],
 )

@@ -16,8 +16,7 @@ from .layouts import (
     DETAIL_LOG_RECORD,
     DETAIL_LOG_RECORD_SIZE,
     DETAIL_LOG_RECORDS,
-    FIRMWARE_FLOOR,
-    FIRMWARE_FLOORS,
+    FIRMWARE_SIGNS,
     IDENTITY,
     JK04_SETTINGS_MARK,
     LOG_EVENTS,
@@ -26,6 +25,7 @@ from .layouts import (
     LOGBOOK_ENTRY,
     MOSFET_SENSOR,
     NEED_CELLS,
+    OLDEST_32S,
     PRIVATE,
     SETTINGS_END,
     CellSlots,
@@ -36,7 +36,6 @@ from .layouts import (
 )
 from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
-_FIRST_32S_FIRMWARE: Final = 11
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
 
@@ -68,14 +67,13 @@ def choose_profile(device_model: str, software_version: str) -> Profile:
     Raises `UnsupportedLayoutError` if the version is none.
     """
     firmware = parse_firmware(software_version)
-    if firmware >= _FIRST_32S_FIRMWARE:
+    if firmware >= OLDEST_32S:
         layout = Layout.JK02_32S
     elif _JK04_MODEL.fullmatch(device_model):
         layout = Layout.JK04
     else:
         layout = Layout.JK02_24S
-    heater = software_version.upper().endswith("H")
-    return Profile(layout, firmware, device_model, heater)
+    return Profile(layout, firmware, device_model)
 
 
 def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
@@ -89,10 +87,13 @@ def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
         return expected
     for layout in Layout:
         if _proves(layout, frame):
-            return _with_layout(expected, layout, frame)
+            return _with_layout(expected, layout, [frame])
     # A dead cell or no cell at all proves nothing, but does not contradict either
     if expected and _allows(expected, frame):
         return expected
+    for layout, slots in CELLS.items():
+        if not expected and _adds_up(slots, frame):
+            return _with_layout(None, layout, [frame])
     raise UnsupportedLayoutError("The cell data fit no known layout")
 
 
@@ -103,26 +104,30 @@ def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profi
     `UnsupportedLayoutError` if the frames tell no layout or contradict it, unless the
     layout is given.
     """
-    by_type: dict[FrameType, list[Frame]] = {kind: [] for kind in FrameType}
-    for frame in frames:
-        by_type[frame.type].append(frame)
-    expected = _told_by_device_info(by_type[FrameType.DEVICE_INFO])
-    if layout:
-        return _with_layout(expected, layout, *by_type[FrameType.CELL_DATA][-1:])
-    fits = not by_type[FrameType.CELL_DATA]
-    for frame in by_type[FrameType.CELL_DATA]:
+    frames = tuple(frames)
+    expected = _told_by_device_info(frames)
+    return _with_layout(expected, layout or _find_layout(frames, expected), frames)
+
+
+def _find_layout(frames: Sequence[Frame], expected: Profile | None) -> Layout:
+    cell_data = [frame for frame in frames if frame.type is FrameType.CELL_DATA]
+    settings = [frame for frame in frames if frame.type is FrameType.SETTINGS]
+    fits = not cell_data
+    for frame in cell_data:
         try:
-            return confirm_profile(frame, expected)
+            return confirm_profile(frame, expected).layout
         except ImplausibleFrameError:
             fits = True
         except UnsupportedLayoutError:
             continue
     if not fits:
         raise UnsupportedLayoutError("The cell data fit no known layout")
-    if expected:
-        return expected
-    for frame in by_type[FrameType.SETTINGS]:
-        return Profile(_layout_of_settings(frame))
+    told = expected and expected.layout
+    for frame in settings:
+        if not told or (_layout_of_settings(frame) is Layout.JK04):
+            return _layout_of_settings(frame)
+    if told:
+        return told
     raise UnsupportedLayoutError("No frame tells the layout")
 
 
@@ -249,6 +254,8 @@ def redact(frame: Frame) -> Frame:
 def _told_by_device_info(frames: Iterable[Frame]) -> Profile | None:
     told = None
     for frame in frames:
+        if frame.type is not FrameType.DEVICE_INFO:
+            continue
         try:
             info = decode_device_info(frame)
             told = choose_profile(info.device_model, info.software_version)
@@ -264,14 +271,20 @@ def _layout_of_settings(frame: Frame) -> Layout:
 
 
 def _with_layout(
-    expected: Profile | None, layout: Layout, frame: Frame | None = None
+    expected: Profile | None, layout: Layout, frames: Iterable[Frame]
 ) -> Profile:
+    """Exchange the layout, or else tell the rest from the frames themselves."""
     if expected:
         return replace(expected, layout=layout)
-    if layout is not Layout.JK02_32S or not frame:
+    if layout is not Layout.JK02_32S:
         return Profile(layout)
-    (recent,) = FIRMWARE_FLOOR.unpack_from(frame.data)
-    return Profile(layout, FIRMWARE_FLOORS[bool(recent)])
+    signs = (
+        sign.since
+        for frame in frames
+        for sign in FIRMWARE_SIGNS
+        if frame.type is sign.type and frame.data[sign.span] not in sign.idle
+    )
+    return Profile(layout, max(signs, default=OLDEST_32S))
 
 
 def _proves(layout: Layout, frame: Frame) -> bool:
@@ -285,6 +298,23 @@ def _proves(layout: Layout, frame: Frame) -> bool:
     (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
     return (
         _row_of_cells(slots, frame) == sum(map(bool, volts)) > 0
+        and difference < _CONFIRMED_WITHIN
+    )
+
+
+def _adds_up(slots: CellSlots, frame: Frame) -> bool:
+    """Tell whether the cells make the pack, be one of them dead or left out."""
+    if not slots.pack_voltage:
+        return False
+    (mask,) = slots.enabled.unpack_from(frame.data)
+    (pack,) = slots.pack_voltage.unpack_from(frame.data)
+    volts = slots.voltage.raw(frame.data)
+    (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
+    unused = (volt for cell, volt in enumerate(volts) if not mask >> cell & 1)
+    return (
+        mask.bit_length() <= slots.room
+        and any(volts)
+        and not any(unused)
         and difference < _CONFIRMED_WITHIN
     )
 
@@ -319,6 +349,11 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     (mask,) = slots.enabled.unpack_from(data)
     if mask.bit_length() > slots.room:
         raise ImplausibleFrameError("More cells are enabled than the layout has")
+    if not slots.pack_voltage:
+        # There the slots behind the last voltage are not used, whatever the mask claims
+        volts = slots.voltage.raw(data)
+        used = sum(1 << cell for cell, volt in enumerate(volts) if volt)
+        return (mask or used) & ((1 << used.bit_length()) - 1)
     return mask
 
 

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any, Final
 
 from .errors import ImplausibleFrameError
+from .frames import FrameType
 from .models import (
     SECRET_FIELDS,
     Alarm,
@@ -200,9 +201,7 @@ class Field:
     since: tuple[float, ...] = ()
     """First firmware that fills it; several where several series gained it."""
     model: str = ""
-    """Part of the model name of the devices that have it."""
-    heater: bool = False
-    """Firmware older than `since` fills it as well where a heater is fitted."""
+    """Part of the model name of the devices that have it, if only some have."""
 
 
 type Placed = tuple[int, Field]
@@ -407,7 +406,7 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (176, 208, Field("charge_short_circuit_release_time", "H")),
     (178, 210, Field("cell_undervoltage_release_time", "H")),
     (180, 212, Field("cell_overvoltage_release_time", "H")),
-    (None, 215, Field("heating", "?", since=(14,), heater=True)),
+    (None, 215, Field("heating", "?")),
     (186, 218, Field("emergency_countdown", "H")),
     (188, 220, Field("discharge_current_correction", "H")),
     (190, 222, Field("charge_current_sensor", "H", _MILLI)),
@@ -429,8 +428,8 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (None, 277, Field("coldest_sensor", "B", since=(15,))),
     (None, 278, Field("charge_phase_time", "H", since=(15,))),
     (None, 280, Field("charge_phase", "B", _CHARGE_PHASE, since=(15,))),
-    (None, 281, Field("dry_contact_1", "B", _bit(1), model="PB")),
-    (None, 281, Field("dry_contact_2", "B", _bit(2), model="PB")),
+    (None, 281, Field("dry_contact_1", "B", _bit(1), since=(14,), model="PB")),
+    (None, 281, Field("dry_contact_2", "B", _bit(2), since=(14,), model="PB")),
 )
 
 _CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
@@ -584,15 +583,15 @@ _DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
         (218, Field("uart2_protocol", "B", since=(14,))),
         (219, Field("uart2_protocols", "I", _protocols, since=(14,))),
         (234, Field("buzzer_trigger", "B", since=(14,))),
-        (235, Field("dry_contact_1_trigger", "B", since=(14,), model="PB")),
-        (236, Field("dry_contact_2_trigger", "B", since=(14,), model="PB")),
+        (235, Field("dry_contact_1_trigger", "B", since=(14,))),
+        (236, Field("dry_contact_2_trigger", "B", since=(14,))),
         (237, Field("uart_library_version", "B", since=(14,))),
         (238, Field("buzzer_trigger_value", "i", since=(14,))),
         (242, Field("buzzer_release_value", "i", since=(14,))),
-        (246, Field("dry_contact_1_trigger_value", "i", since=(14,), model="PB")),
-        (250, Field("dry_contact_1_release_value", "i", since=(14,), model="PB")),
-        (254, Field("dry_contact_2_trigger_value", "i", since=(14,), model="PB")),
-        (258, Field("dry_contact_2_release_value", "i", since=(14,), model="PB")),
+        (246, Field("dry_contact_1_trigger_value", "i", since=(14,))),
+        (250, Field("dry_contact_1_release_value", "i", since=(14,))),
+        (254, Field("dry_contact_2_trigger_value", "i", since=(14,))),
+        (258, Field("dry_contact_2_release_value", "i", since=(14,))),
         (262, Field("data_storage_period", "i", missing=_NOT_REPORTED)),
         (266, Field("request_charge_time", "B", _DECI, _NOT_REPORTED)),
         (267, Field("request_float_time", "B", _DECI, _NOT_REPORTED)),
@@ -613,8 +612,7 @@ class Profile:
     firmware: float = 0.0
     """As printed, read as a number: 11.288 is older than 11.48; 0 is unknown."""
     model: str = ""
-    heater: bool = False
-    """The version ends in H, as it does up to 13 where a heater is fitted."""
+    """Empty is unknown."""
 
     @cached_property
     def cells(self) -> CellSlots:
@@ -635,10 +633,8 @@ class Profile:
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
         series = [first for first in field.since if int(first) <= int(self.firmware)]
-        return field.model in self.model and (
-            not field.since
-            or self.firmware >= max(series, default=inf)
-            or (field.heater and self.heater)
+        return (not self.model or field.model in self.model) and (
+            not field.since or self.firmware >= max(series, default=inf)
         )
 
 
@@ -676,9 +672,28 @@ PRIVATE: Final = tuple(
 )
 """Bytes of device information that tell whose it is or open it, whatever the layout."""
 
-FIRMWARE_FLOOR: Final = Struct("<240xB")
-"""1 only on firmware 14 and later, but 0 on some of it (docs/protocol.md 6.2)."""
-FIRMWARE_FLOORS: Final = (11.0, 14.0)
+OLDEST_32S: Final = 11.0
+"""First firmware of the layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareSign:
+    """Bytes that older firmware than `since` fills with one of the `idle` contents."""
+
+    type: FrameType
+    since: float
+    span: slice
+    idle: tuple[bytes, ...]
+
+
+FIRMWARE_SIGNS: Final = (
+    FirmwareSign(FrameType.CELL_DATA, 14.0, slice(240, 241), (bytes(1),)),
+    FirmwareSign(FrameType.CELL_DATA, 15.0, slice(275, 281), (bytes(6),)),
+    # 60 and 50 °C are another pair of limits
+    FirmwareSign(FrameType.SETTINGS, 15.41, slice(284, 286), (bytes(2), b"\x3c\x32")),
+    FirmwareSign(FrameType.SETTINGS, 19.07, slice(296, 298), (bytes(2),)),
+)
+"""How recent a 32S firmware is at least, by its frames (docs/protocol.md 6.2)."""
 
 JK04_SETTINGS_MARK: Final = Struct("<6xf")
 """1.0 in every settings frame of JK04, far below any voltage in mV elsewhere."""
