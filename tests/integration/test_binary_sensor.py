@@ -50,7 +50,7 @@ def shown(hass: HomeAssistant) -> dict[str, str]:
         ("JK-B2A16S 3.3.0", {"balancing"}),
         ("JK_DZ11B2A24S 11.55", {"balancing"} | FAULTS),
         ("JK-B2A24S15P 10.07", {"balancing"} | FAULTS | SWITCHES),
-        ("JK_B2A8S20P 11.48", {"balancing"} | FAULTS | SWITCHES),
+        ("JK_B2A8S20P 11.48", {"balancing", "heating"} | FAULTS | SWITCHES),
         ("JK_B2A20S20P 11.288H", {"balancing", "heating"} | FAULTS | SWITCHES),
         (
             "JK_PB2A16S20P 15.41",
