@@ -1022,6 +1022,28 @@ def test_link_lost_while_connecting(
     assert len(bench.bms.connections) == 2
 
 
+@pytest.mark.parametrize("lost", [{1}, {1, 3}])
+def test_link_lost_while_finding_services(
+    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch, lost: set[int]
+) -> None:
+    """A connection that fails half-way does not end the one that comes after it."""
+    bench = switch_on()
+
+    class Unlucky(bleak_retry_connector.BleakClientWithServiceCache):
+        @override
+        async def connect(self, **kwargs: Any) -> None:
+            await super().connect(**kwargs)
+            if len(bench.bms.connections) in lost:
+                bench.bms.drop()
+                await asyncio.sleep(0)
+                raise BleakError("failed to discover services")
+
+    monkeypatch.setattr(bleak_retry_connector, "BleakClientWithServiceCache", Unlucky)
+
+    assert_read(bench.read(), bench.bms)
+    assert len(bench.bms.connections) == 2
+
+
 @pytest.mark.parametrize("kind", [0x01, 0x02, 0x03])
 def test_link_lost_in_a_frame(switch_on: SwitchOn, kind: int) -> None:
     """A link that breaks is tried once more, and then not again."""

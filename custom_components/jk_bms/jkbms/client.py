@@ -625,6 +625,9 @@ class _Link:
             self._heard_other = True
 
     def _on_disconnected(self, _: BleakClient) -> None:
+        if not self.was_connected:
+            # It is the end of an attempt to connect, after which comes another
+            return
         self._frames.put_nowait(None)
         self._log_frames.put_nowait(None)
 
