@@ -44,7 +44,8 @@ from .const import (
     LinkBehaviour,
 )
 from .jkbms.client import READ_DEADLINE, JkBmsClient, Log, Reading
-from .jkbms.errors import JkBmsError, UnsupportedLayoutError
+from .jkbms.dating import Dated, date_detail_log, date_logbook, run_time
+from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
 from .trouble import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
 
@@ -53,8 +54,14 @@ _LOGGER = logging.getLogger(__name__)
 _HISTORY: Final = 20
 _LASTING: Final = 5.0
 """s a held link must have lived for to be made anew at once when it is lost."""
+_LOGBOOK_INTERVAL: Final = 270.0
+"""s between two looks into the logbook: 5 min, less what a read may be early."""
+_LOGBOOK_RETRY: Final = 86400.0
+"""s until a battery that has never answered for its logbook is asked again."""
 
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
+type Publish = Callable[[Reading], None]
+type FollowLogbook = Callable[[tuple[Dated[LogEntry], ...]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +131,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._poll_task: asyncio.Task[None] | None = None
         self._last_heard = -inf
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
+        self._tell_logbook: FollowLogbook | None = None
+        self._logbook_due = -inf
+        self._has_logbook = False
 
     @property
     @override
@@ -179,13 +189,29 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 translation_placeholders={"reason": str(self.last_exception or "")},
             )
 
-    async def async_read_logbook(self) -> Log[LogEntry]:
+    async def async_read_logbook(self) -> tuple[Dated[LogEntry], ...]:
         """Read the battery's logbook; raise in words if that fails."""
-        return await self._async_read_log(self.client.read_logbook)
+        return self._date_logbook(await self._async_read_log(self.client.read_logbook))
 
-    async def async_read_detail_log(self) -> Log[DetailLogRecord]:
+    async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
         """Read the battery's detail log; raise in words if that fails."""
-        return await self._async_read_log(self.client.read_detail_log)
+        log = await self._async_read_log(self.client.read_detail_log)
+        return date_detail_log(
+            log.entries,
+            clock=self._by_now(log.reading, log.reading.cell_data.clock),
+            now=dt_util.now(),
+        )
+
+    @callback
+    def async_follow_logbook(self, tell: FollowLogbook) -> CALLBACK_TYPE:
+        """Read the logbook along with the values, for one who wants to know."""
+        self._tell_logbook = tell
+
+        @callback
+        def unfollow() -> None:
+            self._tell_logbook = None
+
+        return unfollow
 
     async def async_release_link(self) -> None:
         """Let others have the battery for a while."""
@@ -318,22 +344,89 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 return
 
     async def _async_read(self) -> None:
-        self._async_publish(await self.client.read())
+        if not self._is_logbook_due:
+            self._async_publish(await self.client.read())
+            return
+        before = self.data
+        try:
+            await self._async_look_into_logbook()
+        except JkBmsError as error:
+            if self.data is before:
+                raise
+            _LOGGER.debug("%s: no logbook: %s", self.config_entry.title, error)
 
     async def _async_hold(self) -> None:
         await self.client.hold(
-            self._async_publish,
+            self._async_publish_held,
             interval=self.interval.total_seconds(),
             since=self.data.time if self.data else -inf,
         )
 
-    async def _async_read_log[LogT](self, read: Callable[[], Awaitable[LogT]]) -> LogT:
+    @callback
+    def _async_publish_held(self, reading: Reading) -> None:
+        """Make a reading the current one; the link that brought it serves the logbook."""
+        self._async_publish(reading)
+        if self._is_logbook_due:
+            self._logbook_due = self.hass.loop.time() + _LOGBOOK_INTERVAL
+            self.config_entry.async_create_background_task(
+                self.hass, self._async_ask_for_logbook(), f"{DOMAIN} log {self.address}"
+            )
+
+    async def _async_ask_for_logbook(self) -> None:
+        """Leave it to the link itself to notice that it is lost."""
+        try:
+            await self._async_look_into_logbook()
+        except JkBmsError as error:
+            _LOGGER.debug("%s: no logbook: %s", self.config_entry.title, error)
+
+    @property
+    def _is_logbook_due(self) -> bool:
+        return bool(self._tell_logbook) and self.hass.loop.time() >= self._logbook_due
+
+    async def _async_look_into_logbook(self) -> None:
+        """Read the logbook for the one who follows it."""
+
+        @callback
+        def publish(reading: Reading) -> None:
+            self._logbook_due = self.hass.loop.time() + _LOGBOOK_INTERVAL
+            self._async_publish(reading)
+
+        try:
+            log = await self.client.read_logbook(publish)
+        except LogUnansweredError:
+            if not self._has_logbook:
+                self._logbook_due = self.hass.loop.time() + _LOGBOOK_RETRY
+            raise
+        self._has_logbook = True
+        if self._tell_logbook:
+            self._tell_logbook(self._date_logbook(log))
+
+    def _date_logbook(self, log: Log[LogEntry]) -> tuple[Dated[LogEntry], ...]:
+        reading = log.reading
+        ran = run_time(reading.layout, reading.device_info, reading.cell_data)
+        return date_logbook(
+            log.entries, run_time=self._by_now(reading, ran), now=dt_util.now()
+        )
+
+    def _by_now(self, reading: Reading, seconds: int | None) -> float | None:
+        """Return what a counter of seconds, read then, shows now."""
+        if seconds is None:
+            return None
+        return seconds + self.hass.loop.time() - reading.time
+
+    async def _async_read_log[LogT](
+        self, read: Callable[[Publish], Awaitable[LogT]]
+    ) -> LogT:
         if self.resumes_at:
             raise HomeAssistantError(
                 translation_domain=DOMAIN, translation_key="link_released"
             )
         try:
-            return await read()
+            return await read(self._async_publish)
+        except LogUnansweredError as error:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="log_unanswered"
+            ) from error
         except JkBmsError as error:
             trouble = self._async_diagnose(error)
             raise HomeAssistantError(

@@ -1,5 +1,6 @@
-"""What happens to the battery: each fault as it is raised and as it is cleared."""
+"""What happens to the battery: faults as they come and go, and what it wrote down itself."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, override
@@ -20,6 +21,9 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
+from .jkbms.dating import Dated
+from .jkbms.layouts import LOG_EVENTS
+from .jkbms.models import LogEntry
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0
@@ -28,20 +32,30 @@ type Faults = tuple[str, ...]
 
 RAISED: Final = "raised"
 CLEARED: Final = "cleared"
+UNKNOWN: Final = "unknown"
 ATTR_FAULTS: Final = "faults"
+ATTR_KNOWN: Final = "known"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JkBmsEventDescription(EventEntityDescription, JkBmsEntityDescription[Faults]):
-    """Something that happens when this changes."""
+class JkBmsEventDescription[ValueT](
+    EventEntityDescription, JkBmsEntityDescription[ValueT]
+):
+    """Something that happens."""
 
 
-EVENTS: tuple[JkBmsEventDescription, ...] = (
-    JkBmsEventDescription(
-        key="alarm",
-        event_types=[RAISED, CLEARED],
-        value_fn=lambda reading: reading.cell_data.faults,
-    ),
+ALARM = JkBmsEventDescription[Faults](
+    key="alarm",
+    event_types=[RAISED, CLEARED],
+    value_fn=lambda reading: reading.cell_data.faults,
+)
+LOG_ENTRY = JkBmsEventDescription[None](
+    key="log_entry",
+    entity_registry_enabled_default=False,
+    event_types=[*dict.fromkeys(LOG_EVENTS.values()), UNKNOWN],
+    # Only asking tells whether there is a logbook.
+    value_fn=lambda _: None,
+    exists_fn=lambda _: True,
 )
 
 
@@ -56,8 +70,16 @@ async def async_setup_entry(
         entry,
         async_add_entities,
         platform=Platform.EVENT,
-        descriptions=EVENTS,
+        descriptions=(ALARM,),
         entity_class=JkBmsAlarmEvent,
+    )
+    async_setup_entities(
+        hass,
+        entry,
+        async_add_entities,
+        platform=Platform.EVENT,
+        descriptions=(LOG_ENTRY,),
+        entity_class=JkBmsLogEvent,
     )
 
 
@@ -111,3 +133,56 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
             details: dict[str, Any] = alarm_attributes(alarm, self.coordinator.data)
             self._trigger_event(event_type, {"alarm": alarm} | details)
             self.async_write_ha_state()
+
+
+@dataclass
+class StoredLog(EventExtraStoredData):
+    """What stood in the logbook when it was read last, `None` if it never was."""
+
+    known: list[tuple[int, int]] | None
+
+
+class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
+    """The entries of the battery's logbook, each when it is found."""
+
+    _known: list[tuple[int, int]] | None = None
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Take up where the last run has ended."""
+        await super().async_added_to_hass()
+        if stored := await self.async_get_last_extra_data():
+            known = stored.as_dict().get(ATTR_KNOWN)
+            self._known = known and [(time, code) for time, code in known]
+        self.async_on_remove(self.coordinator.async_follow_logbook(self._tell_new))
+
+    @property
+    @override
+    def extra_restore_state_data(self) -> StoredLog:
+        """Return the last event and the entries that are known."""
+        return StoredLog(
+            **super().extra_restore_state_data.as_dict(), known=self._known
+        )
+
+    @callback
+    def _tell_new(self, log: tuple[Dated[LogEntry], ...]) -> None:
+        """Let each new entry be a state of its own; at first, all are old."""
+        known = self._known
+        self._known = [(dated.entry.time, dated.entry.code) for dated in log]
+        if known is None:
+            return
+        old = Counter(known)
+        for dated, key in zip(log, self._known, strict=True):
+            if old[key]:
+                # Two equal ones may stand in one second.
+                old[key] -= 1
+                continue
+            entry = dated.entry
+            self._trigger_event(entry.event, _details(dated))
+            self.async_write_ha_state()
+
+
+def _details(dated: Dated[LogEntry]) -> dict[str, Any]:
+    entry = dated.entry
+    of_cell = {} if entry.cell is None else {"cell": entry.cell}
+    return {"time": dated.isoformat, "code": entry.code} | of_cell

@@ -2142,25 +2142,26 @@ EVENTS = [
     "63",
     "unknown",
     "64",
-    "cell_1_overvoltage",
+    "cell_overvoltage",
     "65",
-    "cell_2_overvoltage",
+    "cell_overvoltage",
     "83",
-    "cell_32_overvoltage",
+    "cell_overvoltage",
     "84",
     "unknown",
     "C7",
     "unknown",
     "C8",
-    "cell_1_undervoltage",
+    "cell_undervoltage",
     "E7",
-    "cell_32_undervoltage",
+    "cell_undervoltage",
     "E8",
     "unknown",
     "FF",
     "unknown",
 ]
 EVENT_NAMES = list(zip(EVENTS[::2], EVENTS[1::2], strict=True))
+CELLS_OF_EVENTS = {"64": 1, "65": 2, "83": 32, "C8": 1, "E7": 32}
 
 
 def log(*contents: Content) -> tuple[LogEntry, ...]:
@@ -2175,11 +2176,12 @@ def records(*contents: Content) -> tuple[DetailLogRecord, ...]:
 
 @pytest.mark.parametrize(("code", "name"), EVENT_NAMES)
 def test_event(code: str, name: str) -> None:
-    """Both logs know the events, and no neighbour of an unknown one."""
-    entry = LogEntry(time=1, code=int(code, 16), event=name)
+    """Both logs know the events and their cells, and no neighbour of an unknown one."""
+    cell = CELLS_OF_EVENTS.get(code)
+    entry = LogEntry(time=1, code=int(code, 16), event=name, cell=cell)
     assert log({6: "01", 11: "01000000" + code}) == (entry,)
     (record,) = records({8: "01", 13: code})
-    assert (record.code, record.event) == (int(code, 16), name)
+    assert (record.code, record.event, record.cell) == (int(code, 16), name, cell)
 
 
 def test_logbook() -> None:
@@ -2217,6 +2219,7 @@ def test_last_entry_of_logbook() -> None:
 DETAIL: list[tuple[Content, dict[str, Any]]] = [
     ({0: "04030281"}, {"clock": 2164392708}),
     ({4: "1B"}, {"code": 0x1B, "event": "charge_undertemperature"}),
+    ({4: "66"}, {"code": 0x66, "event": "cell_overvoltage", "cell": 3}),
     ({5: "01"}, {"charging": True}),
     ({5: "02"}, {"discharging": True}),
     ({5: "04"}, {"balancing": True}),

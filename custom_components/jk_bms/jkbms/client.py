@@ -35,6 +35,7 @@ from .decode import (
 from .errors import (
     ImplausibleFrameError,
     LinkError,
+    LogUnansweredError,
     NoFreeSlotError,
     NotJkBmsError,
     NotReachableError,
@@ -190,21 +191,31 @@ class JkBmsClient:
         """Let a held link publish the next cell data whatever the interval."""
         self._link.hurried = True
 
-    async def read_logbook(self, *, deadline: float = READ_DEADLINE) -> Log[LogEntry]:
+    async def read_logbook(
+        self,
+        publish: Callable[[Reading], None] | None = None,
+        *,
+        deadline: float = READ_DEADLINE,
+    ) -> Log[LogEntry]:
         """Read the logbook, on the held link if there is one (docs/protocol.md 10).
 
-        Raises like `read`.
+        A link that is made for it brings a reading, which is published at once. Raises
+        like `read`, and `LogUnansweredError`.
         """
-        return await self._read_log(_Link.read_logbook, deadline)
+        return await self._read_log(_Link.read_logbook, publish, deadline)
 
     async def read_detail_log(
-        self, *, deadline: float = DETAIL_LOG_DEADLINE
+        self,
+        publish: Callable[[Reading], None] | None = None,
+        *,
+        deadline: float = DETAIL_LOG_DEADLINE,
     ) -> Log[DetailLogRecord]:
         """Read the detail log, on the held link if there is one (docs/protocol.md 11).
 
-        Raises like `read`; firmware that has no such log is silent.
+        A link that is made for it brings a reading, which is published at once. Raises
+        like `read`, and `LogUnansweredError`, also where the firmware has no such log.
         """
-        return await self._read_log(_Link.read_detail_log, deadline)
+        return await self._read_log(_Link.read_detail_log, publish, deadline)
 
     async def disconnect(self) -> None:
         """End what uses the link, which then fails, and wait until it is released."""
@@ -268,6 +279,7 @@ class JkBmsClient:
     async def _read_log[EntryT](
         self,
         read: Callable[[_Link, Reading], Awaitable[tuple[EntryT, ...]]],
+        publish: Callable[[Reading], None] | None,
         deadline: float,
     ) -> Log[EntryT]:
         async with self._limit(deadline) as limit, self._log_lock:
@@ -276,6 +288,8 @@ class JkBmsClient:
                 entries = await read(self._link, reading)
             else:
                 async with self._open_link(deadline) as (reading, scope):
+                    if publish:
+                        publish(reading)
                     entries = await read(self._link, reading)
                     scope.reschedule(None)
                     limit.reschedule(None)
@@ -429,7 +443,7 @@ class _Link:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWER_TIMEOUT):
                     return decode_logbook(await self._next_log(FrameType.LOGBOOK))
-        raise SilentError(_NO_LOG)
+        raise LogUnansweredError(_NO_LOG)
 
     async def read_detail_log(self, reading: Reading) -> tuple[DetailLogRecord, ...]:
         """Ask for the detail log, and once more if a part of it was lost."""
@@ -444,7 +458,7 @@ class _Link:
             if len(records) >= stored:
                 break
         if not records:
-            raise SilentError(_NO_LOG)
+            raise LogUnansweredError(_NO_LOG)
         return tuple(records[index] for index in sorted(records))
 
     async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:

@@ -19,6 +19,7 @@ from .layouts import (
     FIRMWARE_SIGNS,
     IDENTITY,
     JK04_SETTINGS_MARK,
+    LOG_CELLS,
     LOG_EVENTS,
     LOGBOOK_COUNT,
     LOGBOOK_ENTRIES,
@@ -213,7 +214,12 @@ def decode_logbook(frame: Frame) -> tuple[LogEntry, ...]:
     (count,) = LOGBOOK_COUNT.unpack_from(frame.data)
     entries = LOGBOOK_ENTRY.iter_unpack(frame.data[LOGBOOK_ENTRIES])
     return tuple(
-        LogEntry(time=time, code=code, event=LOG_EVENTS.get(code, "unknown"))
+        LogEntry(
+            time=time,
+            code=code,
+            event=LOG_EVENTS.get(code, "unknown"),
+            cell=LOG_CELLS.get(code),
+        )
         for time, code in islice(entries, count)
         if code
     )

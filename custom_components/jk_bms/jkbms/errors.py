@@ -43,6 +43,10 @@ class SilentError(LinkError):
     """Connected, but no valid frame came in time (docs/protocol.md 2.5)."""
 
 
+class LogUnansweredError(SilentError):
+    """The battery answers, but not for its log, which it may not have."""
+
+
 class NotJkBmsError(LinkError):
     """Connected to something that does not speak this protocol."""
 

@@ -150,14 +150,16 @@ _EVENTS: Final = (
     "discharge_undertemperature",
     "discharge_undertemperature_released",
 )
-_CELL_EVENTS: Final = ((0xC8, "undervoltage"), (0x64, "overvoltage"))
+_CELL_EVENTS: Final = ((0xC8, "cell_undervoltage"), (0x64, "cell_overvoltage"))
 MAX_CELLS: Final = 32
 """Of the layout with the most room."""
 
+LOG_CELLS: Final = {
+    first + cell: cell + 1 for first, _ in _CELL_EVENTS for cell in range(MAX_CELLS)
+}
+"""Cell, 1-based, of those event codes that name one (docs/protocol.md 12.4)."""
 LOG_EVENTS: Final = dict(enumerate(_EVENTS, start=1)) | {
-    first + cell: f"cell_{cell + 1}_{what}"
-    for first, what in _CELL_EVENTS
-    for cell in range(MAX_CELLS)
+    first + cell: name for first, name in _CELL_EVENTS for cell in range(MAX_CELLS)
 }
 """Names of the event codes (docs/protocol.md 12.4)."""
 
@@ -716,6 +718,7 @@ DETAIL_LOG_RECORD: Final = Table(
         (0, Field("clock", "I")),
         (4, Field("code", "B")),
         (4, Field("event", "B", log_event)),
+        (4, Field("cell", "B", LOG_CELLS.get)),
         (5, Field("charging", "B", _bit(0))),
         (5, Field("discharging", "B", _bit(1))),
         (5, Field("balancing", "B", _bit(2))),

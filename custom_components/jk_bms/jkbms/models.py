@@ -330,6 +330,8 @@ class LogEntry:
     code: int
     event: str
     """Name of the code (docs/protocol.md 12.4), `unknown` where it has none."""
+    cell: int | None = None
+    """1-based number of the cell, where the code names one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +345,8 @@ class DetailLogRecord:
     code: int
     """0 is a scheduled sample."""
     event: str
+    cell: int | None
+    """1-based number of the cell, where the code names one."""
     charging: bool
     discharging: bool
     balancing: bool

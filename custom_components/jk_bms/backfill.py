@@ -1,0 +1,181 @@
+"""Fill gaps in the long-term statistics with what the battery remembers."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from homeassistant.components.recorder.const import DOMAIN as RECORDER_DOMAIN
+from homeassistant.components.recorder.entity_options import is_entity_recorded
+from homeassistant.components.recorder.models import (
+    StatisticData,
+    StatisticMeanType,
+    StatisticMetaData,
+)
+from homeassistant.components.recorder.statistics import (
+    STATISTIC_UNIT_TO_UNIT_CONVERTER,
+    async_import_statistics,
+    get_metadata,
+    statistics_during_period,
+)
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.recorder import get_instance
+from homeassistant.util import dt as dt_util
+
+from .coordinator import JkBmsConfigEntry
+from .jkbms.dating import Dated
+from .jkbms.models import DetailLogRecord
+from .sensor import SENSORS
+
+_SETTLED: Final = timedelta(hours=2)
+"""Age from which the recorder has made the statistics of an hour if it ever does."""
+
+
+def _state_of_charge(record: DetailLogRecord) -> float | None:
+    if not record.nominal_capacity:
+        return None
+    return min(100.0, round(100 * record.remain_capacity / record.nominal_capacity))
+
+
+# The warmest and the coldest sensor may be any: no entity shows these.
+VALUES: Final[Mapping[str, Callable[[DetailLogRecord], float | None]]] = {
+    "state_of_charge": _state_of_charge,
+    "total_voltage": lambda record: record.battery_voltage,
+    "current": lambda record: record.battery_current,
+    "capacity_remaining": lambda record: record.remain_capacity,
+    "min_cell_voltage": lambda record: record.min_cell_voltage,
+    "max_cell_voltage": lambda record: record.max_cell_voltage,
+    "mosfet_temperature": lambda record: record.mosfet_temperature,
+}
+"""What of a record is a sensor of ours, by its key and in its native unit."""
+_NATIVE_UNITS: Final = {
+    description.key: description.native_unit_of_measurement for description in SENSORS
+}
+
+
+async def async_backfill(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    log: Iterable[Dated[DetailLogRecord]],
+) -> dict[str, int]:
+    """Import hours of which there are no statistics; return how many by entity."""
+    hours = _by_hour(log, until=dt_util.utcnow() - _SETTLED)
+    entities = _find_entities(hass, entry)
+    recorder = get_instance(hass)
+    # What is on its way to the database must not be overwritten when it is there.
+    await recorder.async_block_till_done()
+    known = await recorder.async_add_executor_job(
+        partial(get_metadata, hass, statistic_ids=set(entities))
+    )
+    rows = await recorder.async_add_executor_job(
+        statistics_during_period,
+        hass,
+        min(hours, default=dt_util.utcnow()),
+        None,
+        set(entities),
+        "hour",
+        None,
+        {"mean"},
+    )
+    imported = {}
+    for entity_id, key in entities.items():
+        _, metadata = known.get(entity_id, (0, _new_metadata(hass, entity_id)))
+        taken = {row["start"] for row in rows.get(entity_id, ())}
+        missing = {
+            start: records
+            for start, records in hours.items()
+            if start.timestamp() not in taken
+        }
+        statistics = _compile(missing, key, metadata)
+        if statistics:
+            async_import_statistics(hass, metadata, statistics)
+        imported[entity_id] = len(statistics)
+    return imported
+
+
+@callback
+def _find_entities(hass: HomeAssistant, entry: JkBmsConfigEntry) -> dict[str, str]:
+    """Return the sensors to import for, with their keys."""
+    return {
+        entity.entity_id: key
+        for entity in er.async_entries_for_config_entry(
+            er.async_get(hass), entry.entry_id
+        )
+        if entity.domain == Platform.SENSOR
+        and (key := entity.translation_key or "") in VALUES
+        and hass.states.get(entity.entity_id)
+        and is_entity_recorded(hass, entity.entity_id)
+    }
+
+
+def _by_hour(
+    log: Iterable[Dated[DetailLogRecord]], *, until: datetime
+) -> dict[datetime, list[DetailLogRecord]]:
+    """Sort the records into the hours that began before."""
+    hours = defaultdict(list)
+    for dated in log:
+        if dated.time:
+            start = dt_util.as_utc(dated.time).replace(minute=0, second=0)
+            if start <= until:
+                hours[start].append(dated.entry)
+    return hours
+
+
+@callback
+def _new_metadata(hass: HomeAssistant, entity_id: str) -> StatisticMetaData:
+    """Describe statistics as the recorder would from the state."""
+    state = hass.states.get(entity_id)
+    assert state
+    unit = state.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(unit)
+    return StatisticMetaData(
+        mean_type=StatisticMeanType.ARITHMETIC,
+        has_sum=False,
+        name=None,
+        source=RECORDER_DOMAIN,
+        statistic_id=entity_id,
+        unit_class=converter.UNIT_CLASS if converter else None,
+        unit_of_measurement=unit,
+    )
+
+
+def _compile(
+    hours: Mapping[datetime, list[DetailLogRecord]],
+    key: str,
+    metadata: StatisticMetaData,
+) -> list[StatisticData]:
+    """Make the statistics of one entity, in the unit that they have.
+
+    Records that were written because something happened say how low and how high a
+    value went, but not what it was on average if there is a regular one.
+    """
+    native_unit, unit = _NATIVE_UNITS[key], metadata["unit_of_measurement"]
+    converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(native_unit)
+    if converter and unit in converter.VALID_UNITS:
+        convert = converter.converter_factory(native_unit, unit)
+    elif unit == native_unit:
+        convert = float
+    else:
+        return []
+    statistics = []
+    for start, records in hours.items():
+        values = [
+            (record.code, convert(value))
+            for record in records
+            if (value := VALUES[key](record)) is not None
+        ]
+        if values:
+            everything = [value for _, value in values]
+            regular = [value for code, value in values if not code] or everything
+            statistics.append(
+                StatisticData(
+                    start=start,
+                    mean=sum(regular) / len(regular),
+                    min=min(everything),
+                    max=max(everything),
+                )
+            )
+    return statistics

@@ -1,0 +1,88 @@
+"""Actions on what the battery remembers: its logbook and its detail log."""
+
+from dataclasses import asdict
+from typing import Final
+
+import probatio
+
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import config_validation as cv, service
+from homeassistant.helpers.recorder import DATA_INSTANCE
+
+from .backfill import async_backfill
+from .const import DOMAIN
+from .coordinator import JkBmsConfigEntry
+
+GET_LOGBOOK: Final = "get_logbook"
+GET_DETAIL_LOG: Final = "get_detail_log"
+IMPORT_DETAIL_LOG: Final = "import_detail_log"
+
+SCHEMA = probatio.Schema({probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string})
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions."""
+    for name, action, response in (
+        (GET_LOGBOOK, _async_get_logbook, SupportsResponse.ONLY),
+        (GET_DETAIL_LOG, _async_get_detail_log, SupportsResponse.ONLY),
+        (IMPORT_DETAIL_LOG, _async_import_detail_log, SupportsResponse.OPTIONAL),
+    ):
+        hass.services.async_register(
+            DOMAIN, name, action, schema=SCHEMA, supports_response=response
+        )
+
+
+@callback
+def _async_get_entry(call: ServiceCall) -> JkBmsConfigEntry:
+    entry: JkBmsConfigEntry = service.async_get_config_entry(
+        call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+    )
+    return entry
+
+
+async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
+    """Return the entries of the logbook, oldest first."""
+    log = await _async_get_entry(call).runtime_data.async_read_logbook()
+    return {
+        "entries": [
+            {
+                "time": dated.isoformat,
+                "event": dated.entry.event,
+                "cell": dated.entry.cell,
+                "code": dated.entry.code,
+                "run_time": dated.entry.time,
+            }
+            for dated in log
+        ]
+    }
+
+
+async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
+    """Return the records of the detail log, oldest first."""
+    log = await _async_get_entry(call).runtime_data.async_read_detail_log()
+    return {
+        "records": [{"time": dated.isoformat} | asdict(dated.entry) for dated in log]
+    }
+
+
+async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
+    """Fill gaps in the statistics; return how many hours of which entity."""
+    entry = _async_get_entry(call)
+    if DATA_INSTANCE not in call.hass.data:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="no_recorder"
+        )
+    log = await entry.runtime_data.async_read_detail_log()
+    if not any(dated.time for dated in log):
+        raise HomeAssistantError(translation_domain=DOMAIN, translation_key="no_clock")
+    imported = await async_backfill(call.hass, entry, log)
+    return {"imported_hours": {**imported}} if call.return_response else None
