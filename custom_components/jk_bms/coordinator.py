@@ -367,7 +367,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Make a reading the current one; the link that brought it serves the logbook."""
         self._async_publish(reading)
         if self._is_logbook_due:
-            self._logbook_due = self.hass.loop.time() + _LOGBOOK_INTERVAL
+            self._logbook_due = monotonic_time_coarse() + _LOGBOOK_INTERVAL
             self.config_entry.async_create_background_task(
                 self.hass, self._async_ask_for_logbook(), f"{DOMAIN} log {self.address}"
             )
@@ -381,21 +381,21 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @property
     def _is_logbook_due(self) -> bool:
-        return bool(self._tell_logbook) and self.hass.loop.time() >= self._logbook_due
+        return bool(self._tell_logbook) and monotonic_time_coarse() >= self._logbook_due
 
     async def _async_look_into_logbook(self) -> None:
         """Read the logbook for the one who follows it."""
 
         @callback
         def publish(reading: Reading) -> None:
-            self._logbook_due = self.hass.loop.time() + _LOGBOOK_INTERVAL
+            self._logbook_due = monotonic_time_coarse() + _LOGBOOK_INTERVAL
             self._async_publish(reading)
 
         try:
             log = await self.client.read_logbook(publish)
         except LogUnansweredError:
             if not self._has_logbook:
-                self._logbook_due = self.hass.loop.time() + _LOGBOOK_RETRY
+                self._logbook_due = monotonic_time_coarse() + _LOGBOOK_RETRY
             raise
         self._has_logbook = True
         if self._tell_logbook:

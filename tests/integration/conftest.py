@@ -67,6 +67,18 @@ def bms(make_bms: Callable[..., VirtualBms], model: str) -> VirtualBms:
 
 
 @pytest.fixture
+def reads_only(proxy: VirtualProxy) -> Iterator[None]:
+    """See that a test sends the four commands that read and nothing else."""
+    yield
+    sent = {
+        command.register
+        for bms, _ in proxy.radio.reach.values()
+        for command in bms.commands
+    }
+    assert sent <= {0x96, 0x97, 0xA1, 0xA7}
+
+
+@pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
     """Let reads fail within seconds, and ask full proxies more often."""
     deadline = 4.5

@@ -11,7 +11,7 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache_with_extra_data,
 )
 
-from custom_components.jk_bms.event import EVENTS
+from custom_components.jk_bms.event import ALARM as ALARM_EVENT, LOG_ENTRY
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import (
     Event,
@@ -232,7 +232,8 @@ async def test_a_reading_says_it_once(
 def test_names() -> None:
     """Every event and each of its types has a text."""
     names = TRANSLATIONS["entity"]["event"]
-    assert set(names) == {description.key for description in EVENTS}
-    for description in EVENTS:
+    descriptions = (ALARM_EVENT, LOG_ENTRY)
+    assert set(names) == {description.key for description in descriptions}
+    for description in descriptions:
         types = names[description.key]["state_attributes"]["event_type"]["state"]
         assert set(types) == set(description.event_types or [])

@@ -53,13 +53,13 @@ def date_logbook(
     later than it was.
     """
 
-    def date(entry: LogEntry) -> datetime | None:
-        if run_time is None:
-            return None
-        # A run time that is told late must not bring events from the future
-        return _before(now, max(0.0, run_time - entry.time))
-
-    return tuple(Dated(time=date(entry), entry=entry) for entry in entries)
+    return tuple(
+        Dated(
+            time=None if run_time is None else _before(now, run_time - entry.time),
+            entry=entry,
+        )
+        for entry in entries
+    )
 
 
 def date_detail_log(
@@ -84,6 +84,9 @@ def date_detail_log(
 
 
 def _before(now: datetime, seconds: float) -> datetime:
-    """Return the time so long ago, in the same zone, also across a change of offset."""
-    then = now.astimezone(UTC) - timedelta(seconds=seconds)
+    """Return the time so long ago, in the same zone, also across a change of offset.
+
+    Nothing that was written down lies ahead: a counter that was read is behind.
+    """
+    then = now.astimezone(UTC) - timedelta(seconds=max(0.0, seconds))
     return then.astimezone(now.tzinfo).replace(microsecond=0)

@@ -1,0 +1,514 @@
+"""The battery's logbook as events: each new entry once, whatever happens in between."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from bluetooth_data_tools import monotonic_time_coarse
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_mock_restore_state_shutdown_restart,
+    mock_restore_cache_with_extra_data,
+)
+
+from custom_components.jk_bms.const import CONF_LINK, LinkBehaviour
+from custom_components.jk_bms.event import JkBmsLogEvent
+from custom_components.jk_bms.jkbms import client
+from custom_components.jk_bms.jkbms.client import Log, Reading
+from homeassistant.components.event import DATA_COMPONENT
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    State,
+    callback,
+)
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.event import async_track_state_change_event
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+from tests.virtual_bms.state import LogEntry
+
+from . import mock_entry, pass_time, setup_integration, until
+
+type MakeBms = Callable[..., VirtualBms]
+type Told = list[dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("reads_only")
+
+LOG = "event.house_24v_log_entry"
+SOC = "sensor.house_24v_state_of_charge"
+RUN_TIME = 31_557_600
+"""s that the battery has run for, which stands still here."""
+LOGBOOK = 0xA1
+PACE = 300
+DAY = 86400
+BOOT, CHARGE_OVERCURRENT, CELL_3_OVERVOLTAGE, NOBODY_KNOWS = 0x01, 0x15, 0x66, 0xFE
+
+
+class Later:
+    """How many s later it is, for the pace of the logbook alone."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return monotonic_time_coarse() + self.seconds
+
+
+@pytest.fixture
+def later() -> Iterator[Later]:
+    """Let the coordinator's clock be set ahead."""
+    later = Later()
+    with patch(
+        "custom_components.jk_bms.coordinator.monotonic_time_coarse", side_effect=later
+    ):
+        yield later
+
+
+@pytest.fixture
+def told(hass: HomeAssistant) -> Told:
+    """Note what is told, each time that it is something new."""
+    told: Told = []
+    seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if state and state.state not in seen:
+            seen.add(state.state)
+            ours = ("event_type", "time", "code", "cell")
+            told.append({k: v for k, v in state.attributes.items() if k in ours})
+
+    async_track_state_change_event(hass, LOG, note)
+    return told
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    told: Told,
+    later: Later,
+    entity_registry_enabled_by_default: None,
+) -> MockConfigEntry:
+    """Set up a battery whose logbook is followed, and which has been read once."""
+    bms.battery.override(soc=40)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    assert LOGBOOK not in bms.registers
+    await read(hass, later)
+    return entry
+
+
+@pytest.fixture
+async def held(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    told: Told,
+    later: Later,
+    entity_registry_enabled_by_default: None,
+) -> MockConfigEntry:
+    """Set up a battery on a held link, whose logbook has been read once."""
+    proxy.advertise(bms)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    hass.config_entries.async_update_entry(
+        entry, options={CONF_LINK: LinkBehaviour.HELD}
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await look(entry, later, lambda: known(hass))
+    return entry
+
+
+async def read(hass: HomeAssistant, later: Later, seconds: float = PACE) -> None:
+    """Let the battery be read, so long after the last time."""
+    later.seconds += seconds
+    await pass_time(hass)
+
+
+async def look(
+    entry: MockConfigEntry, later: Later, condition: Callable[[], object]
+) -> None:
+    """Let the battery on a held link be read, and wait for what follows from it."""
+    later.seconds += PACE
+    await entry.runtime_data.async_refresh()
+    await until(condition)
+
+
+def entity(hass: HomeAssistant) -> JkBmsLogEvent:
+    """Return what stands behind the state."""
+    found = hass.data[DATA_COMPONENT].get_entity(LOG)
+    assert isinstance(found, JkBmsLogEvent)
+    return found
+
+
+def known(hass: HomeAssistant) -> Any:
+    """Return the entries that will be known after a restart."""
+    return entity(hass).extra_restore_state_data.as_dict()["known"]
+
+
+def write(bms: VirtualBms, *codes: int, ago: int = 60) -> None:
+    """Let the battery write into its logbook."""
+    bms.battery.log += [LogEntry(RUN_TIME - ago, code) for code in codes]
+    del bms.battery.log[:-50]
+
+
+def types(told: Told) -> list[str]:
+    """Return what has been told, and forget it."""
+    types = [event["event_type"] for event in told]
+    told.clear()
+    return types
+
+
+async def test_new_entries(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """What stood there before is no news; each new entry is, with its time."""
+    assert bms.registers.count(LOGBOOK) == 1
+    assert hass.states.get(LOG).state == STATE_UNKNOWN
+    write(bms, CHARGE_OVERCURRENT, CHARGE_OVERCURRENT, ago=3600)
+    write(bms, CELL_3_OVERVOLTAGE, NOBODY_KNOWS, ago=5)
+    await read(hass, later)
+    times = [dt_util.utcnow() - datetime.fromisoformat(e.pop("time")) for e in told]
+    assert told == [
+        {"event_type": "charge_overcurrent", "code": CHARGE_OVERCURRENT},
+        {"event_type": "charge_overcurrent", "code": CHARGE_OVERCURRENT},
+        {"event_type": "cell_overvoltage", "code": CELL_3_OVERVOLTAGE, "cell": 3},
+        {"event_type": "unknown", "code": NOBODY_KNOWS},
+    ]
+    for time, ago in zip(times, (3600, 3600, 5, 5), strict=True):
+        assert ago - 2 < time.total_seconds() < ago + 30
+    told.clear()
+    await read(hass, later)
+    assert told == []
+    write(bms, CHARGE_OVERCURRENT, ago=3600)
+    await read(hass, later)
+    assert types(told) == ["charge_overcurrent"]
+
+
+async def test_read_with_the_values(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """It needs no connection of its own, and comes every five minutes at most."""
+    connections = len(bms.connections)
+    write(bms, BOOT)
+    bms.battery.override(soc=41)
+    await read(hass, later, seconds=30)
+    assert bms.registers.count(LOGBOOK) == 1
+    assert told == []
+    bms.battery.override(soc=42)
+    await read(hass, later, seconds=250)
+    assert bms.registers.count(LOGBOOK) == 2
+    assert types(told) == ["boot"]
+    assert hass.states.get(SOC).state == "42"
+    assert len(bms.connections) == connections + 2
+
+
+async def test_not_followed(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, later: Later
+) -> None:
+    """The entity is off by default, and then nobody asks."""
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    registered = er.async_get(hass).async_get(LOG)
+    assert registered
+    assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
+    await read(hass, later)
+    assert LOGBOOK not in bms.registers
+
+
+async def test_not_followed_any_more(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """Switching the entity off ends the asking, even while it is under way."""
+    coordinator = entry.runtime_data
+    read_logbook = coordinator.client.read_logbook
+
+    async def remove_meanwhile(publish: Callable[[Reading], None]) -> Log[Any]:
+        log: Log[Any] = await read_logbook(publish)
+        await entity(hass).async_remove()
+        return log
+
+    with patch.object(coordinator.client, "read_logbook", remove_meanwhile):
+        await read(hass, later)
+    assert coordinator.last_poll_successful
+    assert bms.registers.count(LOGBOOK) == 2
+    await read(hass, later)
+    assert bms.registers.count(LOGBOOK) == 2
+
+
+async def test_ring(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """The oldest entries make room; if all are new, as many are told as are left."""
+    write(bms, *range(1, 48))
+    await read(hass, later)
+    assert len(types(told)) == 47
+    write(bms, 0x1B, 0x1C, ago=50)
+    await read(hass, later)
+    assert types(told) == [
+        "charge_undertemperature",
+        "charge_undertemperature_released",
+    ]
+    write(bms, *range(1, 61), ago=40)
+    await read(hass, later)
+    assert len(types(told)) == 50
+
+
+async def test_cleared(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """A log that was cleared starts anew."""
+    bms.battery.log.clear()
+    await read(hass, later)
+    assert told == []
+    write(bms, BOOT)
+    await read(hass, later)
+    assert types(told) == ["boot"]
+    bms.battery.log.clear()
+    write(bms, CHARGE_OVERCURRENT, ago=10)
+    await read(hass, later)
+    assert types(told) == ["charge_overcurrent"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ([[0, 1], [27, 60], [3079, 68]], ["charge_overcurrent"]),
+        ([[0, 1], [27, 60]], ["preset_lfp", "charge_overcurrent"]),
+        ([], ["boot", "cell_count", "preset_lfp", "charge_overcurrent"]),
+        (None, []),
+    ],
+)
+async def test_restart(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    told: Told,
+    later: Later,
+    entity_registry_enabled_by_default: None,
+    stored: list[list[int]] | None,
+    expected: list[str],
+) -> None:
+    """What was written while Home Assistant was off is told, and nothing else."""
+    mock_restore_cache_with_extra_data(
+        hass,
+        [
+            (
+                State(LOG, "2026-11-01T12:00:00.000+00:00"),
+                {
+                    "last_event_type": "sleep",
+                    "last_event_attributes": {"code": 0x38},
+                    "known": stored,
+                },
+            )
+        ],
+    )
+    write(bms, CHARGE_OVERCURRENT)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert types(told) == ["sleep"]
+    await read(hass, later)
+    assert types(told) == expected
+
+
+async def test_stored(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """What is stored is what is known, and a reload takes it up again."""
+    write(bms, CHARGE_OVERCURRENT)
+    await read(hass, later)
+    data = await async_mock_restore_state_shutdown_restart(hass)
+    extra = data.last_states[LOG].extra_data
+    assert extra
+    assert extra.as_dict()["known"][-1] == [RUN_TIME - 60, CHARGE_OVERCURRENT]
+    assert types(told) == ["charge_overcurrent"]
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    write(bms, BOOT, ago=10)
+    await read(hass, later)
+    assert types(told) == ["boot"]
+
+
+async def test_unanswered(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    told: Told,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+    entity_registry_enabled_by_default: None,
+) -> None:
+    """Firmware without a logbook costs no reading, and is asked once a day."""
+    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
+    bms.faults = Faults(never_answer={LOGBOOK})
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    asked = 0
+    for soc, seconds, asks in ((41, PACE, 2), (42, PACE, 0), (43, DAY, 2)):
+        bms.battery.override(soc=soc)
+        await read(hass, later, seconds)
+        assert hass.states.get(SOC).state == str(soc)
+        asked += asks
+        assert [c.register for c in bms.commands].count(LOGBOOK) == asked
+    assert {attempt.outcome for attempt in entry.runtime_data.history} == {"read"}
+    assert hass.states.get(LOG).state == STATE_UNKNOWN
+    assert told == []
+
+
+async def test_lost_once(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A battery that has answered before is asked again in five minutes."""
+    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
+    write(bms, BOOT)
+    bms.faults = Faults(never_answer={LOGBOOK})
+    await read(hass, later)
+    assert told == []
+    bms.faults = Faults()
+    await read(hass, later)
+    assert types(told) == ["boot"]
+
+
+async def test_link_lost_in_the_logbook(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """The values of that link count, and the entries come with the next."""
+    write(bms, BOOT)
+    bms.battery.override(soc=41)
+    bms.faults = Faults(disconnect_in=0x05)
+    await read(hass, later)
+    assert hass.states.get(SOC).state == "41"
+    assert told == []
+    bms.faults = Faults()
+    await read(hass, later)
+    assert types(told) == ["boot"]
+
+
+async def test_battery_out_of_reach(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """A read that fails is a failure as ever, and the logbook stays due."""
+    write(bms, BOOT)
+    bms.faults = Faults(refuse_connection=True)
+    await read(hass, later)
+    assert not entry.runtime_data.last_poll_successful
+    assert told == []
+    bms.faults = Faults()
+    await read(hass, later, seconds=30)
+    assert types(told) == ["boot"]
+
+
+async def test_held_link(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    held: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """The held link serves the logbook too, every five minutes at most."""
+    links = len(bms.connections)
+    assert told == []
+    await held.runtime_data.async_refresh()
+    assert bms.registers.count(LOGBOOK) == 1
+    write(bms, CHARGE_OVERCURRENT)
+    await look(held, later, lambda: told)
+    assert types(told) == ["charge_overcurrent"]
+    assert bms.registers.count(LOGBOOK) == 2
+    assert len(bms.connections) == links
+
+
+async def test_held_link_unanswered(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    held: MockConfigEntry,
+    told: Told,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Values go on while the battery does not answer for its logbook."""
+    caplog.set_level("DEBUG")
+    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
+    links = len(bms.connections)
+    bms.faults = Faults(never_answer={LOGBOOK})
+    await look(held, later, lambda: bms.commands[-1].register == LOGBOOK)
+    bms.battery.override(soc=77)
+    await held.runtime_data.async_refresh()
+    assert hass.states.get(SOC).state == "77"
+    await until(lambda: "no logbook" in caplog.text)
+    assert len(bms.connections) == links
+    assert hass.states.get(LOG).state == STATE_UNKNOWN
+
+
+async def test_held_link_handed_over_in_the_logbook(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    held: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """Who asks for the link does not wait for the logbook."""
+    write(bms, BOOT)
+    bms.faults = Faults(never_answer={LOGBOOK})
+    await look(held, later, lambda: bms.commands[-1].register == LOGBOOK)
+    await held.runtime_data.async_release_link()
+    assert not bms.connected
+    assert told == []
+    bms.faults = Faults()
+    held.runtime_data.async_resume_link()
+    await look(held, later, lambda: told)
+    assert types(told) == ["boot"]
+
+
+async def test_pace_by_the_interval(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """With the clock as it is, a few reads bring the logbook once."""
+    for _ in range(3):
+        await pass_time(hass, timedelta(seconds=30))
+    assert bms.registers.count(LOGBOOK) == 1

@@ -1,0 +1,160 @@
+"""Entries of the battery's logs find their place in time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from custom_components.jk_bms.jkbms.dating import (
+    Dated,
+    date_detail_log,
+    date_logbook,
+    run_time,
+)
+from custom_components.jk_bms.jkbms.decode import decode_detail_log
+from custom_components.jk_bms.jkbms.models import (
+    CellData,
+    DetailLogRecord,
+    DeviceInfo,
+    Layout,
+    LogEntry,
+)
+
+from . import DETAIL_LOG, build_frame
+
+NOW = datetime(2026, 11, 1, 12, 0, 0, 600_000, UTC)
+CLOCK = 200_000_000
+HOUR = 3600
+YEAR = 365 * 24 * HOUR
+(BLANK,) = decode_detail_log(build_frame(DETAIL_LOG, {8: "01"}))
+
+
+def info(up_time: int | None) -> DeviceInfo:
+    """Return device information with this run time."""
+    return DeviceInfo(device_model="JK", software_version="11", up_time=up_time)
+
+
+@pytest.mark.parametrize(
+    ("layout", "stored", "live", "expected"),
+    [
+        (Layout.JK02_32S, 900, 1000, 1000),
+        (Layout.JK02_24S, 900, 1000, 1000),
+        (Layout.JK02_24S, 900, None, 900),
+        (Layout.JK04, 900, 10, 900),
+        (Layout.JK04, None, 10, None),
+    ],
+)
+def test_run_time(
+    layout: Layout, stored: int | None, live: int | None, expected: int | None
+) -> None:
+    """It is the one over life, and the live one where there are two."""
+    assert run_time(layout, info(stored), CellData(up_time=live)) == expected
+
+
+def test_logbook() -> None:
+    """Run time counts back from now, in whole seconds."""
+    entries = (
+        LogEntry(time=1000, code=1, event="boot"),
+        LogEntry(time=4000, code=2, event="shutdown"),
+    )
+    dated = date_logbook(entries, run_time=4600.25, now=NOW)
+    assert [entry.entry for entry in dated] == list(entries)
+    assert [entry.isoformat for entry in dated] == [
+        "2026-11-01T11:00:00+00:00",
+        "2026-11-01T11:50:00+00:00",
+    ]
+
+
+def test_logbook_without_a_run_time() -> None:
+    """What cannot be dated has no time."""
+    entry = LogEntry(time=1000, code=1, event="boot")
+    (dated,) = date_logbook([entry], run_time=None, now=NOW)
+    assert dated == Dated(time=None, entry=entry)
+    assert dated.isoformat is None
+
+
+def test_nothing_happens_in_the_future() -> None:
+    """A run time that is told late does not make an event come later than now."""
+    entry = LogEntry(time=1000, code=1, event="boot")
+    (dated,) = date_logbook([entry], run_time=800, now=NOW)
+    assert dated.time == NOW.replace(microsecond=0)
+
+
+def test_change_of_the_offset() -> None:
+    """Hours are hours, and times are in the zone of now."""
+    now = datetime(2026, 10, 25, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    entry = LogEntry(time=0, code=1, event="boot")
+    (dated,) = date_logbook([entry], run_time=12 * HOUR, now=now)
+    assert dated.isoformat == "2026-10-25T01:00:00+02:00"
+
+
+def records(*entries: tuple[int, str]) -> list[DetailLogRecord]:
+    """Return a detail log: how many s ago, by the clock, and what happened."""
+    return [
+        replace(BLANK, index=index, clock=CLOCK - ago, event=event)
+        for index, (ago, event) in enumerate(entries)
+    ]
+
+
+def ages(*entries: tuple[int, str], clock: float | None = CLOCK) -> list[float | None]:
+    """Return how many s ago each record is dated."""
+    log = records(*entries)
+    dated = date_detail_log(log, clock=clock, now=NOW)
+    assert [entry.entry for entry in dated] == log
+    now = NOW.replace(microsecond=0)
+    return [
+        None if entry.time is None else (now - entry.time) / timedelta(seconds=1)
+        for entry in dated
+    ]
+
+
+def test_detail_log() -> None:
+    """The clock counts back from now; whether it is right does not matter."""
+    log = (8 * HOUR, "sample"), (2 * HOUR, "boot"), (HOUR, "sample"), (60, "sleep")
+    assert ages(*log) == [8 * HOUR, 2 * HOUR, HOUR, 60]
+    assert ages(*log, clock=CLOCK + 10) == [8 * HOUR + 10, 2 * HOUR + 10, HOUR + 10, 70]
+    assert ages() == []
+
+
+@pytest.mark.parametrize("clock", [None, 0.0])
+def test_no_clock(clock: float | None) -> None:
+    """Without a clock nothing can be dated."""
+    assert ages((0, "sample"), (0, "sample"), clock=clock) == [None, None]
+
+
+def test_corrected_clock() -> None:
+    """Some minutes are a correction, as the app makes it at each visit."""
+    assert ages((HOUR, "sample"), (0, "sample"), (500, "clock_set"), (100, "sample"))[
+        1:
+    ] == [0, 500, 100]
+    assert None not in ages((2 * HOUR, "sample"), (HOUR, "clock_set"), (60, "sample"))
+    assert ages((HOUR, "sample"), (-500, "sample")) == [HOUR, 0]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        # Set back
+        [(-HOUR, "sample"), (HOUR, "sample"), (60, "sample")],
+        [(-HOUR, "sample"), (HOUR, "clock_set"), (60, "sample")],
+        # Never set before; the record of it may be older or newer than the change
+        [(5 * YEAR + HOUR, "sample"), (HOUR, "clock_set"), (60, "sample")],
+    ],
+)
+def test_another_clock(log: list[tuple[int, str]]) -> None:
+    """What is older than a change of the clock stays without a date."""
+    assert ages(*log) == [None, HOUR, 60]
+    assert ages((HOUR, "sample"), *log) == [None, None, HOUR, 60]
+
+
+def test_another_clock_after_the_record_of_it() -> None:
+    """The same, told by the old clock."""
+    log = (5 * YEAR + HOUR, "sample"), (5 * YEAR, "clock_set"), (60, "sample")
+    assert ages(*log) == [None, None, 60]
+    assert ages((5 * YEAR, "clock_set")) == [None]
+
+
+def test_clock_that_is_behind_the_log() -> None:
+    """A clock that was set back after the last record dates none."""
+    assert ages((HOUR, "sample"), (60, "sample"), clock=CLOCK - YEAR) == [None, None]
