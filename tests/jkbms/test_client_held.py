@@ -16,6 +16,7 @@ from custom_components.jk_bms.jkbms.client import Log, Reading
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     LinkError,
+    LogUnansweredError,
     NotReachableError,
     SilentError,
 )
@@ -1218,7 +1219,7 @@ def test_log_unanswered(library: OpenLibrary, kind: int, held: bool) -> None:
     bench = shelf.bench
 
     async def read() -> None:
-        with pytest.raises(SilentError, match="log"):
+        with pytest.raises(LogUnansweredError, match="log"):
             await shelf.read(kind)
         assert asyncio.get_running_loop().time() == exactly(
             bench.sent_at(kind)[0] + 10.0 + (0.0 if held else GATT_TIME)
@@ -1236,11 +1237,33 @@ def test_no_detail_log(switch_on: SwitchOn) -> None:
     """Older firmware acknowledges the command, and that is all."""
     bench = switch_on(HOUSE)
 
-    with pytest.raises(SilentError, match="log"):
+    with pytest.raises(LogUnansweredError, match="log"):
         bench.run(bench.client.read_detail_log())
 
     assert bench.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
     assert bench.reasons == ["by the central"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("held", [False, True])
+def test_reading_of_a_log_unanswered(
+    library: OpenLibrary, kind: int, held: bool
+) -> None:
+    """What a link made for a log brings is told before, a held link tells it anyway."""
+    shelf = library(faults=Faults(never_answer={kind}))
+    bench = shelf.bench
+    told: list[Reading] = []
+
+    async def read() -> None:
+        with pytest.raises(LogUnansweredError):
+            await getattr(bench.client, KINDS[kind])(told.append)
+
+    bench.run(shelf.holder.meanwhile(read) if held else read())
+
+    assert len(told) == (not held)
+    for reading in told:
+        assert_read(reading, bench.bms)
+        assert reading.time <= bench.sent_at(kind)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,328 @@
+"""What the battery remembers, asked for by an action."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.jk_bms.const import CONF_LINK, DOMAIN, LinkBehaviour
+from custom_components.jk_bms.jkbms import client
+from custom_components.jk_bms.services import (
+    GET_DETAIL_LOG,
+    GET_LOGBOOK,
+    IMPORT_DETAIL_LOG,
+)
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.core import HomeAssistant, ServiceResponse
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers.service import async_get_all_descriptions
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Battery, Faults, VirtualBms, frames
+from tests.virtual_bms.scanner import VirtualProxy
+from tests.virtual_bms.state import DetailRecord, LogEntry
+
+from . import TRANSLATIONS, mock_entry, sentence, setup_integration
+
+type MakeBms = Callable[..., VirtualBms]
+
+pytestmark = pytest.mark.usefixtures("reads_only")
+
+SOC = "sensor.boat_state_of_charge"
+LOGBOOK, DETAIL_LOG = 0xA1, 0xA7
+HOUR = 3600
+
+
+@pytest.fixture
+def model() -> str:
+    """Take a battery with both logs."""
+    return "JK_B2A8S20P 19.10"
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery."""
+    proxy.advertise(bms)
+    return await setup_integration(hass, bms)
+
+
+@pytest.fixture
+async def held(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery on a held link."""
+    proxy.advertise(bms)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    hass.config_entries.async_update_entry(
+        entry, options={CONF_LINK: LinkBehaviour.HELD}
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await entry.runtime_data.async_refresh()
+    return entry
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for an answer no longer than need be."""
+    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
+
+
+async def ask(
+    hass: HomeAssistant, entry: MockConfigEntry, action: str
+) -> dict[str, Any]:
+    """Call an action that has an answer."""
+    response: ServiceResponse = await hass.services.async_call(
+        DOMAIN,
+        action,
+        {ATTR_CONFIG_ENTRY_ID: entry.entry_id},
+        blocking=True,
+        return_response=True,
+    )
+    assert response
+    return response
+
+
+def keep_records(
+    monkeypatch: pytest.MonkeyPatch, bms: VirtualBms, *ages: int, **values: Any
+) -> None:
+    """Fill the detail log with records so many s old, oldest first."""
+    clock = bms.battery.state.clock
+    records = [DetailRecord(clock=clock - age, **values) for age in ages]
+    monkeypatch.setattr(Battery, "detail_log", property(lambda _: records))
+    bms.battery.override(detail_records=len(records))
+
+
+def seconds_ago(time: str) -> float:
+    """Return how long ago something happened."""
+    return (dt_util.utcnow() - datetime.fromisoformat(time)).total_seconds()
+
+
+async def test_logbook(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """All entries, oldest first; the values of the link that was made are shown."""
+    ran = bms.spec.run_time
+    bms.battery.log = [LogEntry(ran - HOUR, 0x15), LogEntry(ran - 60, 0xC9)]
+    bms.battery.override(soc=41)
+    links = len(bms.connections)
+    answer = await ask(hass, entry, GET_LOGBOOK)
+    times = [seconds_ago(found.pop("time")) for found in answer["entries"]]
+    assert answer == {
+        "entries": [
+            {
+                "event": "charge_overcurrent",
+                "cell": None,
+                "code": 0x15,
+                "run_time": ran - HOUR,
+            },
+            {
+                "event": "cell_undervoltage",
+                "cell": 2,
+                "code": 0xC9,
+                "run_time": ran - 60,
+            },
+        ]
+    }
+    for time, ago in zip(times, (HOUR, 60), strict=True):
+        assert ago - 2 < time < ago + 30
+    assert hass.states.get(SOC).state == "41"
+    assert len(bms.connections) == links + 1
+    assert not bms.connected
+
+
+@pytest.mark.parametrize("time_zone", ["Australia/Adelaide"])
+async def test_local_time(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, time_zone: str
+) -> None:
+    """Times are those of the house, with their offset."""
+    await hass.config.async_set_time_zone(time_zone)
+    bms.battery.log = [LogEntry(bms.spec.run_time - HOUR, 0x15)]
+    (found,) = (await ask(hass, entry, GET_LOGBOOK))["entries"]
+    time = datetime.fromisoformat(found["time"])
+    assert (
+        time.utcoffset() == time.astimezone(dt_util.get_default_time_zone()).utcoffset()
+    )
+    assert time.utcoffset() != time.astimezone(UTC).utcoffset()
+
+
+@pytest.mark.parametrize(
+    ("action", "log"), [(GET_LOGBOOK, LOGBOOK), (GET_DETAIL_LOG, DETAIL_LOG)]
+)
+async def test_held_link(
+    hass: HomeAssistant, bms: VirtualBms, held: MockConfigEntry, action: str, log: int
+) -> None:
+    """A held link serves the actions and is held on."""
+    links = len(bms.connections)
+    (found,) = (await ask(hass, held, action)).values()
+    assert len(found) == {LOGBOOK: 3, DETAIL_LOG: 836}[log]
+    assert bms.registers[-1] == log
+    assert len(bms.connections) == links
+    assert bms.connected
+
+
+async def test_detail_log(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All records, oldest first, with all that stands in them."""
+    keep_records(
+        monkeypatch,
+        bms,
+        HOUR + 1,
+        0,
+        code=0x65,
+        highest=2,
+        highest_voltage=3.456,
+        lowest_voltage=3.4,
+        voltage=13.7,
+        current=-12.3,
+        remaining=200.5,
+        full=315.0,
+        temperatures=(25, 24, 31),
+        balancing=True,
+    )
+    answer = await ask(hass, entry, GET_DETAIL_LOG)
+    older, newer = answer["records"]
+    assert HOUR - 1 < seconds_ago(older.pop("time")) < HOUR + 30
+    assert -1 < seconds_ago(newer["time"]) < 30
+    assert older == {
+        "index": 0,
+        "clock": bms.battery.state.clock - HOUR - 1,
+        "code": 0x65,
+        "event": "cell_overvoltage",
+        "cell": 2,
+        "charging": True,
+        "discharging": True,
+        "balancing": True,
+        "heating": False,
+        "max_cell": 3,
+        "min_cell": 1,
+        "max_cell_voltage": 3.456,
+        "min_cell_voltage": 3.4,
+        "battery_voltage": 13.7,
+        "battery_current": -12.3,
+        "remain_capacity": 200.5,
+        "nominal_capacity": 315.0,
+        "max_temperature": 25,
+        "min_temperature": 24,
+        "mosfet_temperature": 31,
+        "heater_current": 0.0,
+    }
+
+
+async def test_lost_part(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """What is lost on the way is asked for once more."""
+    send, damaged = frames.detail_log_frame, 0
+
+    def damage_once(first: int, *args: Any) -> bytes:
+        nonlocal damaged
+        if first == 120 and not damaged:
+            damaged += 1
+            return frames.damage(bytes(300), 9)
+        return send(first, *args)
+
+    with patch.object(frames, "detail_log_frame", damage_once):
+        answer = await ask(hass, entry, GET_DETAIL_LOG)
+    assert damaged == 1
+    assert [record["index"] for record in answer["records"]] == list(range(836))
+    assert bms.registers.count(DETAIL_LOG) == 2
+
+
+async def test_no_clock(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Records that cannot be dated are told without a time."""
+    bms.battery.override(clock=0)
+    answer = await ask(hass, entry, GET_DETAIL_LOG)
+    assert {record["time"] for record in answer["records"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("model", "action"),
+    [
+        ("JK-B2A16S 3.3.0", GET_LOGBOOK),
+        ("JK-B2A16S 3.3.0", GET_DETAIL_LOG),
+        ("JK_B2A8S20P 11.48", GET_DETAIL_LOG),
+    ],
+)
+async def test_no_log(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    impatient: None,
+    action: str,
+) -> None:
+    """A battery without such a log is not asked for patience, or for another app."""
+    bms.faults = Faults(never_answer={LOGBOOK})
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, action)
+    assert error.value.translation_key == "log_unanswered"
+    assert str(error.value) == sentence("log_unanswered")
+    assert entry.runtime_data.last_poll_successful
+    assert not bms.connected
+
+
+@pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
+async def test_not_reachable(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, action: str
+) -> None:
+    """The sentence is the one that a failed read has."""
+    bms.faults = Faults(refuse_connection=True)
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, action)
+    assert error.value.translation_key == "not_reachable"
+
+
+@pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
+async def test_link_released(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, action: str
+) -> None:
+    """A link that was handed to others is not taken back for it."""
+    await hass.services.async_call(
+        "switch", "turn_off", {"entity_id": "switch.boat_bluetooth_link"}, blocking=True
+    )
+    links = len(bms.connections)
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, action)
+    assert error.value.translation_key == "link_released"
+    assert len(bms.connections) == links
+
+
+async def test_not_loaded(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Actions are there without the battery, and say that it is not."""
+    await hass.config_entries.async_unload(entry.entry_id)
+    with pytest.raises(ServiceValidationError) as error:
+        await ask(hass, entry, GET_LOGBOOK)
+    assert error.value.translation_key == "service_config_entry_not_loaded"
+
+
+async def test_import_without_recorder(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Nothing is read for statistics that nobody keeps."""
+    with pytest.raises(ServiceValidationError) as error:
+        await ask(hass, entry, IMPORT_DETAIL_LOG)
+    assert error.value.translation_key == "no_recorder"
+    assert DETAIL_LOG not in bms.registers
+
+
+async def test_descriptions(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Every action is described, with its field and its texts."""
+    described = (await async_get_all_descriptions(hass))[DOMAIN]
+    assert set(described) == {GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
+    assert set(TRANSLATIONS["services"]) == set(described)
+    for name, description in described.items():
+        assert list(description["fields"]) == [ATTR_CONFIG_ENTRY_ID]
+        assert list(TRANSLATIONS["services"][name]["fields"]) == [ATTR_CONFIG_ENTRY_ID]
+        optional = description["response"]["optional"]
+        assert optional is (name == IMPORT_DETAIL_LOG)
