@@ -344,16 +344,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 return
 
     async def _async_read(self) -> None:
-        if not self._is_logbook_due:
-            self._async_publish(await self.client.read())
-            return
-        before = self.data
-        try:
+        if self._is_logbook_due:
             await self._async_look_into_logbook()
-        except JkBmsError as error:
-            if self.data is before:
-                raise
-            _LOGGER.debug("%s: no logbook: %s", self.config_entry.title, error)
+        else:
+            self._async_publish(await self.client.read())
 
     async def _async_hold(self) -> None:
         await self.client.hold(
@@ -364,39 +358,45 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_publish_held(self, reading: Reading) -> None:
-        """Make a reading the current one; the link that brought it serves the logbook."""
+        """Make a reading the current one; its link serves for the logbook as well."""
         self._async_publish(reading)
         if self._is_logbook_due:
-            self._logbook_due = monotonic_time_coarse() + _LOGBOOK_INTERVAL
+            self._async_postpone_logbook(_LOGBOOK_INTERVAL)
             self.config_entry.async_create_background_task(
-                self.hass, self._async_ask_for_logbook(), f"{DOMAIN} log {self.address}"
+                self.hass,
+                self._async_look_into_logbook(),
+                f"{DOMAIN} logbook {self.address}",
             )
-
-    async def _async_ask_for_logbook(self) -> None:
-        """Leave it to the link itself to notice that it is lost."""
-        try:
-            await self._async_look_into_logbook()
-        except JkBmsError as error:
-            _LOGGER.debug("%s: no logbook: %s", self.config_entry.title, error)
 
     @property
     def _is_logbook_due(self) -> bool:
-        return bool(self._tell_logbook) and monotonic_time_coarse() >= self._logbook_due
+        return bool(self._tell_logbook) and (
+            monotonic_time_coarse() >= self._logbook_due
+        )
+
+    @callback
+    def _async_postpone_logbook(self, seconds: float) -> None:
+        self._logbook_due = monotonic_time_coarse() + seconds
 
     async def _async_look_into_logbook(self) -> None:
-        """Read the logbook for the one who follows it."""
+        """Read the logbook for the one who follows it; no reading is lost by that."""
+        before = self.data
 
         @callback
         def publish(reading: Reading) -> None:
-            self._logbook_due = monotonic_time_coarse() + _LOGBOOK_INTERVAL
+            self._async_postpone_logbook(_LOGBOOK_INTERVAL)
             self._async_publish(reading)
 
         try:
             log = await self.client.read_logbook(publish)
-        except LogUnansweredError:
-            if not self._has_logbook:
-                self._logbook_due = monotonic_time_coarse() + _LOGBOOK_RETRY
-            raise
+        except JkBmsError as error:
+            if isinstance(error, LogUnansweredError) and not self._has_logbook:
+                self._async_postpone_logbook(_LOGBOOK_RETRY)
+            # A held link notices by itself that it is lost.
+            if self.data is before and not self.holds:
+                raise
+            _LOGGER.debug("%s: no logbook: %s", self.config_entry.title, error)
+            return
         self._has_logbook = True
         if self._tell_logbook:
             self._tell_logbook(self._date_logbook(log))
@@ -421,6 +421,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             raise HomeAssistantError(
                 translation_domain=DOMAIN, translation_key="link_released"
             )
+        # Else a read that is due meanwhile would wait for its turn in vain.
+        self._async_postpone_logbook(_LOGBOOK_INTERVAL)
         try:
             return await read(self._async_publish)
         except LogUnansweredError as error:

@@ -512,3 +512,21 @@ async def test_pace_by_the_interval(
     for _ in range(3):
         await pass_time(hass, timedelta(seconds=30))
     assert bms.registers.count(LOGBOOK) == 1
+
+
+async def test_action_meanwhile(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    told: Told,
+    later: Later,
+) -> None:
+    """A read while an action reads a log does not wait for the logbook as well."""
+    later.seconds += PACE
+    write(bms, BOOT)
+    await entry.runtime_data.async_read_logbook()
+    await pass_time(hass)
+    assert bms.registers.count(LOGBOOK) == 2
+    assert told == []
+    await read(hass, later)
+    assert types(told) == ["boot"]
