@@ -61,7 +61,7 @@ _LOGBOOK_RETRY: Final = 86400.0
 
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
 type Publish = Callable[[Reading], None]
-type FollowLogbook = Callable[[tuple[Dated[LogEntry], ...]], None]
+type TellLogbook = Callable[[tuple[Dated[LogEntry], ...]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._poll_task: asyncio.Task[None] | None = None
         self._last_heard = -inf
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
-        self._tell_logbook: FollowLogbook | None = None
+        self._tell_logbook: TellLogbook | None = None
         self._logbook_due = -inf
         self._has_logbook = False
 
@@ -203,7 +203,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         )
 
     @callback
-    def async_follow_logbook(self, tell: FollowLogbook) -> CALLBACK_TYPE:
+    def async_follow_logbook(self, tell: TellLogbook) -> CALLBACK_TYPE:
         """Read the logbook along with the values, for one who wants to know."""
         self._tell_logbook = tell
 
@@ -376,7 +376,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_postpone_logbook(self, seconds: float) -> None:
-        self._logbook_due = monotonic_time_coarse() + seconds
+        due = monotonic_time_coarse() + seconds
+        self._logbook_due = max(self._logbook_due, due)
 
     async def _async_look_into_logbook(self) -> None:
         """Read the logbook for the one who follows it; no reading is lost by that."""

@@ -1,4 +1,4 @@
-"""What happens to the battery: faults as they come and go, and what it wrote down itself."""
+"""What happens to the battery: its faults, and what it writes into its own logbook."""
 
 from collections import Counter
 from collections.abc import Iterable

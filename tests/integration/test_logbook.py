@@ -27,6 +27,7 @@ from homeassistant.core import (
     State,
     callback,
 )
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.util import dt as dt_util
@@ -382,6 +383,10 @@ async def test_unanswered(
         asked += asks
         assert [c.register for c in bms.commands].count(LOGBOOK) == asked
     assert {attempt.outcome for attempt in entry.runtime_data.history} == {"read"}
+    with pytest.raises(HomeAssistantError):
+        await entry.runtime_data.async_read_logbook()
+    await read(hass, later)
+    assert [c.register for c in bms.commands].count(LOGBOOK) == asked + 2
     assert hass.states.get(LOG).state == STATE_UNKNOWN
     assert told == []
 

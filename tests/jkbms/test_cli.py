@@ -283,7 +283,7 @@ def test_whole_output(run: Run) -> None:
     assert cells["alarms"] == []
     assert cells["charge_phase"] is None
     assert (settings["cell_uvp"], settings["charging"]) == (2.5, True)
-    assert log == [{"time": 5, "code": 1, "event": "boot"}]
+    assert log == [{"time": 5, "code": 1, "event": "boot", "cell": None}]
     (history,) = output["detail_log"]
     # One log of several frames, in the order of its records
     assert [(record["index"], record["event"]) for record in history] == [
@@ -407,7 +407,9 @@ def test_layout_not_needed(run: Run) -> None:
     result = run([LOG, *HISTORY])
     assert result.code == 0
     assert result.err == "jkbms: 3 frames good, 0 rejected\n"
-    assert result.output["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
+    assert result.output["logbook"] == [
+        [{"time": 5, "code": 1, "event": "boot", "cell": None}]
+    ]
 
 
 @pytest.mark.parametrize(

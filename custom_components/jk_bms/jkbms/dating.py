@@ -52,7 +52,6 @@ def date_logbook(
     Run time stands still while the battery is off, so what happened before that seems
     later than it was.
     """
-
     return tuple(
         Dated(
             time=None if run_time is None else _before(now, run_time - entry.time),
