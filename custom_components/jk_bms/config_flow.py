@@ -10,6 +10,7 @@ import probatio
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 from homeassistant.config_entries import (
+    SOURCE_IGNORE,
     ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
@@ -205,8 +206,17 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         if not (address := _parse_address(user_input[CONF_ADDRESS])):
             return {CONF_ADDRESS: "invalid_address"}
         await self.async_set_unique_id(address, raise_on_progress=False)
-        self._abort_if_unique_id_configured()
+        self._abort_if_added()
         return await self._async_read_battery()
+
+    def _abort_if_added(self) -> ConfigEntry | None:
+        """Abort if the battery was added; return the entry of one that was ignored."""
+        existing = self.hass.config_entries.async_entry_for_domain_unique_id(
+            DOMAIN, self.unique_id or ""
+        )
+        if existing and existing.source != SOURCE_IGNORE:
+            self._abort_if_unique_id_configured()
+        return existing
 
     def _show_choice(
         self, step_id: str, user_input: dict[str, Any] | None, errors: dict[str, str]
@@ -238,15 +248,22 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Give the entry the new address; device and entities stay what they are."""
         address = self.unique_id
         assert address
-        for flow in self.hass.config_entries.flow.async_progress_by_handler(
+        entries = self.hass.config_entries
+        if ignored := self._abort_if_added():
+            await entries.async_remove(ignored.entry_id)
+        await entries.async_unload(entry.entry_id)
+        await async_move_entities(self.hass, entry, address)
+        for flow in entries.flow.async_progress_by_handler(
             DOMAIN, match_context={"unique_id": address}
         ):
             if flow["flow_id"] != self.flow_id:
-                self.hass.config_entries.flow.async_abort(flow["flow_id"])
-        await self.hass.config_entries.async_unload(entry.entry_id)
-        await async_move_entities(self.hass, entry, address)
-        return self.async_update_reload_and_abort(
+                entries.flow.async_abort(flow["flow_id"])
+        entries.async_update_entry(
             entry, unique_id=address, data={CONF_ADDRESS: address}
+        )
+        entries.async_schedule_reload(entry.entry_id)
+        return self.async_abort(
+            reason="reconfigure_successful", description_placeholders=self._placeholders
         )
 
     async def _async_read_battery(self) -> dict[str, str]:

@@ -128,6 +128,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """When a link that was handed to others is taken back."""
         self.history: deque[Attempt] = deque(maxlen=_HISTORY)
         self._fresh = False
+        self._told_lost = False
         self._poll_task: asyncio.Task[None] | None = None
         self._last_heard = -inf
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
@@ -159,34 +160,54 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         # A crashed Home Assistant may have left the local adapter connected.
         await close_stale_connections_by_address(self.address)
         await self._async_use_link(self._async_read())
-        if not self.last_poll_successful and not self.device_info:
-            assert self.last_exception
-            raise self.last_exception
+        if self.last_exception:
+            if not self.device_info:
+                raise self.last_exception
+            self._async_tell_lost(logging.WARNING, self.last_exception)
 
     async def async_refresh(self) -> None:
         """Read the battery now; raise why if that fails."""
-        if self.resumes_at:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN, translation_key="link_released"
-            )
+        self._async_require_link()
         before, published = self.data, asyncio.Event()
-        cancel = self.async_add_listener(published.set)
+
+        @callback
+        def note_reading() -> None:
+            if self.data is not before:
+                published.set()
+
+        cancel = self.async_add_listener(note_reading)
         self.client.hurry()
         self._async_start_poll()
         assert self._poll_task
         waiting = asyncio.create_task(published.wait())
-        await asyncio.wait(
-            {self._poll_task, waiting},
-            timeout=READ_DEADLINE,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        waiting.cancel()
-        cancel()
-        if self.data is before:
+        try:
+            await asyncio.wait(
+                {self._poll_task, waiting},
+                timeout=READ_DEADLINE,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            waiting.cancel()
+            cancel()
+        if self.data is not before:
+            return
+        self._async_require_link()
+        error = self.last_exception
+        if isinstance(error, ConfigEntryNotReady):
             raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="not_refreshed",
-                translation_placeholders={"reason": str(self.last_exception or "")},
+                translation_domain=error.translation_domain,
+                translation_key=error.translation_key,
+                translation_placeholders=error.translation_placeholders,
+            )
+        raise HomeAssistantError(
+            translation_domain=DOMAIN, translation_key="not_refreshed"
+        )
+
+    @callback
+    def _async_require_link(self) -> None:
+        if self.resumes_at:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="link_released"
             )
 
     async def async_read_logbook(self) -> tuple[Dated[LogEntry], ...]:
@@ -217,6 +238,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Let others have the battery for a while."""
         self.resumes_at = dt_util.utcnow() + self.pause
         self._async_run_in(self.pause, self._async_resume)
+        async_clear_trouble(self.hass, self.config_entry)
         self.async_update_listeners()
         await self._async_let_go()
 
@@ -339,8 +361,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             await self._async_use_link(self._async_read())
             return
         while True:
+            before = self.data
             await self._async_use_link(self._async_hold())
-            if self.history[-1].duration < _LASTING:
+            # One that was never made, or died at once, is not to be hurried
+            if self.data is before or self.history[-1].duration < _LASTING:
                 return
 
     async def _async_read(self) -> None:
@@ -479,7 +503,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self.hass,
             self.address,
             error,
-            device_info=self.device_info,
+            entry=self.config_entry,
             last_source=self.last_source,
         )
 
@@ -502,8 +526,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Make a reading the current one."""
         if not reading.settings and self.data:
             reading = replace(reading, settings=self.data.settings)
-        if self.last_update and not self._fresh:
+        if self._told_lost:
             _LOGGER.info("%s is available again", self.config_entry.title)
+            self._told_lost = False
         self.data = reading
         self.last_update = dt_util.utcnow()
         self.last_exception = None
@@ -518,13 +543,17 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     def _async_outdated(self, _now: datetime) -> None:
         """Take the values back when they are too old to be believed."""
         self._fresh = False
-        _LOGGER.log(
-            logging.INFO if self.resumes_at else logging.WARNING,
-            "%s is unavailable: %s",
-            self.config_entry.title,
-            "the link was released" if self.resumes_at else self.last_exception,
-        )
+        if self.resumes_at:
+            self._async_tell_lost(logging.INFO, "the link was released")
+        else:
+            self._async_tell_lost(logging.WARNING, self.last_exception)
         self.async_update_listeners()
+
+    @callback
+    def _async_tell_lost(self, level: int, reason: object) -> None:
+        """Log that the values are gone, until they are back."""
+        self._told_lost = True
+        _LOGGER.log(level, "%s is unavailable: %s", self.config_entry.title, reason)
 
     @callback
     def _async_update_device(self, info: DeviceInfo) -> None:

@@ -11,8 +11,8 @@ from homeassistant.components.bluetooth import (
     BluetoothReachabilityIntent,
     BluetoothServiceInfoBleak,
 )
-from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
@@ -27,7 +27,6 @@ from .jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from .jkbms.models import DeviceInfo
 
 if TYPE_CHECKING:
     from .coordinator import JkBmsConfigEntry
@@ -66,6 +65,7 @@ class _Streak:
     """Failures in a row."""
 
     since: float
+    end_watch: CALLBACK_TYPE
     count: int = 0
     issue: str | None = None
     """The one that was raised for them."""
@@ -81,23 +81,25 @@ def async_diagnose(
     address: str,
     error: JkBmsError,
     *,
-    device_info: DeviceInfo | None = None,
+    entry: JkBmsConfigEntry | None = None,
     last_source: str | None = None,
 ) -> Trouble:
     """Find the sentence that tells the user best why the battery was not read.
 
     It helps to know the battery and the scanner that heard it last.
     """
-    if isinstance(error, UnsupportedLayoutError):
-        device_info = error.device_info
+    model, firmware = _identity(hass, address, error, entry)
     reachability = bluetooth.async_address_reachability_diagnostics(
         hass, address, BluetoothReachabilityIntent.CONNECTION
     )
     heard = bluetooth.async_last_service_info(hass, address, connectable=True)
     if isinstance(error, NotReachableError):
         key = _why_not_reachable(hass, address, heard, last_source)
-    elif isinstance(error, SilentError) and _may_demand_pairing(device_info):
+    elif isinstance(error, SilentError) and _may_demand_pairing(firmware):
         key = "pairing_required"
+    elif isinstance(error, NotJkBmsError) and model:
+        # It was one before, so what it says now is disturbed.
+        key = "implausible"
     else:
         key = ERROR_KEYS[type(error)]
     return Trouble(
@@ -110,8 +112,8 @@ def async_diagnose(
             else f"{error}. {reachability}",
             "holders": ", ".join(_holders(hass, address)) or "?",
             "rssi": str(heard.rssi) if heard else "?",
-            "model": device_info.device_model if device_info else "?",
-            "firmware": device_info.software_version if device_info else "?",
+            "model": model or "?",
+            "firmware": firmware or "?",
         },
     )
 
@@ -121,8 +123,18 @@ def async_note_trouble(
     hass: HomeAssistant, entry: JkBmsConfigEntry, trouble: Trouble
 ) -> None:
     """Raise an issue if the battery has not been read for long."""
+
+    @callback
+    def watch() -> None:
+        # An entry that waits to be set up is not unloaded when it is disabled.
+        if entry.disabled_by:
+            async_clear_trouble(hass, entry)
+
     now = monotonic_time_coarse()
-    streak = hass.data.setdefault(_STREAKS, {}).setdefault(entry.entry_id, _Streak(now))
+    streaks = hass.data.setdefault(_STREAKS, {})
+    if not (streak := streaks.get(entry.entry_id)):
+        streak = _Streak(since=now, end_watch=entry.async_on_state_change(watch))
+        streaks[entry.entry_id] = streak
     streak.count += 1
     if streak.count < _FAILURES or now - streak.since < LASTS:
         return
@@ -142,10 +154,26 @@ def async_note_trouble(
 
 @callback
 def async_clear_trouble(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
-    """Take the issue back: the battery was read, or there is no battery any more."""
-    streak = hass.data.get(_STREAKS, {}).pop(entry.entry_id, None)
-    if streak and streak.issue:
-        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
+    """Take the issue back: the battery was read, or nobody wants it read."""
+    if streak := hass.data.get(_STREAKS, {}).pop(entry.entry_id, None):
+        streak.end_watch()
+        if streak.issue:
+            ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
+
+
+def _identity(
+    hass: HomeAssistant,
+    address: str,
+    error: JkBmsError,
+    entry: JkBmsConfigEntry | None,
+) -> tuple[str | None, str | None]:
+    """Return model and firmware of a battery that has ever told them."""
+    if isinstance(error, UnsupportedLayoutError) and (info := error.device_info):
+        return info.device_model, info.software_version
+    device = entry and dr.async_get(hass).async_get_device_by_connection(
+        (dr.CONNECTION_BLUETOOTH, address), entry.entry_id
+    )
+    return (device.model, device.sw_version) if device else (None, None)
 
 
 def _why_not_reachable(
@@ -168,9 +196,9 @@ def _why_not_reachable(
     return "not_heard"
 
 
-def _may_demand_pairing(info: DeviceInfo | None) -> bool:
+def _may_demand_pairing(firmware: str | None) -> bool:
     try:
-        return bool(info and parse_firmware(info.software_version) >= _PAIRING_FIRMWARE)
+        return bool(firmware and parse_firmware(firmware) >= _PAIRING_FIRMWARE)
     except UnsupportedLayoutError:
         return False
 

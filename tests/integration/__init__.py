@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 import json
 from pathlib import Path
+from typing import Any
 
 from bluetooth_data_tools import monotonic_time_coarse
 from pytest_homeassistant_custom_component.common import (
@@ -37,20 +38,23 @@ def sentence(error: str) -> str:
     return message.partition("{")[0].removesuffix(".")
 
 
-def mock_entry(bms: VirtualBms) -> MockConfigEntry:
-    """Return the entry that the config flow makes for this battery."""
+def mock_entry(bms: VirtualBms, **options: Any) -> MockConfigEntry:
+    """Return the entry that the flows make for this battery."""
     return MockConfigEntry(
         domain=DOMAIN,
         entry_id=bms.address,
         title=bms.spec.name,
         unique_id=bms.address,
         data={CONF_ADDRESS: bms.address},
+        options=options,
     )
 
 
-async def setup_integration(hass: HomeAssistant, bms: VirtualBms) -> MockConfigEntry:
+async def setup_integration(
+    hass: HomeAssistant, bms: VirtualBms, **options: Any
+) -> MockConfigEntry:
     """Add a battery and set it up."""
-    entry = mock_entry(bms)
+    entry = mock_entry(bms, **options)
     entry.add_to_hass(hass)
     await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -68,6 +72,11 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def until_held(bms: VirtualBms, entry: MockConfigEntry) -> None:
+    """Wait until the values of the battery stream in."""
+    await until(lambda: bms.connected and entry.runtime_data.client._held)
 
 
 def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:

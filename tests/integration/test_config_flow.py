@@ -9,7 +9,13 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.const import (
+    CONF_INTERVAL,
+    CONF_LINK,
+    CONF_PAUSE,
+    DOMAIN,
+    LinkBehaviour,
+)
 from custom_components.jk_bms.jkbms.client import JkBmsClient
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
@@ -21,11 +27,12 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import mock_entry, until
+from . import TRANSLATIONS, mock_entry, setup_integration, until, until_held
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -455,3 +462,295 @@ async def test_name_of_a_battery_without_one(
     result = await submit(hass, result, {CONF_ADDRESS: bms.address})
     result = await submit(hass, result)
     assert result["title"] == "JK_B2A8S20P"
+
+
+NEW_ADDRESS = "C8:47:8C:99:99:99"
+
+
+async def start_reconfigure(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> ConfigFlowResult:
+    """Choose to reconfigure the entry."""
+    result = await entry.start_reconfigure_flow(hass)
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "reconfigure"
+    assert result["description_placeholders"] == {"name": "House 24V"}
+    return result
+
+
+def discovered(hass: HomeAssistant) -> set[str | None]:
+    """Return the addresses of the batteries that are offered."""
+    return {
+        flow["context"]["unique_id"]
+        for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    }
+
+
+def replace_module(
+    proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms, **spec: Any
+) -> VirtualBms:
+    """Give a battery another Bluetooth module."""
+    bms.power_off()
+    key = f"{bms.spec.model} {bms.spec.software}"
+    renewed = make_bms(key, address=NEW_ADDRESS, **spec)
+    proxy.advertise(renewed)
+    return renewed
+
+
+@pytest.mark.parametrize("link", [LinkBehaviour.RELEASED, LinkBehaviour.HELD])
+async def test_replaced_module(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    bms: VirtualBms,
+    entity_registry: er.EntityRegistry,
+    device_registry: dr.DeviceRegistry,
+    link: str,
+) -> None:
+    """The entry follows the battery, and what the user made of it stays."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link=link)
+    if link == LinkBehaviour.HELD:
+        await until_held(bms, entry)
+    entity_registry.async_update_entity(
+        "sensor.house_24v_total_voltage", new_entity_id="sensor.mine"
+    )
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    device_registry.async_update_device(device.id, name_by_user="My house")
+    before = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+
+    renewed = replace_module(proxy, make_bms, bms)
+    await hass.async_block_till_done()
+    assert NEW_ADDRESS in discovered(hass)
+    flow = await start_reconfigure(hass, entry)
+    assert list(offered(flow)) == [NEW_ADDRESS]
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "reconfigure_successful"
+    assert result.get("translation_domain") is None
+    text = TRANSLATIONS["config"]["abort"]["reconfigure_successful"]
+    assert text.format(**result["description_placeholders"]).startswith("House 24V has")
+    assert NEW_ADDRESS not in discovered(hass)
+
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.unique_id == NEW_ADDRESS
+    assert entry.data == {CONF_ADDRESS: NEW_ADDRESS}
+    assert entry.options == {CONF_LINK: link}
+    (moved,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+    assert moved.id == device.id
+    assert moved.connections == {(dr.CONNECTION_BLUETOOTH, NEW_ADDRESS)}
+    assert moved.name_by_user == "My house"
+    after = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
+    # The id in the registry is what history and statistics hang on.
+    assert [(entity.id, entity.entity_id) for entity in before] == [
+        (entity.id, entity.entity_id) for entity in after
+    ]
+    for old, new in zip(before, after, strict=True):
+        assert new.unique_id == old.unique_id.replace(bms.address, NEW_ADDRESS)
+    voltage = hass.states.get("sensor.mine")
+    assert voltage.state == str(renewed.battery.state.voltage)
+
+
+@pytest.mark.parametrize(
+    "other", [{"serial": "3040100099"}, {"model": "JK_B2A20S20P"}, {"serial": ""}]
+)
+async def test_another_battery_is_not_taken_for_it(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    bms: VirtualBms,
+    other: dict[str, str],
+) -> None:
+    """An entry keeps to its battery; the right one is accepted afterwards."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    renewed = replace_module(proxy, make_bms, bms)
+    renewed.battery.spec = replace(renewed.spec, **other)
+    flow = await start_reconfigure(hass, entry)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    assert result["type"] is FlowResultType.FORM
+    assert result["errors"] == {"base": "other_battery"}
+    assert result["description_placeholders"]["name"] == "House 24V"
+    assert entry.data == {CONF_ADDRESS: bms.address}
+    assert not renewed.connected
+
+    renewed.battery.spec = bms.spec
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_reconfigure_errors(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """What is typed wrong, or cannot be read now, can be tried again."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    renewed = replace_module(proxy, make_bms, bms)
+    flow = await start_reconfigure(hass, entry)
+    result = await submit(hass, flow, {CONF_ADDRESS: "somewhere"})
+    assert result["errors"] == {CONF_ADDRESS: "invalid_address"}
+    renewed.faults = Faults(pairing=True)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    assert result["errors"] == {"base": "pairing_required"}
+    assert result["step_id"] == "reconfigure"
+    assert result["description_placeholders"]["name"] == "House 24V"
+
+    renewed.faults = Faults()
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.unique_id == NEW_ADDRESS
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+async def test_reconfigure_to_a_configured_address(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    bms: VirtualBms,
+    whose: str,
+) -> None:
+    """Two entries do not share an address."""
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    other = make_bms("JK-B2A24S15P 10.07")
+    mock_entry(other).add_to_hass(hass)
+    flow = await start_reconfigure(hass, entry)
+    address = bms.address if whose == "its own" else other.address
+    result = await submit(hass, flow, {CONF_ADDRESS: address})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert entry.data == {CONF_ADDRESS: bms.address}
+
+
+async def test_reconfigure_to_an_ignored_address(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """Who took the new module for a new battery, and ignored it, is not stuck."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    ignored = MockConfigEntry(
+        domain=DOMAIN, unique_id=NEW_ADDRESS, source=SOURCE_IGNORE
+    )
+    ignored.add_to_hass(hass)
+    replace_module(proxy, make_bms, bms)
+    flow = await start_reconfigure(hass, entry)
+    assert list(offered(flow)) == [NEW_ADDRESS]
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+    assert entry.unique_id == NEW_ADDRESS
+
+
+async def test_added_while_it_was_read_for_another(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """Who was first has the address."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    renewed = replace_module(proxy, make_bms, bms)
+    flow = await start_reconfigure(hass, entry)
+    moving = hass.async_create_task(submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS}))
+    await until(lambda: renewed.connected)
+    mock_entry(renewed).add_to_hass(hass)
+    result = await moving
+    assert result["reason"] == "already_configured"
+    assert entry.data == {CONF_ADDRESS: bms.address}
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_reconfigure_a_battery_that_was_never_read(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """Without anything to compare, the user is believed."""
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    renewed = replace_module(proxy, make_bms, bms)
+    flow = await start_reconfigure(hass, entry)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.LOADED
+    assert not renewed.connected
+
+
+async def test_options(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """The form shows what is in force, and what is chosen comes into force."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    coordinator = entry.runtime_data
+    flow = await hass.config_entries.options.async_init(entry.entry_id)
+    assert flow["type"] is FlowResultType.FORM
+    assert flow["step_id"] == "init"
+    assert flow["data_schema"]({}) == {
+        CONF_INTERVAL: 30,
+        CONF_LINK: "released",
+        CONF_PAUSE: 15,
+    }
+    fields = {str(field) for field in flow["data_schema"].schema}
+    texts = TRANSLATIONS["options"]["step"]["init"]
+    assert fields == set(texts["data"]) == set(texts["data_description"])
+    assert set(TRANSLATIONS["selector"][CONF_LINK]["options"]) == set(LinkBehaviour)
+
+    chosen = {CONF_INTERVAL: 7.5, CONF_LINK: "held", CONF_PAUSE: 0.5 + 1}
+    result = await hass.config_entries.options.async_configure(flow["flow_id"], chosen)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await until_held(bms, entry)
+    assert entry.options == chosen
+    assert entry.runtime_data is not coordinator
+    assert entry.runtime_data.interval.total_seconds() == 7.5
+    assert entry.runtime_data.pause.total_seconds() == 90
+
+    flow = await hass.config_entries.options.async_init(entry.entry_id)
+    shown = {
+        str(field): field.description["suggested_value"]
+        for field in flow["data_schema"].schema
+    }
+    assert shown == chosen
+    chosen = {CONF_INTERVAL: 3600, CONF_LINK: "released", CONF_PAUSE: 1440}
+    await hass.config_entries.options.async_configure(flow["flow_id"], chosen)
+    await hass.async_block_till_done()
+    assert entry.options == chosen
+    assert entry.state is ConfigEntryState.LOADED
+    assert not bms.connected
+    assert bms.connections[-2].reason == "by the central"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {CONF_INTERVAL: 4.9},
+        {CONF_INTERVAL: 3601},
+        {CONF_INTERVAL: "soon"},
+        {CONF_INTERVAL: None},
+        {CONF_LINK: "borrowed"},
+        {CONF_PAUSE: 0},
+        {CONF_PAUSE: 1441},
+    ],
+)
+async def test_wrong_options(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    wrong: dict[str, Any],
+) -> None:
+    """What does not fit is refused, and the form can be sent again."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    flow = await hass.config_entries.options.async_init(entry.entry_id)
+    good = {CONF_INTERVAL: 10, CONF_LINK: "released", CONF_PAUSE: 15}
+    with pytest.raises(InvalidData) as raised:
+        await hass.config_entries.options.async_configure(flow["flow_id"], good | wrong)
+    assert list(raised.value.schema_errors) == list(wrong)
+    assert entry.options == {}
+    await hass.config_entries.options.async_configure(flow["flow_id"], good)
+    await hass.async_block_till_done()
+    assert entry.options == good
+    assert entry.state is ConfigEntryState.LOADED

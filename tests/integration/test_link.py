@@ -1,0 +1,221 @@
+"""The held link: live values, and what becomes of it when it dies or is not wanted."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+import logging
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.jk_bms import coordinator
+from custom_components.jk_bms.const import RETRY_INTERVAL
+from custom_components.jk_bms.jkbms import client
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import setup_integration, until, until_held
+
+SOC = "sensor.house_24v_state_of_charge"
+INTERVAL = 0.2
+"""s; the form offers no less than 5."""
+
+
+@pytest.fixture
+def interval() -> float:
+    """Publish often."""
+    return INTERVAL
+
+
+@pytest.fixture(autouse=True)
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a link for one that lasts, however short it lived."""
+    monkeypatch.setattr(coordinator, "_LASTING", 0.0)
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, interval: float
+) -> MockConfigEntry:
+    """Set up a battery and wait until its link is held."""
+    bms.battery.override(soc=40)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link="held", interval=interval)
+    assert entry.state is ConfigEntryState.LOADED
+    await until_held(bms, entry)
+    assert len(bms.connections) == 2
+    return entry
+
+
+async def until_shown(hass: HomeAssistant, soc: int) -> None:
+    """Wait for a state of charge."""
+    await until(lambda: hass.states.get(SOC).state == str(soc))
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what we have logged for the user."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.INFO
+        and record.name.startswith("custom_components.")
+    ]
+
+
+async def test_values_stream(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """What changes is shown without a new connection, at most once an interval."""
+    times: list[float] = [entry.runtime_data.data.time]
+    entry.async_on_unload(
+        entry.runtime_data.async_add_listener(
+            lambda: times.append(entry.runtime_data.data.time)
+        )
+    )
+    for soc in range(41, 46):
+        bms.battery.override(soc=soc)
+        await until_shown(hass, soc)
+    assert len(bms.connections) == 2
+    assert bms.beeps == 0
+    assert len(times) > 5
+    for before, after in zip(times, times[1:], strict=False):
+        assert after - before >= INTERVAL
+
+
+@pytest.mark.parametrize("end", ["dropped", "unplugged", "silent"])
+async def test_loss_is_repaired(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end: str,
+) -> None:
+    """A link that dies, or only pretends to live, is made anew at once."""
+    monkeypatch.setattr(client, "_SILENCE", 1.0)
+    match end:
+        case "dropped":
+            bms.drop()
+        case "unplugged":
+            proxy.unplug()
+            proxy.replug()
+            proxy.advertise(bms)
+        case "silent":
+            # A frame has to come for the shorter patience to count.
+            bms.battery.override(soc=41)
+            await until_shown(hass, 41)
+            bms.faults = Faults(silent=True)
+            await until(lambda: not bms.connected)
+            bms.faults = Faults()
+    bms.battery.override(soc=42)
+    await until_shown(hass, 42)
+    assert len(bms.connections) == 3
+    coordinator = entry.runtime_data
+    assert [attempt.outcome for attempt in coordinator.history][0] == "read"
+    assert coordinator.history[1].outcome != "read"
+    assert coordinator.last_poll_successful
+    assert lines(caplog) == []
+
+
+async def test_a_link_that_dies_at_once_is_not_hurried(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is made again after a while, or else battery and proxy had no peace."""
+    monkeypatch.setattr(coordinator, "_LASTING", 1000.0)
+    bms.drop()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(bms.connections) == 2
+    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    await until_held(bms, entry)
+    assert len(bms.connections) == 3
+
+
+async def test_a_link_that_is_not_made_is_not_hurried(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One long attempt does not follow the other, each taking a slot of the proxy."""
+    monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "deadline", 4.0)
+    bms.battery.override(soc=41)
+    await until_shown(hass, 41)
+    bms.faults = Faults(hang_connection=True)
+    bms.drop()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(entry.runtime_data.history) == 3
+    bms.faults = Faults()
+    bms.battery.override(soc=42)
+    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    await until_shown(hass, 42)
+
+
+async def test_link_is_renewed(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An old link makes place for a new one, which reads the settings again."""
+    monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "lifetime", 0.5)
+    bms.drop()
+    await until(lambda: len(bms.connections) >= 5)
+    reasons = [connection.reason for connection in bms.connections]
+    assert reasons[2:4] == ["by the central", "by the central"]
+    assert entry.runtime_data.history[-1].outcome == "read"
+    bms.battery.override(soc=41)
+    await until_shown(hass, 41)
+
+
+type End = Callable[[HomeAssistant, MockConfigEntry], Awaitable[Any]]
+
+
+async def unload(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Unload the entry."""
+    assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def reload(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Reload the entry."""
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+
+
+async def remove(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Remove the entry."""
+    await hass.config_entries.async_remove(entry.entry_id)
+
+
+async def stop(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Stop Home Assistant."""
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await hass.async_block_till_done()
+
+
+@pytest.mark.parametrize("end", [unload, reload, remove, stop])
+async def test_link_is_released(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, end: End
+) -> None:
+    """Nothing that ends the entry leaves the battery taken."""
+    await end(hass, entry)
+    assert bms.connections[1].reason == "by the central"
+    if end is reload:
+        await until_held(bms, entry)
+        assert len(bms.connections) == 4
+    else:
+        await hass.async_block_till_done(wait_background_tasks=True)
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(hours=1))
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert not bms.connected
+        assert len(bms.connections) == 2

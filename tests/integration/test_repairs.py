@@ -1,0 +1,413 @@
+"""Issues: raised when a battery was not read for long, in the words used elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.jk_bms import trouble
+from custom_components.jk_bms.const import DOMAIN, PAUSE
+from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
+from homeassistant.const import ATTR_ENTITY_ID, SERVICE_TURN_OFF
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import TRANSLATIONS, forget, hear, mock_entry, pass_time, setup_integration
+
+RETRY = timedelta(seconds=100)
+"""Home Assistant waits no longer until it sets up an entry again."""
+
+
+class Clock:
+    """Time as the issues see it."""
+
+    def __init__(self) -> None:
+        """Begin anywhere."""
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Tell the time in s."""
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch, short_deadline: float) -> Clock:
+    """Stop the time of the issues, and let no failing read take long."""
+    clock = Clock()
+    monkeypatch.setattr(trouble, "monotonic_time_coarse", clock)
+    return clock
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery that has been heard."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+def issues(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
+    """Return the issues of the integration by what they are about."""
+    return {
+        issue.translation_key or "": issue
+        for issue in ir.async_get(hass).issues.values()
+        if issue.domain == DOMAIN
+    }
+
+
+def text(issue: ir.IssueEntry) -> str:
+    """Return what the user reads."""
+    words: str = TRANSLATIONS["issues"][issue.translation_key]["description"]
+    return words.format(**issue.translation_placeholders or {})
+
+
+async def fail_for_long(hass: HomeAssistant, clock: Clock) -> None:
+    """Let three reads fail; it is the last one after which it has lasted."""
+    for moment in (0.0, trouble.LASTS - 1, trouble.LASTS):
+        assert issues(hass) == {}
+        clock.now = 1000 + moment
+        await pass_time(hass, RETRY)
+
+
+def take_slots(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let others hold all connections of the proxy."""
+    proxy.radio.slots = 1
+    proxy.radio._occupy("AA:BB:CC:00:00:01")
+
+
+def free_slots(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let the others go."""
+    proxy.radio._vacate("AA:BB:CC:00:00:01")
+
+
+def unplug(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Take away the only proxy."""
+    proxy.unplug()
+
+
+def replug(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Bring it back."""
+    proxy.replug()
+    hear(proxy, bms)
+
+
+def fall_silent(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let another client hold the battery, which does not advertise any more."""
+    forget(proxy, bms)
+
+
+def carry_away(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let the battery be heard as badly as can be."""
+    proxy.place(bms, rssi=-96)
+    hear(proxy, bms)
+    bms.faults = Faults(refuse_connection=True)
+
+
+def carry_back(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let it be near."""
+    proxy.place(bms)
+    hear(proxy, bms)
+    bms.faults = Faults()
+
+
+def fails_by(faults: Faults) -> Callable[[VirtualProxy, VirtualBms], None]:
+    """Return what gives the battery these faults."""
+
+    def set_faults(proxy: VirtualProxy, bms: VirtualBms) -> None:
+        bms.faults = faults
+
+    return set_faults
+
+
+def muddle(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let the battery measure what cannot be."""
+    bms.battery.override(temperatures=(300.0, 20.0, None, None))
+
+
+def move_values(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let the values stand elsewhere."""
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+
+
+def release(proxy: VirtualProxy, bms: VirtualBms) -> None:
+    """Let the battery be as it was."""
+    bms.battery.release()
+
+
+type Change = Callable[[VirtualProxy, VirtualBms], None]
+MEND = fails_by(Faults())
+
+
+@pytest.mark.parametrize(
+    ("harm", "mend", "error", "words"),
+    [
+        (unplug, replug, "not_heard", "a Shelly only listens"),
+        (take_slots, free_slots, "no_free_slot", "in use, by: AA:BB:CC:00:00:01."),
+        (fall_silent, hear, "other_client", "Close the JK app"),
+        (fails_by(Faults(pairing=True)), MEND, "pairing_required", "a pairing code"),
+        (fails_by(Faults(silent=True)), MEND, "silent", "does not answer"),
+        (fails_by(Faults(garbage=True)), MEND, "implausible", "make no sense"),
+        (muddle, release, "implausible", "make no sense"),
+        (move_values, release, "unsupported_layout", "JK_B2A8S20P, firmware 11.48"),
+        (carry_away, carry_back, "weak_signal", "only -96 dBm"),
+        (
+            fails_by(Faults(refuse_connection=True)),
+            MEND,
+            "not_reachable",
+            "only one connection at a time",
+        ),
+    ],
+)
+async def test_raised_and_cleared(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    clock: Clock,
+    harm: Change,
+    mend: Change,
+    error: str,
+    words: str,
+) -> None:
+    """Each trouble of a battery has its issue, which goes with the trouble."""
+    harm(proxy, bms)
+    await fail_for_long(hass, clock)
+    ((key, issue),) = issues(hass).items()
+    assert key == error
+    assert words in text(issue)
+    assert text(issue).removesuffix(".") == str(entry.runtime_data.last_exception)
+    assert issue.translation_placeholders["name"] == "House 24V"
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert not issue.is_fixable
+    assert not issue.is_persistent
+
+    mend(proxy, bms)
+    await pass_time(hass)
+    assert entry.runtime_data.last_poll_successful
+    assert issues(hass) == {}
+
+
+@pytest.mark.parametrize(
+    ("harm", "mend", "error"),
+    [
+        (unplug, replug, "not_heard"),
+        (take_slots, free_slots, "no_free_slot"),
+        (fails_by(Faults(foreign="neey")), MEND, "not_jk_bms"),
+        (fails_by(Faults(garbage=True)), MEND, "not_jk_bms"),
+        (fails_by(Faults(pairing="drop")), MEND, "silent"),
+        (muddle, release, "implausible"),
+    ],
+)
+async def test_battery_that_was_never_read(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    clock: Clock,
+    harm: Change,
+    mend: Change,
+    error: str,
+) -> None:
+    """An entry that cannot be set up has the same words for its state and its issue."""
+    proxy.advertise(bms)
+    harm(proxy, bms)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    clock.now += trouble.LASTS
+    for _ in range(2):
+        assert issues(hass) == {}
+        await pass_time(hass, RETRY)
+    ((key, issue),) = issues(hass).items()
+    assert key == error == entry.error_reason_translation_key
+    assert text(issue).removesuffix(".") == entry.reason
+
+    mend(proxy, bms)
+    await pass_time(hass, RETRY)
+    assert entry.state is ConfigEntryState.LOADED
+    assert issues(hass) == {}
+
+
+@pytest.mark.parametrize("model", ["JK-PB2A16S20P 19.27"])
+@pytest.mark.parametrize(
+    ("firmware", "error"),
+    [
+        ("19.27", "silent"),
+        ("19.30", "pairing_required"),
+        ("20.1", "pairing_required"),
+        ("21.4H", "pairing_required"),
+        ("beta", "silent"),
+    ],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_pairing_by_silence(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    clock: Clock,
+    firmware: str,
+    error: str,
+    restarted: bool,
+) -> None:
+    """Firmware that keeps silent to who is not paired is known by its number."""
+    bms.battery.spec = replace(bms.spec, software=firmware)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    bms.faults = Faults(pairing="drop")
+    if restarted:
+        await hass.config_entries.async_reload(entry.entry_id)
+    await fail_for_long(hass, clock)
+    assert list(issues(hass)) == [error]
+
+
+async def test_heard_by_a_scanner_that_cannot_connect(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    clock: Clock,
+) -> None:
+    """Who only listens is of no use, and the user is told."""
+    shelly = VirtualProxy("AA:00:00:00:00:02", "shelly")
+    shelly.connectable = False
+    shelly.connector = None
+    shelly.place(bms)
+    shelly.start()
+    try:
+        forget(proxy, bms)
+        hear(shelly, bms)
+        await fail_for_long(hass, clock)
+        assert list(issues(hass)) == ["not_heard"]
+    finally:
+        shelly.stop()
+
+
+async def test_names_the_holders(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    clock: Clock,
+) -> None:
+    """A device that is known by name is named."""
+    other = make_bms("JK-B2A24S15P 10.07", name="Camper")
+    hear(proxy, other)
+    proxy.radio.slots = 1
+    proxy.radio._occupy(other.address)
+    await fail_for_long(hass, clock)
+    issue = issues(hass)["no_free_slot"]
+    assert f"in use, by: Camper ({other.address})." in text(issue)
+    proxy.radio._vacate(other.address)
+
+
+async def test_few_failures_are_no_issue(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
+) -> None:
+    """With long intervals, a read or two may fail; a good one begins it anew."""
+    for _ in range(3):
+        bms.faults = Faults(pairing=True)
+        for _ in range(2):
+            await pass_time(hass)
+            clock.now += trouble.LASTS
+        assert issues(hass) == {}
+        bms.faults = Faults()
+        await pass_time(hass)
+
+
+async def test_one_issue_at_a_time(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
+) -> None:
+    """When the trouble changes, so does the issue."""
+    bms.faults = Faults(pairing=True)
+    await fail_for_long(hass, clock)
+    assert list(issues(hass)) == ["pairing_required"]
+    bms.faults = Faults(refuse_connection=True)
+    await pass_time(hass)
+    assert list(issues(hass)) == ["not_reachable"]
+
+
+@pytest.mark.parametrize("end", ["unloaded", "disabled", "removed"])
+@pytest.mark.parametrize("loaded", [True, False])
+async def test_issue_goes_with_the_entry(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    clock: Clock,
+    end: str,
+    loaded: bool,
+) -> None:
+    """Nobody is asked to mend what is not in use."""
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    if loaded:
+        proxy.advertise(bms)
+    await hass.config_entries.async_setup(entry.entry_id)
+    bms.faults = Faults(pairing=True)
+    for _ in range(3):
+        clock.now += trouble.LASTS
+        await pass_time(hass, RETRY)
+    assert len(issues(hass)) == 1
+    match end:
+        case "unloaded" if loaded:
+            assert await hass.config_entries.async_unload(entry.entry_id)
+        case "removed":
+            await hass.config_entries.async_remove(entry.entry_id)
+        case _:
+            await hass.config_entries.async_set_disabled_by(
+                entry.entry_id, ConfigEntryDisabler.USER
+            )
+    assert issues(hass) == {}
+
+
+async def test_reload_does_not_begin_anew(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, clock: Clock
+) -> None:
+    """What Home Assistant hears of a battery in trouble makes it reload the entry."""
+    entry = await setup_integration(hass, bms)
+    for _ in range(2):
+        clock.now += trouble.LASTS
+        await hass.config_entries.async_reload(entry.entry_id)
+    assert list(issues(hass)) == ["not_heard"]
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert list(issues(hass)) == ["not_heard"]
+
+
+async def test_link_released_to_others(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
+) -> None:
+    """While others have the battery there is nothing to mend; then it begins anew."""
+    bms.faults = Faults(pairing=True)
+    await fail_for_long(hass, clock)
+    await hass.services.async_call(
+        SWITCH_DOMAIN,
+        SERVICE_TURN_OFF,
+        {ATTR_ENTITY_ID: "switch.house_24v_bluetooth_link"},
+        blocking=True,
+    )
+    assert issues(hass) == {}
+    clock.now += PAUSE.total_seconds()
+    await pass_time(hass, PAUSE)
+    assert issues(hass) == {}
+
+
+async def test_alarms_are_no_issues(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
+) -> None:
+    """What the battery complains of, such as its default password, is no trouble of the link."""
+    bms.battery.override(alarms=0xFFFFFFFF)
+    for _ in range(3):
+        clock.now += trouble.LASTS
+        await pass_time(hass)
+    assert entry.runtime_data.data.cell_data.alarms
+    assert "default_password" in entry.runtime_data.data.cell_data.alarms
+    assert issues(hass) == {}

@@ -1,0 +1,177 @@
+"""The switch that lets others have the battery for a while."""
+
+from datetime import timedelta
+import logging
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.jk_bms.const import PAUSE, UPDATE_INTERVAL
+from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
+from homeassistant.const import (
+    ATTR_ENTITY_ID,
+    SERVICE_TURN_OFF,
+    SERVICE_TURN_ON,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import MAX_DATA_AGE, hear, pass_time, setup_integration, until, until_held
+
+LINK = "switch.house_24v_bluetooth_link"
+SOC = "sensor.house_24v_state_of_charge"
+HELD = {"link": "held", "interval": 0.2}
+"""Published more often than the form allows."""
+
+
+@pytest.fixture
+def options() -> dict[str, Any]:
+    """Give options; tests override them by parameters."""
+    return {}
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, options: dict[str, Any]
+) -> MockConfigEntry:
+    """Set up a battery."""
+    bms.battery.override(soc=40)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, **options)
+    if options.get("link") == "held":
+        await until_held(bms, entry)
+    assert hass.states.get(LINK).state == STATE_ON
+    assert hass.states.get(LINK).attributes["resumes_at"] is None
+    return entry
+
+
+async def switch(hass: HomeAssistant, service: str) -> None:
+    """Use the switch."""
+    await hass.services.async_call(
+        SWITCH_DOMAIN, service, {ATTR_ENTITY_ID: LINK}, blocking=True
+    )
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    """Return what we have logged for the user."""
+    return [
+        (record.levelno, record.getMessage())
+        for record in caplog.records
+        if record.levelno >= logging.INFO
+        and record.name.startswith("custom_components.")
+    ]
+
+
+@pytest.mark.parametrize("options", [HELD, {"link": "released"}])
+async def test_others_get_in(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    options: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Off, the battery is left alone whatever happens, until the pause is over."""
+    before = dt_util.utcnow()
+    await switch(hass, SERVICE_TURN_OFF)
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+    state = hass.states.get(LINK)
+    assert state.state == STATE_OFF
+    assert before + PAUSE <= state.attributes["resumes_at"] <= dt_util.utcnow() + PAUSE
+
+    connections = len(bms.connections)
+    bms.battery.override(soc=41)
+    await pass_time(hass)
+    hear(proxy, bms, later=60)
+    await pass_time(hass)
+    assert hass.states.get(SOC).state == "40"
+    await pass_time(hass, MAX_DATA_AGE)
+    assert hass.states.get(SOC).state == STATE_UNAVAILABLE
+    await pass_time(hass, PAUSE - timedelta(seconds=30))
+    assert hass.states.get(LINK).state == STATE_OFF
+    assert len(bms.connections) == connections
+    assert lines(caplog) == [
+        (logging.INFO, "House 24V is unavailable: the link was released")
+    ]
+
+    async_fire_time_changed(hass, dt_util.utcnow() + PAUSE)
+    await until(lambda: hass.states.get(SOC).state == "41")
+    assert hass.states.get(LINK).state == STATE_ON
+    assert hass.states.get(LINK).attributes["resumes_at"] is None
+    assert lines(caplog)[1:] == [(logging.INFO, "House 24V is available again")]
+    assert len(bms.connections) == connections + 1
+    if options["link"] == "held":
+        await until_held(bms, entry)
+
+
+@pytest.mark.parametrize("options", [HELD, {"link": "released"}])
+async def test_taken_back_by_hand(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Who is done with the app need not wait, and nothing happens at the end of the pause."""
+    await switch(hass, SERVICE_TURN_OFF)
+    bms.battery.override(soc=41)
+    await switch(hass, SERVICE_TURN_ON)
+    assert hass.states.get(LINK).state == STATE_ON
+    connections = len(bms.connections)
+    await until(lambda: hass.states.get(SOC).state == "41")
+    await switch(hass, SERVICE_TURN_ON)
+    assert len(bms.connections) == connections + 1
+
+
+@pytest.mark.parametrize("options", [{"pause": 2}])
+async def test_chosen_pause(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """The pause is an option, and switching off once more begins it anew."""
+    await switch(hass, SERVICE_TURN_OFF)
+    first = hass.states.get(LINK).attributes["resumes_at"]
+    await switch(hass, SERVICE_TURN_OFF)
+    assert hass.states.get(LINK).attributes["resumes_at"] > first
+    await pass_time(hass, timedelta(minutes=1))
+    assert hass.states.get(LINK).state == STATE_OFF
+    await pass_time(hass, timedelta(minutes=2))
+    assert hass.states.get(LINK).state == STATE_ON
+    assert len(bms.connections) == 2
+
+
+async def test_off_during_a_read(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A read under way ends at once, and that is no failure."""
+    bms.faults = Faults(silent=True)
+    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    await until(lambda: bms.connected)
+    await switch(hass, SERVICE_TURN_OFF)
+    assert not bms.connected
+    assert bms.connections[-1].reason == "by the central"
+    assert hass.states.get(SOC).state == "40"
+    assert entry.runtime_data.last_exception is None
+    assert entry.runtime_data.history[-1].outcome == "cancelled"
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("options", [HELD, {"link": "released"}])
+async def test_on_after_a_restart(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A battery is not forgotten over a restart; the old pause has no effect any more."""
+    await switch(hass, SERVICE_TURN_OFF)
+    coordinator = entry.runtime_data
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.runtime_data is not coordinator
+    assert hass.states.get(LINK).state == STATE_ON
+    assert not coordinator._timers
