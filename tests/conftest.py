@@ -1,4 +1,9 @@
 """What every test needs, with or without Home Assistant."""
 
+import logging
+
 # The test plug-in of Home Assistant has a package of this name as well; the first wins.
 import custom_components.jk_bms  # noqa: F401
+
+# That plug-in lets it log every statement, which buries what a failed test has to say.
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from itertools import pairwise
 import logging
 from typing import Any
 
@@ -85,7 +86,7 @@ async def test_values_stream(
     assert len(bms.connections) == 2
     assert bms.beeps == 0
     assert len(times) > 5
-    for before, after in zip(times, times[1:], strict=False):
+    for before, after in pairwise(times):
         assert after - before >= INTERVAL
 
 
