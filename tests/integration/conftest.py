@@ -38,6 +38,18 @@ async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualP
 
 
 @pytest.fixture
+async def far_proxy(
+    hass: HomeAssistant, bluetooth: None, bms: VirtualBms
+) -> AsyncGenerator[VirtualProxy]:
+    """Register another proxy, which hears the battery as well, but not as loud."""
+    proxy = VirtualProxy("AA:00:00:00:00:02", "attic")
+    proxy.place(bms, rssi=-75)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
 def model() -> str:
     """Name the battery that `bms` is; tests override it by parameters."""
     return "JK_B2A8S20P 11.48"

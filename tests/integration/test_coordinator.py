@@ -257,15 +257,27 @@ async def test_advertisements_do_not_hurry_a_battery_in_trouble(
     assert entry.runtime_data.last_poll_successful
 
 
+@pytest.mark.parametrize(
+    ("faults", "error"),
+    [
+        (Faults(pairing=True), "pairing_required"),
+        (Faults(silent=True), "silent"),
+        (Faults(garbage=True), "implausible"),
+        (Faults(refuse_connection=True), "not_reachable"),
+    ],
+)
 async def test_availability_by_the_age_of_the_data(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
     entry: MockConfigEntry,
+    short_deadline: float,
     caplog: pytest.LogCaptureFixture,
+    faults: Faults,
+    error: str,
 ) -> None:
     """Values are shown until they are too old; lost and back are each told once."""
-    bms.faults = Faults(pairing=True)
+    bms.faults = faults
     await pass_time(hass, MAX_DATA_AGE - MARGIN)
     assert soc(hass) == "40"
     assert our_lines(caplog, logging.INFO) == []
@@ -277,7 +289,7 @@ async def test_availability_by_the_age_of_the_data(
         await pass_time(hass, MAX_DATA_AGE)
     assert soc(hass) == STATE_UNAVAILABLE
     (lost,) = our_lines(caplog, logging.INFO)
-    assert lost.startswith(f"House 24V is unavailable: {sentence('pairing_required')}")
+    assert lost.startswith(f"House 24V is unavailable: {sentence(error)}")
 
     bms.faults = Faults()
     caplog.clear()
@@ -285,6 +297,29 @@ async def test_availability_by_the_age_of_the_data(
         await pass_time(hass)
     assert soc(hass) == "40"
     assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
+
+
+async def test_values_that_were_never_understood(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A battery that is set up without values is told of as well, and when they come."""
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    await pass_time(hass)
+    (lost,) = our_lines(caplog, logging.INFO)
+    error = sentence("unsupported_layout")
+    assert lost.startswith(f"House 24V is unavailable: {error}JK_B2A8S20P, firmware")
+    assert hass.states.get(SOC) is None
+
+    bms.battery.release()
+    await pass_time(hass)
+    assert soc(hass) == str(bms.battery.state.soc)
+    assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]
 
 
 async def test_each_reading_counts_anew(
@@ -326,6 +361,52 @@ async def test_unplugged_proxy(
     hear(proxy, bms)
     await pass_time(hass)
     assert soc(hass) == "41"
+
+
+def unplug(proxy: VirtualProxy) -> None:
+    """Take the power away."""
+    proxy.unplug()
+
+
+def fill(proxy: VirtualProxy) -> None:
+    """Leave no connection for others."""
+    proxy.radio.slots = 0
+
+
+def crash(proxy: VirtualProxy) -> None:
+    """Let it be there for Home Assistant and do nothing any more."""
+
+    async def connect(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    proxy.radio.connect = connect  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize(
+    ("death", "reads"), [(unplug, 1), (fill, 1), (crash, 2)], ids=["1", "2", "3"]
+)
+async def test_two_proxies_one_of_which_dies(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    far_proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    short_deadline: float,
+    caplog: pytest.LogCaptureFixture,
+    death: Callable[[VirtualProxy], None],
+    reads: int,
+) -> None:
+    """The next read goes through the other; one that hangs has to be found out first."""
+    hear(far_proxy, bms)
+    await pass_time(hass)
+    assert [connection.source for connection in bms.connections] == 2 * [proxy.source]
+    death(proxy)
+    bms.battery.override(soc=41)
+    for _ in range(reads):
+        await pass_time(hass)
+    assert soc(hass) == "41"
+    assert bms.connections[-1].source == far_proxy.source
+    assert our_lines(caplog, logging.INFO) == []
 
 
 async def test_two_batteries_on_one_slot(

@@ -22,7 +22,7 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import setup_integration, until, until_held
+from . import hear, setup_integration, until, until_held
 
 SOC = "sensor.house_24v_state_of_charge"
 INTERVAL = 0.2
@@ -124,6 +124,22 @@ async def test_loss_is_repaired(
     assert coordinator.history[1].outcome != "read"
     assert coordinator.last_poll_successful
     assert lines(caplog) == []
+
+
+async def test_through_another_proxy(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    far_proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+) -> None:
+    """When the proxy dies that the link goes through, the next one does not."""
+    hear(far_proxy, bms)
+    assert bms.connections[-1].source == proxy.source
+    proxy.unplug()
+    bms.battery.override(soc=41)
+    await until_shown(hass, 41)
+    assert bms.connections[-1].source == far_proxy.source
 
 
 async def test_a_link_that_dies_at_once_is_not_hurried(
