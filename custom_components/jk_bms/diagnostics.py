@@ -1,7 +1,8 @@
 """What to attach to a report, with nothing private in it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+import re
 from typing import Any, Final
 
 from homeassistant.components import bluetooth
@@ -13,8 +14,10 @@ from homeassistant.core import HomeAssistant
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms.decode import redact
 from .jkbms.models import SECRET_FIELDS
+from .trouble import NOBODY
 
 _PRIVATE: Final = SECRET_FIELDS | {CONF_ADDRESS, "serial_number", "device_name"}
+_ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 
 
 async def async_get_config_entry_diagnostics(
@@ -23,7 +26,14 @@ async def async_get_config_entry_diagnostics(
     """Return all that helps to understand how a battery is read."""
     coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
     heard = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
-    private = tuple(_private_texts(hass, entry, heard))
+    error = coordinator.last_exception if coordinator else None
+    private = tuple(
+        {
+            *_private_texts(hass, entry, heard),
+            *_holders(entry.error_reason_translation_placeholders),
+            *_holders(getattr(error, "translation_placeholders", None)),
+        }
+    )
     report: dict[str, Any] = {
         "entry": {
             "state": entry.state.value,
@@ -110,7 +120,16 @@ def _private_texts(
         yield heard.name
 
 
+def _holders(placeholders: Mapping[str, str] | None) -> list[str]:
+    """Return how a sentence names those who hold the connections."""
+    holders = (placeholders or {}).get("holders", NOBODY)
+    return [] if holders == NOBODY else [holders]
+
+
 def _scrubbed(text: str | None, private: tuple[str, ...]) -> str | None:
-    for secret in filter(None, private):
-        text = text and text.replace(secret, REDACTED)
-    return text
+    if not text:
+        return text
+    # A long one may contain a short one
+    for secret in sorted(filter(None, private), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return _ADDRESS.sub(REDACTED, text)

@@ -40,6 +40,8 @@ _WEAK: Final = -90
 _PAIRING_FIRMWARE: Final = 19.30
 """First firmware that may demand a pairing code, by keeping silent without one."""
 
+NOBODY: Final = "?"
+"""Where nobody is known to hold a connection."""
 ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
     ImplausibleFrameError: "implausible",
     NoFreeSlotError: "no_free_slot",
@@ -110,7 +112,7 @@ def async_diagnose(
             "reason": str(error)
             if isinstance(error, NoFreeSlotError)
             else f"{error}. {reachability}",
-            "holders": ", ".join(_holders(hass, address)) or "?",
+            "holders": ", ".join(_holders(hass, address)) or NOBODY,
             "rssi": str(heard.rssi) if heard else "?",
             "model": model or "?",
             "firmware": firmware or "?",

@@ -383,7 +383,9 @@ def crash(proxy: VirtualProxy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("death", "reads"), [(unplug, 1), (fill, 1), (crash, 2)], ids=["1", "2", "3"]
+    ("death", "reads"),
+    [(unplug, 1), (fill, 1), (crash, 3)],
+    ids=["gone", "full", "hung"],
 )
 async def test_two_proxies_one_of_which_dies(
     hass: HomeAssistant,
@@ -396,7 +398,7 @@ async def test_two_proxies_one_of_which_dies(
     death: Callable[[VirtualProxy], None],
     reads: int,
 ) -> None:
-    """The next read goes through the other; one that hangs has to be found out first."""
+    """The next read goes through the other; who hangs has to fail twice before."""
     hear(far_proxy, bms)
     await pass_time(hass)
     assert [connection.source for connection in bms.connections] == 2 * [proxy.source]
