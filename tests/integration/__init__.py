@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bluetooth_data_tools import monotonic_time_coarse
+import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_fire_time_changed,
@@ -72,6 +73,15 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Return what we have logged at this level or above."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= level and record.name.startswith("custom_components.")
+    ]
 
 
 async def until_held(bms: VirtualBms, entry: MockConfigEntry) -> None:

@@ -7,7 +7,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    mock_restore_cache_with_extra_data,
+)
 
 from custom_components.jk_bms.const import (
     CONF_INTERVAL,
@@ -26,7 +29,7 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
 )
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, State
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.virtual_bms import Faults, VirtualBms
@@ -508,8 +511,12 @@ async def test_replaced_module(
     link: str,
 ) -> None:
     """The entry follows the battery, and what the user made of it stays."""
+    energy = "sensor.house_24v_energy_charged"
+    counted = {"owner": mock_entry(bms).entry_id, "total": 12.5}
+    mock_restore_cache_with_extra_data(hass, [(State(energy, "12.5"), counted)])
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms, link=link)
+    assert hass.states.get(energy).state == "12.5"
     if link == LinkBehaviour.HELD:
         await until_held(bms, entry)
     entity_registry.async_update_entity(
@@ -551,6 +558,7 @@ async def test_replaced_module(
         assert new.unique_id == old.unique_id.replace(bms.address, NEW_ADDRESS)
     voltage = hass.states.get("sensor.mine")
     assert voltage.state == str(renewed.battery.state.voltage)
+    assert hass.states.get(energy).state == "12.5"
 
 
 @pytest.mark.parametrize(

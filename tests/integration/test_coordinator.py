@@ -32,6 +32,7 @@ from . import (
     SPEED,
     forget,
     hear,
+    our_lines,
     pass_time,
     sentence,
     setup_integration,
@@ -85,15 +86,6 @@ def soc(hass: HomeAssistant) -> str:
     state = hass.states.get(SOC)
     assert state
     return state.state
-
-
-def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    """Return what we have logged at this level or above."""
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.levelno >= level and record.name.startswith("custom_components.")
-    ]
 
 
 async def test_identical_advertisements(

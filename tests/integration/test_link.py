@@ -22,7 +22,7 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import hear, setup_integration, until, until_held
+from . import hear, our_lines, setup_integration, until, until_held
 
 SOC = "sensor.house_24v_state_of_charge"
 INTERVAL = 0.2
@@ -58,16 +58,6 @@ async def entry(
 async def until_shown(hass: HomeAssistant, soc: int) -> None:
     """Wait for a state of charge."""
     await until(lambda: hass.states.get(SOC).state == str(soc))
-
-
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what we have logged for the user."""
-    return [
-        record.getMessage()
-        for record in caplog.records
-        if record.levelno >= logging.INFO
-        and record.name.startswith("custom_components.")
-    ]
 
 
 async def test_values_stream(
@@ -123,7 +113,7 @@ async def test_loss_is_repaired(
     assert [attempt.outcome for attempt in coordinator.history][0] == "read"
     assert coordinator.history[1].outcome != "read"
     assert coordinator.last_poll_successful
-    assert lines(caplog) == []
+    assert our_lines(caplog, logging.INFO) == []
 
 
 async def test_through_another_proxy(

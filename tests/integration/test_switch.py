@@ -25,7 +25,15 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, hear, pass_time, setup_integration, until, until_held
+from . import (
+    MAX_DATA_AGE,
+    hear,
+    our_lines,
+    pass_time,
+    setup_integration,
+    until,
+    until_held,
+)
 
 LINK = "switch.house_24v_bluetooth_link"
 SOC = "sensor.house_24v_state_of_charge"
@@ -61,16 +69,6 @@ async def switch(hass: HomeAssistant, service: str) -> None:
     )
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    """Return what we have logged for the user."""
-    return [
-        (record.levelno, record.getMessage())
-        for record in caplog.records
-        if record.levelno >= logging.INFO
-        and record.name.startswith("custom_components.")
-    ]
-
-
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
 async def test_others_get_in(
     hass: HomeAssistant,
@@ -100,15 +98,16 @@ async def test_others_get_in(
     await pass_time(hass, PAUSE - timedelta(seconds=30))
     assert hass.states.get(LINK).state == STATE_OFF
     assert len(bms.connections) == connections
-    assert lines(caplog) == [
-        (logging.INFO, "House 24V is unavailable: the link was released")
+    assert our_lines(caplog, logging.WARNING) == []
+    assert our_lines(caplog, logging.INFO) == [
+        "House 24V is unavailable: the link was released"
     ]
 
     async_fire_time_changed(hass, dt_util.utcnow() + PAUSE)
     await until(lambda: hass.states.get(SOC).state == "41")
     assert hass.states.get(LINK).state == STATE_ON
     assert hass.states.get(LINK).attributes["resumes_at"] is None
-    assert lines(caplog)[1:] == [(logging.INFO, "House 24V is available again")]
+    assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]
     assert len(bms.connections) == connections + 1
     if options["link"] == "held":
         await until_held(bms, entry)
@@ -161,7 +160,7 @@ async def test_off_during_a_read(
     assert hass.states.get(SOC).state == "40"
     assert entry.runtime_data.last_exception is None
     assert entry.runtime_data.history[-1].outcome == "cancelled"
-    assert lines(caplog) == []
+    assert our_lines(caplog, logging.INFO) == []
 
 
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
