@@ -20,7 +20,8 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.client import Reading
-from .jkbms.models import INFORMATION, Alarm, BalancerState, Layout
+from .jkbms.layouts import ALARMS
+from .jkbms.models import INFORMATION, Alarm
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0
@@ -31,15 +32,6 @@ class JkBmsBinarySensorDescription(
     BinarySensorEntityDescription, JkBmsEntityDescription[bool]
 ):
     """Something that is on or off."""
-
-
-BALANCING: Final[dict[BalancerState | None, bool]] = {
-    BalancerState.OFF: False,
-    BalancerState.CHARGING: True,
-    BalancerState.DISCHARGING: True,
-}
-
-LAST_ALARM_OF_24S: Final = Alarm.DISCHARGE_OVERTEMPERATURE
 
 
 def _problem(reading: Reading) -> bool | None:
@@ -54,9 +46,7 @@ def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
 
     def is_raised(reading: Reading) -> bool | None:
         raised = reading.cell_data.alarms
-        if raised is None or (
-            reading.layout is Layout.JK02_24S and alarm > LAST_ALARM_OF_24S
-        ):
+        if raised is None or key not in ALARMS[reading.layout]:
             return None
         return key in raised
 
@@ -92,7 +82,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     ),
     JkBmsBinarySensorDescription(
         key="balancing",
-        value_fn=lambda reading: BALANCING.get(reading.cell_data.balancer),
+        value_fn=lambda reading: reading.cell_data.balancing,
     ),
     JkBmsBinarySensorDescription(
         key="heating",

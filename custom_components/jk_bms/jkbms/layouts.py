@@ -57,6 +57,14 @@ def _alarm_names(raw: int) -> tuple[str, ...]:
     return tuple([_ALARM_NAMES[bit] for bit in _set_bits(raw)]) if raw else ()
 
 
+ALARMS: Final[dict[Layout | None, tuple[str, ...]]] = {
+    None: _alarm_names(0xFFFFFFFF),
+    Layout.JK04: (),
+    Layout.JK02_24S: _alarm_names(0xFFFF),
+    Layout.JK02_32S: _alarm_names(0xFFFFFFFF),
+}
+"""What a battery of each layout can raise, in the order of the bits."""
+
 _PROTOCOL_COUNT: Final = 21
 
 

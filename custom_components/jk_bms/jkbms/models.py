@@ -241,6 +241,13 @@ class CellData:
     coldest_sensor: int | None = None
 
     @property
+    def balancing(self) -> bool | None:
+        """Whether the balancer works, `None` where that cannot be told."""
+        if self.balancer in {None, BalancerState.UNKNOWN}:
+            return None
+        return self.balancer is not BalancerState.OFF
+
+    @property
     def faults(self) -> tuple[str, ...] | None:
         """Those of `alarms` that are faults (docs/protocol.md 12.1)."""
         if self.alarms is None:
