@@ -53,3 +53,43 @@ class NotJkBmsError(LinkError):
 
 class PairingRequiredError(LinkError):
     """The battery demands a pairing passkey first (docs/protocol.md 2.6)."""
+
+
+class ExportError(JkBmsError):
+    """Values could not be handed on; the text is one line and holds no secret."""
+
+
+class EndpointError(ExportError):
+    """The exporter cannot serve what was asked for, or not there."""
+
+
+class CredentialsError(ExportError):
+    """The file or the environment holds no credentials that can be used."""
+
+
+class PushError(ExportError):
+    """Values could not be pushed."""
+
+
+class PushUrlError(PushError):
+    """Nothing can be pushed to such a URL."""
+
+
+class PushUnreachableError(PushError):
+    """The server does not answer, or not in time."""
+
+
+class PushTlsError(PushError):
+    """The server's certificate is not to be trusted, or it speaks no TLS."""
+
+
+class PushUnauthorizedError(PushError):
+    """The server demands other credentials."""
+
+
+class PushRefusedError(PushError):
+    """The server does not take the values, and will not the next time."""
+
+
+class PushServerError(PushError):
+    """The server failed or has too much to do; the next time it may not."""

@@ -1,0 +1,78 @@
+"""Who one is to a server, and where that comes from: never the command line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import os
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from .errors import CredentialsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A user with a password, or a token."""
+
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be sent. Raises `CredentialsError`."""
+        if not f"{self.user}{self.password}{self.token}".isprintable():
+            raise CredentialsError("Credentials cannot hold control characters")
+        if ":" in self.user:
+            raise CredentialsError("The name of a user cannot hold a colon")
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, prefix: str = "JKBMS_PUSH_"
+    ) -> Self | None:
+        """Return what the variables `…USER` and `…PASSWORD`, or `…TOKEN`, say.
+
+        `None` where none is set. Raises `CredentialsError`.
+        """
+        found = cls(
+            **{
+                key: environ.get(f"{prefix}{key.upper()}", "").strip()
+                for key in ("user", "password", "token")
+            }
+        )
+        return found if found != cls() else None
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Read `user:password`, or a token, which is one line without a colon.
+
+        Raises `CredentialsError`.
+        """
+        try:
+            text = path.read_text("utf-8").strip()
+        except OSError as err:
+            raise CredentialsError(f"{path}: {err.strerror}") from err
+        except UnicodeDecodeError as err:
+            raise CredentialsError(f"{path}: not a text") from err
+        if not text or not text.isprintable():
+            raise CredentialsError(
+                f"{path}: one line is wanted, user:password or a token"
+            )
+        user, colon, password = text.partition(":")
+        if not colon:
+            return cls(token=text)
+        return cls(user=user, password=password)
+
+    @property
+    def header(self) -> str:
+        """The value of `Authorization`."""
+        if self.token:
+            return f"Bearer {self.token}"
+        return aiohttp.BasicAuth(self.user, self.password, "utf-8").encode()
+
+    def hide(self, text: str) -> str:
+        """Take out of a text what of this a server may have put in it."""
+        encoded = self.header.rpartition(" ")[2]
+        for secret in filter(None, (self.token, self.password, encoded)):
+            text = text.replace(secret, "********")
+        return text

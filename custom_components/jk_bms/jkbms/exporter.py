@@ -1,0 +1,208 @@
+"""Serve the metrics of batteries over HTTP, for Prometheus to scrape."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from hmac import compare_digest
+import os
+from pathlib import Path
+import ssl
+from typing import Final, Self
+
+from aiohttp import BasicAuth, hdrs, web
+from yarl import URL
+
+from .credentials import Credentials
+from .errors import EndpointError
+from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, BatteryState, to_openmetrics, to_text
+
+DEFAULT_URL: Final = "http://127.0.0.1:9898/metrics"
+DEFAULT_PORT: Final = 9898
+"""Where the URL names none."""
+DEFAULT_PATH: Final = "/metrics"
+HEALTH_PATH: Final = "/healthz"
+"""Answers as long as the exporter runs, without a password."""
+
+_SHUTDOWN_TIMEOUT: Final = 1.0
+_TEXT: Final = "text/plain"
+_OPENMETRICS: Final = "application/openmetrics-text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where to serve, and to whom."""
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    """0 is any that is free."""
+    path: str = DEFAULT_PATH
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(
+        cls,
+        url: str = DEFAULT_URL,
+        *,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+        basic_auth: Path | None = None,
+    ) -> Self:
+        """Make an endpoint of a URL such as `http://[::1]:9898/metrics`.
+
+        `tls_cert` may hold the key too, `basic_auth` holds `user:password`. Raises
+        `EndpointError` or `CredentialsError`.
+        """
+        host, port, path, scheme = _parse_url(url)
+        if (scheme == "https") != bool(tls_cert):
+            raise EndpointError(
+                f"{url}: https needs a certificate"
+                if scheme == "https"
+                else f"{url}: with a certificate it has to be https"
+            )
+        credentials = Credentials.from_file(basic_auth) if basic_auth else None
+        if credentials and credentials.token:
+            raise EndpointError(f"{basic_auth}: user:password is wanted")
+        return cls(
+            host=host,
+            port=port,
+            path=path,
+            tls=_load_certificate(tls_cert, tls_key) if tls_cert else None,
+            credentials=credentials,
+        )
+
+    def admits(self, authorization: str | None) -> bool:
+        """Tell whether a request with this header may see the metrics."""
+        if not self.credentials:
+            return True
+        try:
+            given = BasicAuth.decode(authorization or "", "utf-8")
+        except ValueError:
+            return False
+        return compare_digest(
+            f"{given.login}:{given.password}".encode(),
+            f"{self.credentials.user}:{self.credentials.password}".encode(),
+        )
+
+
+class Exporter:
+    """A server that tells what is known of the batteries; it asks none of them."""
+
+    def __init__(
+        self, endpoint: Endpoint, states: Callable[[], Sequence[BatteryState]]
+    ) -> None:
+        """`states` is called for every scrape and returns at once."""
+        self._endpoint = endpoint
+        self._states = states
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start to serve. Raises `EndpointError` where that is not possible."""
+        endpoint = self._endpoint
+        app = web.Application()
+        app.router.add_get(endpoint.path, self._handle_metrics)
+        app.router.add_get(HEALTH_PATH, self._handle_health)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
+        )
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._runner.cleanup)
+            await self._runner.setup()
+            site = web.TCPSite(
+                self._runner, endpoint.host, endpoint.port, ssl_context=endpoint.tls
+            )
+            try:
+                await site.start()
+            except OSError as err:
+                raise EndpointError(
+                    f"Cannot serve on port {endpoint.port} of {endpoint.host}: "
+                    f"{_reason(err)}"
+                ) from err
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop serving."""
+        await self._stack.aclose()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it serves: host and port."""
+        return [address[:2] for address in self._runner.addresses]
+
+    async def _handle_metrics(self, request: web.Request) -> web.Response:
+        if not self._endpoint.admits(request.headers.get(hdrs.AUTHORIZATION)):
+            return web.Response(
+                status=401,
+                text="401: A user and a password are needed\n",
+                headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="jkbms", charset="UTF-8"'},
+            )
+        states = self._states()
+        if _wants_openmetrics(request.headers.get(hdrs.ACCEPT, "")):
+            text, media_type = to_openmetrics(states), OPENMETRICS_TYPE
+        else:
+            text, media_type = to_text(states), TEXT_TYPE
+        response = web.Response(
+            body=text.encode(),
+            headers={
+                hdrs.CONTENT_TYPE: media_type,
+                hdrs.VARY: f"{hdrs.ACCEPT}, {hdrs.ACCEPT_ENCODING}",
+            },
+        )
+        response.enable_compression()
+        return response
+
+    async def _handle_health(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Tell whether OpenMetrics is asked for, and the classic text is not acceptable.
+
+    Prometheus takes both and would rather have OpenMetrics, but there the counters
+    get other names than `ubmsc` gives them, which boards made for it would miss.
+    """
+    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return _OPENMETRICS in accepted and _TEXT not in accepted
+
+
+def _parse_url(text: str) -> tuple[str, int, str, str]:
+    try:
+        url = URL(text)
+        host, port = url.host, url.explicit_port
+    except ValueError as err:
+        raise EndpointError(f"This is not a URL such as {DEFAULT_URL}") from err
+    if url.raw_user or url.raw_password:
+        raise EndpointError("A password in the URL is seen by all: use a file")
+    if url.scheme not in {"http", "https"} or not host:
+        raise EndpointError(f"{text}: not a URL such as {DEFAULT_URL}")
+    if url.raw_query_string or url.raw_fragment or set(url.path) & set("{}"):
+        raise EndpointError(f"{text}: there can be nothing but a simple path")
+    path = DEFAULT_PATH if url.path == "/" else url.path
+    if path == HEALTH_PATH:
+        raise EndpointError(f"{text}: {HEALTH_PATH} is taken, choose another path")
+    return host, DEFAULT_PORT if port is None else port, path, url.scheme
+
+
+def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    for path in filter(None, (cert, key)):
+        # The error of the ssl module does not say which of them it was
+        if not os.access(path, os.R_OK):
+            raise EndpointError(f"{path}: cannot be read")
+    try:
+        # Without the password it would ask for one on the terminal
+        context.load_cert_chain(cert, key, password="")
+    except OSError as err:
+        raise EndpointError(
+            f"{cert}: not a certificate with its key, unencrypted, in PEM: "
+            f"{_reason(err)}"
+        ) from err
+    return context
+
+
+def _reason(err: OSError) -> str:
+    if isinstance(err, ssl.SSLError):
+        return err.reason or "no PEM"
+    # asyncio puts more into its own text than anyone wants to read
+    return os.strerror(err.errno) if err.errno > 0 else str(err.strerror)

@@ -1,0 +1,262 @@
+"""Push the metrics of batteries to a Pushgateway or a Prometheus import URL."""
+
+import asyncio
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+import os
+import re
+from typing import Final, Self, override
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from .credentials import Credentials
+from .errors import (
+    PushError,
+    PushRefusedError,
+    PushServerError,
+    PushTlsError,
+    PushUnauthorizedError,
+    PushUnreachableError,
+    PushUrlError,
+)
+from .metrics import TEXT_TYPE, BatteryState, to_text
+
+DEFAULT_JOB: Final = "jkbms"
+DEADLINE: Final = 20.0
+"""s for one push with all that is tried again."""
+
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 8.0
+_ENOUGH: Final = 1000
+"""Bytes of an answer that are read; the first of them are shown."""
+_SHOWN: Final = 200
+_TOO_MANY_REQUESTS: Final = 429
+_IMPORT_PATH: Final = "/api/v1/import/prometheus"
+_GATEWAY_PATH: Final = re.compile(
+    r"(?P<prefix>.*?)(?:/metrics(?:/job/(?P<job>[^/]+))?)?/*"
+)
+
+
+class PushKind(StrEnum):
+    """What a server understands."""
+
+    PUSHGATEWAY = "pushgateway"
+    """PUT, a group for each battery, which replaces what it held before."""
+    IMPORT = "import"
+    """POST, all batteries at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushTarget:
+    """Where to push."""
+
+    url: URL
+    """Without credentials; of a Pushgateway what stands before `/metrics/job/…`."""
+    kind: PushKind
+    job: str = DEFAULT_JOB
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        *,
+        kind: PushKind | None = None,
+        job: str = DEFAULT_JOB,
+        credentials: Credentials | None = None,
+    ) -> Self:
+        """Make a target of a URL, whose path tells the kind if none is given.
+
+        `…/api/v1/import…` is an import, anything else a Pushgateway. Credentials in
+        the URL yield to those given. Raises `PushUrlError`.
+        """
+        try:
+            parsed = URL(url.strip())
+            # A port that is none shows when it is asked for
+            _ = parsed.port
+        except ValueError as err:
+            # What is wrong may stand right behind a password
+            raise PushUrlError("This is not a URL") from err
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise PushUrlError(
+                "The URL has to begin with http:// or https:// and name a host"
+            )
+        if not credentials and (parsed.user or parsed.password):
+            credentials = Credentials(
+                user=parsed.user or "", password=parsed.password or ""
+            )
+        parsed = parsed.with_user(None).with_fragment(None)
+        if kind is None:
+            is_import = "/api/v1/import" in parsed.path
+            kind = PushKind.IMPORT if is_import else PushKind.PUSHGATEWAY
+        if kind is PushKind.IMPORT:
+            if parsed.path == "/":
+                parsed = parsed.with_path(_IMPORT_PATH, keep_query=True)
+            return cls(url=parsed, kind=kind, job=job, credentials=credentials)
+        match = _GATEWAY_PATH.fullmatch(parsed.path)
+        assert match
+        if "/metrics/job" in match["prefix"]:
+            raise PushUrlError(
+                f"{_shown(parsed)}: nothing may follow the job; a battery is an instance"
+            )
+        return cls(
+            url=parsed.with_path(match["prefix"], keep_query=True),
+            kind=kind,
+            job=match["job"] or job,
+            credentials=credentials,
+        )
+
+    @override
+    def __str__(self) -> str:
+        """Show where it is, with nothing private in it."""
+        return _shown(self.url)
+
+
+async def push(
+    session: aiohttp.ClientSession,
+    target: PushTarget,
+    states: Sequence[BatteryState],
+    *,
+    deadline: float = DEADLINE,
+) -> None:
+    """Push the states, again and again until it works or `deadline` s have passed.
+
+    Let the deadline end before the next push is due. Raises a `PushError`; of several
+    requests, the others are made all the same.
+    """
+    until = asyncio.get_running_loop().time() + deadline
+    results = await asyncio.gather(
+        *(
+            _send(session, target, method, url, body, until)
+            for method, url, body in _requests(target, states)
+        ),
+        return_exceptions=True,
+    )
+    for result in results:
+        if result is not None:
+            raise result
+
+
+def _requests(
+    target: PushTarget, states: Sequence[BatteryState]
+) -> Iterator[tuple[str, URL, str]]:
+    if target.kind is PushKind.IMPORT:
+        yield "POST", target.url, to_text(states)
+        return
+    for state in states:
+        path = "".join(
+            (
+                target.url.raw_path.rstrip("/"),
+                "/metrics",
+                _group("job", target.job),
+                _group("instance", state.device),
+            )
+        )
+        url = target.url.with_path(path, encoded=True, keep_query=True)
+        yield "PUT", url, to_text([state])
+
+
+def _group(label: str, value: str) -> str:
+    """Return a part of a path that the Pushgateway groups by."""
+    if "/" in value or not value.strip("."):
+        encoded = urlsafe_b64encode(value.encode()).decode()
+        return f"/{label}@base64/{encoded or '='}"
+    return f"/{label}/{quote(value)}"
+
+
+async def _send(
+    session: aiohttp.ClientSession,
+    target: PushTarget,
+    method: str,
+    url: URL,
+    body: str,
+    until: float,
+) -> None:
+    """Make one request, and make it again while there is hope and time."""
+    clock = asyncio.get_running_loop().time
+    pause = _FIRST_PAUSE
+    error: PushError = PushUnreachableError(f"{target}: no answer in time")
+    try:
+        async with asyncio.timeout_at(until):
+            while True:
+                try:
+                    await _send_once(session, target, method, url, body)
+                except (PushUnreachableError, PushServerError) as err:
+                    error = err
+                else:
+                    return
+                if clock() + pause >= until:
+                    break
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+    except TimeoutError:
+        pass
+    raise error
+
+
+async def _send_once(
+    session: aiohttp.ClientSession,
+    target: PushTarget,
+    method: str,
+    url: URL,
+    body: str,
+) -> None:
+    headers = {"Content-Type": TEXT_TYPE}
+    if target.credentials:
+        headers["Authorization"] = target.credentials.header
+    try:
+        async with session.request(
+            method,
+            url,
+            data=body.encode(),
+            headers=headers,
+            # It would become a GET, and carry the credentials elsewhere
+            allow_redirects=False,
+        ) as response:
+            if response.status >= 300:
+                raise _refusal(
+                    target,
+                    response.status,
+                    await response.content.read(_ENOUGH),
+                )
+    except TimeoutError as err:
+        raise PushUnreachableError(f"{target}: no answer in time") from err
+    except aiohttp.ClientSSLError as err:
+        raise PushTlsError(f"{target}: {_tls_reason(err)}") from err
+    except aiohttp.ClientConnectorDNSError as err:
+        raise PushUnreachableError(f"{target}: there is no such host") from err
+    except aiohttp.ClientError as err:
+        number = getattr(err, "errno", None)
+        reason = os.strerror(number) if number else "The connection broke"
+        raise PushUnreachableError(f"{target}: {reason}") from err
+
+
+def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
+    """Return the error for an answer that is none of success."""
+    said = body.decode(errors="replace")
+    if target.credentials:
+        said = target.credentials.hide(said)
+    # It may be meant to harm a terminal
+    said = "".join(char if char.isprintable() else " " for char in said)
+    said = " ".join(said.split())[:_SHOWN]
+    text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
+    if status in {401, 403}:
+        return PushUnauthorizedError(f"{text}; check user and password or token")
+    if status >= 500 or status == _TOO_MANY_REQUESTS:
+        return PushServerError(text)
+    return PushRefusedError(text)
+
+
+def _tls_reason(err: aiohttp.ClientSSLError) -> str:
+    if isinstance(err, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(err.certificate_error, "verify_message", "")
+        return f"its certificate is not trusted: {reason}"
+    return "TLS failed; does it speak https there?"
+
+
+def _shown(url: URL) -> str:
+    return str(url.with_query(None))
