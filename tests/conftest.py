@@ -5,5 +5,23 @@ import logging
 # The test plug-in of Home Assistant has a package of this name as well; the first wins.
 import custom_components.jk_bms  # noqa: F401
 
+from .servers import (
+    _prometheus,
+    _pushgateway,
+    _victoria_metrics,
+    prometheus,
+    pushgateway,
+    victoria_metrics,
+)
+
+__all__ = [
+    "_prometheus",
+    "_pushgateway",
+    "_victoria_metrics",
+    "prometheus",
+    "pushgateway",
+    "victoria_metrics",
+]
+
 # That plug-in lets it log every statement, which buries what a failed test has to say.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)

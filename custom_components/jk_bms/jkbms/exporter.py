@@ -205,4 +205,4 @@ def _reason(err: OSError) -> str:
     if isinstance(err, ssl.SSLError):
         return err.reason or "no PEM"
     # asyncio puts more into its own text than anyone wants to read
-    return os.strerror(err.errno) if err.errno > 0 else str(err.strerror)
+    return os.strerror(err.errno) if err.errno and err.errno > 0 else str(err.strerror)

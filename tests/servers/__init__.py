@@ -1,0 +1,244 @@
+"""The servers that metrics are made for, Debian's builds of them, on loopback."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import time
+from typing import Any, Final
+
+import aiohttp
+import pytest
+import pytest_socket
+
+ROOT: Final = Path(__file__).parents[2]
+UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
+"""Where `scripts/setup` puts them."""
+PATIENCE: Final = 30.0
+"""s in which a server starts, or shows what it was told."""
+
+type Labels = dict[str, str]
+type Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
+"""Values by name and labels."""
+
+
+def find(program: str) -> str:
+    """Return the path of a server; skip the test where there is none."""
+    unpacked = UNPACKED / program
+    if path := str(unpacked) if unpacked.exists() else shutil.which(program):
+        return path
+    pytest.skip(f"{program} is not here, and scripts/setup could not fetch it")
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses."""
+    # Home Assistant's plug-in for pytest blocks sockets before the fixtures run
+    pytest_socket.enable_socket()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[None]:
+    """Run a server until it is not needed any more."""
+    log = folder / f"{program}.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [find(program), *arguments], cwd=folder, stdout=output, stderr=output
+        ) as server,
+    ):
+        try:
+            _wait_for_port(server, port, log)
+            yield
+        finally:
+            server.terminate()
+            try:
+                server.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    pytest_socket.enable_socket()
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > until:
+                pytest.fail(f"{server.args!r} does not start:\n{log.read_text()}")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One that answers PromQL."""
+
+    url: str
+    folder: Path
+
+    async def query(self, expression: str) -> list[tuple[Labels, float]]:
+        """Return what an expression comes to now."""
+        answer = await get_json(
+            f"{self.url}/api/v1/query", query=expression, nocache="1"
+        )
+        assert answer["status"] == "success", answer
+        result = answer["data"]["result"]
+        if answer["data"]["resultType"] == "scalar":
+            return [({}, float(result[1]))]
+        return [(series["metric"], float(series["value"][1])) for series in result]
+
+    async def samples(self, device: str, *ignored: str) -> Samples:
+        """Return all that is known of a device, without these labels."""
+        found: Samples = {}
+        for labels, value in await self.query(f'{{device="{device}"}}'):
+            name = labels.pop("__name__")
+            rest = frozenset(
+                (key, text) for key, text in labels.items() if key not in ignored
+            )
+            found.setdefault(name, {})[rest] = value
+        return found
+
+    async def until(
+        self, expression: str, wanted: Callable[[list[float]], object]
+    ) -> list[float]:
+        """Wait until the values of an expression are what is wanted."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                values = [value for _, value in await self.query(expression)]
+                if wanted(values):
+                    return values
+                await asyncio.sleep(0.05)
+
+
+class Prometheus(Server):
+    """Prometheus itself, which scrapes every second what it is told to."""
+
+    def scrape(self, job: str, address: str, path: str = "/metrics") -> None:
+        """Scrape from now on, or no more where the address is empty."""
+        targets = [address] if address else []
+        target = {"targets": targets, "labels": {"job": job, "__metrics_path__": path}}
+        file = self.folder / "targets" / f"{job}.json"
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps([target]))
+        part.rename(file)
+
+
+async def get_json(url: str, **parameters: str) -> Any:
+    """Get something that is JSON."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(url, params=parameters) as response,
+    ):
+        return json.loads(await response.text())
+
+
+@pytest.fixture(scope="session")
+def _prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    folder = tmp_path_factory.mktemp("prometheus")
+    (folder / "targets").mkdir()
+    (folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "scrape_configs:\n"
+        "- job_name: files\n"
+        "  honor_labels: true\n"
+        "  file_sd_configs: [{files: [targets/*.json]}]\n"
+    )
+    port = free_port()
+    with running(
+        folder,
+        "prometheus",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        port=port,
+    ):
+        yield Prometheus(f"http://127.0.0.1:{port}", folder)
+
+
+@contextmanager
+def pushgateway_running(folder: Path, *arguments: str) -> Iterator[int]:
+    """Run a Pushgateway and yield its port."""
+    port = free_port()
+    with running(
+        folder,
+        "prometheus-pushgateway",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--persistence.file=",
+        *arguments,
+        port=port,
+    ):
+        yield port
+
+
+@contextmanager
+def victoria_metrics_running(folder: Path, *arguments: str) -> Iterator[int]:
+    """Run a VictoriaMetrics and yield its port."""
+    port = free_port()
+    with running(
+        folder,
+        "victoria-metrics",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-storageDataPath=data",
+        "-search.latencyOffset=0s",
+        "-memory.allowedBytes=64MB",
+        *arguments,
+        port=port,
+    ):
+        yield port
+
+
+@pytest.fixture(scope="session")
+def _pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pushgateway_running(tmp_path_factory.mktemp("pushgateway")) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def _victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("victoria-metrics")
+    with victoria_metrics_running(folder) as port:
+        yield Server(f"http://127.0.0.1:{port}", folder)
+
+
+@pytest.fixture
+def prometheus(_prometheus: Prometheus, socket_enabled: None) -> Prometheus:
+    """Return a Prometheus."""
+    return _prometheus
+
+
+@pytest.fixture
+def pushgateway(_pushgateway: str, socket_enabled: None) -> str:
+    """Return the address of a Pushgateway."""
+    return _pushgateway
+
+
+@pytest.fixture
+def victoria_metrics(_victoria_metrics: Server, socket_enabled: None) -> Server:
+    """Return a VictoriaMetrics."""
+    return _victoria_metrics
+
+
+async def groups(gateway: str) -> dict[str, dict[str, list[tuple[Labels, float]]]]:
+    """Return what a Pushgateway holds, by instance and name."""
+    answer = await get_json(f"{gateway}/api/v1/metrics")
+    return {
+        group["labels"]["instance"]: {
+            name: [
+                (metric["labels"], float(metric["value"]))
+                for metric in family["metrics"]
+            ]
+            for name, family in group.items()
+            if isinstance(family, dict) and "metrics" in family
+        }
+        for group in answer["data"]
+    }
