@@ -102,6 +102,7 @@ class Server:
         found: Samples = {}
         for labels, value in await self.query(f'{{device="{device}"}}'):
             name = labels.pop("__name__")
+            del labels["device"]
             rest = frozenset(
                 (key, text) for key, text in labels.items() if key not in ignored
             )

@@ -1,12 +1,11 @@
 """Who one is to a server, and where that comes from: never the command line."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
 from typing import Self
-
-import aiohttp
 
 from .errors import CredentialsError
 
@@ -68,7 +67,7 @@ class Credentials:
         """The value of `Authorization`."""
         if self.token:
             return f"Bearer {self.token}"
-        return aiohttp.BasicAuth(self.user, self.password, "utf-8").encode()
+        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
 
     def hide(self, text: str) -> str:
         """Take out of a text what of this a server may have put in it."""

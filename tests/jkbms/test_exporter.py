@@ -1,0 +1,374 @@
+"""The server that Prometheus scrapes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+import gzip
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_socket
+
+from custom_components.jk_bms.jkbms.credentials import Credentials
+from custom_components.jk_bms.jkbms.errors import CredentialsError, EndpointError
+from custom_components.jk_bms.jkbms.exporter import Endpoint, Exporter
+from custom_components.jk_bms.jkbms.metrics import BatteryState, to_openmetrics, to_text
+from tests.servers import Prometheus
+from tests.servers.certificate import trusting, write_certificate
+
+from .states import GARAGE, HOUSE, battery, expected
+
+ANYWHERE = Endpoint(port=0)
+STATES = [battery("UPS_BMS", HOUSE), battery("garage", GARAGE)]
+LIKE_PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0,"
+    "application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+@pytest.fixture
+async def session(socket_enabled: None) -> AsyncIterator[aiohttp.ClientSession]:
+    """Return a client that leaves compressed answers as they are."""
+    async with aiohttp.ClientSession(
+        auto_decompress=False, skip_auto_headers=["Accept", "Accept-Encoding"]
+    ) as session:
+        yield session
+
+
+def url_of(exporter: Exporter, path: str = "/metrics", scheme: str = "http") -> str:
+    """Return where it serves."""
+    host, port = exporter.addresses[0]
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}:{port}{path}"
+
+
+async def test_scrape(session: aiohttp.ClientSession) -> None:
+    """Without a wish it is the classic text, and it is what is known at that moment."""
+    states = list(STATES)
+    async with Exporter(ANYWHERE, lambda: states) as exporter:
+        for _ in range(2):
+            async with session.get(url_of(exporter)) as response:
+                assert response.status == 200
+                assert response.headers["Content-Type"] == (
+                    "text/plain; version=0.0.4; charset=utf-8"
+                )
+                assert await response.text() == to_text(states)
+            states[0] = replace(states[0], up=False)
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        ("application/openmetrics-text; version=1.0.0", True),
+        ("application/openmetrics-text;version=1.0.0,*/*;q=0.1", True),
+        ("Application/OpenMetrics-Text", True),
+        # There the counters would get names that nobody's board has
+        (LIKE_PROMETHEUS, False),
+        ("text/plain", False),
+        ("text/html,*/*;q=0.8", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+async def test_content_negotiation(
+    session: aiohttp.ClientSession, accept: str, openmetrics: bool
+) -> None:
+    """OpenMetrics is for who takes nothing else, since it renames the counters."""
+    async with (
+        Exporter(ANYWHERE, lambda: STATES) as exporter,
+        session.get(url_of(exporter), headers={"Accept": accept}) as response,
+    ):
+        text = await response.text()
+        if openmetrics:
+            assert response.content_type == "application/openmetrics-text"
+            assert text == to_openmetrics(STATES)
+        else:
+            assert response.content_type == "text/plain"
+            assert text == to_text(STATES)
+        assert response.headers["Vary"] == "Accept, Accept-Encoding"
+
+
+async def test_gzip(session: aiohttp.ClientSession) -> None:
+    """It comes compressed to whom that helps."""
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        wishes = {"Accept-Encoding": "gzip"}
+        async with session.get(url_of(exporter), headers=wishes) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            packed = await response.read()
+        async with session.get(url_of(exporter)) as response:
+            assert "Content-Encoding" not in response.headers
+            plain = await response.read()
+    assert gzip.decompress(packed) == plain
+    assert len(packed) < len(plain) / 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/metrics", 200),
+        ("GET", "/healthz", 200),
+        ("HEAD", "/healthz", 200),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/healthz", 405),
+        ("GET", "/", 404),
+        ("GET", "/metrics/", 404),
+    ],
+)
+async def test_other_requests(
+    session: aiohttp.ClientSession, method: str, path: str, status: int
+) -> None:
+    """Everything else has the answer that HTTP has for it."""
+    async with (
+        Exporter(ANYWHERE, lambda: STATES) as exporter,
+        session.request(method, url_of(exporter, path)) as response,
+    ):
+        assert response.status == status
+        body = await response.read()
+        assert (method == "HEAD") is (body == b"")
+        if path == "/metrics" and method == "HEAD":
+            assert response.headers["Content-Length"] == str(
+                len(to_text(STATES).encode())
+            )
+        if status == 405:
+            assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD"}
+
+
+async def test_chosen_path(session: aiohttp.ClientSession) -> None:
+    """It serves where the URL says."""
+    endpoint = Endpoint.parse("http://127.0.0.1:0/my/batteries")
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        for path, status in (("/my/batteries", 200), ("/metrics", 404)):
+            async with session.get(url_of(exporter, path)) as response:
+                assert response.status == status
+
+
+async def test_ipv6(session: aiohttp.ClientSession) -> None:
+    """It serves over IPv6 as well."""
+    pytest_socket.socket_allow_hosts(["::1"])
+    endpoint = Endpoint.parse("http://[::1]:0/metrics")
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        assert exporter.addresses[0][0] == "::1"
+        async with session.get(url_of(exporter)) as response:
+            assert await response.text() == to_text(STATES)
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_tls(
+    session: aiohttp.ClientSession, tmp_path: Path, together: bool
+) -> None:
+    """It serves over TLS, the key in a file of its own or with the certificate."""
+    cert, key = write_certificate(tmp_path)
+    context = trusting(cert)
+    if together:
+        cert.write_bytes(cert.read_bytes() + key.read_bytes())
+    endpoint = Endpoint.parse(
+        "https://127.0.0.1:0/metrics", tls_cert=cert, tls_key=None if together else key
+    )
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        url = url_of(exporter, scheme="https")
+        async with session.get(url, ssl=context) as response:
+            assert await response.text() == to_text(STATES)
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(url)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "status"),
+    [
+        ("reader", "pass:wörd", 200),
+        ("reader", "pass", 401),
+        ("reader", "", 401),
+        ("", "pass:wörd", 401),
+    ],
+)
+async def test_basic_auth(
+    session: aiohttp.ClientSession,
+    tmp_path: Path,
+    user: str,
+    password: str,
+    status: int,
+) -> None:
+    """Metrics are for who has the password; that it is alive is for all."""
+    secret = tmp_path / "secret"
+    secret.write_text("reader:pass:wörd\n", "utf-8")
+    endpoint = Endpoint.parse("http://127.0.0.1:0/metrics", basic_auth=secret)
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        given = {"Authorization": Credentials(user=user, password=password).header}
+        async with session.get(url_of(exporter), headers=given) as response:
+            assert response.status == status
+            body = await response.text()
+            assert ("battery_voltage" in body) is (status == 200)
+            assert ("WWW-Authenticate" in response.headers) is (status == 401)
+        async with session.get(url_of(exporter, "/healthz")) as response:
+            assert response.status == 200
+    assert "reader" not in repr(endpoint)
+    assert "wörd" not in repr(endpoint)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic a",
+        "Basic /w==",
+        "Bearer reader:pass",
+        "Bearer cmVhZGVyOnBhc3M=",
+        "cmVhZGVyOnBhc3M=",
+    ],
+)
+def test_no_credentials(authorization: str | None) -> None:
+    """Whatever else stands there is not the password."""
+    endpoint = Endpoint(credentials=Credentials(user="reader", password="pass"))
+    assert not endpoint.admits(authorization)
+    assert endpoint.admits("basic cmVhZGVyOnBhc3M=")
+
+
+async def test_port_in_use(session: aiohttp.ClientSession) -> None:
+    """It says in a line that somebody else is there, and leaves nothing behind."""
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        port = exporter.addresses[0][1]
+        with pytest.raises(EndpointError) as caught:
+            await Exporter(Endpoint(port=port), lambda: STATES).__aenter__()
+    assert str(caught.value) == (
+        f"Cannot serve on port {port} of 127.0.0.1: Address already in use"
+    )
+
+
+async def test_host_of_others(session: aiohttp.ClientSession) -> None:
+    """It can serve on this machine only."""
+    with pytest.raises(EndpointError, match=r"^Cannot serve on port 0 of 192\.0\.2\.1"):
+        await Exporter(Endpoint(host="192.0.2.1", port=0), lambda: STATES).__aenter__()
+
+
+async def test_host_that_is_no_host(session: aiohttp.ClientSession) -> None:
+    """A name that nobody knows is told as such."""
+    with pytest.raises(EndpointError, match="Name or service not known"):
+        await Exporter(
+            Endpoint(host="fe80::1%nothing", port=0), lambda: STATES
+        ).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path"),
+    [
+        ("http://127.0.0.1:9898/metrics", "127.0.0.1", 9898, "/metrics"),
+        ("http://[::1]:9898/metrics", "::1", 9898, "/metrics"),
+        ("http://[fe80::1%25eth0]/x", "fe80::1%eth0", 9898, "/x"),
+        ("http://0.0.0.0", "0.0.0.0", 9898, "/metrics"),
+        ("http://localhost:80/", "localhost", 80, "/metrics"),
+        ("http://localhost:0/a%20b/c", "localhost", 0, "/a b/c"),
+    ],
+)
+def test_url(url: str, host: str, port: int, path: str) -> None:
+    """A URL says where to serve; what it leaves out is as usual."""
+    assert Endpoint.parse(url) == Endpoint(host=host, port=port, path=path)
+
+
+def test_default_url() -> None:
+    """Without a URL it is for this machine only."""
+    assert Endpoint.parse() == Endpoint()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:99999/metrics", "This is not a URL such as http://127"),
+        ("http://[::1/metrics", "This is not a URL such as http://127"),
+        ("", ": not a URL such as"),
+        ("127.0.0.1:9898", "not a URL such as"),
+        ("http:///metrics", "not a URL such as"),
+        ("ftp://127.0.0.1/metrics", "ftp://127.0.0.1/metrics: not a URL such as"),
+        ("http://me:secret@127.0.0.1/metrics", "A password in the URL is seen by all"),
+        ("http://127.0.0.1/metrics?a=b", "nothing but a simple path"),
+        ("http://127.0.0.1/metrics#a", "nothing but a simple path"),
+        ("http://127.0.0.1/{metrics}", "nothing but a simple path"),
+        ("http://127.0.0.1/healthz", "/healthz is taken, choose another path"),
+        ("https://127.0.0.1/metrics", "https needs a certificate"),
+    ],
+)
+def test_url_that_cannot_be_served(url: str, message: str) -> None:
+    """What is wrong with a URL is told in a line."""
+    with pytest.raises(EndpointError) as caught:
+        Endpoint.parse(url)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_certificate_without_https(tmp_path: Path) -> None:
+    """Nobody is let believe that it is encrypted."""
+    cert, key = write_certificate(tmp_path)
+    with pytest.raises(EndpointError, match="it has to be https"):
+        Endpoint.parse("http://127.0.0.1/metrics", tls_cert=cert, tls_key=key)
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "message"),
+    [
+        ("nothing.pem", "key.pem", "nothing.pem: cannot be read"),
+        ("cert.pem", "nothing.pem", "nothing.pem: cannot be read"),
+        ("cert.pem", None, "cert.pem: not a certificate with its key"),
+        ("key.pem", "cert.pem", "key.pem: not a certificate with its key"),
+        ("cert.pem", "locked.pem", "unencrypted"),
+        ("empty.pem", "key.pem", "empty.pem: not a certificate"),
+        (".", "key.pem", "not a certificate"),
+    ],
+)
+def test_certificate_that_cannot_be_used(
+    tmp_path: Path, cert: str, key: str | None, message: str
+) -> None:
+    """The file that is wrong is named, and nobody is asked for a password."""
+    write_certificate(tmp_path)
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(EndpointError) as caught:
+        Endpoint.parse(
+            "https://127.0.0.1",
+            tls_cert=tmp_path / cert,
+            tls_key=tmp_path / key if key else None,
+        )
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (None, CredentialsError, "No such file"),
+        (b"\xff", CredentialsError, "not a text"),
+        (b"", CredentialsError, "one line is wanted"),
+        (b"a:b\nc:d\n", CredentialsError, "one line is wanted"),
+        (b"token\n", EndpointError, "user:password is wanted"),
+    ],
+)
+def test_file_without_credentials(
+    tmp_path: Path, content: bytes | None, error: type[Exception], message: str
+) -> None:
+    """Without a password it does not serve at all."""
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(error) as caught:
+        Endpoint.parse(basic_auth=path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+async def test_prometheus(prometheus: Prometheus) -> None:
+    """The real one reads the values of the batteries, under the names of the seed."""
+    states = [battery("scraped-a", HOUSE), battery("scraped-b", GARAGE)]
+    async with Exporter(ANYWHERE, lambda: states) as exporter:
+        host, port = exporter.addresses[0]
+        prometheus.scrape("scraped", f"{host}:{port}")
+        await prometheus.until('up{device="scraped-b"}', lambda values: values == [1.0])
+        for state in states:
+            found = await prometheus.samples(state.device, "job", "instance")
+            assert found == expected(state)
+
+        # A battery that is gone loses its values at the next scrape
+        states[0] = BatteryState(device="scraped-a", up=False)
+        await prometheus.until('up{device="scraped-a"}', lambda values: values == [0.0])
+        assert await prometheus.query('cell_voltage{device="scraped-a"}') == []
+        assert len(await prometheus.query('cell_voltage{device="scraped-b"}')) == 16
+        prometheus.scrape("scraped", "")
