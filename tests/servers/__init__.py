@@ -10,7 +10,7 @@ import shutil
 import socket
 import subprocess
 import time
-from typing import Any, Final
+from typing import Any, Final, override
 
 import aiohttp
 import pytest
@@ -134,13 +134,30 @@ class Prometheus(Server):
         part.rename(file)
 
 
-async def get_json(url: str, **parameters: str) -> Any:
-    """Get something that is JSON."""
+class VictoriaMetrics(Server):
+    """A VictoriaMetrics, which shows at once what it was told."""
+
+    @override
+    async def until(
+        self, expression: str, wanted: Callable[[list[float]], object]
+    ) -> list[float]:
+        """Do not wait for it to write things down in its own time."""
+        await get(f"{self.url}/internal/force_flush")
+        return await super().until(expression, wanted)
+
+
+async def get(url: str, **parameters: str) -> str:
+    """Get a text."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(url, params=parameters) as response,
     ):
-        return json.loads(await response.text())
+        return await response.text()
+
+
+async def get_json(url: str, **parameters: str) -> Any:
+    """Get something that is JSON."""
+    return json.loads(await get(url, **parameters))
 
 
 @pytest.fixture(scope="session")
@@ -205,10 +222,12 @@ def _pushgateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def _victoria_metrics(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[VictoriaMetrics]:
     folder = tmp_path_factory.mktemp("victoria-metrics")
     with victoria_metrics_running(folder) as port:
-        yield Server(f"http://127.0.0.1:{port}", folder)
+        yield VictoriaMetrics(f"http://127.0.0.1:{port}", folder)
 
 
 @pytest.fixture
@@ -224,7 +243,9 @@ def pushgateway(_pushgateway: str, socket_enabled: None) -> str:
 
 
 @pytest.fixture
-def victoria_metrics(_victoria_metrics: Server, socket_enabled: None) -> Server:
+def victoria_metrics(
+    _victoria_metrics: VictoriaMetrics, socket_enabled: None
+) -> VictoriaMetrics:
     """Return a VictoriaMetrics."""
     return _victoria_metrics
 

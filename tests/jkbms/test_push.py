@@ -1,0 +1,580 @@
+"""Pushing to a Pushgateway, to VictoriaMetrics, and to servers that fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+import time
+
+import aiohttp
+from aiohttp import web
+import bcrypt
+import pytest
+
+from custom_components.jk_bms.jkbms.credentials import Credentials
+from custom_components.jk_bms.jkbms.errors import (
+    CredentialsError,
+    PushError,
+    PushRefusedError,
+    PushServerError,
+    PushTlsError,
+    PushUnauthorizedError,
+    PushUnreachableError,
+    PushUrlError,
+)
+from custom_components.jk_bms.jkbms.metrics import BatteryState, to_text
+from custom_components.jk_bms.jkbms.push import PushKind, PushTarget, push
+from tests.servers import (
+    VictoriaMetrics,
+    free_port,
+    groups,
+    pushgateway_running,
+    victoria_metrics_running,
+)
+from tests.servers.certificate import trusting, write_certificate
+
+from .states import GARAGE, HOUSE, battery, expected
+
+USER = Credentials(user="writer", password="pa:ss-wörd")
+TOKEN = Credentials(token="t0ken-7919")
+IMPORT = "/api/v1/import/prometheus"
+CLUSTER = f"/insert/42:7/prometheus{IMPORT}"
+STATES = [battery("UPS_BMS", HOUSE), battery("garage", GARAGE)]
+
+type Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@pytest.fixture
+async def session(socket_enabled: None) -> AsyncIterator[aiohttp.ClientSession]:
+    """Return a session as the command has one."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """Run a server of one's own and yield its address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+# The real servers
+
+
+async def test_pushgateway(session: aiohttp.ClientSession, pushgateway: str) -> None:
+    """Each battery is a group, which is replaced by the next push."""
+    states = [battery("push-a", HOUSE), battery("push/b ü", GARAGE)]
+    target = PushTarget.parse(pushgateway, job="my batteries")
+    assert target.kind is PushKind.PUSHGATEWAY
+    await push(session, target, states)
+    held = await groups(pushgateway)
+    for state in states:
+        group = held[state.device]
+        found = {
+            name: {
+                frozenset(labels.items() - grouping(state, "my batteries")): value
+                for labels, value in samples
+            }
+            for name, samples in group.items()
+            if not name.startswith("push_")
+        }
+        assert found == expected(state)
+
+    # A battery that is gone loses its values
+    await push(session, target, [replace(states[0], up=False)])
+    held = await groups(pushgateway)
+    assert [value for _, value in held["push-a"]["up"]] == [0.0]
+    assert "cell_voltage" not in held["push-a"]
+    assert len(held["push/b ü"]["cell_voltage"]) == 16
+
+
+def grouping(state: BatteryState, job: str) -> set[tuple[str, str]]:
+    """Return the labels that say whose sample it is."""
+    return {("job", job), ("instance", state.device), ("device", state.device)}
+
+
+async def test_victoria_metrics(
+    session: aiohttp.ClientSession, victoria_metrics: VictoriaMetrics
+) -> None:
+    """All batteries come with one request, labelled as the exporter does."""
+    states = [battery("import-a", HOUSE), battery("import-b", GARAGE)]
+    target = PushTarget.parse(f"{victoria_metrics.url}{IMPORT}?extra_label=site=boat")
+    assert target.kind is PushKind.IMPORT
+    await push(session, target, states)
+    await victoria_metrics.until('up{device="import-b"}', lambda values: values == [1])
+    for state in states:
+        assert await victoria_metrics.samples(state.device, "site") == expected(state)
+    ((labels, _),) = await victoria_metrics.query('up{device="import-a"}')
+    assert labels["site"] == "boat"
+
+    await push(session, target, [replace(states[0], up=False)])
+    await victoria_metrics.until('up{device="import-a"}', lambda values: values == [0])
+
+
+async def test_victoria_metrics_cluster_with_password(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """The URL of a tenant in a cluster works the same, and so does a password."""
+    with victoria_metrics_running(
+        tmp_path,
+        "-http.pathPrefix=/insert/42:7/prometheus",
+        f"-httpAuth.username={USER.user}",
+        f"-httpAuth.password={USER.password}",
+    ) as port:
+        url = f"http://127.0.0.1:{port}{CLUSTER}"
+        target = PushTarget.parse(url, credentials=USER)
+        assert target.kind is PushKind.IMPORT
+        await push(session, target, STATES)
+        for wrong in (None, TOKEN, replace(USER, password="other")):
+            with pytest.raises(PushUnauthorizedError, match="HTTP 401"):
+                await push(session, replace(target, credentials=wrong), STATES)
+
+
+async def test_pushgateway_over_tls(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """A Pushgateway with TLS, a password and a prefix takes it from who has them."""
+    cert, key = write_certificate(tmp_path)
+    secret = bcrypt.hashpw(USER.password.encode(), bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(
+        f"tls_server_config: {{cert_file: {cert}, key_file: {key}}}\n"
+        f"basic_auth_users: {{{USER.user}: '{secret}'}}\n"
+    )
+    with pushgateway_running(
+        tmp_path, "--web.config.file=web.yml", "--web.route-prefix=/gateway"
+    ) as port:
+        where = f"127.0.0.1:{port}/gateway"
+        target = PushTarget.parse(f"https://{where}/", credentials=USER)
+        connector = aiohttp.TCPConnector(ssl=trusting(cert))
+        async with aiohttp.ClientSession(connector=connector) as trustful:
+            await push(trustful, target, STATES)
+            with pytest.raises(PushUnauthorizedError, match="HTTP 401"):
+                await push(trustful, replace(target, credentials=None), STATES)
+        with pytest.raises(PushTlsError) as caught:
+            await push(session, target, STATES)
+        assert str(caught.value) == (
+            f"https://{where}: its certificate is not trusted: self-signed certificate"
+        )
+        plain = PushTarget.parse(f"http://{where}", credentials=USER)
+        with pytest.raises(PushRefusedError, match="HTTP 400: .* HTTPS server"):
+            await push(session, plain, STATES)
+
+
+async def test_pushgateway_refuses(
+    session: aiohttp.ClientSession, pushgateway: str
+) -> None:
+    """What it does not take is told in its own words."""
+    target = PushTarget.parse(pushgateway, job="")
+    with pytest.raises(PushRefusedError, match="HTTP 400: job name is required"):
+        await push(session, target, STATES)
+
+
+# What is sent
+
+
+async def requests_of(
+    session: aiohttp.ClientSession, url: str, credentials: Credentials | None = None
+) -> list[tuple[str, str, str, str | None]]:
+    """Push to a server that takes it, and return what it got."""
+    got = []
+
+    async def take(request: web.Request) -> web.Response:
+        assert request.headers["Content-Type"] == (
+            "text/plain; version=0.0.4; charset=utf-8"
+        )
+        got.append(
+            (
+                request.method,
+                request.raw_path,
+                await request.text(),
+                request.headers.get("Authorization"),
+            )
+        )
+        return web.Response(status=204)
+
+    async with serving(take) as address:
+        target = PushTarget.parse(url.format(address), credentials=credentials)
+        await push(session, target, STATES)
+    return sorted(got)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("http://{}", "/metrics/job/jkbms"),
+        ("http://{}/", "/metrics/job/jkbms"),
+        ("http://{}/metrics", "/metrics/job/jkbms"),
+        ("http://{}/metrics/", "/metrics/job/jkbms"),
+        ("http://{}/metrics/job/boat", "/metrics/job/boat"),
+        ("http://{}/push%20it/metrics/job/a%20b/", "/push%20it/metrics/job/a%20b"),
+        ("http://{}/gateway", "/gateway/metrics/job/jkbms"),
+    ],
+)
+async def test_paths_of_pushgateways(
+    session: aiohttp.ClientSession, url: str, path: str
+) -> None:
+    """The address alone will do, and so will the path to the job."""
+    assert await requests_of(session, url) == [
+        ("PUT", f"{path}/instance/UPS_BMS", to_text([STATES[0]]), None),
+        ("PUT", f"{path}/instance/garage", to_text([STATES[1]]), None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", [IMPORT, CLUSTER, "/victoria/api/v1/import/prometheus?extra_label=a=b"]
+)
+async def test_paths_of_imports(session: aiohttp.ClientSession, path: str) -> None:
+    """They are taken as they are."""
+    assert await requests_of(session, f"http://{{}}{path}") == [
+        ("POST", path, to_text(STATES), None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "path"),
+    [
+        ("a b", "a%20b"),
+        ("ü", "%C3%BC"),
+        ("a/b", "@base64/YS9i"),
+        ("..", "@base64/Li4="),
+        ("", "@base64/="),
+    ],
+)
+async def test_instances_of_any_name(
+    session: aiohttp.ClientSession, pushgateway: str, device: str, path: str
+) -> None:
+    """A name may hold what no path can, and the Pushgateway has it back."""
+    target = PushTarget.parse(pushgateway, job=f"names {device}")
+    await push(session, target, [BatteryState(device=device, up=True)])
+    held = await groups(pushgateway)
+    assert [value for _, value in held[device]["up"]] == [1.0]
+
+
+async def test_kind_can_be_chosen(session: aiohttp.ClientSession) -> None:
+    """Where the path does not tell."""
+    chosen = PushTarget.parse("http://host:8428", kind=PushKind.IMPORT)
+    assert str(chosen) == f"http://host:8428{IMPORT}"
+    other = PushTarget.parse("http://host/other/way?a=b", kind=PushKind.IMPORT)
+    assert str(other.url) == "http://host/other/way?a=b"
+    gateway = PushTarget.parse(f"http://host{IMPORT}", kind=PushKind.PUSHGATEWAY)
+    assert gateway.kind is PushKind.PUSHGATEWAY
+
+
+@pytest.mark.parametrize(
+    ("url", "credentials", "header"),
+    [
+        ("http://{}", USER, "Basic d3JpdGVyOnBhOnNzLXfDtnJk"),
+        ("http://{}", TOKEN, "Bearer t0ken-7919"),
+        ("http://writer:pa%3Ass-w%C3%B6rd@{}", None, "Basic d3JpdGVyOnBhOnNzLXfDtnJk"),
+        ("http://writer:other@{}", TOKEN, "Bearer t0ken-7919"),
+        ("http://writer@{}", None, "Basic d3JpdGVyOg=="),
+        ("http://{}", None, None),
+    ],
+)
+async def test_credentials(
+    session: aiohttp.ClientSession,
+    url: str,
+    credentials: Credentials | None,
+    header: str | None,
+) -> None:
+    """They are sent as HTTP has it, and what is given goes before the URL."""
+    for request in await requests_of(session, url, credentials):
+        assert request[3] == header
+
+
+def test_credentials_from_the_environment() -> None:
+    """A user with a password, a token, or nothing."""
+    assert Credentials.from_environment({"HOME": "/"}) is None
+    assert (
+        Credentials.from_environment(
+            {"JKBMS_PUSH_USER": "writer", "JKBMS_PUSH_PASSWORD": "pa:ss-wörd\n"}
+        )
+        == USER
+    )
+    assert Credentials.from_environment({"JKBMS_PUSH_TOKEN": "t0ken-7919"}) == TOKEN
+
+
+def test_credentials_from_a_file(tmp_path: Path) -> None:
+    """A line with a colon is a user with a password."""
+    path = tmp_path / "secret"
+    path.write_text("writer:pa:ss-wörd\n", "utf-8")
+    assert Credentials.from_file(path) == USER
+    path.write_text("t0ken-7919", "utf-8")
+    assert Credentials.from_file(path) == TOKEN
+
+
+@pytest.mark.parametrize(
+    "given", [{"token": "pa\nss"}, {"password": "pass\0"}, {"user": "pa:ss"}]
+)
+def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
+    """They are refused before anything is sent, and not told."""
+    with pytest.raises(CredentialsError) as caught:
+        Credentials(**given)
+    assert "pa" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "The URL has to begin with http"),
+        ("127.0.0.1:9091", "The URL has to begin with http"),
+        ("host:9091/path", "The URL has to begin with http"),
+        ("ftp://writer:pa-ss@host", "The URL has to begin with http"),
+        ("http:///path", "The URL has to begin with http"),
+        ("http://writer:pa-ss@host:port", "This is not a URL"),
+        ("http://writer:pa-ss@host:99999", "This is not a URL"),
+        ("http://writer:pa-ss@[::1", "This is not a URL"),
+        (
+            "http://writer:pa-ss@host/metrics/job/a/instance/b?token=pa-ss",
+            "http://host/metrics/job/a/instance/b: nothing may follow the job",
+        ),
+    ],
+)
+def test_malformed_url(url: str, message: str) -> None:
+    """What is wrong is told without what is private."""
+    with pytest.raises(PushUrlError) as caught:
+        PushTarget.parse(url)
+    assert str(caught.value).startswith(message)
+    assert "pa-ss" not in str(caught.value)
+
+
+def test_nothing_private() -> None:
+    """No text of a target shows a password."""
+    url = "http://writer:pa-ss@host/path?token=pa-ss"
+    for target in (
+        PushTarget.parse(url),
+        PushTarget.parse(url, credentials=replace(TOKEN, password="pa-ss")),
+    ):
+        assert "pa-ss" not in f"{target} {target.credentials!r}"
+        assert str(target) == "http://host/path"
+
+
+# Servers that fail
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (301, PushRefusedError),
+        (307, PushRefusedError),
+        (400, PushRefusedError),
+        (401, PushUnauthorizedError),
+        (403, PushUnauthorizedError),
+        (404, PushRefusedError),
+        (429, PushServerError),
+        (500, PushServerError),
+        (503, PushServerError),
+    ],
+)
+async def test_status(
+    session: aiohttp.ClientSession, status: int, error: type[PushError]
+) -> None:
+    """Each refusal is told in a line; what may pass is tried again until time is up."""
+    tries = 0
+
+    async def refuse(request: web.Request) -> web.Response:
+        nonlocal tries
+        tries += 1
+        said = f"no \x1b[31m good:\n {request.headers['Authorization']} {'x' * 5000}"
+        return web.Response(
+            status=status, text=said, headers={"Location": "http://127.0.0.1:1/"}
+        )
+
+    async with serving(refuse) as address:
+        for credentials in (USER, TOKEN):
+            tries = 0
+            target = PushTarget.parse(
+                f"http://{address}{IMPORT}", credentials=credentials
+            )
+            with pytest.raises(error) as caught:
+                await push(session, target, STATES, deadline=1.0)
+            assert type(caught.value) is error
+            text = str(caught.value)
+            assert text.startswith(
+                f"http://{address}{IMPORT}: HTTP {status}: no [31m good: "
+            )
+            assert text.isprintable()
+            assert len(text) < 350
+            for secret in (USER.password, USER.header[6:], TOKEN.token):
+                assert secret not in text
+            assert (tries > 1) is (error is PushServerError)
+
+
+async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
+    """The status alone has to do then."""
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=404)
+
+    async with serving(refuse) as address:
+        with pytest.raises(PushRefusedError) as caught:
+            await push(session, PushTarget.parse(f"http://{address}"), STATES)
+    assert str(caught.value) == f"http://{address}: HTTP 404"
+
+
+async def test_tried_again(session: aiohttp.ClientSession) -> None:
+    """A failure that passes costs nothing."""
+    tries = 0
+
+    async def fail_once(request: web.Request) -> web.Response:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            return web.Response(status=503)
+        if tries == 2:
+            assert request.transport
+            request.transport.abort()
+        return web.Response()
+
+    async with serving(fail_once) as address:
+        await push(session, PushTarget.parse(f"http://{address}{IMPORT}"), STATES)
+    assert tries == 3
+
+
+async def test_refused_connection(session: aiohttp.ClientSession) -> None:
+    """Nobody listens there."""
+    port = free_port()
+    with pytest.raises(PushUnreachableError) as caught:
+        await push(
+            session, PushTarget.parse(f"http://127.0.0.1:{port}"), STATES, deadline=0.1
+        )
+    assert str(caught.value) == f"http://127.0.0.1:{port}: Connection refused"
+
+
+async def test_broken_connection(session: aiohttp.ClientSession) -> None:
+    """Somebody listens who hangs up."""
+
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+    async with serving(hang_up) as address:
+        with pytest.raises(PushUnreachableError) as caught:
+            await push(
+                session, PushTarget.parse(f"http://{address}"), STATES, deadline=0.1
+            )
+    assert str(caught.value).startswith(f"http://{address}: ")
+    assert str(caught.value).endswith(
+        ("The connection broke", "Connection reset by peer")
+    )
+
+
+async def test_unknown_host(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no such host."""
+
+    async def resolve(*_: object, **__: object) -> list[object]:
+        raise OSError(-2, "Name or service not known")
+
+    assert isinstance(session.connector, aiohttp.TCPConnector)
+    monkeypatch.setattr(session.connector._resolver, "resolve", resolve)
+    with pytest.raises(PushUnreachableError) as caught:
+        await push(session, PushTarget.parse("http://nowhere"), STATES, deadline=0.1)
+    assert str(caught.value) == "http://nowhere: there is no such host"
+
+
+async def test_no_tls(session: aiohttp.ClientSession) -> None:
+    """The server does not speak it."""
+
+    async def take(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    async with serving(take) as address:
+        with pytest.raises(PushTlsError) as caught:
+            await push(session, PushTarget.parse(f"https://{address}"), STATES)
+    assert str(caught.value) == (
+        f"https://{address}: TLS failed; does it speak https there?"
+    )
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.05])
+async def test_no_answer(socket_enabled: None, patience: float) -> None:
+    """A server that keeps silent costs no more than the deadline."""
+    silent = asyncio.Event()
+
+    async def keep_silent(_request: web.Request) -> web.Response:
+        await silent.wait()
+        return web.Response()
+
+    timeout = aiohttp.ClientTimeout(total=patience)
+    async with (
+        serving(keep_silent) as address,
+        aiohttp.ClientSession(timeout=timeout) as session,
+    ):
+        begin = time.monotonic()
+        with pytest.raises(PushUnreachableError) as caught:
+            await push(
+                session, PushTarget.parse(f"http://{address}"), STATES, deadline=0.3
+            )
+        assert time.monotonic() - begin < 30
+        assert str(caught.value) == f"http://{address}: no answer in time"
+        silent.set()
+
+
+async def test_last_failure_is_told(session: aiohttp.ClientSession) -> None:
+    """Time that runs out during another try does not hide what was wrong before."""
+    silent = asyncio.Event()
+    tries = 0
+
+    async def fail_then_keep_silent(_request: web.Request) -> web.Response:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            await silent.wait()
+        return web.Response(status=500)
+
+    async with serving(fail_then_keep_silent) as address:
+        with pytest.raises(PushServerError, match="HTTP 500"):
+            await push(
+                session,
+                PushTarget.parse(f"http://{address}{IMPORT}"),
+                STATES,
+                deadline=2.0,
+            )
+        silent.set()
+    assert tries == 2
+
+
+async def test_one_failure_of_several(session: aiohttp.ClientSession) -> None:
+    """The other batteries are pushed all the same."""
+    taken = []
+
+    async def refuse_one(request: web.Request) -> web.Response:
+        if "UPS_BMS" in request.path:
+            return web.Response(status=400, text="not this one")
+        taken.append(request.path)
+        return web.Response()
+
+    async with serving(refuse_one) as address:
+        with pytest.raises(PushRefusedError, match="not this one"):
+            await push(session, PushTarget.parse(f"http://{address}"), STATES)
+    assert taken == ["/metrics/job/jkbms/instance/garage"]
+
+
+async def test_cancelled(session: aiohttp.ClientSession) -> None:
+    """Ctrl-C does not wait for a server."""
+    asked, silent = asyncio.Event(), asyncio.Event()
+
+    async def keep_silent(_request: web.Request) -> web.Response:
+        asked.set()
+        await silent.wait()
+        return web.Response()
+
+    async with serving(keep_silent) as address:
+        task = asyncio.create_task(
+            push(session, PushTarget.parse(f"http://{address}"), STATES)
+        )
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        silent.set()
