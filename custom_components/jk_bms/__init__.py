@@ -7,6 +7,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .push import async_start_push
 from .services import async_setup_services
 from .trouble import async_clear_trouble
 
@@ -40,6 +41,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
     await coordinator.async_first_refresh()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(coordinator.async_start())
+    async_start_push(hass, entry)
     return True
 
 

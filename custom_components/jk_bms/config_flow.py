@@ -16,11 +16,22 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
     OptionsFlowWithReload,
 )
-from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, UnitOfTime
+from homeassistant.const import (
+    CONF_ADDRESS,
+    CONF_PASSWORD,
+    CONF_TOKEN,
+    CONF_URL,
+    CONF_USERNAME,
+    CONF_VERIFY_SSL,
+    EVENT_HOMEASSISTANT_STOP,
+    UnitOfTime,
+)
 from homeassistant.core import Event, callback
+from homeassistant.data_entry_flow import SectionConfig, section
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
+    BooleanSelector,
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
@@ -28,19 +39,28 @@ from homeassistant.helpers.selector import (
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
 )
 
 from .const import (
     CONF_INTERVAL,
+    CONF_JOB,
+    CONF_KIND,
     CONF_LINK,
     CONF_PAUSE,
+    CONF_PUSH,
     DOMAIN,
+    KIND_AUTO,
     LISTED_IDS,
     MANUFACTURER_IDS,
     MAX_INTERVAL,
     MAX_PAUSE,
     MIN_INTERVAL,
+    MIN_PUSH_INTERVAL,
     PAUSE,
+    PUSH_INTERVAL,
     SERVICE_UUID,
     UPDATE_INTERVAL,
     USUAL_NAME,
@@ -49,11 +69,16 @@ from .const import (
 from .coordinator import async_create_client
 from .entity import async_move_entities
 from .jkbms.client import JkBmsClient, Reading
-from .jkbms.errors import JkBmsError
+from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
+from .jkbms.push import DEFAULT_JOB, PushKind
+from .push import parse_target
 from .trouble import async_diagnose
 
 _LOGGER = logging.getLogger(__name__)
 
+_PASSWORD: Final = TextSelector(
+    TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="new-password")
+)
 _OPTIONS: Final = probatio.Schema(
     {
         probatio.Required(
@@ -82,6 +107,40 @@ _OPTIONS: Final = probatio.Schema(
                 mode=NumberSelectorMode.BOX,
                 unit_of_measurement=UnitOfTime.MINUTES,
             )
+        ),
+        probatio.Optional(CONF_PUSH): section(
+            probatio.Schema(
+                {
+                    probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
+                        TextSelectorConfig(type=TextSelectorType.URL)
+                    ),
+                    probatio.Required(CONF_KIND, default=KIND_AUTO): SelectSelector(
+                        SelectSelectorConfig(
+                            options=[KIND_AUTO, *PushKind],
+                            mode=SelectSelectorMode.DROPDOWN,
+                            translation_key="push_kind",
+                        )
+                    ),
+                    probatio.Required(
+                        CONF_INTERVAL, default=PUSH_INTERVAL.total_seconds()
+                    ): NumberSelector(
+                        NumberSelectorConfig(
+                            min=MIN_PUSH_INTERVAL.total_seconds(),
+                            max=MAX_INTERVAL.total_seconds(),
+                            mode=NumberSelectorMode.BOX,
+                            unit_of_measurement=UnitOfTime.SECONDS,
+                        )
+                    ),
+                    probatio.Optional(CONF_JOB, default=DEFAULT_JOB): TextSelector(),
+                    probatio.Optional(CONF_USERNAME): TextSelector(
+                        TextSelectorConfig(autocomplete="username")
+                    ),
+                    probatio.Optional(probatio.Secret(CONF_PASSWORD)): _PASSWORD,
+                    probatio.Optional(probatio.Secret(CONF_TOKEN)): _PASSWORD,
+                    probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
+                }
+            ),
+            SectionConfig(collapsed=True),
         ),
     }
 )
@@ -315,14 +374,37 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Show the options and take what was chosen."""
+        errors: dict[str, str] = {}
         if user_input is not None:
-            return self.async_create_entry(data=user_input)
+            if not (errors := _check_push(user_input.get(CONF_PUSH, {}))):
+                return self.async_create_entry(data=user_input)
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
-                _OPTIONS, self.config_entry.options
+                _OPTIONS, user_input or self._suggestions()
             ),
+            errors=errors,
         )
+
+    def _suggestions(self) -> dict[str, Any]:
+        """Return the options so far; where to push is mostly the same for all."""
+        suggestions = dict(self.config_entry.options)
+        for entry in self.hass.config_entries.async_entries(DOMAIN):
+            if entry.options.get(CONF_PUSH, {}).get(CONF_URL):
+                suggestions.setdefault(CONF_PUSH, entry.options[CONF_PUSH])
+        return suggestions
+
+
+def _check_push(options: dict[str, Any]) -> dict[str, str]:
+    """Return the error to show, if it cannot be pushed there."""
+    if options.get(CONF_URL):
+        try:
+            parse_target(options)
+        except PushUrlError:
+            return {"base": "invalid_push_url"}
+        except CredentialsError:
+            return {"base": "invalid_push_credentials"}
+    return {}
 
 
 def _may_be_battery(info: BluetoothServiceInfoBleak) -> bool:

@@ -20,6 +20,13 @@ CONF_INTERVAL: Final = "interval"
 CONF_LINK: Final = "link"
 CONF_PAUSE: Final = "pause"
 
+CONF_PUSH: Final = "push"
+"""The section of the options that are about pushing."""
+CONF_KIND: Final = "kind"
+CONF_JOB: Final = "job"
+KIND_AUTO: Final = "auto"
+"""The path of the URL tells what the server is."""
+
 
 class LinkBehaviour(StrEnum):
     """What becomes of the link after a reading."""
@@ -41,6 +48,9 @@ MIN_DATA_AGE: Final = timedelta(seconds=60)
 PAUSE: Final = timedelta(minutes=15)
 MAX_PAUSE: Final = timedelta(hours=24)
 """For how long others may have the battery."""
+
+PUSH_INTERVAL: Final = timedelta(seconds=60)
+MIN_PUSH_INTERVAL: Final = timedelta(seconds=10)
 
 # Home Assistant knows no unit of electric charge.
 UNIT_AMPERE_HOUR: Final = "Ah"

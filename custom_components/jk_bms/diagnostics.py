@@ -8,7 +8,13 @@ from typing import Any, Final
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
-from homeassistant.const import CONF_ADDRESS
+from homeassistant.const import (
+    CONF_ADDRESS,
+    CONF_PASSWORD,
+    CONF_TOKEN,
+    CONF_URL,
+    CONF_USERNAME,
+)
 from homeassistant.core import HomeAssistant
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
@@ -16,7 +22,15 @@ from .jkbms.decode import redact
 from .jkbms.models import SECRET_FIELDS
 from .trouble import NOBODY
 
-_PRIVATE: Final = SECRET_FIELDS | {CONF_ADDRESS, "serial_number", "device_name"}
+_PRIVATE: Final = SECRET_FIELDS | {
+    CONF_ADDRESS,
+    CONF_PASSWORD,
+    CONF_TOKEN,
+    CONF_URL,
+    CONF_USERNAME,
+    "serial_number",
+    "device_name",
+}
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 
 

@@ -1,0 +1,466 @@
+"""Pushing beside reading, to the real servers and to such as fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.components.diagnostics import (
+    get_diagnostics_for_config_entry,
+)
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.jk_bms import push
+from custom_components.jk_bms.const import DOMAIN
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+from tests.servers import VictoriaMetrics, groups, pushgateway_running
+from tests.servers.certificate import write_certificate
+from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import MAX_DATA_AGE, mock_entry, pass_time, until
+
+INTERVAL = timedelta(seconds=60)
+IMPORT = "/api/v1/import/prometheus"
+SECRET = "pa-ss:w0rd"
+
+
+async def set_up(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    *,
+    title: str,
+    **options: Any,
+) -> MockConfigEntry:
+    """Set up a battery that is in reach, with these options for pushing."""
+    proxy.advertise(bms)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    hass.config_entries.async_update_entry(
+        entry, title=title, options={"push": options}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+class Receiver:
+    """A server that takes what is pushed, or does not."""
+
+    def __init__(self) -> None:
+        """Take everything at first."""
+        self.status = 200
+        self.got: list[web.Request] = []
+        self.silence = asyncio.Event()
+        self.silence.set()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer after the silence."""
+        self.got.append(request)
+        await self.silence.wait()
+        return web.Response(status=self.status, text=f"echo {SECRET}")
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    async def start(self) -> None:
+        """Serve on loopback."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        self.runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+
+
+@pytest.fixture
+async def receiver(socket_enabled: None) -> AsyncIterator[Receiver]:
+    """Run a server that can be told to fail."""
+    receiver = Receiver()
+    await receiver.start()
+    yield receiver
+    receiver.silence.set()
+    await receiver.runner.cleanup()
+
+
+# The real servers
+
+
+async def test_pushgateway(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
+) -> None:
+    """It has the values of the battery, and loses them with the battery."""
+    entry = await set_up(hass, proxy, bms, title="pushed", url=pushgateway, job="home")
+    cells = entry.runtime_data.data.cell_data
+    held = (await groups(pushgateway))["pushed"]
+    ((labels, voltage),) = held["battery_voltage"]
+    assert labels == {"job": "home", "instance": "pushed", "device": "pushed"}
+    assert voltage == cells.battery_voltage
+    assert {
+        int(labels["cell"]): value for labels, value in held["cell_voltage"]
+    } == dict(enumerate(cells.cell_voltage))
+    assert len(held["alarm"]) == 32
+    assert [value for _, value in held["up"]] == [1.0]
+    ((_, last_update),) = held["last_update_timestamp_seconds"]
+    assert last_update == entry.runtime_data.last_update.timestamp()
+
+    bms.battery.override(soc=42)
+    await pass_time(hass)
+    await pass_time(hass, INTERVAL)
+    held = (await groups(pushgateway))["pushed"]
+    assert [value for _, value in held["remain_percent"]] == [42.0]
+
+    bms.power_off()
+    await pass_time(hass, MAX_DATA_AGE)
+    await pass_time(hass, INTERVAL)
+    held = (await groups(pushgateway))["pushed"]
+    assert "remain_percent" not in held
+    assert [value for _, value in held["up"]] == [0.0]
+
+
+async def test_victoria_metrics(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    victoria_metrics: VictoriaMetrics,
+) -> None:
+    """It has the values of the battery."""
+    entry = await set_up(
+        hass, proxy, bms, title="imported", url=f"{victoria_metrics.url}{IMPORT}"
+    )
+    await victoria_metrics.until('up{device="imported"}', lambda values: values == [1])
+    cells = entry.runtime_data.data.cell_data
+    found = await victoria_metrics.samples("imported")
+    assert found["remain_percent"] == {frozenset(): cells.remain_percent}
+    assert found["cycle_count"] == {frozenset(): cells.cycle_count}
+    assert found["cell_voltage"] == {
+        frozenset({("cell", str(number))}): value
+        for number, value in enumerate(cells.cell_voltage)
+    }
+
+    bms.power_off()
+    await pass_time(hass, MAX_DATA_AGE)
+    await pass_time(hass, INTERVAL)
+    await victoria_metrics.until('up{device="imported"}', lambda values: values == [0])
+
+
+@pytest.mark.parametrize("verify_ssl", [True, False])
+async def test_certificate(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    tmp_path: Path,
+    socket_enabled: None,
+    caplog: pytest.LogCaptureFixture,
+    verify_ssl: bool,
+) -> None:
+    """One that a server made itself is for who says so."""
+    cert, key = write_certificate(tmp_path)
+    (tmp_path / "web.yml").write_text(
+        f"tls_server_config: {{cert_file: {cert}, key_file: {key}}}\n"
+    )
+    with pushgateway_running(tmp_path, "--web.config.file=web.yml") as port:
+        url = f"https://127.0.0.1:{port}"
+        await set_up(hass, proxy, bms, title="x", url=url, verify_ssl=verify_ssl)
+        assert ("certificate is not trusted" in caplog.text) is verify_ssl
+
+
+# How it goes
+
+
+async def test_interval(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """It pushes at once, at the interval, and no more once the entry is unloaded."""
+    entry = await set_up(hass, proxy, bms, title="x", url=receiver.url, interval=600)
+    assert len(receiver.got) == 1
+    await pass_time(hass, timedelta(seconds=590))
+    assert len(receiver.got) == 1
+    await pass_time(hass, timedelta(seconds=610))
+    assert len(receiver.got) == 2
+    await hass.config_entries.async_unload(entry.entry_id)
+    await pass_time(hass, timedelta(seconds=3000))
+    assert len(receiver.got) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "header"),
+    [
+        ({}, None),
+        ({"username": "me", "password": SECRET}, "Basic bWU6cGEtc3M6dzByZA=="),
+        ({"token": "t0ken"}, "Bearer t0ken"),
+    ],
+)
+async def test_credentials(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    options: dict[str, str],
+    header: str | None,
+) -> None:
+    """They go with every push, and the kind that is chosen counts."""
+    await set_up(
+        hass, proxy, bms, title="x", url=f"{receiver.url}/in", kind="import", **options
+    )
+    (request,) = receiver.got
+    assert (request.method, request.path) == ("POST", "/in")
+    assert request.headers.get("Authorization") == header
+
+
+async def test_off(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """Without a URL nothing is pushed."""
+    await set_up(hass, proxy, bms, title="x", job="jkbms")
+    await pass_time(hass, timedelta(hours=1))
+    assert receiver.got == []
+
+
+async def test_two_of_one_name(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    receiver: Receiver,
+) -> None:
+    """They do not overwrite each other."""
+    for model in ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41"):
+        await set_up(hass, proxy, make_bms(model), title="same", url=receiver.url)
+    assert [request.path.rpartition("/")[2] for request in receiver.got] == [
+        "same",
+        "same 2",
+    ]
+
+
+async def test_battery_never_understood(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
+) -> None:
+    """One that is there without values is down."""
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+    entry = await set_up(hass, proxy, bms, title="odd", url=pushgateway)
+    assert entry.runtime_data.last_update is None
+    held = (await groups(pushgateway))["odd"]
+    assert [value for _, value in held["up"]] == [0.0]
+    assert "last_update_timestamp_seconds" not in held
+
+
+async def test_failure(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    """One line when it fails, an issue when that lasts, one line when it works again."""
+    caplog.set_level(logging.INFO, push.__name__)
+    receiver.status = 404
+    entry = await set_up(
+        hass, proxy, bms, title="x", url=receiver.url, username="me", password=SECRET
+    )
+    issue_id = f"{entry.entry_id}_{push.ISSUE}"
+
+    def told() -> list[str]:
+        return [r.message for r in caplog.records if r.name == push.__name__]
+
+    for _ in range(2):
+        await pass_time(hass, INTERVAL)
+        assert told() == [
+            f"x is not pushed: {receiver.url}: HTTP 404: echo ********",
+        ]
+        assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
+    assert entry.runtime_data.available
+
+    monkeypatch.setattr(push, "LASTS", 0.0)
+    await pass_time(hass, INTERVAL)
+    issue = issue_registry.async_get_issue(DOMAIN, issue_id)
+    assert issue
+    assert issue.translation_key == "push_failed"
+    assert issue.translation_placeholders == {
+        "name": "x",
+        "reason": f"{receiver.url}: HTTP 404: echo ********",
+    }
+    assert SECRET not in caplog.text
+
+    receiver.status = 200
+    await pass_time(hass, INTERVAL)
+    assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
+    assert told()[1:] == ["x is pushed again"]
+
+    receiver.status = 404
+    await pass_time(hass, INTERVAL)
+    assert issue_registry.async_get_issue(DOMAIN, issue_id)
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
+
+
+async def test_silent_server(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """A server that does not answer delays neither the reads nor the unloading."""
+    receiver.silence.clear()
+    proxy.advertise(bms)
+    entry = mock_entry(bms)
+    entry.add_to_hass(hass)
+    hass.config_entries.async_update_entry(
+        entry, options={"push": {"url": receiver.url}}
+    )
+    await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: receiver.got)
+
+    first = entry.runtime_data.data
+    bms.battery.override(soc=42)
+    entry.runtime_data._async_start_poll()
+    await until(lambda: entry.runtime_data.data is not first)
+    assert entry.runtime_data.data.cell_data.remain_percent == 42
+
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    await until(lambda: receiver.got[0].transport is None)
+
+
+async def test_options_that_became_unusable(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They do not keep the battery from being read."""
+    await set_up(hass, proxy, bms, title="x", url=f"ftp://me:{SECRET}@host")
+    assert "x is not pushed: The URL has to begin with http" in caplog.text
+    assert SECRET not in caplog.text
+
+
+async def test_diagnostics(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+) -> None:
+    """They tell that it pushes, but not where and as whom."""
+    url = receiver.url.replace("//", f"//me:{SECRET}@")
+    entry = await set_up(
+        hass,
+        proxy,
+        bms,
+        title="x",
+        url=url,
+        username="other-me",
+        password=SECRET,
+        token=f"t0ken-{SECRET}",
+        job="home",
+    )
+    assert await async_setup_component(hass, "diagnostics", {})
+    report = await get_diagnostics_for_config_entry(hass, hass_client, entry)
+    assert report["entry"]["options"]["push"]["job"] == "home"
+    text = json.dumps(report)
+    for private in (SECRET, "other-me", receiver.url.partition("//")[2], "t0ken"):
+        assert private not in text
+
+
+# The form
+
+
+def fields(result: Any) -> dict[str, Any]:
+    """Return what the section of the form suggests."""
+    section = result["data_schema"].schema["push"]
+    assert section.options["collapsed"] is True
+    return {
+        str(key.schema): key.description["suggested_value"]
+        for key in section.schema.schema
+        if key.description
+    }
+
+
+async def test_form(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """What is typed is checked, kept, and pushed to at once."""
+    entry = await set_up(hass, proxy, bms, title="x")
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert fields(result) == {}
+    for wrong, error in (
+        ({"url": "nowhere"}, "invalid_push_url"),
+        ({"url": f"{receiver.url}/metrics/job/a/instance/b"}, "invalid_push_url"),
+        ({"url": receiver.url, "username": "a:b"}, "invalid_push_credentials"),
+        ({"url": receiver.url, "password": "a\nb"}, "invalid_push_credentials"),
+    ):
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"interval": 20, "push": wrong}
+        )
+        assert result["type"] is FlowResultType.FORM
+        assert result["errors"] == {"base": error}
+        assert wrong.items() <= fields(result).items()
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"],
+        {"interval": 20, "push": {"url": receiver.url, "username": "me"}},
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert entry.options["interval"] == 20
+    assert entry.options["push"] == {
+        "url": receiver.url,
+        "kind": "auto",
+        "interval": 60.0,
+        "job": "jkbms",
+        "username": "me",
+        "verify_ssl": True,
+    }
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize("push_options", [{"push": {}}, {"push": {"job": "x"}}, {}])
+async def test_form_without_url(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    push_options: dict[str, Any],
+) -> None:
+    """Who does not want it need not fill in anything."""
+    entry = await set_up(hass, proxy, bms, title="x", url="ftp://nowhere")
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert fields(result) == {"url": "ftp://nowhere"}
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], push_options
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert "url" not in entry.options.get("push", {})
+
+
+async def test_form_of_another_battery(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    receiver: Receiver,
+) -> None:
+    """It suggests what the first one has, unless it has its own."""
+    options = {"url": receiver.url, "username": "me", "password": SECRET}
+    first = make_bms("JK_B2A8S20P 11.48")
+    await set_up(hass, proxy, first, title="first", **options)
+    proxy.advertise(second := make_bms("JK_PB2A16S20P 15.41"))
+    entry = mock_entry(second)
+    entry.add_to_hass(hass)
+    await hass.config_entries.async_setup(entry.entry_id)
+
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert fields(result) == options
+    hass.config_entries.options.async_abort(result["flow_id"])
+    hass.config_entries.async_update_entry(entry, options={"push": {"job": "own"}})
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert fields(result) == {"job": "own"}
