@@ -1,0 +1,42 @@
+"""The board for what the exporter and the push client give."""
+
+import re
+
+from custom_components.jk_bms.jkbms.exporter import Endpoint, Exporter
+from custom_components.jk_bms.jkbms.metrics import to_openmetrics, to_text
+from tests.servers import Prometheus, grafana
+
+from .states import GARAGE, HOUSE, battery
+
+BOARD = grafana.load("jkbms.json")
+STATES = [battery("boat", GARAGE, alarms=1 << 2), battery("home", HOUSE)]
+
+
+def test_board() -> None:
+    """It can be imported, and shows everything that there is and nothing else."""
+    grafana.check(BOARD)
+    exported = {
+        name
+        for text in (to_text(STATES), to_openmetrics(STATES))
+        for name in re.findall(r"^(\w+)\{", text, re.MULTILINE)
+    }
+    used = {
+        name
+        for expression in grafana.expressions(BOARD)
+        for name in grafana.metrics(expression)
+    }
+    assert used == exported
+
+
+async def test_answers(prometheus: Prometheus) -> None:
+    """Prometheus has an answer to every question."""
+    async with Exporter(Endpoint(port=0), lambda: STATES) as exporter:
+        host, port = exporter.addresses[0]
+        prometheus.scrape("grafana", f"{host}:{port}")
+        # A rate needs two scrapes
+        await prometheus.until(
+            'count_over_time(up{device="home"}[1m])',
+            lambda counts: max(counts, default=0) > 2,
+        )
+        await grafana.check_answers(BOARD, prometheus)
+        prometheus.scrape("grafana", "")
