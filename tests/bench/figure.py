@@ -64,5 +64,6 @@ type Measure = Callable[[Options], Iterator[Figure]]
 BENCHMARKS: Final = (
     # One name a line: each is a module of this package.
     "decode",
+    "exporter",
     "latency",
 )
