@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -113,12 +113,26 @@ class Server:
         self, expression: str, wanted: Callable[[list[float]], object]
     ) -> list[float]:
         """Wait until the values of an expression are what is wanted."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                values = [value for _, value in await self.query(expression)]
-                if wanted(values):
-                    return values
-                await asyncio.sleep(0.05)
+        values: list[float] = []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    values = [value for _, value in await self.query(expression)]
+                    if wanted(values):
+                        return values
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"{expression} is {values}")
+
+    async def until_known(self, device: str, wanted: Samples, *ignored: str) -> None:
+        """Wait until exactly this is known of a device, but for some labels."""
+        found: Samples = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                # A busy machine may miss a scrape, and then nothing is known for a while
+                while found != wanted:
+                    found = await self.samples(device, *ignored)
+        assert found == wanted
 
 
 class Prometheus(Server):

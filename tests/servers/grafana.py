@@ -73,5 +73,4 @@ def check(board: dict[str, Any]) -> None:
 async def check_answers(board: dict[str, Any], prometheus: Prometheus) -> None:
     """Ask Prometheus all that the board asks, and have an answer each time."""
     for expression in expressions(board):
-        answer = await prometheus.query(expression)
-        assert answer, expression
+        await prometheus.until(expression, bool)
