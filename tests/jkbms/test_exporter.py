@@ -302,6 +302,8 @@ def test_certificate_without_https(tmp_path: Path) -> None:
     cert, key = write_certificate(tmp_path)
     with pytest.raises(EndpointError, match="it has to be https"):
         Endpoint.parse("http://127.0.0.1/metrics", tls_cert=cert, tls_key=key)
+    with pytest.raises(EndpointError, match=r"key\.pem: a key needs its certificate"):
+        Endpoint.parse("http://127.0.0.1/metrics", tls_key=key)
 
 
 @pytest.mark.parametrize(

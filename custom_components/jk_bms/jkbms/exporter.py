@@ -61,6 +61,8 @@ class Endpoint:
                 if scheme == "https"
                 else f"{url}: with a certificate it has to be https"
             )
+        if tls_key and not tls_cert:
+            raise EndpointError(f"{tls_key}: a key needs its certificate")
         credentials = Credentials.from_file(basic_auth) if basic_auth else None
         if credentials and credentials.token:
             raise EndpointError(f"{basic_auth}: user:password is wanted")

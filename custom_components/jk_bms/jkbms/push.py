@@ -72,7 +72,7 @@ class PushTarget:
         """Make a target of a URL, whose path tells the kind if none is given.
 
         `…/api/v1/import…` is an import, anything else a Pushgateway. Credentials in
-        the URL yield to those given. Raises `PushUrlError`.
+        the URL yield to those given. Raises `PushUrlError` or `CredentialsError`.
         """
         try:
             parsed = URL(url.strip())
