@@ -52,7 +52,10 @@ def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [find(program), *arguments], cwd=folder, stdout=output, stderr=output
+            [*_leash(), find(program), *arguments],
+            cwd=folder,
+            stdout=output,
+            stderr=output,
         ) as server,
     ):
         try:
@@ -64,6 +67,13 @@ def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[
                 server.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def _leash() -> list[str]:
+    """Return what lets a server end even if the tests are killed."""
+    if setpriv := shutil.which("setpriv"):
+        return [setpriv, "--pdeathsig", "TERM"]
+    return []
 
 
 def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
