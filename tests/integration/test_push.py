@@ -28,7 +28,7 @@ from tests.servers.certificate import write_certificate
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, mock_entry, pass_time, until
+from . import MAX_DATA_AGE, TRANSLATIONS, mock_entry, pass_time, until
 
 INTERVAL = timedelta(seconds=60)
 IMPORT = "/api/v1/import/prometheus"
@@ -424,7 +424,41 @@ async def test_form(
     assert len(receiver.got) == 1
 
 
-@pytest.mark.parametrize("push_options", [{"push": {}}, {"push": {"job": "x"}}, {}])
+async def test_form_in_the_browser(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """What the frontend gets has the fields, each with its texts."""
+    entry = await set_up(hass, proxy, bms, title="x")
+    assert await async_setup_component(hass, "config", {})
+    client = await hass_client()
+    response = await client.post(
+        "/api/config/config_entries/options/flow", json={"handler": entry.entry_id}
+    )
+    form = await response.json()
+    (section,) = [field for field in form["data_schema"] if field["name"] == "push"]
+    assert section["type"] == "expandable"
+    assert section["expanded"] is False
+    names = [field["name"] for field in section["schema"]]
+    texts = TRANSLATIONS["options"]["step"]["init"]["sections"]["push"]
+    assert names == list(texts["data"])
+    assert names == list(texts["data_description"])
+    assert [field["name"] for field in section["schema"] if field.get("required")] == [
+        "kind",
+        "interval",
+        "verify_ssl",
+    ]
+    kinds = section["schema"][1]["selector"]["select"]
+    assert kinds["options"] == list(
+        TRANSLATIONS["selector"][kinds["translation_key"]]["options"]
+    )
+
+
+@pytest.mark.parametrize(
+    "push_options", [{"push": {}}, {"push": {"url": "", "job": "x"}}, {}]
+)
 async def test_form_without_url(
     hass: HomeAssistant,
     proxy: VirtualProxy,
@@ -440,7 +474,7 @@ async def test_form_without_url(
     )
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert "url" not in entry.options.get("push", {})
+    assert not entry.options.get("push", {}).get("url")
 
 
 async def test_form_of_another_battery(
