@@ -387,11 +387,15 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         )
 
     def _suggestions(self) -> dict[str, Any]:
-        """Return the options so far; where to push is mostly the same for all."""
+        """Return the options so far; how to push is mostly the same for all.
+
+        The URL is not, since who sends the form would begin to push without a look.
+        """
         suggestions = dict(self.config_entry.options)
         for entry in self.hass.config_entries.async_entries(DOMAIN):
-            if entry.options.get(CONF_PUSH, {}).get(CONF_URL):
-                suggestions.setdefault(CONF_PUSH, entry.options[CONF_PUSH])
+            push = dict(entry.options.get(CONF_PUSH, {}))
+            if push.pop(CONF_URL, None):
+                suggestions.setdefault(CONF_PUSH, push)
         return suggestions
 
 

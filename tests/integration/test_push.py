@@ -483,10 +483,10 @@ async def test_form_of_another_battery(
     make_bms: Callable[..., VirtualBms],
     receiver: Receiver,
 ) -> None:
-    """It suggests what the first one has, unless it has its own."""
-    options = {"url": receiver.url, "username": "me", "password": SECRET}
+    """It suggests what the first one has, but does not push by itself."""
+    options = {"username": "me", "password": SECRET}
     first = make_bms("JK_B2A8S20P 11.48")
-    await set_up(hass, proxy, first, title="first", **options)
+    await set_up(hass, proxy, first, title="first", url=receiver.url, **options)
     proxy.advertise(second := make_bms("JK_PB2A16S20P 15.41"))
     entry = mock_entry(second)
     entry.add_to_hass(hass)
