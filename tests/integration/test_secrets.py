@@ -180,7 +180,7 @@ async def test_a_whole_life(
     await pass_time(hass)
     told.append(str(coordinator.last_exception))
     bms.battery.release()
-    told.append(str((await coordinator.async_read_logbook()).entries))
+    told.append(str(await coordinator.async_read_logbook()))
     await coordinator.async_refresh()
 
     # A held link, lost and found
