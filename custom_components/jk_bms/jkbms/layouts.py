@@ -12,7 +12,7 @@ from itertools import compress, repeat
 from math import inf, isfinite
 from operator import itemgetter, truediv
 from struct import Struct
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import ImplausibleFrameError
 from .frames import FrameType
@@ -745,3 +745,215 @@ DETAIL_LOG_RECORD: Final = Table(
         (23, Field("heater_current", "b", _DECI)),
     )
 )
+
+
+class Evidence(NamedTuple):
+    """Raw values of cell data that bear each other out; 0 where a layout has none.
+
+    mV, mA, mW, mAh, 0.1 degC, s unless said otherwise.
+    """
+
+    counter: int = 0
+    enabled: int = 0
+    average: float = 0
+    spread: float = 0
+    highest: int = 0
+    lowest: int = 0
+    pack: int = 0
+    pack_again: int = 0
+    """10 mV"""
+    power: int = 0
+    current: int = 0
+    temperature_1: int = 0
+    temperature_2: int = 0
+    temperature_4: int = 0
+    temperature_5: int = 0
+    mosfet: int = 0
+    mosfet_again: int = 0
+    warmest: int = 0
+    coldest: int = 0
+    balance_current: float = 0
+    balancer: int = 0
+    discharge_drive: int = 0
+    charge_drive: int = 0
+    soc: int = 0
+    remaining: int = 0
+    full: int = 0
+    moved: int = 0
+    """Over life."""
+    run_time: int = 0
+    ticks: int = 0
+    """0.1 s since boot"""
+    clock: int = 0
+    sleep: int = 0
+    phase_time: int = 0
+    charge_sensor: int = 0
+    discharge_sensor: int = 0
+    heating: int = 0
+    heater_current: int = 0
+
+
+_JK02_EVIDENCE: Final[tuple[tuple[int | None, int | None, str, str], ...]] = (
+    # 24S   32S
+    (5, 5, "counter", "B"),
+    (54, 70, "enabled", "I"),
+    (58, 74, "average", "H"),
+    (60, 76, "spread", "H"),
+    (62, 78, "highest", "B"),
+    (63, 79, "lowest", "B"),
+    (*_PACK_VOLTAGE, "pack", "I"),
+    (None, 234, "pack_again", "H"),
+    (122, 154, "power", "I"),
+    (126, 158, "current", "i"),
+    (130, 162, "temperature_1", "h"),
+    (132, 164, "temperature_2", "h"),
+    (None, 256, "temperature_4", "h"),
+    (None, 258, "temperature_5", "h"),
+    (134, 144, "mosfet", "h"),
+    (None, 254, "mosfet_again", "h"),
+    (None, 276, "warmest", "B"),
+    (None, 277, "coldest", "B"),
+    (138, 170, "balance_current", "h"),
+    (140, 172, "balancer", "B"),
+    (198, 230, "discharge_drive", "H"),
+    (200, 232, "charge_drive", "H"),
+    (141, 173, "soc", "B"),
+    (142, 174, "remaining", "i"),
+    (146, 178, "full", "I"),
+    (154, 186, "moved", "I"),
+    (162, 194, "run_time", "I"),
+    (214, 246, "ticks", "I"),
+    (None, 262, "clock", "I"),
+    (None, 270, "sleep", "I"),
+    (None, 278, "phase_time", "H"),
+    (190, 222, "charge_sensor", "H"),
+    (192, 224, "discharge_sensor", "H"),
+    (None, 215, "heating", "B"),
+    (None, 236, "heater_current", "h"),
+)
+_EVIDENCE: Final[dict[Layout, tuple[tuple[int, str, str], ...]]] = {
+    Layout.JK04: (
+        (5, "counter", "B"),
+        (202, "average", "f"),
+        (206, "spread", "f"),
+        (214, "enabled", "I"),
+        (218, "highest", "B"),
+        (219, "lowest", "B"),
+        (220, "balancer", "B"),
+        (222, "balance_current", "f"),
+        (286, "run_time", "I"),
+    ),
+    Layout.JK02_24S: tuple(
+        (offset, name, code)
+        for offset, _, name, code in _JK02_EVIDENCE
+        if offset is not None
+    ),
+    Layout.JK02_32S: tuple(
+        (offset, name, code)
+        for _, offset, name, code in _JK02_EVIDENCE
+        if offset is not None
+    ),
+}
+
+_STEADY: Final = {
+    Layout.JK04: ((102, 202), (210, 218), (298, 299)),
+    Layout.JK02_24S: (
+        *((54, 58), (64, 118), (136, 138), (146, 154), (158, 160), (166, 190)),
+        *((194, 198), (202, 214), (218, 299)),
+    ),
+    Layout.JK02_32S: (
+        *((70, 74), (80, 144), (146, 150), (166, 170), (178, 186), (190, 194)),
+        *((198, 222), (226, 230), (239, 246), (250, 254), (260, 262), (266, 270)),
+        *((274, 276), (280, 299)),
+    ),
+}
+"""First byte and end of what stays the same for hours on every device."""
+
+
+def _mask(places: Iterable[int]) -> int:
+    return sum(0xFF << 8 * place for place in places)
+
+
+@lru_cache(maxsize=32)
+def steady_bytes(layout: Layout, enabled: int) -> int:
+    """Return all bits of a frame that change seldom, unused cells among them.
+
+    The first byte of the frame is the lowest of the number.
+    """
+    slots = CELLS[layout].voltage
+    size = slots.struct.size // CELLS[layout].room
+    unused = (
+        slots.offset + size * slot + byte
+        for slot in range(CELLS[layout].room)
+        for byte in range(size)
+        if not enabled >> slot & 1
+    )
+    spans = (place for span in _STEADY[layout] for place in range(*span))
+    return _mask((*spans, *unused))
+
+
+class EvidenceTable:
+    """The evidence of one layout compiled into one `struct`."""
+
+    def __init__(self, rows: Iterable[tuple[int, str, str]], unit: float) -> None:
+        """`unit`: what turns a voltage of a cell into mV."""
+        codes, end, names = ["<"], 0, []
+        for offset, name, code in sorted(rows):
+            codes.append(f"{offset - end}x{code}")
+            names.append(name)
+            end = offset + Struct(f"<{code}").size
+        self._struct = Struct("".join(codes))
+        nothing = len(names)
+        self._order = itemgetter(
+            *(
+                names.index(name) if name in names else nothing
+                for name in Evidence._fields
+            )
+        )
+        self.unit: Final = unit
+
+    def read(self, data: bytes) -> Evidence:
+        """Return the raw values."""
+        return Evidence._make(self._order((*self._struct.unpack_from(data), 0)))
+
+
+EVIDENCE: Final = {
+    layout: EvidenceTable(rows, unit=1000 if layout is Layout.JK04 else 1)
+    for layout, rows in _EVIDENCE.items()
+}
+"""What the guard looks at in cell data (docs/protocol.md 13)."""
+
+CHANGING: Final = {
+    FrameType.SETTINGS: _mask((5, 299)),
+    FrameType.DEVICE_INFO: _mask((5, *range(38, 42), 299)),
+}
+"""Bits of other frames that two readings need not share: counters, checksum."""
+INFO_RUN_TIME: Final = Struct("<38xI")
+
+_AMPERES: Final = 0, 2_000_000
+_SECONDS: Final = 0, 100_000
+_DECIDEGREES: Final = -600, 1500
+_CELL_MILLIVOLTS: Final = 0, 6000
+_SWITCH: Final = 0, 1
+SETTINGS_STRUCT: Final = {
+    Layout.JK02_24S: Struct("<6x34i"),
+    Layout.JK02_32S: Struct("<6x34i"),
+    Layout.JK04: Struct("<34xI76xI"),
+}
+_JK02_LIMITS: Final = (
+    *(11 * (_CELL_MILLIVOLTS,)),
+    *(_AMPERES, _SECONDS, _SECONDS),
+    *(_AMPERES, _SECONDS, _SECONDS, _SECONDS, _AMPERES),
+    *(8 * (_DECIDEGREES,)),
+    (1, MAX_CELLS),
+    *(3 * (_SWITCH,)),
+    (0, 20_000_000),
+    (0, 10_000_000),
+    _CELL_MILLIVOLTS,
+)
+SETTINGS_LIMITS: Final = {
+    Layout.JK02_24S: _JK02_LIMITS,
+    Layout.JK02_32S: _JK02_LIMITS,
+    Layout.JK04: ((1, 24), _SWITCH),
+}
+"""Between what owners set; beyond it one reading is not believed without a second."""

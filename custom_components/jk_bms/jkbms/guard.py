@@ -1,0 +1,493 @@
+"""Judge frames by those before them, as an 8-bit checksum cannot (docs/protocol.md 13).
+
+One frame in 256 damaged ones has a right checksum. What it says of itself twice, and what
+the frame before said, tell it from a good one. A frame that they contradict is held back
+until the next one has its say, so a change that is real comes half a second later.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from typing import Final
+
+from .frames import Frame, FrameStatistics, FrameType
+from .layouts import (
+    CELLS,
+    CHANGING,
+    EVIDENCE,
+    INFO_RUN_TIME,
+    SETTINGS_LIMITS,
+    SETTINGS_STRUCT,
+    Evidence,
+    steady_bytes,
+)
+from .models import Layout
+
+_HELD_AT_MOST: Final = 2
+"""Frames in a row; the next one is believed whatever it says."""
+_FORGOTTEN_AFTER: Final = 120.0
+"""s until an alarm of a check is forgotten."""
+_BORNE: Final = 2
+"""Alarms of one check, remembered; with one more it falls silent."""
+_USUAL: Final = 2.0
+"""A silent check still speaks up beyond so many times its largest alarm."""
+_TOLERATED: Final = 1.0
+_LEEWAY: Final = 2.0
+"""Times what a check is usually used up that are tolerated, up to its tolerance."""
+_MEMORY: Final = 0.995
+"""Part of what is usual that is left of it a frame later."""
+_FLOOR: Final = 0.125
+_BRIEF: Final = 5.0
+"""s between two frames within which little changes."""
+
+type Doubts = dict[str | int, float]
+"""Which check is exceeded how many times; a number is the place of a steady byte."""
+
+
+class _View:
+    """One frame of cell data and what the checks need of it, computed on demand."""
+
+    def __init__(self, frame: Frame, layout: Layout, time: float) -> None:
+        self.time = time
+        self.layout = layout
+        self._frame = frame
+
+    @cached_property
+    def content(self) -> int:
+        """The whole frame as one number, the first byte lowest."""
+        return int.from_bytes(self._frame.data, "little")
+
+    @cached_property
+    def raw(self) -> Evidence:
+        return EVIDENCE[self.layout].read(self._frame.data)
+
+    @cached_property
+    def cells(self) -> list[float]:
+        """The enabled cells in mV."""
+        slots = CELLS[self.layout].voltage.raw(self._frame.data)
+        enabled, unit = self.raw.enabled, EVIDENCE[self.layout].unit
+        return [volts * unit for i, volts in enumerate(slots) if enabled >> i & 1]
+
+    @cached_property
+    def total(self) -> float:
+        return sum(self.cells)
+
+    @cached_property
+    def mean(self) -> float:
+        return self.total / (len(self.cells) or 1)
+
+    @cached_property
+    def power(self) -> float:
+        """mW by voltage and current, without a sign."""
+        return abs(self.raw.pack * self.raw.current) / 1000
+
+    @cached_property
+    def witnesses(self) -> tuple[float, ...]:
+        return tuple(witness(self) for _, witness in _WITNESSES)
+
+
+# What a frame says twice. Each returns by how many times its tolerance the two differ.
+
+
+def _sum(view: _View) -> float:
+    return (view.total - view.raw.pack) / 15 if view.raw.pack else 0.0
+
+
+def _average(view: _View) -> float:
+    return (view.mean - view.raw.average * EVIDENCE[view.layout].unit) / 1.5
+
+
+def _spread(view: _View) -> float:
+    cells = view.cells or [0]
+    told = view.raw.spread * EVIDENCE[view.layout].unit
+    return (max(cells) - min(cells) - told) / (4 + told / 3)
+
+
+def _pack_again(view: _View) -> float:
+    raw = view.raw
+    return (10 * raw.pack_again - raw.pack) / 15 if raw.pack_again else 0.0
+
+
+def _power(view: _View) -> float:
+    return (view.raw.power - view.power) / (30 + view.power / 5000)
+
+
+def _charge(view: _View) -> float:
+    raw = view.raw
+    if not raw.full:
+        return 0.0
+    off = raw.soc - 100 * raw.remaining / raw.full
+    # Some round, some cut off
+    return off if abs(off) > 1 else 0.0
+
+
+def _mosfet(view: _View) -> float:
+    raw = view.raw
+    return (raw.mosfet_again - raw.mosfet) / 5 if raw.mosfet_again else 0.0
+
+
+def _ranks(view: _View) -> float:
+    raw = view.raw
+    sensors = raw[_SENSORS]
+    fitted = [reading for reading in sensors if reading != _NOT_CONNECTED]
+    if not (raw.warmest or raw.coldest) or not fitted:
+        return 0.0
+    if max(raw.warmest, raw.coldest) >= len(sensors):
+        return 2.0
+    warmest, coldest = sensors[raw.warmest], sensors[raw.coldest]
+    return 2.0 * (warmest != max(fitted) or coldest != min(fitted))
+
+
+def _balancing(view: _View) -> float:
+    """Tell whether the balancer's state, current and drives belong together."""
+    raw = view.raw
+    drives = bool(raw.charge_drive), bool(raw.discharge_drive)
+    if view.layout is Layout.JK04:
+        drives = raw.balancer == 1, raw.balancer == 2
+    match raw.balancer:
+        case 0:
+            fits = drives == (False, False)
+        case 1:
+            fits = drives == (True, False) and raw.balance_current >= 0
+        case 2:
+            fits = drives == (False, True) and raw.balance_current <= 0
+        case _:
+            fits = False
+    return 2.0 * (not fits)
+
+
+_SENSORS: Final = slice(
+    Evidence._fields.index("temperature_1"), Evidence._fields.index("mosfet")
+)
+_TEMPERATURES: Final = slice(_SENSORS.start, _SENSORS.stop + 1)
+_NOT_CONNECTED: Final = -2000
+
+_WITNESSES: Final[tuple[tuple[str, Callable[[_View], float]], ...]] = (
+    ("sum", _sum),
+    ("average", _average),
+    ("spread", _spread),
+    ("pack", _pack_again),
+    ("charge", _charge),
+    ("mosfet", _mosfet),
+    ("ranks", _ranks),
+    ("balancing", _balancing),
+)
+# On its own, it says little: it is taken at another moment when the current changes
+_ALONE: Final = (*_WITNESSES, ("power", _power))
+
+
+# What changes from one frame to the next. Each returns by how many times its tolerance
+# something did, given the s between the two.
+
+
+def _counter(now: _View, before: _View, passed: float) -> float:
+    """Compare the frames counted with the time that the battery counted meanwhile."""
+    if passed > 20:
+        # Nobody knows whether frames are counted between two links
+        return 0.0
+    frames = (now.raw.counter - before.raw.counter) & 0xFF
+    ticks, tolerance = now.raw.ticks - before.raw.ticks, 1.5
+    if not now.raw.ticks:
+        ticks, tolerance = round(10 * passed), 4.0
+    excess = max(3.9 * frames - ticks, ticks - 5.8 * frames) / tolerance
+    return excess if frames else max(excess, 2.0)
+
+
+def _boot(now: _View, before: _View, passed: float) -> float:
+    """Compare the two clocks of a frame, the life's and that since boot."""
+    if not now.raw.ticks and not before.raw.ticks:
+        return 0.0
+    since, was = (10 * view.raw.run_time - view.raw.ticks for view in (now, before))
+    return abs(since - was) / 12
+
+
+def _run_time(now: _View, before: _View, passed: float) -> float:
+    run = now.raw.run_time - before.raw.run_time
+    return abs(run - passed) / (5 + passed / 50)
+
+
+def _clock(now: _View, before: _View, passed: float) -> float:
+    if not now.raw.clock and not before.raw.clock:
+        return 0.0
+    since, was = (view.raw.clock - view.raw.run_time for view in (now, before))
+    return abs(since - was) / (2 + passed / 500)
+
+
+def _sleep(now: _View, before: _View, passed: float) -> float:
+    return _countdown(before.raw.sleep - now.raw.sleep, now.raw.sleep % 3600, passed)
+
+
+def _phase_time(now: _View, before: _View, passed: float) -> float:
+    time = now.raw.phase_time
+    return _countdown(time - before.raw.phase_time, time, passed)
+
+
+def _countdown(moved: float, beyond_start: float, passed: float) -> float:
+    """Judge what moves with time or starts anew."""
+    wrong = min(abs(moved), abs(moved - passed), beyond_start)
+    return wrong / (2 + passed / 50)
+
+
+def _cells(now: _View, before: _View, passed: float) -> float:
+    """Compare each cell with all others: a load moves them together."""
+    if len(now.cells) != len(before.cells):
+        return 0.0
+    common = now.mean - before.mean
+    apart = max(
+        (abs(v - w - common) for v, w in zip(now.cells, before.cells, strict=True)),
+        default=0.0,
+    )
+    return apart / (20 + abs(common) / 4 + 2 * min(passed, 60))
+
+
+def _current(now: _View, before: _View, passed: float) -> float:
+    """Ask the power whether the current has changed."""
+    if -1 <= _power(now) <= 1:
+        return 0.0
+    return abs(now.power - before.power) / (500 + before.power / 500)
+
+
+def _soc(now: _View, before: _View, passed: float) -> float:
+    return max(0, abs(now.raw.soc - before.raw.soc) - 1) / (1 + passed / 5)
+
+
+def _flow(now: _View, before: _View, passed: float) -> float:
+    """Return the mAh that can have flowed meanwhile, and some more."""
+    current = abs(now.raw.current) + abs(before.raw.current)
+    flow = 5 + passed * current / 2400
+    # Of a longer time nobody knows the current
+    return flow if passed < _BRIEF else flow + 100 * passed
+
+
+def _remaining(now: _View, before: _View, passed: float) -> float:
+    moved = abs(now.raw.remaining - before.raw.remaining)
+    return moved / _flow(now, before, passed)
+
+
+def _moved(now: _View, before: _View, passed: float) -> float:
+    moved = now.raw.moved - before.raw.moved
+    return max(moved, -20 * moved) / _flow(now, before, passed)
+
+
+def _temperature(now: _View, before: _View, passed: float) -> float:
+    pairs = zip(now.raw[_TEMPERATURES], before.raw[_TEMPERATURES], strict=True)
+    return max(abs(t - u) for t, u in pairs) / (5 + min(passed, 200))
+
+
+def _balance_current(now: _View, before: _View, passed: float) -> float:
+    raw, was = now.raw, before.raw
+    if raw.balancer != was.balancer:
+        return 0.0
+    unit = EVIDENCE[now.layout].unit
+    current = abs(raw.balance_current - was.balance_current) * unit
+    drives = max(
+        abs(raw.charge_drive - was.charge_drive),
+        abs(raw.discharge_drive - was.discharge_drive),
+    )
+    return max(current / (400 if raw.balancer else 20), drives / 60)
+
+
+def _sensors(now: _View, before: _View, passed: float) -> float:
+    raw, was = now.raw, before.raw
+    swing = 5 + abs(raw.current - was.current) / 20
+    return max(
+        abs(raw.charge_sensor - was.charge_sensor) / (swing + was.charge_sensor / 2),
+        abs(raw.discharge_sensor - was.discharge_sensor)
+        / (swing + was.discharge_sensor / 2),
+    )
+
+
+def _heater(now: _View, before: _View, passed: float) -> float:
+    if not now.raw.heating or not before.raw.heating:
+        return 0.0
+    return abs(now.raw.heater_current - before.raw.heater_current) / 500
+
+
+_STEPS: Final[tuple[tuple[str, Callable[[_View, _View, float], float]], ...]] = (
+    ("counter", _counter),
+    ("boot", _boot),
+    ("run time", _run_time),
+    ("clock", _clock),
+    ("sleep", _sleep),
+    ("phase time", _phase_time),
+    ("cells", _cells),
+    ("power", _current),
+    ("soc", _soc),
+    ("remaining", _remaining),
+    ("moved", _moved),
+    ("temperature", _temperature),
+    ("balance current", _balance_current),
+    ("sensors", _sensors),
+    ("heater", _heater),
+)
+
+
+_CHECKS: Final = tuple(name for name, _ in (*_WITNESSES, *_STEPS))
+
+
+def _alone(view: _View) -> Doubts:
+    """Return what a frame says against itself, where there is none before it."""
+    found = ((name, abs(witness(view))) for name, witness in _ALONE)
+    return {name: off for name, off in found if not off <= 1}
+
+
+def _differences(now: _View, before: _View) -> list[float]:
+    """Return by how many times its tolerance each check is used up."""
+    passed = max(0.0, now.time - before.time)
+    pairs = zip(now.witnesses, before.witnesses, strict=True)
+    return [
+        # What is off by as much on every frame is this battery's way
+        *(min(abs(off), abs(off - was)) for off, was in pairs),
+        *(step(now, before, passed) for _, step in _STEPS),
+    ]
+
+
+def _changed(now: _View, before: _View) -> Doubts:
+    """Return the places of bytes that have changed and hardly ever do."""
+    steady = steady_bytes(before.layout, before.raw.enabled)
+    if not (changed := (now.content ^ before.content) & steady):
+        return {}
+    places = range(changed.bit_length() // 8 + 1)
+    return {place: 1.0 for place in places if changed >> 8 * place & 0xFF}
+
+
+class _Habits:
+    """How much each check is used up by good frames of this battery: mostly little."""
+
+    def __init__(self) -> None:
+        self._usual = [_TOLERATED / _LEEWAY] * len(_CHECKS)
+
+    def doubts(self, differences: list[float]) -> Doubts:
+        return {
+            name: difference
+            for name, difference, usual in zip(
+                _CHECKS, differences, self._usual, strict=True
+            )
+            if not difference <= _LEEWAY * usual
+        }
+
+    def learn(self, differences: list[float]) -> None:
+        self._usual = [
+            min(max(difference, _MEMORY * usual, _FLOOR), _TOLERATED / _LEEWAY)
+            for difference, usual in zip(differences, self._usual, strict=True)
+        ]
+
+
+class _Patience:
+    """Silences checks that hold back frame after frame: no damage does that."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[str | int, tuple[float, float]] = {}
+        """When all alarms of a check will be forgotten, and the largest of them."""
+
+    def count(self, doubts: Doubts, time: float) -> None:
+        for name, excess in doubts.items():
+            until, largest = self._alarms.get(name, (time, 0.0))
+            if until <= time:
+                until, largest = time, 0.0
+            self._alarms[name] = until + _FORGOTTEN_AFTER, max(largest, excess)
+
+    def remove_usual(self, doubts: Doubts, time: float) -> Doubts:
+        return {
+            name: excess
+            for name, excess in doubts.items()
+            if not self._is_usual(name, excess, time)
+        }
+
+    def _is_usual(self, name: str | int, excess: float, time: float) -> bool:
+        until, largest = self._alarms.get(name, (time, 0.0))
+        is_silent = until - time > _BORNE * _FORGOTTEN_AFTER
+        return is_silent and excess <= _USUAL * largest
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    view: _View
+    reference: _View | None
+    doubts: Doubts
+    count: int
+    """Frames held in a row, this one the last."""
+
+
+class Guard:
+    """Says of each frame of one battery whether to believe it already.
+
+    It outlives the links: the first frame of one is compared with the last one before.
+    """
+
+    def __init__(self, statistics: FrameStatistics | None = None) -> None:
+        """Held frames that prove wrong are counted as rejected."""
+        self.statistics = statistics or FrameStatistics()
+        self._patience = _Patience()
+        self._habits = _Habits()
+        self._believed: _View | None = None
+        self._seen: _View | None = None
+        """A later frame that was not judged."""
+        self._held: _Held | None = None
+
+    def see(self, frame: Frame, layout: Layout, time: float) -> None:
+        """Take note of cell data that nobody needs, at next to no cost."""
+        self._seen, self._held = _View(frame, layout, time), None
+
+    def admits(self, frame: Frame, layout: Layout, time: float) -> bool:
+        """Judge decoded cell data; `time` is s of a clock that never jumps.
+
+        Where it returns False, wait for the next frame: no more than two in a row are
+        held back.
+        """
+        view = _View(frame, layout, time)
+        reference = self._reference(view)
+        if not self._is_believable(view):
+            return False
+        if reference:
+            self._habits.learn(_differences(view, reference))
+        self._believed, self._seen, self._held = view, None, None
+        return True
+
+    def _is_believable(self, view: _View) -> bool:
+        if held := self._held:
+            return self._is_settled(view, held)
+        reference = self._reference(view)
+        doubts = self._doubts(view, reference)
+        if not doubts:
+            return True
+        if self._seen and self._believed and self._doubts(self._seen, self._believed):
+            # The odd one may be the one before
+            reference = self._believed
+            if not (doubts := self._doubts(view, reference)):
+                return True
+        self._hold(view, reference, doubts, count=1)
+        return False
+
+    def _hold(
+        self, view: _View, reference: _View | None, doubts: Doubts, count: int
+    ) -> None:
+        self._patience.count(doubts, view.time)
+        self._held = _Held(view, reference, doubts, count)
+
+    def _is_settled(self, view: _View, held: _Held) -> bool:
+        """Let a frame decide about the one held, if it can."""
+        doubts = self._doubts(view, held.reference)
+        if doubts and (
+            doubts.keys() <= held.doubts.keys()
+            or not self._doubts(view, held.view)
+            or held.count == _HELD_AT_MOST
+        ):
+            return True
+        self.statistics.rejected += 1
+        if doubts:
+            self._hold(view, held.reference, doubts, held.count + 1)
+        return not doubts
+
+    def _reference(self, view: _View) -> _View | None:
+        before = self._seen or self._believed
+        return before if before and before.layout is view.layout else None
+
+    def _doubts(self, view: _View, before: _View | None) -> Doubts:
+        if not before:
+            doubts = _alone(view)
+        else:
+            differences = _differences(view, before)
+            doubts = _changed(view, before) | self._habits.doubts(differences)
+        return self._patience.remove_usual(doubts, view.time) if doubts else doubts
