@@ -54,6 +54,7 @@ from .frames import (
     ReadCommand,
     build_command,
 )
+from .guard import Guard
 from .layouts import DETAIL_LOG_CAPACITY, Profile
 from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
@@ -130,6 +131,7 @@ class JkBmsClient:
         self.statistics = FrameStatistics()
         self.last_frames: dict[FrameType, Frame] = {}
         """The last good frame of each type; they hold secrets."""
+        self._guard = Guard(self.statistics)
         self._find_device = find_device
         self._name = name
         self._lock = asyncio.Lock()
@@ -296,7 +298,7 @@ class JkBmsClient:
             return Log(reading=reading, entries=entries)
 
     def _new_link(self) -> _Link:
-        return _Link(self._name, self.statistics, self.last_frames)
+        return _Link(self._name, self.statistics, self.last_frames, self._guard)
 
 
 class _Link:
@@ -307,10 +309,12 @@ class _Link:
         name: str,
         statistics: FrameStatistics,
         last_frames: dict[FrameType, Frame],
+        guard: Guard,
     ) -> None:
         self._name = name
         self._statistics = statistics
         self._last_frames = last_frames
+        self._guard = guard
         self._assembler = FrameAssembler(statistics)
         self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
         self._send_to: BleakGATTCharacteristic | None = None
@@ -415,9 +419,12 @@ class _Link:
             if frame.type is FrameType.SETTINGS:
                 settings = self._decode_settings(frame, self._profile)
                 reading = replace(reading, settings=settings or reading.settings)
+                if not settings and self._guard.lacks_settings:
+                    await self._send(ReadCommand.CELL_DATA)
             if frame.type is not FrameType.CELL_DATA:
                 continue
             if clock() < due and not self.hurried:
+                self._guard.see(frame, self._profile.layout, clock())
                 continue
             try:
                 cell_data = decode_cell_data(frame, self._profile)
@@ -430,6 +437,8 @@ class _Link:
             is_blank = reading.cell_data.cell_voltage and not cell_data.cell_voltage
             if is_blank and unfit < _UNFIT_FRAMES - 1:
                 unfit += 1
+                continue
+            if not self._guard.admits(frame, self._profile.layout, clock()):
                 continue
             unfit, due, self.hurried = 0, clock() + interval, False
             reading = replace(reading, cell_data=cell_data, time=clock())
@@ -519,11 +528,16 @@ class _Link:
     async def _next_device_info(self) -> DeviceInfo:
         while True:
             frame = await self._next_frame()
-            if frame.type is FrameType.DEVICE_INFO:
-                try:
-                    return decode_device_info(frame)
-                except ImplausibleFrameError:
-                    self._statistics.rejected += 1
+            if frame.type is not FrameType.DEVICE_INFO:
+                continue
+            try:
+                info = decode_device_info(frame)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+                continue
+            if self._guard.admits_record(info, asyncio.get_running_loop().time()):
+                return info
+            await self._send(ReadCommand.DEVICE_INFO)
 
     async def _wait_for_acknowledgement(self) -> None:
         """Give the battery time for it; some send none, or keep it back."""
@@ -537,16 +551,17 @@ class _Link:
             self.acknowledges = True
 
     async def _read_values(self, info: DeviceInfo) -> Reading:
+        clock = asyncio.get_running_loop().time
         profile = _expected_profile(info)
-        settings: Frame | None = None
+        settings_frame: Frame | None = None
         early = unfit = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
-                settings = frame
+                settings_frame = frame
             if frame.type is not FrameType.CELL_DATA:
                 continue
-            if not settings and early < _EARLY_FRAMES:
+            if not settings_frame and early < _EARLY_FRAMES:
                 early += 1
                 continue
             try:
@@ -561,15 +576,22 @@ class _Link:
             if not cell_data.cell_voltage and unfit < _UNFIT_FRAMES - 1:
                 unfit += 1
                 continue
+            if not self._guard.admits(frame, confirmed.layout, clock()):
+                continue
+            settings = self._decode_settings(settings_frame, confirmed)
+            if settings_frame and not settings and self._guard.lacks_settings:
+                settings_frame, early = None, 0
+                await self._send(ReadCommand.CELL_DATA)
+                continue
             if confirmed != profile:
                 _LOGGER.debug("%s: the data are %s", self._name, confirmed.layout)
             self._profile = confirmed
             return Reading(
                 layout=confirmed.layout,
                 device_info=info,
-                settings=self._decode_settings(settings, confirmed),
+                settings=settings,
                 cell_data=cell_data,
-                time=asyncio.get_running_loop().time(),
+                time=clock(),
             )
 
     def _decode_settings(
@@ -577,9 +599,13 @@ class _Link:
     ) -> Settings | None:
         if frame:
             try:
-                return decode_settings(frame, profile)
+                settings = decode_settings(frame, profile)
             except ImplausibleFrameError:
                 self._statistics.rejected += 1
+            else:
+                time = asyncio.get_running_loop().time()
+                if self._guard.admits_record(settings, time):
+                    return settings
         return None
 
     async def _next_streamed_frame(self) -> Frame:

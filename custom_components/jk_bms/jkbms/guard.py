@@ -6,23 +6,13 @@ until the next one has its say, so a change that is real comes half a second lat
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
-from .frames import Frame, FrameStatistics, FrameType
-from .layouts import (
-    CELLS,
-    CHANGING,
-    EVIDENCE,
-    INFO_RUN_TIME,
-    SETTINGS_LIMITS,
-    SETTINGS_STRUCT,
-    Evidence,
-    steady_bytes,
-)
-from .models import Layout
+from .frames import Frame, FrameStatistics
+from .layouts import CELLS, EVIDENCE, Evidence, steady_bytes
+from .models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""
@@ -410,6 +400,92 @@ class _Held:
     """Frames held in a row, this one the last."""
 
 
+_VOLTS: Final = 0.0, 6.0
+_AMPERES: Final = 0.0, 2000.0
+_SECONDS: Final = 0, 100_000
+_CELSIUS: Final = -60.0, 150.0
+_SETTINGS: Final[dict[str, tuple[float, float]]] = {
+    "smart_sleep_voltage": _VOLTS,
+    "cell_uvp": _VOLTS,
+    "cell_uvp_recovery": _VOLTS,
+    "cell_ovp": _VOLTS,
+    "cell_ovp_recovery": _VOLTS,
+    "balance_trigger": _VOLTS,
+    "soc_100": _VOLTS,
+    "soc_0": _VOLTS,
+    "request_charge_voltage": _VOLTS,
+    "request_float_voltage": _VOLTS,
+    "power_off_voltage": _VOLTS,
+    "balance_start_voltage": _VOLTS,
+    "max_charge_current": _AMPERES,
+    "max_discharge_current": _AMPERES,
+    "max_balance_current": _AMPERES,
+    "charge_overcurrent_delay": _SECONDS,
+    "charge_overcurrent_recovery": _SECONDS,
+    "discharge_overcurrent_delay": _SECONDS,
+    "discharge_overcurrent_recovery": _SECONDS,
+    "short_circuit_recovery": _SECONDS,
+    "charge_overtemperature": _CELSIUS,
+    "charge_overtemperature_recovery": _CELSIUS,
+    "discharge_overtemperature": _CELSIUS,
+    "discharge_overtemperature_recovery": _CELSIUS,
+    "charge_undertemperature": _CELSIUS,
+    "charge_undertemperature_recovery": _CELSIUS,
+    "mosfet_overtemperature": _CELSIUS,
+    "mosfet_overtemperature_recovery": _CELSIUS,
+    "nominal_capacity": (0.0, 20_000.0),
+    "short_circuit_delay": (0, 10_000_000),
+    "device_address": (0, 0xFF),
+    "discharge_precharge_time": _SECONDS,
+}
+"""Between what owners set; one reading beyond it is not believed without a second."""
+_INFO_STEP: Final = 600.0
+"""s; the run time in the device information is stored now and then only."""
+
+type _Record = DeviceInfo | Settings
+
+
+def _is_sound(read: _Record) -> bool:
+    """Tell whether a first reading may be believed at once."""
+    if isinstance(read, DeviceInfo):
+        return True
+    values = ((getattr(read, name), limits) for name, limits in _SETTINGS.items())
+    return all(value is None or low <= value <= high for value, (low, high) in values)
+
+
+def _is_same(read: _Record, before: _Record, passed: float) -> bool:
+    """Tell whether two readings say the same, but for the time between them."""
+    if not isinstance(read, DeviceInfo) or not isinstance(before, DeviceInfo):
+        return read == before
+    run = (read.up_time or 0) - (before.up_time or 0)
+    is_later = 0 <= run <= passed + _INFO_STEP
+    return is_later and replace(read, up_time=before.up_time) == before
+
+
+class _Twins:
+    """Settings or device information: what is known, or what was read twice."""
+
+    def __init__(self) -> None:
+        self._known: tuple[_Record, float] | None = None
+        self._unsure: list[tuple[_Record, float]] = []
+
+    @property
+    def is_unsure(self) -> bool:
+        return bool(self._unsure)
+
+    def admits(self, read: _Record, time: float) -> bool:
+        earlier = [*self._unsure, *([self._known] if self._known else ())]
+        if (
+            any(_is_same(read, before, time - then) for before, then in earlier)
+            or (not earlier and _is_sound(read))
+            or len(self._unsure) == _HELD_AT_MOST
+        ):
+            self._known, self._unsure = (read, time), []
+            return True
+        self._unsure.append((read, time))
+        return False
+
+
 class Guard:
     """Says of each frame of one battery whether to believe it already.
 
@@ -425,6 +501,23 @@ class Guard:
         self._seen: _View | None = None
         """A later frame that was not judged."""
         self._held: _Held | None = None
+        self._records: dict[type[_Record], _Twins] = {
+            DeviceInfo: _Twins(),
+            Settings: _Twins(),
+        }
+
+    def admits_record(self, read: _Record, time: float) -> bool:
+        """Judge decoded settings or device information; `time` as in `admits`.
+
+        Where it returns False, ask for them again: no more than two in a row are
+        held back.
+        """
+        return self._records[type(read)].admits(read, time)
+
+    @property
+    def lacks_settings(self) -> bool:
+        """Whether the last settings wait for another reading to say the same."""
+        return self._records[Settings].is_unsure
 
     def see(self, frame: Frame, layout: Layout, time: float) -> None:
         """Take note of cell data that nobody needs, at next to no cost."""

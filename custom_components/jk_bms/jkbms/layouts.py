@@ -15,7 +15,6 @@ from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from .errors import ImplausibleFrameError
-from .frames import FrameType
 from .models import (
     SECRET_FIELDS,
     Alarm,
@@ -922,38 +921,3 @@ EVIDENCE: Final = {
     for layout, rows in _EVIDENCE.items()
 }
 """What the guard looks at in cell data (docs/protocol.md 13)."""
-
-CHANGING: Final = {
-    FrameType.SETTINGS: _mask((5, 299)),
-    FrameType.DEVICE_INFO: _mask((5, *range(38, 42), 299)),
-}
-"""Bits of other frames that two readings need not share: counters, checksum."""
-INFO_RUN_TIME: Final = Struct("<38xI")
-
-_AMPERES: Final = 0, 2_000_000
-_SECONDS: Final = 0, 100_000
-_DECIDEGREES: Final = -600, 1500
-_CELL_MILLIVOLTS: Final = 0, 6000
-_SWITCH: Final = 0, 1
-SETTINGS_STRUCT: Final = {
-    Layout.JK02_24S: Struct("<6x34i"),
-    Layout.JK02_32S: Struct("<6x34i"),
-    Layout.JK04: Struct("<34xI76xI"),
-}
-_JK02_LIMITS: Final = (
-    *(11 * (_CELL_MILLIVOLTS,)),
-    *(_AMPERES, _SECONDS, _SECONDS),
-    *(_AMPERES, _SECONDS, _SECONDS, _SECONDS, _AMPERES),
-    *(8 * (_DECIDEGREES,)),
-    (1, MAX_CELLS),
-    *(3 * (_SWITCH,)),
-    (0, 20_000_000),
-    (0, 10_000_000),
-    _CELL_MILLIVOLTS,
-)
-SETTINGS_LIMITS: Final = {
-    Layout.JK02_24S: _JK02_LIMITS,
-    Layout.JK02_32S: _JK02_LIMITS,
-    Layout.JK04: ((1, 24), _SWITCH),
-}
-"""Between what owners set; beyond it one reading is not believed without a second."""
