@@ -395,6 +395,7 @@ class _Link:
         """Ask for everything in the order that every unit understands."""
         await asyncio.sleep(_SETTLE_TIME)
         await self._throw_away()
+        self._guard.begin()
         info = await self._read_device_info()
         await self._wait_for_acknowledgement()
         await self._send(ReadCommand.CELL_DATA)
@@ -436,6 +437,7 @@ class _Link:
                 raise
             is_blank = reading.cell_data.cell_voltage and not cell_data.cell_voltage
             if is_blank and unfit < _UNFIT_FRAMES - 1:
+                self._guard.see(frame, self._profile.layout, clock())
                 unfit += 1
                 continue
             if not self._guard.admits(frame, self._profile.layout, clock()):
@@ -574,6 +576,7 @@ class _Link:
                     continue
                 raise
             if not cell_data.cell_voltage and unfit < _UNFIT_FRAMES - 1:
+                self._guard.see(frame, confirmed.layout, clock())
                 unfit += 1
                 continue
             if not self._guard.admits(frame, confirmed.layout, clock()):

@@ -41,6 +41,7 @@ class _View:
     def __init__(self, frame: Frame, layout: Layout, time: float) -> None:
         self.time = time
         self.layout = layout
+        self.is_of_last_link = False
         self._frame = frame
 
     @cached_property
@@ -173,8 +174,8 @@ _ALONE: Final = (*_WITNESSES, ("power", _power))
 
 def _counter(now: _View, before: _View, passed: float) -> float:
     """Compare the frames counted with the time that the battery counted meanwhile."""
-    if passed > 20:
-        # Nobody knows whether frames are counted between two links
+    if passed > _BRIEF or before.is_of_last_link:
+        # Nobody knows whether frames are counted that are not sent
         return 0.0
     frames = (now.raw.counter - before.raw.counter) & 0xFF
     ticks, tolerance = now.raw.ticks - before.raw.ticks, 1.5
@@ -519,6 +520,12 @@ class Guard:
         """Whether the last settings wait for another reading to say the same."""
         return self._records[Settings].is_unsure
 
+    def begin(self) -> None:
+        """Expect frames of a new link."""
+        self._seen = self._held = None
+        if self._believed:
+            self._believed.is_of_last_link = True
+
     def see(self, frame: Frame, layout: Layout, time: float) -> None:
         """Take note of cell data that nobody needs, at next to no cost."""
         self._seen, self._held = _View(frame, layout, time), None
@@ -545,7 +552,9 @@ class Guard:
         doubts = self._doubts(view, reference)
         if not doubts:
             return True
-        if self._seen and self._believed and self._doubts(self._seen, self._believed):
+        if self._seen and (
+            not self._believed or self._doubts(self._seen, self._believed)
+        ):
             # The odd one may be the one before
             reference = self._believed
             if not (doubts := self._doubts(view, reference)):
