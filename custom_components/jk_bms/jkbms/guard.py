@@ -16,7 +16,7 @@ from .models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""
-_FORGOTTEN_AFTER: Final = 120.0
+_FORGOTTEN_AFTER: Final = 300.0
 """s until an alarm of a check is forgotten."""
 _BORNE: Final = 2
 """Alarms of one check, remembered; with one more it falls silent."""
@@ -315,6 +315,7 @@ _STEPS: Final[tuple[tuple[str, Callable[[_View, _View, float], float]], ...]] = 
 
 
 _CHECKS: Final = tuple(name for name, _ in (*_WITNESSES, *_STEPS))
+_NO_DIFFERENCES: Final = [0.0] * len(_CHECKS)
 
 
 def _alone(view: _View) -> Doubts:
@@ -498,6 +499,8 @@ class Guard:
         self.statistics = statistics or FrameStatistics()
         self._patience = _Patience()
         self._habits = _Habits()
+        self._differences = _NO_DIFFERENCES
+        """Of the last comparison."""
         self._believed: _View | None = None
         self._seen: _View | None = None
         """A later frame that was not judged."""
@@ -537,11 +540,9 @@ class Guard:
         held back.
         """
         view = _View(frame, layout, time)
-        reference = self._reference(view)
         if not self._is_believable(view):
             return False
-        if reference:
-            self._habits.learn(_differences(view, reference))
+        self._habits.learn(self._differences)
         self._believed, self._seen, self._held = view, None, None
         return True
 
@@ -590,6 +591,6 @@ class Guard:
         if not before:
             doubts = _alone(view)
         else:
-            differences = _differences(view, before)
-            doubts = _changed(view, before) | self._habits.doubts(differences)
+            self._differences = _differences(view, before)
+            doubts = self._habits.doubts(self._differences) | _changed(view, before)
         return self._patience.remove_usual(doubts, view.time) if doubts else doubts
