@@ -65,5 +65,6 @@ BENCHMARKS: Final = (
     # One name a line: each is a module of this package.
     "decode",
     "exporter",
+    "loss",
     "latency",
 )
