@@ -294,7 +294,7 @@ def _offer(bad: bytes, good: bytes, time: float, ours: _Ours, outcome: Stress) -
         if name not in _DERIVED and (off := _distance(value, getattr(truth, name)))
     }
     outcome.gross += any(off > _NOISE.get(name, 0.0) for name, off in wrong.items())
-    outcome.fields.update(wrong)
+    outcome.fields.update(wrong.keys())
 
 
 def _believes(ours: _Ours, frame: Frame, time: float) -> bool | None:

@@ -8,6 +8,7 @@ until the next one has its say, so a change that is real comes half a second lat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import frexp
 from typing import Final
 
 from .frames import Frame, FrameStatistics
@@ -16,12 +17,10 @@ from .models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""
-_FORGOTTEN_AFTER: Final = 300.0
+_FORGOTTEN_AFTER: Final = 600.0
 """s until an alarm of a check is forgotten."""
 _BORNE: Final = 2
-"""Alarms of one check, remembered; with one more it falls silent."""
-_USUAL: Final = 2.0
-"""A silent check still speaks up beyond so many times its largest alarm."""
+"""Alarms of one check and size, remembered; with one more it falls silent."""
 _TOLERATED: Final = 1.0
 _LEEWAY: Final = 2.0
 """Times what a check is usually used up that are tolerated, up to its tolerance."""
@@ -370,27 +369,27 @@ class _Patience:
     """Silences checks that hold back frame after frame: no damage does that."""
 
     def __init__(self) -> None:
-        self._alarms: dict[str | int, tuple[float, float]] = {}
-        """When all alarms of a check will be forgotten, and the largest of them."""
+        self._alarms: dict[tuple[str | int, int], float] = {}
+        """When all alarms of a check of about one size will be forgotten."""
 
     def count(self, doubts: Doubts, time: float) -> None:
-        for name, excess in doubts.items():
-            until, largest = self._alarms.get(name, (time, 0.0))
-            if until <= time:
-                until, largest = time, 0.0
-            self._alarms[name] = until + _FORGOTTEN_AFTER, max(largest, excess)
+        for alarm in map(_alarm, doubts.items()):
+            until = max(time, self._alarms.get(alarm, time))
+            self._alarms[alarm] = until + _FORGOTTEN_AFTER
 
     def remove_usual(self, doubts: Doubts, time: float) -> Doubts:
+        borne = time + _BORNE * _FORGOTTEN_AFTER
         return {
             name: excess
             for name, excess in doubts.items()
-            if not self._is_usual(name, excess, time)
+            if not self._alarms.get(_alarm((name, excess)), time) > borne
         }
 
-    def _is_usual(self, name: str | int, excess: float, time: float) -> bool:
-        until, largest = self._alarms.get(name, (time, 0.0))
-        is_silent = until - time > _BORNE * _FORGOTTEN_AFTER
-        return is_silent and excess <= _USUAL * largest
+
+def _alarm(doubt: tuple[str | int, float]) -> tuple[str | int, int]:
+    """Return a check and the size of what it found, each sixteen times the one before."""
+    name, excess = doubt
+    return name, frexp(excess)[1] // 4
 
 
 @dataclass(frozen=True, slots=True)
