@@ -18,7 +18,7 @@ from .figure import BENCHMARKS, Figure, Measure, Options
 def main() -> int:
     """Return the exit code of the command: 1 if a target is missed."""
     options = _parse()
-    figures = list(_measured(options.names, Options(long=options.long)))
+    figures = list(_measured(options.names, _options(options)))
     if options.json:
         json.dump(
             {"machine": _machine(), "figures": [*map(_data, figures)]}, sys.stdout
@@ -46,12 +46,17 @@ def _parse() -> argparse.Namespace:
         help=f"what to measure: {', '.join(BENCHMARKS)} (default: all)",
     )
     add("--json", action="store_true", help="print data instead of a table")
+    add("--cases", type=int, help="how many cases to run at least, of those that do")
     add("--long", action="store_true", help="take the long form where there is one")
     options = parser.parse_args()
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     options.names = options.names or BENCHMARKS
     return options
+
+
+def _options(options: argparse.Namespace) -> Options:
+    return Options(long=options.long, cases=options.cases)
 
 
 def _measured(names: list[str], options: Options) -> Iterator[Figure]:

@@ -56,6 +56,8 @@ class Options:
 
     long: bool = False
     """Take the time for the long form, where a benchmark has one."""
+    cases: int | None = None
+    """How many cases to run, where a benchmark runs cases."""
 
 
 type Measure = Callable[[Options], Iterator[Figure]]
@@ -65,6 +67,7 @@ BENCHMARKS: Final = (
     # One name a line: each is a module of this package.
     "decode",
     "exporter",
+    "fuzz",
     "loss",
     "latency",
 )
