@@ -134,7 +134,11 @@ def _balancing(view: _View) -> float:
     raw = view.raw
     drives = bool(raw.charge_drive), bool(raw.discharge_drive)
     if view.layout is Layout.JK04:
-        drives = raw.balancer == 1, raw.balancer == 2
+        # When the balancer stops, its current fades
+        drives = (
+            raw.balancer == 1 and raw.balance_current > 0,
+            raw.balancer == 2 and raw.balance_current < 0,
+        )
     match raw.balancer:
         case 0:
             fits = drives == (False, False)
@@ -245,7 +249,7 @@ def _soc(now: _View, before: _View, passed: float) -> float:
 def _flow(now: _View, before: _View, passed: float) -> float:
     """Return the mAh that can have flowed meanwhile, and some more."""
     current = abs(now.raw.current) + abs(before.raw.current)
-    flow = 5 + passed * current / 2400
+    flow = 12 + passed * current / 2400
     # Of a longer time nobody knows the current
     return flow if passed < _BRIEF else flow + 100 * passed
 

@@ -1,0 +1,715 @@
+"""What the guard believes at once, what it holds back, and that it never holds back for long."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from custom_components.jk_bms.jkbms.decode import (
+    choose_profile,
+    decode_cell_data,
+    decode_device_info,
+    decode_settings,
+)
+from custom_components.jk_bms.jkbms.frames import Frame, FrameType
+from custom_components.jk_bms.jkbms.guard import Guard
+from custom_components.jk_bms.jkbms.models import DeviceInfo, Settings
+from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
+from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
+from tests.virtual_bms import MODELS, Battery, Spec, State, frames
+
+from . import mended
+
+GARAGE, CAMPER = MODELS["JK_PB2A16S20P 15.41"], MODELS["JK_B2A20S20P 11.288H"]
+OLD, OLDEST = MODELS["JK-B2A24S15P 10.07"], MODELS["JK-B2A16S 3.3.0"]
+BALANCER = MODELS["JK_DZ11B2A24S 11.55"]
+EVERY = MODELS.values()
+EARLIER = 40
+"""Frames until it knows the battery."""
+
+
+def name(spec: Spec) -> str:
+    """Return what tells a battery from others."""
+    return f"{spec.model} {spec.software}"
+
+
+class Bench:
+    """A battery, and the guard that sees its frames."""
+
+    def __init__(self, spec: Spec = GARAGE, *, hour: float = 10.0) -> None:
+        """Nothing was seen yet."""
+        self.spec = spec
+        self.battery = Battery(spec, hour=hour)
+        self.profile = choose_profile(spec.model, spec.software)
+        self.guard = Guard()
+        self.time = 1000.0
+        self.counter = 0
+
+    def frame(self, passed: float = CADENCE) -> bytes:
+        """Return the next frame, so many s later."""
+        self.time += passed
+        self.counter += 1
+        state = self.battery.advance(passed)
+        return frames.cell_frame(self.spec, state, self.counter & 0xFF)
+
+    def admits(self, raw: bytes) -> bool:
+        """Show the guard a frame that can be decoded."""
+        frame = Frame.parse(raw)
+        decode_cell_data(frame, self.profile)
+        return self.guard.admits(frame, self.profile.layout, self.time)
+
+    def see(self, raw: bytes) -> None:
+        """Let a frame pass that nobody needs."""
+        self.guard.see(Frame.parse(raw), self.profile.layout, self.time)
+
+    def settle(self) -> Bench:
+        """Get to know the battery: all of it is believed at once."""
+        assert all(self.admits(self.frame()) for _ in range(EARLIER))
+        return self
+
+    @property
+    def rejected(self) -> int:
+        """Frames that were held and did not prove true."""
+        return self.guard.statistics.rejected
+
+
+# What batteries do
+
+
+type Change = Callable[[State], Mapping[str, Any]]
+
+
+def load(amperes: float) -> Change:
+    """Switch a load on, or a charger: all cells give in, one a little more."""
+
+    def change(state: State) -> Mapping[str, Any]:
+        sag = [amperes * (0.0006 + 0.0001 * (i == 3)) for i in range(len(state.cells))]
+        cells = tuple(
+            round(volts + drop, 3)
+            for volts, drop in zip(state.cells, sag, strict=True)
+        )
+        return {"cells": cells, "current": round(state.current + amperes, 3)}
+
+    return change
+
+
+def dead_cell(state: State) -> Mapping[str, Any]:
+    """Let a cell die."""
+    return {"cells": (0.0, *state.cells[1:])}
+
+
+def one_cell_less(state: State) -> Mapping[str, Any]:
+    """Take a cell away, as the owner who reconfigures his battery does."""
+    return {"cells": state.cells[:-1]}
+
+
+def charge(soc: int) -> Change:
+    """Let the BMS correct the state of charge."""
+    return lambda state: {"soc": soc, "remaining": state.full * soc / 100}
+
+
+EVENTS: dict[str, tuple[Spec, Change]] = {
+    "load on": (GARAGE, load(-90.0)),
+    "load on, 24S": (OLD, load(-60.0)),
+    "charger on": (GARAGE, load(70.0)),
+    "charger plugged": (GARAGE, lambda _: {"charger_plugged": True}),
+    "cell dies": (GARAGE, dead_cell),
+    "cell dies, 24S": (OLD, dead_cell),
+    "cell dies, JK04": (OLDEST, dead_cell),
+    "cell dies, balancer": (BALANCER, dead_cell),
+    "cell taken away": (GARAGE, one_cell_less),
+    "no cell left": (GARAGE, lambda _: {"cells": ()}),
+    "full": (GARAGE, charge(100)),
+    "empty": (OLD, charge(0)),
+    "balancer starts": (
+        GARAGE,
+        lambda _: {"balancer": 1, "balance_current": 1.9},
+    ),
+    "balancer starts, JK04": (
+        OLDEST,
+        lambda _: {"balancer": 2, "balance_current": -0.5},
+    ),
+    "alarm": (GARAGE, lambda _: {"alarms": 1 << 9}),
+    "alarm, 24S": (OLD, lambda _: {"alarms": 1 << 11}),
+    "wire comes loose": (GARAGE, lambda _: {"wire_alarm": 4}),
+    "heater on": (CAMPER, lambda _: {"heating": True, "heater_current": 4.2}),
+    "charging off": (GARAGE, lambda _: {"charging": False}),
+    "discharging off": (OLD, lambda _: {"discharging": False}),
+    "precharging": (GARAGE, lambda _: {"precharging": True}),
+    "capacity changed": (
+        GARAGE,
+        lambda state: {"full": 200.0, "remaining": 2 * state.soc},
+    ),
+    "clock set": (GARAGE, lambda state: {"clock": state.clock + 3600}),
+    "sensor unplugged": (
+        GARAGE,
+        lambda state: {"temperatures": (None, *state.temperatures[1:])},
+    ),
+    "all sensors unplugged": (GARAGE, lambda _: {"temperatures": (None,) * 4}),
+    "sensor in the sun": (OLD, lambda _: {"temperatures": (55.0, 20.0, None, None)}),
+    "next cycle": (GARAGE, lambda state: {"cycles": state.cycles + 1}),
+    "older": (GARAGE, lambda state: {"soh": state.soh - 1}),
+    "one percent": (GARAGE, lambda state: {"soc": state.soc - 1}),
+    "absorption": (GARAGE, lambda _: {"phase": 1, "phase_time": 0}),
+    "dry contact": (GARAGE, lambda _: {"dry_contacts": 2}),
+    "emergency": (GARAGE, lambda _: {"emergency": 1800}),
+    "log entry": (GARAGE, lambda state: {"detail_records": state.detail_records + 1}),
+    "awake": (GARAGE, lambda state: {"sleep": 86400}),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_event(event: str) -> None:
+    """What happens to a battery is believed with the second frame that says so."""
+    spec, change = EVENTS[event]
+    bench = Bench(spec).settle()
+
+    bench.battery.override(**change(bench.battery.state))
+    judged = [bench.admits(bench.frame()) for _ in range(5)]
+
+    assert judged in ([True] * 5, [False, *[True] * 4])
+    assert bench.rejected == 0
+
+
+@pytest.mark.parametrize("spec", [GARAGE, OLD, OLDEST], ids=name)
+def test_reboot(spec: Spec) -> None:
+    """All counts anew, and the life's run time is what was stored last."""
+    bench = Bench(spec).settle()
+    bench.counter = 0
+    gone = int(bench.battery.now)
+    bench.battery.spec = replace(
+        spec, uptime=3 - gone, run_time=spec.run_time - 170, clock_set=False
+    )
+
+    assert [bench.admits(bench.frame()) for _ in range(4)] == [False, True, True, True]
+    assert bench.rejected == 0
+
+
+@pytest.mark.parametrize("amperes", [-90.0, 20.0])
+def test_power_lags(amperes: float) -> None:
+    """A load is believed though the power is still that of before, for two frames."""
+    bench = Bench().settle()
+    before = bench.battery.state
+    bench.battery.override(**load(amperes)(before), power=before.power)
+    judged = [bench.admits(bench.frame()) for _ in range(2)]
+    bench.battery.release("power")
+
+    judged += [bench.admits(bench.frame()) for _ in range(3)]
+
+    assert judged == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5, 9])
+def test_frames_lost(lost: int) -> None:
+    """What is lost in between delays nothing."""
+    bench = Bench().settle()
+    for _ in range(lost):
+        bench.frame()
+
+    assert bench.admits(bench.frame())
+
+
+def test_reply_between() -> None:
+    """A frame that comes late because the battery answered somebody waits at most once."""
+    bench = Bench().settle()
+
+    assert [bench.admits(bench.frame(t)) for t in (1.06, CADENCE)] in (
+        [False, True],
+        [True, True],
+    )
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=name)
+@pytest.mark.parametrize("pause", [6.0, 30.0, 300.0, 3600.0])
+def test_next_link(spec: Spec, pause: float) -> None:
+    """The first frame of the next link is believed at once, whatever was counted."""
+    bench = Bench(spec, hour=19.0).settle()
+
+    judged = []
+    for counter in (77, 77, 200, 3):
+        bench.guard.begin()
+        bench.counter = counter
+        judged.append(bench.admits(bench.frame(pause)))
+
+    assert judged == [True] * 4
+
+
+def test_link_right_after() -> None:
+    """Nor does anybody know how frames are counted when the pause is short."""
+    bench = Bench().settle()
+    bench.guard.begin()
+    bench.counter = 99
+
+    assert bench.admits(bench.frame(3.0))
+
+
+def test_link_before_anything() -> None:
+    """A first link is one as well."""
+    bench = Bench()
+    bench.guard.begin()
+
+    assert bench.admits(bench.frame())
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=name)
+@pytest.mark.parametrize("hour", [6.0, 12.3, 19.5])
+def test_steady(spec: Spec, hour: float) -> None:
+    """In steady operation nothing waits."""
+    bench = Bench(spec, hour=hour)
+
+    judged = [bench.admits(bench.frame()) for _ in range(400)]
+
+    assert judged.count(False) <= 1
+    assert bench.rejected == 0
+
+
+@pytest.mark.parametrize("spec", [GARAGE, OLD], ids=name)
+def test_full_to_empty(spec: Spec) -> None:
+    """A battery may be emptied in a day, read every minute."""
+    bench = Bench(spec)
+    bench.battery = Battery(spec, hour=18.0, soc=0.99, step=5.0)
+    share = spec.capacity / 24
+    judged = []
+    for minute in range(24 * 60):
+        remaining = spec.capacity - share * minute / 60
+        soc = round(100 * remaining / spec.capacity)
+        bench.battery.override(soc=soc, remaining=remaining, current=-share)
+        judged.append(bench.admits(bench.frame(60.0)))
+
+    assert judged.count(False) <= 0.01 * len(judged)
+    assert not any(one is two is False for one, two in pairwise(judged))
+
+
+@pytest.mark.parametrize("layout", SPECS)
+def test_rough_day(layout: str) -> None:
+    """With loads, ripple, noise and lag, less than one frame in a hundred waits."""
+    bench = Bench(SPECS[layout])
+    judged = []
+    for raw in day(bench.spec, 3000, seed=4):
+        bench.time += CADENCE
+        judged.append(bench.admits(raw))
+
+    assert judged.count(False) < 0.01 * len(judged)
+    assert not any(
+        one is two is three is False
+        for one, two, three in zip(judged, judged[1:], judged[2:], strict=False)
+    )
+
+
+# What damage does
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes that are turned, at an offset; the checksum is right nevertheless."""
+
+    spec: Spec
+    offset: int
+    bits: str
+
+    def hits(self, raw: bytes) -> bytes:
+        """Return the damaged frame."""
+        damaged = bytearray(raw)
+        for place, bits in enumerate(bytes.fromhex(self.bits), self.offset):
+            damaged[place] ^= bits
+        return mended(bytes(damaged))
+
+
+DAMAGES: dict[str, Damage] = {
+    "counter": Damage(GARAGE, 5, "04"),
+    "counter, 24S": Damage(OLD, 5, "40"),
+    "counter, JK04": Damage(OLDEST, 5, "40"),
+    "cell": Damage(GARAGE, 10, "20"),
+    "cell, 24S": Damage(OLD, 10, "40"),
+    "cell, JK04": Damage(OLDEST, 16, "04"),
+    "unused cell": Damage(GARAGE, 50, "01"),
+    "mask": Damage(GARAGE, 72, "01"),
+    "mask, 24S": Damage(OLD, 56, "01"),
+    "resistance": Damage(GARAGE, 84, "02"),
+    "resistance, 24S": Damage(OLD, 70, "02"),
+    "resistance, JK04": Damage(OLDEST, 105, "10"),
+    "wire alarm": Damage(GARAGE, 146, "04"),
+    "pack": Damage(GARAGE, 150, "40"),
+    "pack, 24S": Damage(OLD, 118, "40"),
+    "current, lowest byte": Damage(GARAGE, 158, "80"),
+    "current, second byte": Damage(GARAGE, 159, "10"),
+    "current, sign": Damage(GARAGE, 161, "80"),
+    "current, 24S": Damage(OLD, 127, "10"),
+    "temperature": Damage(GARAGE, 162, "20"),
+    "temperature, 24S": Damage(OLD, 132, "20"),
+    "mosfet": Damage(GARAGE, 144, "20"),
+    "alarms": Damage(GARAGE, 167, "02"),
+    "alarms, 24S": Damage(OLD, 136, "10"),
+    "balance current": Damage(GARAGE, 170, "40"),
+    "balancer": Damage(GARAGE, 172, "01"),
+    "balancer, no such state": Damage(OLD, 140, "10"),
+    "balancer, JK04": Damage(OLDEST, 220, "01"),
+    "drive": Damage(GARAGE, 230, "40"),
+    "soc": Damage(GARAGE, 173, "04"),
+    "soc, 24S": Damage(OLD, 141, "04"),
+    "remaining, lowest byte": Damage(GARAGE, 174, "80"),
+    "remaining": Damage(GARAGE, 175, "20"),
+    "capacity": Damage(GARAGE, 178, "01"),
+    "capacity, 24S": Damage(OLD, 148, "01"),
+    "cycles": Damage(GARAGE, 182, "01"),
+    "moved": Damage(GARAGE, 187, "01"),
+    "moved, 24S": Damage(OLD, 154, "80"),
+    "health": Damage(GARAGE, 190, "04"),
+    "health, 24S": Damage(OLD, 158, "04"),
+    "run time": Damage(GARAGE, 194, "08"),
+    "run time, 24S": Damage(OLD, 163, "01"),
+    "run time, JK04": Damage(OLDEST, 286, "20"),
+    "charging": Damage(GARAGE, 198, "01"),
+    "discharging, 24S": Damage(OLD, 167, "01"),
+    "release time": Damage(GARAGE, 203, "01"),
+    "sensor mask": Damage(GARAGE, 214, "02"),
+    "heating": Damage(GARAGE, 215, "01"),
+    "emergency": Damage(GARAGE, 218, "10"),
+    "correction": Damage(GARAGE, 220, "10"),
+    "sensor of the current": Damage(GARAGE, 223, "01"),
+    "voltage factor": Damage(GARAGE, 227, "10"),
+    "charger": Damage(GARAGE, 245, "01"),
+    "ticks": Damage(GARAGE, 246, "20"),
+    "ticks, 24S": Damage(OLD, 215, "01"),
+    "fourth sensor": Damage(GARAGE, 256, "20"),
+    "clock": Damage(GARAGE, 262, "10"),
+    "log records": Damage(GARAGE, 266, "01"),
+    "sleep": Damage(GARAGE, 271, "01"),
+    "chemistry": Damage(GARAGE, 275, "01"),
+    "warmest": Damage(GARAGE, 276, "01"),
+    "warmest, no such sensor": Damage(GARAGE, 276, "40"),
+    "coldest": Damage(GARAGE, 277, "01"),
+    "phase time": Damage(GARAGE, 279, "10"),
+    "phase": Damage(GARAGE, 280, "01"),
+    "dry contacts": Damage(GARAGE, 281, "04"),
+    "end": Damage(OLD, 280, "01"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage(damage: str) -> None:
+    """What one frame alone says is not believed, and nothing else waits for it."""
+    hit = DAMAGES[damage]
+    bench = Bench(hit.spec, hour=19.0).settle()
+
+    assert not bench.admits(hit.hits(bench.frame()))
+    assert bench.rejected == 0
+    assert bench.admits(bench.frame())
+    assert bench.rejected == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_of_what_nobody_needs(damage: str) -> None:
+    """A frame that is only seen does not speak against the good one behind it."""
+    hit = DAMAGES[damage]
+    bench = Bench(hit.spec, hour=19.0).settle()
+
+    bench.see(hit.hits(bench.frame()))
+
+    assert bench.admits(bench.frame())
+    assert bench.rejected == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "cut"), [(GARAGE, 128), (GARAGE, 150), (GARAGE, 244), (OLD, 128), (OLD, 150)]
+)
+def test_splice(spec: Spec, cut: int) -> None:
+    """The head of one frame and the tail of the next are no frame."""
+    bench = Bench(spec).settle()
+    head, tail = bench.frame(), bench.frame()
+
+    assert not bench.admits(mended(head[:cut] + tail[cut:]))
+    assert bench.admits(bench.frame())
+    assert bench.rejected == 1
+
+
+@pytest.mark.parametrize(
+    "damage", ["cell", "pack", "soc", "current, second byte", "mosfet", "balancer"]
+)
+def test_damage_at_first(damage: str) -> None:
+    """The very first frame is compared with itself, and the second one may decide."""
+    hit = DAMAGES[damage]
+    bench = Bench(hit.spec, hour=19.0)
+    bits = "FF" if damage == "cell" else hit.bits
+
+    assert not bench.admits(replace(hit, bits=bits).hits(bench.frame()))
+    assert bench.admits(bench.frame())
+    assert bench.rejected == 1
+
+
+def test_odd_at_first() -> None:
+    """A battery whose own numbers do not agree is believed with its second frame."""
+    bench = Bench()
+    bench.battery.override(power=1.0, current=-40.0)
+
+    assert [bench.admits(bench.frame()) for _ in range(4)] == [False, True, True, True]
+    assert bench.rejected == 0
+
+
+def test_another_layout() -> None:
+    """After a firmware update that changes the layout there is nothing to compare."""
+    old, new = Bench(OLD).settle(), Bench(GARAGE)
+    new.guard = old.guard
+
+    assert new.admits(new.frame())
+
+
+def test_damage_of_a_real_change() -> None:
+    """Two frames that have nothing in common but their oddity may both be wrong."""
+    bench = Bench().settle()
+    cell, cycles, cell_again = (
+        DAMAGES[name] for name in ("alarms", "cycles", "capacity")
+    )
+
+    judged = [bench.admits(damage.hits(bench.frame())) for damage in (cell, cycles)]
+    assert judged == [False, False]
+    assert bench.rejected == 1
+    # Not a third time: what never agrees is how this battery is
+    assert bench.admits(cell_again.hits(bench.frame()))
+
+
+def test_change_behind_damage() -> None:
+    """What really changes right behind a damaged frame waits for its own second frame."""
+    bench = Bench().settle()
+    assert not bench.admits(DAMAGES["cycles"].hits(bench.frame()))
+    bench.battery.override(alarms=4)
+
+    assert [bench.admits(bench.frame()) for _ in range(3)] == [False, True, True]
+    assert bench.rejected == 1
+
+
+def test_change_among_unneeded() -> None:
+    """What has changed since, and is still so, does not wait."""
+    bench = Bench().settle()
+    bench.battery.override(alarms=4)
+    bench.see(bench.frame())
+
+    assert bench.admits(bench.frame())
+
+
+def test_change_right_now() -> None:
+    """The frames that nobody needed are the ones to compare with."""
+    bench = Bench().settle()
+    for _ in range(60):
+        bench.see(bench.frame())
+    bench.battery.override(alarms=4)
+
+    assert [bench.admits(bench.frame()) for _ in range(2)] == [False, True]
+
+
+def test_only_seen() -> None:
+    """With nothing believed yet, an odd frame before does not count."""
+    bench = Bench()
+    bench.see(DAMAGES["cycles"].hits(bench.frame()))
+
+    assert bench.admits(bench.frame())
+
+
+def test_patience() -> None:
+    """A check that holds back frame after frame falls silent, but not for gross damage."""
+    bench = Bench().settle()
+    judged = []
+    for number in range(12):
+        bench.battery.override(alarms=number % 2)
+        judged += [bench.admits(bench.frame()) for _ in range(4)]
+
+    assert judged.count(False) == 3
+    assert judged[-30:] == [True] * 30
+    assert not bench.admits(DAMAGES["alarms"].hits(bench.frame()))
+
+
+bits = st.integers(1, 255)
+hits = st.dictionaries(st.integers(5, 298), bits, max_size=8)
+
+
+@given(st.lists(hits, min_size=1, max_size=12), st.sampled_from(sorted(SPECS)))
+@settings(max_examples=150, derandomize=True, deadline=None, database=None)
+def test_never_for_long(damages: list[dict[int, int]], layout: str) -> None:
+    """Whatever comes, no more than two frames in a row are held back."""
+    bench = Bench(SPECS[layout])
+    held = 0
+    for damage in damages:
+        raw = bytearray(bench.frame())
+        for place, turned in damage.items():
+            raw[place] ^= turned
+        frame = Frame(FrameType.CELL_DATA, raw[5], mended(bytes(raw)))
+        admitted = bench.guard.admits(frame, bench.profile.layout, bench.time)
+        held = 0 if admitted else held + 1
+        assert held <= 2
+
+
+# Settings and device information
+
+
+def records(spec: Spec = GARAGE) -> tuple[Settings, DeviceInfo]:
+    """Return what a battery says about itself."""
+    battery = Battery(spec)
+    profile = choose_profile(spec.model, spec.software)
+    return (
+        decode_settings(
+            Frame.parse(frames.settings_frame(spec, battery.settings, 0)), profile
+        ),
+        decode_device_info(
+            Frame.parse(frames.info_frame(spec, battery.settings, battery.state, 0))
+        ),
+    )
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=name)
+def test_records(spec: Spec) -> None:
+    """What every battery of the virtual ones says is believed at first sight, and later."""
+    guard = Guard()
+    for time in (0.0, 60.0, 7200.0):
+        assert all(guard.admits_record(record, time) for record in records(spec))
+
+
+def test_settings_changed() -> None:
+    """Other settings are believed when they are read a second time."""
+    guard, (known, _) = Guard(), records()
+    changed = replace(known, cell_ovp=3.6)
+    assert guard.admits_record(known, 0.0)
+    assert not guard.lacks_settings
+
+    assert not guard.admits_record(changed, 60.0)
+    assert guard.lacks_settings
+    assert guard.admits_record(changed, 61.0)
+    assert not guard.lacks_settings
+    assert guard.admits_record(changed, 62.0)
+
+
+def test_settings_damaged() -> None:
+    """Those that were known are believed again at once."""
+    guard, (known, _) = Guard(), records()
+    guard.admits_record(known, 0.0)
+    assert not guard.admits_record(replace(known, cell_ovp=3.906), 60.0)
+
+    assert guard.admits_record(known, 61.0)
+    assert not guard.lacks_settings
+
+
+def test_settings_never_the_same() -> None:
+    """Two readings are held back, not a third."""
+    guard, (known, _) = Guard(), records()
+    assert [
+        guard.admits_record(replace(known, cell_ovp=volts), 0.0)
+        for volts in (3.5, 3.51, 3.52, 3.53)
+    ] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"cell_uvp": 4_194_306.5},
+        {"max_charge_current": 16_877.0},
+        {"charge_overcurrent_delay": 1 << 24},
+        {"charge_undertemperature": -3276.8},
+        {"nominal_capacity": 67_000.0},
+    ],
+)
+def test_settings_odd_at_first(odd: dict[str, Any]) -> None:
+    """What no owner sets is read twice."""
+    guard, (known, _) = Guard(), records()
+    settings = replace(known, **odd)
+
+    assert [guard.admits_record(settings, 0.0) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "passed", "admitted"),
+    [
+        ({"device_name": "Garden"}, 60.0, False),
+        ({"poweron_times": 13}, 60.0, False),
+        ({"up_time": 31_557_600 + 300}, 60.0, True),
+        ({"up_time": 31_557_600 + 900}, 60.0, False),
+        ({"up_time": 31_557_600 + 900}, 600.0, True),
+        ({"up_time": 31_557_600 - 256}, 60.0, False),
+    ],
+)
+def test_device_info(change: dict[str, Any], passed: float, admitted: bool) -> None:
+    """It stays the same, but for the run time, which goes on."""
+    guard, (_, known) = Guard(), records()
+    guard.admits_record(known, 0.0)
+    changed = replace(known, **change)
+
+    assert guard.admits_record(changed, passed) is admitted
+    assert guard.admits_record(changed, passed + 1.0)
+
+
+# A bad radio, in short
+
+
+@pytest.fixture(scope="module")
+def stream() -> list[bytes]:
+    """Return frames of a rough afternoon."""
+    return list(day(GARAGE, 1000, seed=7))
+
+
+@pytest.mark.parametrize(
+    "faults", [{}, {"lose": 0.03}, {"damage": 0.05}, {"lose": 0.01, "damage": 0.01}]
+)
+@pytest.mark.parametrize("sizes", CHUNKS)
+def test_bad_radio(stream: list[bytes], sizes: str, faults: dict[str, float]) -> None:
+    """Every whole frame comes out, few wait, and nothing wrong is believed."""
+    outcome = campaign(GARAGE, stream, CHUNKS[sizes], seed=5, **faults)
+
+    assert outcome.kept == outcome.whole > 0
+    assert outcome.held <= 0.02 * outcome.whole
+    assert outcome.wrong == 0
+
+
+@pytest.mark.parametrize(("layout", "stopped"), [("32S", 0.99), ("24S", 0.99)])
+def test_right_checksum(layout: str, stopped: float) -> None:
+    """Damage that the checksum does not see is stopped by what stands behind it."""
+    spec = SPECS[layout]
+
+    result = stress(spec, list(day(spec, 400, seed=8)), 1000, seed=9)
+
+    assert result.tried > 500
+    assert result.believed <= (1 - stopped) * result.tried
+
+
+def test_right_checksum_of_floats() -> None:
+    """The last bits of a float mean nothing, and nothing tells whether they are right."""
+    spec = SPECS["JK04"]
+
+    result = stress(spec, list(day(spec, 400, seed=8)), 1000, seed=9)
+
+    assert result.gross <= 0.02 * result.tried
+    assert {*result.fields} <= {"cell_voltage", "battery_voltage"}
+
+
+# What the fuzzer found
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def cases() -> Iterator[tuple[str, bytes]]:
+    """Return the cases that reached more than those before them."""
+    for file in sorted(CORPUS.glob("*.hex")):
+        yield file.stem, bytes.fromhex(file.read_text())
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in cases()])
+def test_corpus(case: bytes) -> None:
+    """Cases that once were new raise nothing, alone and after one another."""
+    for profile in PROFILES:
+        subject = Subject(profile)
+        for size in (300, 128, 20):
+            for start in range(0, len(case), size):
+                subject.feed(case[start : start + size])
+
+
+def test_fuzzer() -> None:
+    """It runs, and what it finds now was documented before."""
+    fuzzer = Fuzzer([*corpus(CORPUS)])
+    with fuzzer.watching():
+        fuzzer.run(1500)
+
+    assert fuzzer.done == 1500
+    assert fuzzer.errors == {}
+    assert fuzzer.retained < 1024
+    assert len(fuzzer.reached) > 100
