@@ -79,6 +79,8 @@ class Bench:
         self.heard: list[tuple[float, bytes]] = []
         self.lost: Callable[[bytes], bool] = lambda _: False
         """Whether a notification is lost on the way."""
+        self.forged: Callable[[bytes], bytes] = bytes
+        """What becomes of a notification on the way."""
         self.tell: Callable[[bytearray], None]
         """Makes a notification out of thin air."""
         self.elapsed = 0.0
@@ -173,6 +175,7 @@ class TappedBackend(VirtualBackend):
         **kwargs: Any,
     ) -> None:
         def listen(data: bytearray) -> None:
+            data = bytearray(self.bench.forged(bytes(data)))
             if not self.bench.lost(bytes(data)):
                 self.bench.heard.append((self.now, bytes(data)))
                 callback(data)

@@ -482,7 +482,7 @@ class _Twins:
         earlier = [*self._unsure, *([self._known] if self._known else ())]
         if (
             any(_is_same(read, before, time - then) for before, then in earlier)
-            or (not earlier and _is_sound(read))
+            or (not self._known and _is_sound(read))
             or len(self._unsure) == _HELD_AT_MOST
         ):
             self._known, self._unsure = (read, time), []

@@ -1,0 +1,152 @@
+"""What the client does about frames that are damaged, but whose checksum is right."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from custom_components.jk_bms.jkbms.client import Reading
+
+from .bench import (
+    CADENCE,
+    CELLS,
+    COMPLETE,
+    INFO,
+    STEADY,
+    Bench,
+    SwitchOn,
+    assert_read,
+    exactly,
+)
+
+SETTINGS_FRAME, CELL_FRAME, INFO_FRAME = (
+    bytes.fromhex("55AAEB90") + bytes((kind,)) for kind in (0x01, 0x02, 0x03)
+)
+CELL_OVP, NAME, RESISTANCE = 18, 46, 80
+"""Where in a frame they stand."""
+
+
+def swapping(
+    start: bytes, place: int, due: Callable[[], bool] = lambda: True
+) -> Callable[[bytes], bytes]:
+    """Let two neighbours change places the first time, which no checksum sees."""
+    hit = False
+
+    def forge(data: bytes) -> bytes:
+        nonlocal hit
+        if hit or not data.startswith(start) or not due():
+            return data
+        hit = True
+        pair = data[place : place + 2]
+        assert pair[0] != pair[1]
+        return data[:place] + pair[::-1] + data[place + 2 :]
+
+    return forge
+
+
+@pytest.fixture
+def bench(switch_on: SwitchOn) -> Bench:
+    """Return a battery that takes the same time for everything."""
+    return switch_on(habits=STEADY)
+
+
+def test_first_reading(bench: Bench) -> None:
+    """The very first frame has only itself to agree with; if it does not, it waits."""
+    bench.bms.battery.override(soc=61, remaining=210.0)
+
+    reading = bench.read()
+
+    assert bench.elapsed == exactly(COMPLETE + CADENCE)
+    assert reading.cell_data.remain_percent == 61
+    assert bench.client.statistics.rejected == 0
+
+
+def test_reading(bench: Bench) -> None:
+    """A frame that the last reading speaks against is not published, the next one is."""
+    bench.read()
+    bench.read()
+    usual = bench.elapsed
+    bench.forged = swapping(CELL_FRAME, RESISTANCE)
+
+    assert_read(bench.read(), bench.bms)
+
+    assert bench.elapsed == exactly(usual + CADENCE)
+    assert bench.client.statistics.rejected == 1
+
+
+def test_held(bench: Bench) -> None:
+    """On a held link the reading comes half a second later, and is right."""
+    readings: list[Reading] = []
+    bench.forged = swapping(CELL_FRAME, RESISTANCE, lambda: len(readings) == 10)
+
+    bench.run(bench.client.hold(readings.append, interval=0.1, lifetime=20.0))
+
+    pauses = [two.time - one.time for one, two in pairwise(readings)]
+    late = [2 * CADENCE if number == 9 else CADENCE for number in range(len(pauses))]
+    assert pauses == exactly(late)
+    assert len({reading.cell_data.cell_resistance for reading in readings}) == 1
+    assert bench.client.statistics.rejected == 1
+
+
+def test_device_information(bench: Bench) -> None:
+    """Other device information than the last time is asked for once more."""
+    bench.read()
+    bench.read()
+    usual, asked = bench.elapsed, len(bench.sent_at(INFO))
+    bench.forged = swapping(INFO_FRAME, NAME)
+
+    assert_read(bench.read(), bench.bms)
+
+    assert len(bench.sent_at(INFO)) == asked + 2
+    assert usual < bench.elapsed < usual + 1.0
+
+
+def test_new_name(bench: Bench) -> None:
+    """What was really changed is read twice, and then it is so."""
+    bench.read()
+    bench.bms.battery.spec = replace(bench.bms.spec, name="Garden")
+
+    assert bench.read().device_info.device_name == "Garden"
+    assert len(bench.sent_at(INFO)) == 3
+    assert bench.read().device_info.device_name == "Garden"
+    assert len(bench.sent_at(INFO)) == 4
+
+
+@pytest.mark.parametrize("reads_before", [0, 1])
+def test_settings(bench: Bench, reads_before: int) -> None:
+    """Settings that are odd, or not what they were, are asked for once more."""
+    for _ in range(reads_before):
+        bench.read()
+    bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
+
+    assert_read(reading := bench.read(), bench.bms)
+
+    assert reading.settings
+    assert reading.settings.cell_ovp == bench.bms.battery.settings.cell_ovp
+    assert len(bench.sent_at(CELLS)) == reads_before + 2
+
+
+def test_new_settings(bench: Bench) -> None:
+    """What the owner has changed since is known from the same link."""
+    bench.read()
+    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
+
+    for sent in (3, 4):
+        reading = bench.read()
+        assert reading.settings
+        assert reading.settings.cell_ovp == 3.6
+        assert len(bench.sent_at(CELLS)) == sent
+
+
+def test_settings_and_no_second_ones(bench: Bench) -> None:
+    """Where the second answer is lost there are no settings, until the next link."""
+    bench.read()
+    bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
+    told = iter((False, True))
+    bench.lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+
+    reading = bench.read()
+
+    assert reading.settings is None
+    assert_read(bench.read(), bench.bms)
