@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
 from math import inf
 from random import Random
-from struct import pack_into
 from typing import Final, Protocol
 
 from custom_components.jk_bms.jkbms.decode import (
@@ -60,16 +59,16 @@ def day(
     rng = Random(f"{spec.address} {seed}")
     battery = Battery(spec, hour=hour, seed=seed)
     wires = [0.16 / spec.capacity * rng.uniform(0.8, 1.4) for _ in range(spec.cells)]
-    loads = {amperes * spec.max_current / 100: False for amperes in (2, 9, 35)}
+    loads = [amperes * spec.max_current / 100 for amperes in (2, 9, 35)]
+    running: set[float] = set()
     before = b""
     for counter in range(count):
         state = battery.advance(CADENCE * (rng.uniform(0.97, 1.03) if rough else 1.0))
         if rough:
             for load in loads:
                 if rng.random() < CADENCE / 60:
-                    loads[load] = not loads[load]
-            extra = -sum(load for load, on in loads.items() if on)
-            state = _shaken(state, extra, wires, rng)
+                    running ^= {load}
+            state = _shaken(state, -sum(running), wires, rng)
         raw = bytearray(frames.cell_frame(spec, state, counter & 0xFF))
         if rough and before:
             _let_lag(raw, before, spec.layout, rng)
@@ -99,7 +98,7 @@ def _let_lag(raw: bytearray, before: bytes, layout: str, rng: Random) -> None:
 
 
 def damaged(raw: bytes, rng: Random, *, count: int = 0, mend: bool = False) -> bytes:
-    """Return a frame with some bytes exchanged, all of its checksum's as well to `mend`."""
+    """Return a frame with 1 to 8 or `count` bytes exchanged; `mend` its checksum."""
     bad = bytearray(raw)
     for place in rng.sample(range(300), count or rng.randint(1, _DAMAGED_BYTES)):
         bad[place] ^= rng.randint(1, 255)
@@ -154,12 +153,10 @@ class _Ours:
         said = decoded(frame, self.profile)
         if isinstance(said, CellData):
             return self.guard.admits(frame, self.profile.layout, time)
-        return said and self.guard.admits_record(said, time)
+        return None if said is None else self.guard.admits_record(said, time)
 
 
-def decoded(
-    frame: Frame, profile: Profile
-) -> CellData | Settings | DeviceInfo | None:
+def decoded(frame: Frame, profile: Profile) -> CellData | Settings | DeviceInfo | None:
     """Return what a frame says if it is plausible, and what is read of each battery."""
     try:
         match frame.type:
@@ -172,8 +169,6 @@ def decoded(
     except ImplausibleFrameError:
         pass
     return None
-
-
 
 
 def transmit(

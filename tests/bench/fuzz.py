@@ -5,7 +5,7 @@ are done, is kept in `.cache/fuzz`, so that a run goes on where one has ended.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 import json
 from pathlib import Path
@@ -90,7 +90,9 @@ def measure(options: Options) -> Iterator[Figure]:
         at_most(_KIB),
         "the most that an assembler held back",
     )
-    yield Figure("fuzz, corpus", len(fuzzer.corpus), "", None, "cases that reached more")
+    yield Figure(
+        "fuzz, corpus", len(fuzzer.corpus), "", None, "cases that reached more"
+    )
     yield Figure("fuzz, branches", len(fuzzer.reached), "", None, "reached")
     if fuzzer.done > before:
         rate = (fuzzer.done - before) / passed
@@ -120,10 +122,8 @@ class Subject:
 
     def _decode(self, frame: Frame) -> None:
         self._time += 0.5
-        try:
+        with suppress(*_DOCUMENTED):
             _DECODERS[frame.type](self, frame)
-        except _DOCUMENTED:
-            pass
 
     def cell_data(self, frame: Frame) -> None:
         """Take cell data as a client does."""

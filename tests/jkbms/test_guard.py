@@ -89,8 +89,7 @@ def load(amperes: float) -> Change:
     def change(state: State) -> Mapping[str, Any]:
         sag = [amperes * (0.0006 + 0.0001 * (i == 3)) for i in range(len(state.cells))]
         cells = tuple(
-            round(volts + drop, 3)
-            for volts, drop in zip(state.cells, sag, strict=True)
+            round(volts + drop, 3) for volts, drop in zip(state.cells, sag, strict=True)
         )
         return {"cells": cells, "current": round(state.current + amperes, 3)}
 
@@ -415,7 +414,8 @@ def test_damage_of_what_nobody_needs(damage: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "cut"), [(GARAGE, 128), (GARAGE, 150), (GARAGE, 244), (OLD, 128), (OLD, 150)]
+    ("spec", "cut"),
+    [(GARAGE, 128), (GARAGE, 150), (GARAGE, 244), (OLD, 128), (OLD, 150)],
 )
 def test_splice(spec: Spec, cut: int) -> None:
     """The head of one frame and the tail of the next are no frame."""
@@ -693,7 +693,9 @@ def cases() -> Iterator[tuple[str, bytes]]:
         yield file.stem, bytes.fromhex(file.read_text())
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in cases()])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=name) for name, case in cases()]
+)
 def test_corpus(case: bytes) -> None:
     """Cases that once were new raise nothing, alone and after one another."""
     for profile in PROFILES:

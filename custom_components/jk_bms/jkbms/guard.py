@@ -67,9 +67,13 @@ class _View:
     def mean(self) -> float:
         return self.total / (len(self.cells) or 1)
 
+    @property
+    def temperatures(self) -> tuple[int, ...]:
+        return *self.raw.sensors, self.raw.mosfet
+
     @cached_property
     def power(self) -> float:
-        """mW by voltage and current, without a sign."""
+        """Voltage times current in mW, without a sign."""
         return abs(self.raw.pack * self.raw.current) / 1000
 
     @cached_property
@@ -91,7 +95,7 @@ def _average(view: _View) -> float:
 def _spread(view: _View) -> float:
     cells = view.cells or [0]
     told = view.raw.spread * EVIDENCE[view.layout].unit
-    return (max(cells) - min(cells) - told) / (4 + told / 3)
+    return (max(cells) - min(cells) - told) / (4 + abs(told) / 3)
 
 
 def _pack_again(view: _View) -> float:
@@ -119,7 +123,7 @@ def _mosfet(view: _View) -> float:
 
 def _ranks(view: _View) -> float:
     raw = view.raw
-    sensors = raw[_SENSORS]
+    sensors = raw.sensors
     fitted = [reading for reading in sensors if reading != _NOT_CONNECTED]
     if not (raw.warmest or raw.coldest) or not fitted:
         return 0.0
@@ -151,10 +155,6 @@ def _balancing(view: _View) -> float:
     return 2.0 * (not fits)
 
 
-_SENSORS: Final = slice(
-    Evidence._fields.index("temperature_1"), Evidence._fields.index("mosfet")
-)
-_TEMPERATURES: Final = slice(_SENSORS.start, _SENSORS.stop + 1)
 _NOT_CONNECTED: Final = -2000
 
 _WITNESSES: Final[tuple[tuple[str, Callable[[_View], float]], ...]] = (
@@ -265,7 +265,7 @@ def _moved(now: _View, before: _View, passed: float) -> float:
 
 
 def _temperature(now: _View, before: _View, passed: float) -> float:
-    pairs = zip(now.raw[_TEMPERATURES], before.raw[_TEMPERATURES], strict=True)
+    pairs = zip(now.temperatures, before.temperatures, strict=True)
     return max(abs(t - u) for t, u in pairs) / (5 + min(passed, 200))
 
 
@@ -363,8 +363,9 @@ class _Habits:
         }
 
     def learn(self, differences: list[float]) -> None:
+        # In this order, what is not a number teaches nothing
         self._usual = [
-            min(max(difference, _MEMORY * usual, _FLOOR), _TOLERATED / _LEEWAY)
+            min(max(_FLOOR, _MEMORY * usual, difference), _TOLERATED / _LEEWAY)
             for difference, usual in zip(differences, self._usual, strict=True)
         ]
 

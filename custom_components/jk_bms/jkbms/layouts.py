@@ -756,8 +756,6 @@ class Evidence(NamedTuple):
     enabled: int = 0
     average: float = 0
     spread: float = 0
-    highest: int = 0
-    lowest: int = 0
     pack: int = 0
     pack_again: int = 0
     """10 mV"""
@@ -791,6 +789,16 @@ class Evidence(NamedTuple):
     heating: int = 0
     heater_current: int = 0
 
+    @property
+    def sensors(self) -> tuple[int, ...]:
+        """The sensors of the battery, in the order in which the BMS numbers them."""
+        return (
+            self.temperature_1,
+            self.temperature_2,
+            self.temperature_4,
+            self.temperature_5,
+        )
+
 
 _JK02_EVIDENCE: Final[tuple[tuple[int | None, int | None, str, str], ...]] = (
     # 24S   32S
@@ -798,8 +806,6 @@ _JK02_EVIDENCE: Final[tuple[tuple[int | None, int | None, str, str], ...]] = (
     (54, 70, "enabled", "I"),
     (58, 74, "average", "H"),
     (60, 76, "spread", "H"),
-    (62, 78, "highest", "B"),
-    (63, 79, "lowest", "B"),
     (*_PACK_VOLTAGE, "pack", "I"),
     (None, 234, "pack_again", "H"),
     (122, 154, "power", "I"),
@@ -836,8 +842,6 @@ _EVIDENCE: Final[dict[Layout, tuple[tuple[int, str, str], ...]]] = {
         (202, "average", "f"),
         (206, "spread", "f"),
         (214, "enabled", "I"),
-        (218, "highest", "B"),
-        (219, "lowest", "B"),
         (220, "balancer", "B"),
         (222, "balance_current", "f"),
         (286, "run_time", "I"),
@@ -857,13 +861,13 @@ _EVIDENCE: Final[dict[Layout, tuple[tuple[int, str, str], ...]]] = {
 _STEADY: Final = {
     Layout.JK04: ((102, 202), (210, 218), (298, 299)),
     Layout.JK02_24S: (
-        *((54, 58), (64, 118), (136, 138), (146, 154), (158, 160), (166, 190)),
-        *((194, 198), (202, 214), (218, 299)),
+        *((54, 58), (64, 118), (136, 138), (146, 154), (158, 160), (166, 168)),
+        *((170, 190), (194, 198), (202, 214), (218, 299)),
     ),
     Layout.JK02_32S: (
         *((70, 74), (80, 144), (146, 150), (166, 170), (178, 186), (190, 194)),
-        *((198, 222), (226, 230), (239, 246), (250, 254), (260, 262), (266, 270)),
-        *((274, 276), (280, 299)),
+        *((198, 222), (226, 230), (239, 242), (243, 246), (250, 254)),
+        *((260, 262), (266, 270), (274, 276), (280, 299)),
     ),
 }
 """First byte and end of what stays the same for hours on every device."""
