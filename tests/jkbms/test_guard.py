@@ -522,6 +522,26 @@ def test_patience() -> None:
     assert not bench.admits(DAMAGES["alarms"].hits(bench.frame()))
 
 
+@pytest.mark.parametrize("value", ["0000C07F", "0000807F", "000080FF", "A69B44BC"])
+@pytest.mark.parametrize("offset", [202, 206, 222])
+def test_no_number(offset: int, value: str) -> None:
+    """A float that is none, in what nobody reads, holds back three frames and no more."""
+    bench = Bench(OLDEST).settle()
+    judged = []
+    for _ in range(40):
+        raw = bytearray(bench.frame())
+        raw[offset : offset + 4] = bytes.fromhex(value)
+        frame = Frame(FrameType.CELL_DATA, raw[5], mended(bytes(raw)))
+        judged.append(bench.guard.admits(frame, bench.profile.layout, bench.time))
+    assert judged.count(False) <= 3
+    assert judged[-30:] == [True] * 30
+
+    judged = [bench.admits(bench.frame()) for _ in range(5)]
+    assert judged.count(False) <= 1
+    hit = DAMAGES["resistance, JK04"]
+    assert not bench.admits(hit.hits(bench.frame()))
+
+
 bits = st.integers(1, 255)
 hits = st.dictionaries(st.integers(5, 298), bits, max_size=8)
 

@@ -871,10 +871,12 @@ _STEADY: Final = {
     ),
 }
 """First byte and end of what stays the same for hours on every device."""
-
-
-def _mask(places: Iterable[int]) -> int:
-    return sum(0xFF << 8 * place for place in places)
+_CELL_BYTES: Final = {
+    Layout.JK04: (6, 4),
+    Layout.JK02_24S: (6, 2),
+    Layout.JK02_32S: (6, 2),
+}
+"""First byte of the first cell, bytes of each."""
 
 
 @lru_cache(maxsize=32)
@@ -883,16 +885,15 @@ def steady_bytes(layout: Layout, enabled: int) -> int:
 
     The first byte of the frame is the lowest of the number.
     """
-    slots = CELLS[layout].voltage
-    size = slots.struct.size // CELLS[layout].room
+    first, size = _CELL_BYTES[layout]
     unused = (
-        slots.offset + size * slot + byte
-        for slot in range(CELLS[layout].room)
+        first + size * cell + byte
+        for cell in range(CELLS[layout].room)
         for byte in range(size)
-        if not enabled >> slot & 1
+        if not enabled >> cell & 1
     )
     spans = (place for span in _STEADY[layout] for place in range(*span))
-    return _mask((*spans, *unused))
+    return sum(0xFF << 8 * place for place in (*spans, *unused))
 
 
 class EvidenceTable:
