@@ -13,6 +13,7 @@ from bleak.backends.device import BLEDevice
 from custom_components.jk_bms.jkbms.client import _Link
 from custom_components.jk_bms.jkbms.decode import choose_profile, decode_cell_data
 from custom_components.jk_bms.jkbms.frames import FrameStatistics
+from custom_components.jk_bms.jkbms.guard import Guard
 from custom_components.jk_bms.jkbms.layouts import Profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
 
@@ -150,7 +151,7 @@ _NOBODY: Any = None
 
 
 def _link() -> _Link:
-    return _Link("battery", FrameStatistics(), {})
+    return _Link("battery", FrameStatistics(), {}, Guard())
 
 
 def _profile(spec: Spec) -> Profile:

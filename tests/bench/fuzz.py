@@ -49,7 +49,7 @@ _KIB: Final = 1024
 PROFILES: Final = (
     Profile(Layout.JK04, 3.3, "JK-B2A16S"),
     Profile(Layout.JK02_24S, 10.07, "JK-B2A24S15P"),
-    Profile(Layout.JK02_32S, 11.288, "JK_B2A20S20P", heater=True),
+    Profile(Layout.JK02_32S, 11.288, "JK_B2A20S20P"),
     Profile(Layout.JK02_32S, 11.55, "JK_DZ11B2A24S"),
     Profile(Layout.JK02_32S, 19.27, "JK-PB2A16S20P"),
 )

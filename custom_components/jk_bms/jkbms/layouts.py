@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from .errors import ImplausibleFrameError
+from .frames import FrameType
 from .models import (
     SECRET_FIELDS,
     Alarm,
