@@ -5,14 +5,14 @@ the frame before said, tell it from a good one. A frame that they contradict is 
 until the next one has its say, so a change that is real comes half a second later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import frexp
 from typing import Final
 
 from .frames import Frame, FrameStatistics
-from .layouts import CELLS, EVIDENCE, Evidence, steady_bytes
+from .layouts import CELLS, EVIDENCE, Evidence, has_gaps, steady_bytes
 from .models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
@@ -21,9 +21,9 @@ _FORGOTTEN_AFTER: Final = 600.0
 """s until an alarm of a check is forgotten."""
 _BORNE: Final = 2
 """Alarms of one check and size, remembered; with one more it falls silent."""
-_TOLERATED: Final = 1.0
 _LEEWAY: Final = 2.0
 """Times what a check is usually used up that are tolerated, up to its tolerance."""
+_MOST: Final = 1 / _LEEWAY
 _MEMORY: Final = 0.995
 """Part of what is usual that is left of it a frame later."""
 _FLOOR: Final = 0.125
@@ -53,10 +53,12 @@ class _View:
         return EVIDENCE[self.layout].read(self._frame.data)
 
     @cached_property
-    def cells(self) -> list[float]:
+    def cells(self) -> Sequence[float]:
         """The enabled cells in mV."""
         slots = CELLS[self.layout].voltage.raw(self._frame.data)
         enabled, unit = self.raw.enabled, EVIDENCE[self.layout].unit
+        if unit == 1 and not has_gaps(enabled):
+            return slots[: enabled.bit_length()]
         return [volts * unit for i, volts in enumerate(slots) if enabled >> i & 1]
 
     @cached_property
@@ -78,7 +80,7 @@ class _View:
 
     @cached_property
     def witnesses(self) -> tuple[float, ...]:
-        return tuple(witness(self) for _, witness in _WITNESSES)
+        return tuple([witness(self) for _, witness in _WITNESSES])
 
 
 # What a frame says twice. Each returns by how many times its tolerance the two differ.
@@ -228,10 +230,8 @@ def _cells(now: _View, before: _View, passed: float) -> float:
     if len(now.cells) != len(before.cells):
         return 0.0
     common = now.mean - before.mean
-    apart = max(
-        (abs(v - w - common) for v, w in zip(now.cells, before.cells, strict=True)),
-        default=0.0,
-    )
+    pairs = zip(now.cells, before.cells, strict=True)
+    apart = max([abs(volts - was - common) for volts, was in pairs], default=0.0)
     return apart / (20 + abs(common) / 4 + 2 * min(passed, 60))
 
 
@@ -266,7 +266,7 @@ def _moved(now: _View, before: _View, passed: float) -> float:
 
 def _temperature(now: _View, before: _View, passed: float) -> float:
     pairs = zip(now.temperatures, before.temperatures, strict=True)
-    return max(abs(t - u) for t, u in pairs) / (5 + min(passed, 200))
+    return max([abs(t - u) for t, u in pairs]) / (5 + min(passed, 200))
 
 
 def _balance_current(now: _View, before: _View, passed: float) -> float:
@@ -331,11 +331,9 @@ def _differences(now: _View, before: _View) -> list[float]:
     """Return by how many times its tolerance each check is used up."""
     passed = max(0.0, now.time - before.time)
     pairs = zip(now.witnesses, before.witnesses, strict=True)
-    return [
-        # What is off by as much on every frame is this battery's way
-        *(min(abs(off), abs(off - was)) for off, was in pairs),
-        *(step(now, before, passed) for _, step in _STEPS),
-    ]
+    # What is off by as much on every frame is this battery's way
+    differences = [min(abs(off), abs(off - was)) for off, was in pairs]
+    return differences + [step(now, before, passed) for _, step in _STEPS]
 
 
 def _changed(now: _View, before: _View) -> Doubts:
@@ -351,7 +349,7 @@ class _Habits:
     """How much each check is used up by good frames of this battery: mostly little."""
 
     def __init__(self) -> None:
-        self._usual = [_TOLERATED / _LEEWAY] * len(_CHECKS)
+        self._usual = [_MOST] * len(_CHECKS)
 
     def doubts(self, differences: list[float]) -> Doubts:
         return {
@@ -365,7 +363,7 @@ class _Habits:
     def learn(self, differences: list[float]) -> None:
         # In this order, what is not a number teaches nothing
         self._usual = [
-            min(max(_FLOOR, _MEMORY * usual, difference), _TOLERATED / _LEEWAY)
+            min(max(_FLOOR, _MEMORY * usual, difference), _MOST)
             for difference, usual in zip(differences, self._usual, strict=True)
         ]
 
