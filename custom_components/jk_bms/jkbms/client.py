@@ -62,6 +62,8 @@ _LOGGER = logging.getLogger(__name__)
 
 READ_DEADLINE: Final = 25.0
 """s for one reading, from looking for the battery to the end of the link."""
+ANSWER_TIMEOUT: Final = 5.0
+"""s until a command that is not answered is sent again."""
 DETAIL_LOG_DEADLINE: Final = 90.0
 """s for a reading and the whole detail log behind it."""
 LINK_LIFETIME: Final = 3600.0
@@ -69,7 +71,6 @@ LINK_LIFETIME: Final = 3600.0
 
 _SETTLE_TIME: Final = 0.3
 _SUBSCRIBE_TIMEOUT: Final = 8.0
-_ANSWER_TIMEOUT: Final = 5.0
 _SEND_TIMEOUT: Final = 5.0
 _LOG_PAUSE: Final = 2.0
 """s of silence that end a detail log, which has no end mark."""
@@ -126,7 +127,13 @@ class Log[EntryT]:
 class JkBmsClient:
     """Reads one battery, on a link that is there while it is needed, or held."""
 
-    def __init__(self, find_device: FindDevice, *, name: str) -> None:
+    def __init__(
+        self,
+        find_device: FindDevice,
+        *,
+        name: str,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
         """`find_device` is asked anew for every attempt; `name` is for the log."""
         self.statistics = FrameStatistics()
         self.last_frames: dict[FrameType, Frame] = {}
@@ -134,6 +141,7 @@ class JkBmsClient:
         self._guard = Guard(self.statistics)
         self._find_device = find_device
         self._name = name
+        self._answer_timeout = answer_timeout
         self._lock = asyncio.Lock()
         self._log_lock = asyncio.Lock()
         self._scopes: set[asyncio.Timeout] = set()
@@ -298,7 +306,13 @@ class JkBmsClient:
             return Log(reading=reading, entries=entries)
 
     def _new_link(self) -> _Link:
-        return _Link(self._name, self.statistics, self.last_frames, self._guard)
+        return _Link(
+            self._name,
+            self.statistics,
+            self.last_frames,
+            self._guard,
+            self._answer_timeout,
+        )
 
 
 class _Link:
@@ -310,8 +324,10 @@ class _Link:
         statistics: FrameStatistics,
         last_frames: dict[FrameType, Frame],
         guard: Guard,
+        answer_timeout: float,
     ) -> None:
         self._name = name
+        self._answer_timeout = answer_timeout
         self._statistics = statistics
         self._last_frames = last_frames
         self._guard = guard
@@ -452,7 +468,7 @@ class _Link:
         for _attempt in range(_ATTEMPTS):
             await self._send(ReadCommand.LOGBOOK)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ANSWER_TIMEOUT):
+                async with asyncio.timeout(self._answer_timeout):
                     return decode_logbook(await self._next_log(FrameType.LOGBOOK))
         raise LogUnansweredError(_NO_LOG)
 
@@ -473,7 +489,7 @@ class _Link:
         return tuple(records[index] for index in sorted(records))
 
     async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:
-        patience = _ANSWER_TIMEOUT
+        patience = self._answer_timeout
         while True:
             async with asyncio.timeout(patience):
                 frame = await self._next_log(FrameType.DETAIL_LOG)
@@ -523,7 +539,7 @@ class _Link:
         for _ in range(_ATTEMPTS):
             await self._send(ReadCommand.DEVICE_INFO)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ANSWER_TIMEOUT):
+                async with asyncio.timeout(self._answer_timeout):
                     return await self._next_device_info()
         raise self.explain()
 

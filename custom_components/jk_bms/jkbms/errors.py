@@ -27,12 +27,24 @@ class UnsupportedLayoutError(JkBmsError):
         self.device_info = device_info
 
 
+class JournalError(JkBmsError):
+    """Nothing can be logged to journald; the text says why."""
+
+
+class NoBluetoothError(JkBmsError):
+    """The machine has no Bluetooth that can be used; the text says why."""
+
+
 class LinkError(JkBmsError):
     """The battery could not be read over Bluetooth."""
 
 
 class NotReachableError(LinkError):
     """Nobody hears the battery, or it does not accept or keep a connection."""
+
+
+class AmbiguousNameError(LinkError):
+    """More than one battery has this name; the text holds their addresses."""
 
 
 class NoFreeSlotError(LinkError):

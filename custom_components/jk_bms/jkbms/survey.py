@@ -1,0 +1,241 @@
+"""Read many batteries side by side, once or again and again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+import logging
+from time import time
+from typing import Any, Final
+
+from .client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
+from .errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
+from .scan import Heard, Scan, not_heard
+
+_LOGGER = logging.getLogger(__name__)
+
+SCAN_TIMEOUT: Final = 30.0
+"""s until whoever is not heard is not waited for."""
+_RETRY: Final = 3.0
+"""s until a link that is to be held is tried again."""
+_ANSWERS: Final = READ_DEADLINE / ANSWER_TIMEOUT
+"""So many answers must have time within one reading."""
+
+
+@dataclass(slots=True, eq=False)
+class Battery:
+    """One battery that was asked for or found, and what is known of it."""
+
+    asked: str = ""
+    """The name or address that it was asked for by."""
+    heard: Heard | None = None
+    """Where it was heard last."""
+    client: JkBmsClient | None = None
+    """Since it was first heard."""
+    reading: Reading | None = None
+    """The latest that came."""
+    read_at: float | None = None
+    """Unix time of the reading, s."""
+    error: JkBmsError | None = None
+    """Why the latest attempt brought no reading."""
+
+    @property
+    def name(self) -> str:
+        """Its own name, or else its address or what it was asked for by."""
+        if self.heard:
+            return self.heard.name or self.heard.address
+        return self.asked
+
+
+class Survey:
+    """The batteries asked for, or all that are found, and how to read them."""
+
+    def __init__(
+        self,
+        asked: Sequence[str] = (),
+        *,
+        adapter: str | None = None,
+        scan_timeout: float = SCAN_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        on_news: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Expect batteries by name or address; none asked for is every battery.
+
+        `on_news` is called when something about a battery has changed.
+        """
+        self.batteries = [Battery(name) for name in asked]
+        """In the order asked for, else in the order found."""
+        self.scan_timeout = scan_timeout
+        self.on_news = on_news
+        self.asked = asked
+        self._adapter = adapter
+        self._answer_timeout = answer_timeout
+        # By address: one battery may be asked for by its name and its address
+        self._clients: dict[str, JkBmsClient] = {}
+        self._heard: dict[str, Heard] = {}
+        self._due: float | None = None
+        self._silent: set[Battery] = set()
+
+    def named(self) -> list[tuple[str, Battery]]:
+        """Return the batteries, each with a name that no other of them has."""
+        shared = Counter(battery.name for battery in self.batteries)
+        return [
+            (battery.heard.address, battery)
+            if battery.heard and shared[battery.name] > 1
+            else (battery.name, battery)
+            for battery in self.batteries
+        ]
+
+    async def read(self) -> None:
+        """Find and read each battery once; whoever fails keeps the error.
+
+        The first are read while others are looked for. Raises `NoBluetoothError`.
+        """
+        await self.find_each(self._read)
+        before = len(self.batteries)
+        while 0 < len(crowded := self._crowded()) < before:
+            before = len(crowded)
+            async with asyncio.TaskGroup() as readings:
+                for battery in crowded:
+                    readings.create_task(self._read(battery))
+
+    async def read_when_due(self, interval: float) -> None:
+        """Wait until `interval` s after the last time, read, and log who is lost.
+
+        Raises `NoBluetoothError` if there is none the first time.
+        """
+        clock = asyncio.get_running_loop().time
+        is_first = self._due is None
+        self._due = max(self._due + interval, clock()) if self._due else clock()
+        await asyncio.sleep(self._due - clock())
+        try:
+            await self.read()
+        except NoBluetoothError as err:
+            if is_first:
+                raise
+            for battery in self.batteries:
+                self._fail(battery, err)
+        self._tell()
+
+    async def follow(self, interval: float) -> None:
+        """Hold a link to each battery and read every `interval` s, for ever.
+
+        Raises `NoBluetoothError` if there is none at the beginning.
+        """
+        scan = Scan(self._adapter)
+        async with scan:
+            pass
+        async with asyncio.TaskGroup() as links:
+            for battery in self.batteries:
+                links.create_task(self._follow(battery, scan, interval))
+            if not self.asked:
+                async with scan:
+                    async for heard in scan.batteries(self.scan_timeout):
+                        battery = Battery(heard.address)
+                        self.batteries.append(battery)
+                        links.create_task(self._follow(battery, scan, interval))
+
+    async def _follow(self, battery: Battery, scan: Scan, interval: float) -> None:
+        while True:
+            try:
+                async with scan:
+                    heard = await scan.find(battery.asked, self.scan_timeout)
+                client = self._meet(battery, heard)
+                await client.hold(partial(self._succeed, battery), interval=interval)
+            except JkBmsError as err:
+                self._fail(battery, err)
+                await asyncio.sleep(_RETRY)
+
+    async def find_each(
+        self, use: Callable[[Battery], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Look for the batteries, and use each as soon as it is found.
+
+        Returns when all are used; raises `NoBluetoothError`.
+        """
+        async with AsyncExitStack() as scanning:
+            scan = await scanning.enter_async_context(Scan(self._adapter))
+            async with asyncio.TaskGroup() as uses:
+
+                def found(battery: Battery, heard: Heard) -> None:
+                    self._meet(battery, heard)
+                    uses.create_task(use(battery))
+
+                async with asyncio.TaskGroup() as searches:
+                    if not self.asked:
+                        searches.create_task(self._find_all(scan, found))
+                    else:
+                        for battery in self.batteries:
+                            searches.create_task(self._find(scan, battery, found))
+                await scanning.aclose()
+
+    async def _find(
+        self, scan: Scan, battery: Battery, found: Callable[[Battery, Heard], None]
+    ) -> None:
+        try:
+            heard = await scan.find(battery.asked, self.scan_timeout)
+        except LinkError as err:
+            self._fail(battery, err)
+        else:
+            found(battery, heard)
+
+    async def _find_all(
+        self, scan: Scan, found: Callable[[Battery, Heard], None]
+    ) -> None:
+        missing = {b.heard.address: b for b in self.batteries if b.heard}
+        async for heard in scan.batteries(self.scan_timeout):
+            battery = missing.pop(heard.address, None)
+            if not battery:
+                battery = Battery()
+                self.batteries.append(battery)
+            found(battery, heard)
+        for battery in missing.values():
+            self._fail(battery, not_heard(self.scan_timeout))
+
+    def _meet(self, battery: Battery, heard: Heard) -> JkBmsClient:
+        address = heard.address
+        self._heard[address] = heard
+        if address not in self._clients:
+            self._clients[address] = JkBmsClient(
+                lambda: self._heard[address].device,
+                name=heard.name or "battery",
+                answer_timeout=self._answer_timeout,
+            )
+        battery.heard, battery.client = heard, self._clients[address]
+        self.on_news()
+        return battery.client
+
+    async def _read(self, battery: Battery) -> None:
+        assert battery.client
+        deadline = max(READ_DEADLINE, self._answer_timeout * _ANSWERS)
+        try:
+            reading = await battery.client.read(deadline=deadline)
+        except JkBmsError as err:
+            self._fail(battery, err)
+        else:
+            self._succeed(battery, reading)
+
+    def _succeed(self, battery: Battery, reading: Reading) -> None:
+        """Keep a reading."""
+        battery.reading, battery.read_at, battery.error = reading, time(), None
+        self.on_news()
+
+    def _fail(self, battery: Battery, err: JkBmsError) -> None:
+        """Keep why there is no reading."""
+        battery.error = err
+        self.on_news()
+
+    def _crowded(self) -> list[Battery]:
+        return [b for b in self.batteries if isinstance(b.error, NoFreeSlotError)]
+
+    def _tell(self) -> None:
+        """Log once who is lost and who is back."""
+        for battery in self.batteries:
+            if battery.error and battery not in self._silent:
+                self._silent.add(battery)
+                _LOGGER.warning("%s is lost: %s", battery.name, battery.error)
+            if not battery.error and battery in self._silent:
+                self._silent.remove(battery)
+                _LOGGER.warning("%s is back", battery.name)
