@@ -232,7 +232,7 @@ def test_formats(
     assert result.output["cell_data"][0]["battery_voltage"] == 13.2
 
 
-@pytest.mark.parametrize("name", ["yaml", "JSON", ""])
+@pytest.mark.parametrize("name", ["yml", "JSON", "", "jJ"])
 def test_unknown_format(
     run: Run, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -536,9 +536,22 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["-v"], 0, f"jkbms {__version__}\n", ""),
         (["--version"], 0, f"jkbms {__version__}\n", ""),
         (["-h"], 0, "--decode FILE", ""),
-        ([], 2, "", "--decode"),
+        (["--help"], 0, "--decode FILE", ""),
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
+        (["--decode", "-", "--watch"], 2, "", "--decode and --watch do not go"),
+        (["-d", ""], 2, "", "--devices needs names or addresses"),
+        (["-d", "A,,B"], 2, "", "--devices needs names or addresses"),
+        (["-t", "0"], 2, "", "'0' is no number of seconds above 0"),
+        (["-s", "often"], 2, "", "'often' is no number of seconds above 0"),
+        (["-r", "inf"], 2, "", "'inf' is no number of seconds above 0"),
+        (["-l", "jkbms=loud"], 2, "", "'loud' is none of off, error"),
+        (["--layout", "JK04"], 2, "", "--layout is only for --decode"),
+        (["-u", "http://localhost"], 2, "", "only for --exporter and --push"),
+        (["-p"], 2, "", "--push needs --url"),
+        (["-e", "-p", "--tls-cert", "x"], 2, "", "--tls-cert is only for --exporter"),
+        (["-e", "--tls-key", "x"], 2, "", "--tls-key needs --tls-cert"),
+        (["--watch"], 2, "", "--watch needs a terminal"),
     ],
 )
 def test_usage(
@@ -556,7 +569,35 @@ def test_usage(
     assert out in printed.out
     assert err in printed.err
     assert bool(printed.out) is (code == 0)
-    assert bool(printed.err) is (code == 2)
+    assert len(printed.err.splitlines()) == (code == 2)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-v, --version",
+        "-l, --log FILTER",
+        "-j, --journal",
+        "-t, --scan-timeout",
+        "-r, --request-timeout",
+        "-d, --devices",
+        "-f, --format",
+        "-i, --device-info",
+        "-c, --cell-data",
+        "-e, --exporter",
+        "-p, --push",
+        "-u, --url",
+        "-s, --scrape-interval",
+        "-h, --help",
+    ],
+)
+def test_help_has_all_of_ubmsc(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    """Whoever runs `ubmsc` finds the same letters and words."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    letter, word, *value = option.split()
+    line = " ".join([letter, word, *value])
+    assert f"  {line}" in capsys.readouterr().out
 
 
 def process(command: list[str], text: str = "") -> Result:
@@ -653,3 +694,13 @@ def test_closed_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert main(["--decode", str(path)]) == 0
         # What follows goes nowhere
         print("more", flush=True)  # noqa: T201
+
+
+def test_interrupted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever cannot wait for it to begin gets no traceback."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli._run", interrupt)
+    assert main([]) == 130

@@ -1,0 +1,42 @@
+"""Where the command's log goes and how much of it there is."""
+
+from collections.abc import Mapping
+import logging
+from typing import Final
+
+from .errors import JournalError
+
+_SELF: Final = "jkbms"
+
+
+def set_up(levels: Mapping[str, int], *, to_journal: bool) -> None:
+    """Log to stderr or to journald, and of each logger what was asked for.
+
+    The empty name is that of all other loggers. Raises `JournalError`.
+    """
+    if to_journal:
+        handler, form = _journal(), "%(message)s"
+    else:
+        handler, form = logging.StreamHandler(), "%(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(form))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    for name, level in levels.items():
+        logging.getLogger(_full_name(name)).setLevel(level)
+
+
+def _full_name(name: str) -> str:
+    """Return the name of a logger: our own is where the library happens to be."""
+    head, dot, tail = name.partition(".")
+    return f"{__package__}{dot}{tail}" if head == _SELF else name
+
+
+def _journal() -> logging.Handler:
+    from logging_journald import JournaldLogHandler
+
+    try:
+        return JournaldLogHandler(identifier=_SELF)
+    except OSError as err:
+        raise JournalError(
+            f"The journal does not take a log ({JournaldLogHandler.SOCKET_PATH}: "
+            f"{err.strerror}); without -j it goes to stderr"
+        ) from err

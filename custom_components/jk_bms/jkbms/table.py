@@ -1,0 +1,198 @@
+"""What batteries tell, for people at a terminal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .formats import Found, Told
+from .models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
+
+_BAR_WIDTH: Final = 10
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_SPAN: Final = 0.05
+"""V between an empty and a full bar, at least: cells that are alike look alike."""
+INDENT: Final = (0, 0, 0, 2)
+
+_IN_SUMMARY: Final = frozenset(
+    {
+        "alarms",
+        "average_cell_voltage",
+        "balance_current",
+        "balancer",
+        "battery_current",
+        "battery_power",
+        "battery_temperature",
+        "battery_voltage",
+        "cell_resistance",
+        "cell_voltage",
+        "charging",
+        "cycle_count",
+        "delta_cell_voltage",
+        "discharging",
+        "max_cell",
+        "max_cell_voltage",
+        "min_cell",
+        "min_cell_voltage",
+        "mosfet_temperature",
+        "nominal_capacity",
+        "remain_capacity",
+        "remain_percent",
+    }
+)
+
+
+def found_table(batteries: Iterable[Found]) -> RenderableType:
+    """Return a line for each battery, the one that is heard best first."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("address", no_wrap=True)
+    table.add_column("name")
+    table.add_column("RSSI", justify="right", no_wrap=True)
+    for found in sorted(batteries, key=lambda found: -found.rssi):
+        table.add_row(found.address, found.name, f"{found.rssi} dBm")
+    return table
+
+
+def told_table(batteries: Iterable[Told]) -> RenderableType:
+    """Return all that each battery told, for those that told something."""
+    parts: list[RenderableType] = []
+    for told in batteries:
+        if everything := [*_everything(told)]:
+            parts += [Text(told.device, "bold"), Padding(Group(*everything), INDENT)]
+    return Group(*parts)
+
+
+def _everything(told: Told) -> Iterator[RenderableType]:
+    if told.cell_data:
+        yield live_view(told.cell_data)
+        yield from _values(told.cell_data, without=_IN_SUMMARY)
+    for title, model in (
+        ("device information", told.device_info),
+        ("settings", told.settings),
+    ):
+        if model:
+            yield Text(title, "italic")
+            yield from _values(model)
+    for title, log in (("logbook", told.logbook), ("detail log", told.detail_log)):
+        if log:
+            yield Text(title, "italic")
+            yield _log(log)
+
+
+def live_view(cells: CellData) -> RenderableType:
+    """Return the values that people look at first, and the cells as bars."""
+    bars = Columns(_bars(cells), column_first=True, equal=True)
+    return Group(*_summary(cells), bars)
+
+
+def _summary(cells: CellData) -> Iterator[Columns]:
+    """Yield a few lines, each of what there is, that may be folded between values."""
+    capacity = _quantity(cells.nominal_capacity, ".1f", "Ah")
+    for style, words in (
+        (
+            "bold",
+            (
+                _quantity(cells.battery_voltage, ".2f", "V"),
+                _quantity(cells.battery_current, ".2f", "A"),
+                _quantity(cells.battery_power, ".0f", "W"),
+                _quantity(cells.remain_percent, "", "%"),
+                _quantity(cells.remain_capacity, ".1f", f"of {capacity}"),
+                _quantity(cells.cycle_count, "", "cycles"),
+            ),
+        ),
+        (
+            "",
+            (
+                _quantity(cells.average_cell_voltage, ".3f", "V on average"),
+                _quantity(cells.delta_cell_voltage, ".3f", "V difference"),
+                cells.balancer and f"balancer {cells.balancer}",
+                _quantity(cells.balance_current or None, ".2f", "A"),
+            ),
+        ),
+        (
+            "",
+            (
+                *(_quantity(value, ".1f", "°C") for value in cells.battery_temperature),
+                _quantity(cells.mosfet_temperature, ".1f", "°C MOSFET"),
+                _switch("charging", cells.charging),
+                _switch("discharging", cells.discharging),
+            ),
+        ),
+        ("bold red", [f"{name}!" for name in cells.alarms or ()]),
+    ):
+        if told := [Text(word, style) for word in words if word]:
+            yield Columns(told, padding=(0, 3))
+
+
+def _quantity(value: float | None, form: str, unit: str) -> str | None:
+    return None if value is None else f"{value:{form}} {unit}"
+
+
+def _switch(name: str, state: bool | None) -> str | None:
+    return None if state is None else f"{name} {'on' if state else 'off'}"
+
+
+def _bars(cells: CellData) -> Iterator[Text]:
+    """Yield each cell with a bar, and a mark at the lowest and the highest."""
+    known = [voltage for voltage in cells.cell_voltage if voltage is not None]
+    highest, lowest = max(known, default=0), min(known, default=0)
+    span = max(_SPAN, highest - lowest)
+    for number, voltage in enumerate(cells.cell_voltage, 1):
+        if voltage is None:
+            yield Text(f"{number:2}       -", "dim")
+            continue
+        mark, style = " ", ""
+        if highest > lowest and number == cells.max_cell:
+            mark, style = "▲", "green"
+        if highest > lowest and number == cells.min_cell:
+            mark, style = "▼", "red"
+        bar = _bar(1 - (highest - voltage) / span)
+        yield Text.assemble(f"{number:2} {voltage:.3f} V ", (f"{bar} {mark}", style))
+
+
+def _bar(fraction: float) -> str:
+    full, eighths = divmod(round(fraction * _BAR_WIDTH * 8), 8)
+    return ("█" * full + _EIGHTHS[eighths].strip()).ljust(_BAR_WIDTH, "·")
+
+
+def _values(
+    model: DeviceInfo | CellData | Settings, without: frozenset[str] = frozenset()
+) -> Iterator[Columns]:
+    """Yield the fields that have a value, in as many columns as there is room for."""
+    told = [
+        Text.assemble((f"{field.name} ", "dim"), _word(value))
+        for field in fields(model)
+        if (value := getattr(model, field.name)) is not None
+        and field.name not in without
+    ]
+    if told:
+        yield Columns(told, column_first=True, padding=(0, 3))
+
+
+def _word(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case tuple():
+            return (
+                ", ".join("-" if item is None else str(item) for item in value)
+                or "none"
+            )
+    return str(value)
+
+
+def _log(log: Sequence[LogEntry] | Sequence[DetailLogRecord]) -> Table:
+    """Return a line for each entry."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for field in fields(log[0]):
+        table.add_column(field.name)
+    for entry in log:
+        table.add_row(*(_word(getattr(entry, field.name)) for field in fields(entry)))
+    return table

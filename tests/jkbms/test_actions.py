@@ -1,0 +1,598 @@
+"""Tests of what the command does over the air: real bleak above a radio in software, in virtual time."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+import io
+import json
+import logging
+import signal
+import sys
+from typing import Any, NamedTuple, override
+
+from bleak.backends.scanner import BaseBleakScanner
+from bleak.exc import (
+    BleakBluetoothNotAvailableError,
+    BleakBluetoothNotAvailableReason as Reason,
+    BleakDBusError,
+    BleakError,
+)
+import pytest
+
+from custom_components.jk_bms.const import LISTED_IDS
+from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.scan import COMPANY_IDS
+from custom_components.jk_bms.jkbms.survey import Survey
+from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
+from tests.virtual_bms.radio import VirtualScanner
+
+from .virtual_time import VirtualTimeLoop
+
+UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
+HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
+BOAT = replace(MODELS["JK_B2A8S20P 19.10"], name="BOAT_BMS")
+SPARE = replace(HOME, address="C8:47:8C:99:00:01", serial="3040100099")
+
+UNREACHABLE = "see that it is on, close the JK app on every phone, come closer"
+
+
+class Result(NamedTuple):
+    """What a run of the command left."""
+
+    code: int
+    out: str
+    err: str
+    elapsed: float
+    """s of virtual time."""
+
+    @property
+    def output(self) -> dict[str, list[Any]]:
+        """Return what it printed."""
+        return json.loads(self.out)
+
+    @property
+    def complaints(self) -> list[str]:
+        """Return the lines on stderr."""
+        return self.err.splitlines()
+
+
+type Run = Callable[..., Result]
+
+
+@pytest.fixture
+def radio() -> Iterator[VirtualRadio]:
+    """Stand in for the adapter of this machine."""
+    with VirtualRadio("adapter", slots=3) as radio:
+        yield radio
+
+
+@pytest.fixture
+def run(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Return what runs the command and sees that nothing is left behind."""
+    loops: list[VirtualTimeLoop] = []
+
+    def new_loop() -> VirtualTimeLoop:
+        loops.append(VirtualTimeLoop())
+        return loops[-1]
+
+    monkeypatch.setattr(
+        asyncio, "Runner", partial(asyncio.Runner, loop_factory=new_loop)
+    )
+
+    def run(*arguments: str) -> Result:
+        code = main(arguments)
+        assert radio.taken == []
+        assert [loop.mishaps for loop in loops] == [[]] * len(loops)
+        elapsed = loops[-1].now if loops else 0
+        return Result(code, *capsys.readouterr(), elapsed)
+
+    return run
+
+
+def place(
+    radio: VirtualRadio, *specs: Spec, faults: Faults | None = None, rssi: int = -60
+) -> VirtualBms:
+    """Bring batteries into reach; return the last."""
+    for spec in specs:
+        bms = VirtualBms(Battery(spec, soc=0.6), faults=faults)
+        radio.place(bms, rssi)
+    return bms
+
+
+# Discovery
+
+
+def test_discovery(radio: VirtualRadio, run: Run) -> None:
+    """Without options it lists the batteries in reach, and nothing else that is heard."""
+    place(radio, UPS, rssi=-70)
+    place(radio, HOME, rssi=-50)
+    place(radio, replace(BOAT, advert="unrelated"))
+    result = run()
+    assert (result.code, result.err) == (0, "")
+    assert result.output == {
+        "devices": [
+            {"address": UPS.address, "name": "UPS_BMS", "rssi": -70},
+            {"address": HOME.address, "name": "HOME_BMS", "rssi": -50},
+        ]
+    }
+    assert result.elapsed == pytest.approx(30)
+    assert run("-t", "2.5").elapsed == pytest.approx(2.5)
+
+
+def test_discovery_of_nothing(run: Run) -> None:
+    """It says so, and what to do."""
+    result = run("-t", "4")
+    assert (result.code, result.output) == (1, {"devices": []})
+    assert result.complaints == [
+        f"jkbms: no battery was heard within 4 s; {UNREACHABLE}"
+    ]
+
+
+def test_what_is_a_battery() -> None:
+    """The integration lists the same ones."""
+    assert COMPANY_IDS == LISTED_IDS
+
+
+def test_late_name(radio: VirtualRadio, run: Run) -> None:
+    """An advertisement may be without a name; it is remembered from another."""
+    bms = place(radio, UPS)
+    names = iter([UPS.address.replace(":", "-"), "UPS_BMS"])
+
+    class Scanner(VirtualScanner):
+        def _hear(self, bms: VirtualBms, rssi: int) -> None:
+            spec = bms.spec
+            bms.battery.spec = replace(spec, name=next(names, ""))
+            super()._hear(bms, rssi)
+            bms.battery.spec = spec
+
+    assert bms
+    with pytest.MonkeyPatch.context() as patch:
+        scanner = type("Bound", (Scanner,), {"radio": radio})
+        patch.setattr(
+            "bleak.get_platform_scanner_backend_type", lambda: (scanner, "late")
+        )
+        (device,) = run("-t", "1").output["devices"]
+    assert device["name"] == "UPS_BMS"
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sections"),
+    [
+        (["-i"], "device_info"),
+        (["-c"], "cell_data"),
+        (["--settings"], "settings"),
+        (["-c", "-i", "--settings"], "device_info cell_data settings"),
+        (["-d", "UPS_BMS"], "device_info cell_data"),
+    ],
+)
+def test_sections(
+    radio: VirtualRadio, run: Run, arguments: list[str], sections: str
+) -> None:
+    """What is asked for is read of every battery; of one that is named, the main two."""
+    place(radio, UPS)
+    result = run(*arguments)
+    assert (result.code, result.err) == (0, "")
+    assert [*result.output] == sections.split()
+    assert [len(told) for told in result.output.values()] == [1] * len(result.output)
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        ["-d", "HOME_BMS", "-d", "UPS_BMS"],
+        ["-d", "HOME_BMS,UPS_BMS"],
+        ["-d", f"{HOME.address.lower()}, UPS_BMS", "-d", "UPS_BMS"],
+    ],
+)
+def test_order(radio: VirtualRadio, run: Run, devices: list[str]) -> None:
+    """The batteries come in the order asked for, by name or address."""
+    place(radio, UPS, HOME, BOAT)
+    result = run(*devices, "-i")
+    assert result.code == 0
+    assert [info["device_name"] for info in result.output["device_info"]] == [
+        "HOME_BMS",
+        "UPS_BMS",
+    ]
+    # Nobody waits for what was not asked for
+    assert result.elapsed < 8
+
+
+def test_side_by_side(radio: VirtualRadio, run: Run) -> None:
+    """Three batteries take little longer than one."""
+    place(radio, UPS, HOME, BOAT)
+    one = run("-c", "-d", "UPS_BMS").elapsed
+    three = run("-c", "-d", "UPS_BMS,HOME_BMS,BOAT_BMS")
+    assert len(three.output["cell_data"]) == 3
+    assert three.elapsed < one + 1.5
+
+
+def test_full_adapter(radio: VirtualRadio, run: Run) -> None:
+    """Those who find no slot wait for their turn."""
+    radio.slots = 1
+    specs = [
+        replace(UPS, name=f"B{n}", address=f"20:25:03:99:00:{n:02X}") for n in range(9)
+    ]
+    place(radio, *specs)
+    result = run("-c", *(word for spec in specs for word in ("-d", spec.name)))
+    assert (result.code, result.err) == (0, "")
+    assert len(result.output["cell_data"]) == 9
+
+
+def test_no_slot_at_all(radio: VirtualRadio, run: Run) -> None:
+    """If others have taken them all, there is no use in waiting."""
+    radio.slots = 0
+    place(radio, UPS, HOME)
+    result = run("-c", "-d", "UPS_BMS", "-d", "HOME_BMS")
+    assert (result.code, result.output) == (1, {"cell_data": []})
+    assert len(result.complaints) == 2
+    assert "end another connection of the adapter" in result.complaints[0]
+
+
+def test_one_battery_twice(radio: VirtualRadio, run: Run) -> None:
+    """Who is asked for by name and by address answers twice."""
+    place(radio, UPS)
+    result = run("-i", "-d", "UPS_BMS", "-d", UPS.address)
+    assert result.code == 0
+    assert len(result.output["device_info"]) == 2
+
+
+@pytest.mark.parametrize("answer", ["5", "8"])
+def test_request_timeout(radio: VirtualRadio, run: Run, answer: str) -> None:
+    """A slow battery is given the time that is asked for."""
+    bms = place(radio, UPS, faults=Faults(answer_after_attempts=1))
+    result = run("-c", "-d", UPS.address, "-r", answer)
+    assert result.code == 0
+    first, second = (c.at for c in bms.commands if c.register == 0x97)
+    assert second - first == pytest.approx(float(answer), abs=0.1)
+
+
+# What fails
+
+
+def test_unreachable(radio: VirtualRadio, run: Run) -> None:
+    """Who is not heard costs the others no more than the scan."""
+    place(radio, UPS)
+    result = run("-i", "-d", "NOBODY", "-d", "UPS_BMS", "-t", "7")
+    assert result.code == 1
+    assert [info["device_name"] for info in result.output["device_info"]] == ["UPS_BMS"]
+    assert result.complaints == [
+        f"jkbms: NOBODY: Not heard within 7 s; {UNREACHABLE}",
+    ]
+    assert result.elapsed == pytest.approx(7)
+
+
+def test_namesakes(radio: VirtualRadio, run: Run) -> None:
+    """A name of two batteries is none; their addresses are told, and can be chosen."""
+    place(radio, UPS, HOME, SPARE)
+    result = run("-i", "-d", "HOME_BMS", "-d", "UPS_BMS")
+    assert result.code == 1
+    assert [info["device_name"] for info in result.output["device_info"]] == ["UPS_BMS"]
+    assert result.complaints == [
+        (
+            f"jkbms: HOME_BMS: {HOME.address} and {SPARE.address} both have this name; "
+            "ask for one by its address"
+        )
+    ]
+    (info,) = run("-i", "-d", SPARE.address).output["device_info"]
+    assert info["serial_number"] == SPARE.serial
+    # In metrics they must not be taken for each other
+    text = run("-f", "m", "-c", "-t", "3").out
+    for device in (HOME.address, SPARE.address, "UPS_BMS"):
+        assert f'up{{device="{device}"}} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("faults", "advice"),
+    [
+        (Faults(silent=True), "switch its Bluetooth off and on in the JK app"),
+        (Faults(foreign="neey"), "ask for another device"),
+        (Faults(refuse_connection=True), UNREACHABLE),
+        (Faults(pairing=True), "pair it with bluetoothctl"),
+        (Faults(glitch_every=1), "please report its model and firmware"),
+    ],
+)
+def test_failures(radio: VirtualRadio, run: Run, faults: Faults, advice: str) -> None:
+    """Each failure has its line and its advice, and the others are printed."""
+    place(radio, HOME, faults=faults)
+    place(radio, UPS)
+    result = run("-c", "-d", "HOME_BMS", "-d", "UPS_BMS")
+    assert result.code == 1
+    assert len(result.output["cell_data"]) == 1
+    (complaint,) = result.complaints
+    assert complaint.startswith("jkbms: HOME_BMS: ")
+    assert complaint.endswith(f"; {advice}")
+
+
+def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
+    """Then the device information is shown, and it is a failure all the same."""
+    place(radio, UPS, faults=Faults())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "custom_components.jk_bms.jkbms.client.confirm_profile", _fits_nothing
+        )
+        result = run("-i", "-c", "-d", "UPS_BMS")
+    assert result.code == 1
+    (info,) = result.output["device_info"]
+    assert (info["device_model"], info["device_passcode"]) == (UPS.model, "********")
+    assert result.output["cell_data"] == []
+    assert "please report" in result.err
+
+
+def _fits_nothing(*_: object) -> None:
+    from custom_components.jk_bms.jkbms.errors import UnsupportedLayoutError  # noqa: PLC0415
+
+    raise UnsupportedLayoutError("The cell data fit no known layout")
+
+
+def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
+    """Settings that are asked for and do not come are a failure."""
+    place(radio, HOME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "custom_components.jk_bms.jkbms.client._Link._decode_settings",
+            lambda *_: None,
+        )
+        result = run("--settings", "-d", "HOME_BMS")
+        assert run("-c", "-d", "HOME_BMS").code == 0
+    assert (result.code, result.output) == (1, {"settings": []})
+    assert result.complaints == [
+        "jkbms: HOME_BMS: its settings did not come; try again"
+    ]
+
+
+def test_gone_from_all(radio: VirtualRadio) -> None:
+    """Who was found once is expected to be there."""
+    place(radio, UPS)
+    gone = place(radio, HOME)
+
+    async def read_twice() -> Survey:
+        survey = Survey()
+        await survey.read()
+        assert [battery.error for battery in survey.batteries] == [None, None]
+        radio.remove(gone)
+        place(radio, BOAT)
+        await survey.read()
+        return survey
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        survey = runner.run(read_twice())
+    assert {name: str(battery.error) for name, battery in survey.named()} == {
+        "UPS_BMS": "None",
+        "HOME_BMS": "Not heard within 30 s",
+        "BOAT_BMS": "None",
+    }
+
+
+# Secrets
+
+
+def test_secrets(radio: VirtualRadio, run: Run) -> None:
+    """Passcodes are shown only to those who ask for them."""
+    place(radio, UPS)
+    for name in ("j", "J", "y", "t", "T", "m", "r", "R", "table"):
+        assert UPS.passcode not in run("-f", name, "-i", "-d", "UPS_BMS").out
+        shown = UPS.passcode in run("-f", name, "-i", "-d", "UPS_BMS", "--secrets").out
+        assert shown is (name != "m")
+
+
+# No Bluetooth
+
+
+@pytest.mark.parametrize(
+    ("err", "text"),
+    [
+        *(
+            (BleakBluetoothNotAvailableError("?", reason), text)
+            for reason, text in (
+                (Reason.NO_BLUETOOTH, "there is no Bluetooth adapter: plug one in"),
+                (Reason.POWERED_OFF, "Bluetooth is switched off: `bluetoothctl power"),
+                (Reason.DENIED_BY_SYSTEM, "this user may not use Bluetooth: add it to"),
+                (Reason.NO_BLE_CENTRAL_ROLE, "the Bluetooth adapter has no Low Energy"),
+                (Reason.UNKNOWN, "?"),
+            )
+        ),
+        (
+            BleakDBusError("org.freedesktop.DBus.Error.ServiceUnknown", ["?"]),
+            "bluetoothd does not run: `systemctl start bluetooth`",
+        ),
+        (
+            BleakDBusError("org.freedesktop.DBus.Error.AccessDenied", ["?"]),
+            "this user may not use Bluetooth",
+        ),
+        (
+            BleakDBusError("org.bluez.Error.Failed", ["No\nidea"]),
+            "Bluetooth does not work: [org.bluez.Error.Failed] No idea",
+        ),
+        (BleakError("adapter 'hci7' not found"), "Bluetooth does not work: adapter"),
+        (FileNotFoundError(2, "No such file"), "D-Bus does not run ([Errno 2] No such"),
+        (PermissionError(13, "Permission denied"), "D-Bus may not be used (Permission"),
+        (EOFError("end of file"), "D-Bus does not run (end of file)"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["-c"], ["-d", "UPS_BMS"]])
+def test_no_bluetooth(
+    run: Run, monkeypatch: pytest.MonkeyPatch, err: Exception, text: str, arguments: Any
+) -> None:
+    """What is missing is told in one line."""
+
+    async def start(_: BaseBleakScanner) -> None:
+        raise err
+
+    monkeypatch.setattr(VirtualScanner, "start", start)
+    result = run(*arguments)
+    assert (result.code, result.out) == (1, "")
+    (complaint,) = result.complaints
+    assert complaint.startswith(f"jkbms: {text}")
+
+
+def test_scan_that_cannot_be_stopped(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was heard before the adapter was pulled out is told."""
+    place(radio, UPS)
+    stop = VirtualScanner.stop
+
+    async def fail(scanner: VirtualScanner) -> None:
+        await stop(scanner)
+        raise BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"])
+
+    monkeypatch.setattr(VirtualScanner, "stop", fail)
+    assert run("-c", "-d", "UPS_BMS").code == 0
+
+
+def test_adapter(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter that is asked for is used."""
+    used = []
+    real = VirtualScanner.__init__
+
+    def watched(*args: Any, **kwargs: Any) -> None:
+        used.append(kwargs["bluez"])
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(VirtualScanner, "__init__", watched)
+    place(radio, UPS)
+    run("-t", "1")
+    run("-t", "1", "--adapter", "hci1")
+    assert used == [{}, {"adapter": "hci1"}]
+
+
+# Signals
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "code"),
+    [
+        (signal.SIGINT, ["-c"], 130),
+        (signal.SIGTERM, ["-c"], 143),
+        (signal.SIGHUP, ["-c"], 143),
+        (signal.SIGTERM, ["-e", "-u", "http://127.0.0.1:0/metrics"], 0),
+    ],
+)
+@pytest.mark.usefixtures("socket_enabled")
+def test_signals(
+    radio: VirtualRadio,
+    run: Run,
+    number: signal.Signals,
+    arguments: list[str],
+    code: int,
+) -> None:
+    """A signal, or one after the other, ends it with all links released."""
+    place(radio, UPS, HOME)
+    bms = place(radio, BOAT)
+
+    def interrupt() -> nullcontext[None]:
+        asyncio.get_running_loop().call_later(1.5, partial(signal.raise_signal, number))
+        return nullcontext()
+
+    radio.connecting = interrupt
+    result = run(*arguments)
+    assert (result.code, result.out) == (code, "")
+    assert "Traceback" not in result.err
+    assert [connection.reason for connection in bms.connections] == ["by the central"]
+
+
+def test_nohup(radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was started to outlive its terminal does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        place(radio, UPS)
+        radio.connecting = lambda: nullcontext(signal.raise_signal(signal.SIGHUP))
+        assert run("-c", "-d", "UPS_BMS").code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# At a terminal
+
+
+class Terminal(io.StringIO):
+    """A terminal that keeps what it shows."""
+
+    @override
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Stand in for a terminal of 100 columns."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}.items():
+        monkeypatch.setenv(name, value)
+    return Terminal()
+
+
+def test_table_is_for_terminals(
+    radio: VirtualRadio,
+    run: Run,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There it is the default."""
+    place(radio, UPS)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert run("-t", "1").code == 0
+    assert "20:25:03:10:00:0E" in terminal.getvalue()
+    assert "{" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["-t", "1"], ["0 heard, 0 read", "1 heard, 0 read"]),
+        (["-d", "UPS_BMS", "-c"], ["0 of 1 heard, 0 read", "1 of 1 heard, 1 read"]),
+    ],
+)
+def test_progress(
+    radio: VirtualRadio,
+    run: Run,
+    terminal: Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    texts: list[str],
+) -> None:
+    """People see how far it has come; others do not."""
+    place(radio, UPS)
+    said: list[str] = []
+    monkeypatch.setattr(
+        "rich.status.Status.update", lambda _, text, **kwargs: said.append(text)
+    )
+    assert run(*arguments).err == ""
+    assert said == []
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run(*arguments).code == 0
+    assert (said[0], said[-1]) == (texts[0], texts[-1])
+
+
+# Logging
+
+
+@pytest.fixture
+def levels() -> Iterator[Callable[[str], int]]:
+    """Return what tells levels of loggers, and put them back."""
+    names = ("", "bleak", "custom_components.jk_bms.jkbms", "jkbms")
+    before = {name: logging.getLogger(name).level for name in names}
+    yield lambda name: logging.getLogger(name).level
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def test_log_levels(run: Run, levels: Callable[[str], int]) -> None:
+    """One level is that of all, and more by logger; `jkbms` is wherever the library is."""
+    run("-t", "1", "-l", "jkbms=debug,bleak=info")
+    assert levels("custom_components.jk_bms.jkbms") == logging.DEBUG
+    assert levels("bleak") == logging.INFO
+    run("-t", "1", "-l", "error,jkbms=off")
+    assert levels("") == logging.ERROR
+    assert levels("custom_components.jk_bms.jkbms") > logging.CRITICAL

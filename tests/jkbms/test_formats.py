@@ -1,0 +1,339 @@
+"""Tests of the formats and of the table."""
+
+from dataclasses import fields, replace
+import io
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from rich.console import Console
+import yaml
+
+from custom_components.jk_bms.jkbms.formats import (
+    WRITERS,
+    Answers,
+    Findings,
+    Found,
+    Report,
+    Told,
+    masked,
+)
+from custom_components.jk_bms.jkbms.models import (
+    SECRET_FIELDS,
+    BalancerState,
+    CellData,
+    DetailLogRecord,
+    DeviceInfo,
+    LogEntry,
+    Settings,
+)
+from custom_components.jk_bms.jkbms.options import FORMATS
+
+INFO = DeviceInfo(
+    device_model="JK_BD4A8S4P",
+    software_version="15.26",
+    device_name="Küche [1],\n2",
+    passcode="4711x",
+    uart1_protocols=(0, 1, 2),
+    can_protocols=(),
+)
+CELLS = CellData(
+    cell_voltage=(3.301, None, 3.311, 3.305),
+    cell_resistance=(0.062, None, 0.07, 0.0),
+    average_cell_voltage=3.306,
+    delta_cell_voltage=0.01,
+    min_cell=1,
+    max_cell=3,
+    balancer=BalancerState.CHARGING,
+    balance_current=0.4,
+    battery_voltage=13.21,
+    battery_current=-10.595,
+    battery_power=-139.96,
+    battery_temperature=(20.0, None),
+    mosfet_temperature=25.5,
+    remain_percent=63,
+    remain_capacity=174.1,
+    nominal_capacity=276.4,
+    cycle_count=42,
+    charging=True,
+    discharging=False,
+    alarms=("cell_undervoltage", "bit_29"),
+    wire_resistance_alarm=(),
+)
+SETTINGS = Settings(cell_uvp=2.5, charging=True)
+LOG = [LogEntry(time=5, code=1, event="boot")]
+HISTORY = [
+    DetailLogRecord(
+        index=0,
+        clock=204192000,
+        code=0,
+        event="sample",
+        charging=True,
+        discharging=True,
+        balancing=False,
+        heating=False,
+        max_cell=3,
+        min_cell=1,
+        max_cell_voltage=3.311,
+        min_cell_voltage=3.301,
+        battery_voltage=13.21,
+        battery_current=-10.5,
+        remain_capacity=174.1,
+        nominal_capacity=276.4,
+        max_temperature=None,
+        min_temperature=None,
+        mosfet_temperature=25,
+        heater_current=0.0,
+    )
+]
+
+TOLD = Told(
+    device="UPS_BMS",
+    device_info=masked(INFO),
+    cell_data=CELLS,
+    settings=SETTINGS,
+    logbook=LOG,
+    up=True,
+    last_update=1.5,
+)
+SECTIONS = ["device_info", "cell_data", "settings", "logbook", "detail_log"]
+ANSWERS = Answers([TOLD], SECTIONS)
+FINDINGS = Findings(
+    {"UPS_BMS": Found(address="C8:47:80:00:00:01", name="UPS_BMS", rssi=-60)}
+)
+
+
+def plain(report: Report) -> Any:
+    """Return what JSON says."""
+    return json.loads(WRITERS["json"](report))
+
+
+def test_formats_are_those_of_the_options() -> None:
+    """What can be asked for can be written."""
+    assert {*WRITERS, "table"} == set(FORMATS.values())
+
+
+@pytest.mark.parametrize("report", [ANSWERS, FINDINGS, Answers([], SECTIONS)])
+def test_json_and_yaml(report: Report) -> None:
+    """They say the same, absent values included."""
+    assert json.loads(WRITERS["json-pretty"](report)) == plain(report)
+    assert yaml.safe_load(WRITERS["yaml"](report)) == plain(report)
+    assert "\n" not in WRITERS["json"](report)
+
+
+def test_shape() -> None:
+    """A section is a list with one element a battery; who told nothing is not in it."""
+    mute = Told(device="HOME_BMS", up=False)
+    document = plain(Answers([mute, TOLD, mute, TOLD], ["device_info", "cell_data"]))
+    assert [*document] == ["device_info", "cell_data"]
+    assert [len(section) for section in document.values()] == [2, 2]
+    assert document["device_info"][0]["device_model"] == "JK_BD4A8S4P"
+    assert document["cell_data"][0]["cell_voltage"] == [3.301, None, 3.311, 3.305]
+
+
+@pytest.mark.parametrize("name", ["toml", "toml-pretty"])
+def test_toml(name: str) -> None:
+    """TOML has no null: the key is left out, and in a list it is not-a-number."""
+    text = WRITERS[name](ANSWERS)
+    document = tomllib.loads(text)
+    assert [line for line in text.splitlines() if line.startswith("[[")] == [
+        "[[device_info]]",
+        "[[cell_data]]",
+        "[[settings]]",
+    ]
+    assert document["detail_log"] == []
+    assert document["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
+    assert document["settings"] == [{"cell_uvp": 2.5, "charging": True}]
+    (info,), (cells,) = document["device_info"], document["cell_data"]
+    assert info["device_name"] == INFO.device_name
+    assert (info["uart1_protocols"], info["can_protocols"]) == ([0, 1, 2], [])
+    assert "hardware_version" not in info
+    assert str(cells["cell_voltage"]) == "[3.301, nan, 3.311, 3.305]"
+    assert cells["balancer"] == "charging"
+
+
+def test_toml_for_programs_and_people() -> None:
+    """Lists are on one line for the one and below each other for the other."""
+    assert "uart1_protocols = [0, 1, 2]\n" in WRITERS["toml"](ANSWERS)
+    assert "uart1_protocols = [\n  0,\n  1,\n  2,\n]\n" in WRITERS["toml-pretty"](
+        ANSWERS
+    )
+    assert WRITERS["toml"](FINDINGS) == (
+        '[[devices]]\naddress = "C8:47:80:00:00:01"\nname = "UPS_BMS"\nrssi = -60\n'
+    )
+    assert WRITERS["toml"](Findings({})) == "devices = []\n"
+
+
+@pytest.mark.parametrize("name", ["repr", "repr-pretty"])
+def test_repr(name: str) -> None:
+    """It is Python, of all fields, whether they are secrets or not."""
+
+    class Model(dict[str, Any]):
+        def __init__(self, **told: Any) -> None:
+            super().__init__(told)
+
+    text = WRITERS[name](ANSWERS)
+    classes = ("DeviceInfo", "CellData", "Settings", "LogEntry")
+    document = eval(text, dict.fromkeys(classes, Model))  # noqa: S307
+    assert [*document] == SECTIONS
+    (info,), (cells,) = document["device_info"], document["cell_data"]
+    assert [*info] == [field.name for field in fields(DeviceInfo)]
+    assert (info["passcode"], info["userdata"]) == ("********", None)
+    assert (cells["balancer"], cells["cell_voltage"][1]) == ("charging", None)
+    assert document["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
+    assert (len(text.splitlines()) > 1) is (name == "repr-pretty")
+
+
+def test_masks() -> None:
+    """What is not there needs no mask."""
+    shown = masked(replace(INFO, userdata="mine"))
+    assert {name: getattr(shown, name) for name in SECRET_FIELDS} == {
+        **dict.fromkeys(SECRET_FIELDS),
+        "passcode": "********",
+        "userdata": "********",
+    }
+    assert shown.device_name == INFO.device_name
+
+
+def test_metrics() -> None:
+    """Those of one are those of the exporter."""
+    lost = Told(device="HOME_BMS", up=False)
+    lines = WRITERS["metrics"](Answers([TOLD, lost], ["cell_data"])).splitlines()
+    assert 'cell_voltage{cell="0",device="UPS_BMS"} 3.301' in lines
+    assert 'up{device="UPS_BMS"} 1.0' in lines
+    assert 'up{device="HOME_BMS"} 0.0' in lines
+    assert WRITERS["metrics"](FINDINGS).splitlines() == [
+        "# HELP signal_strength How well it is heard in dBm.",
+        "# TYPE signal_strength gauge",
+        'signal_strength{device="UPS_BMS"} -60.0',
+    ]
+
+
+# The table
+
+
+def drawn(report: Report, width: int = 100) -> list[str]:
+    """Return the lines that a terminal shows."""
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(report.table())
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_table_of_found() -> None:
+    """The one that is heard best is first."""
+    far = Found(address="C8:47:80:00:00:02", name=None, rssi=-90)
+    assert drawn(Findings({"far": far, **FINDINGS.batteries})) == [
+        "address            name        RSSI",
+        "C8:47:80:00:00:01  UPS_BMS  -60 dBm",
+        "C8:47:80:00:00:02           -90 dBm",
+    ]
+
+
+def test_table_of_values() -> None:
+    """What matters comes first, the cells have bars, and all the rest follows."""
+    lines = drawn(Answers([TOLD], ["cell_data"]))
+    assert [line.split("   ")[0].strip() for line in lines[:4]] == [
+        "UPS_BMS",
+        "13.21 V",
+        "3.306 V on average",
+        "20.0 °C",
+    ]
+    assert "-10.59 A" in lines[1] or "-10.60 A" in lines[1]
+    assert "174.1 of 276.4 Ah" in lines[1]
+    assert "0.010 V difference   balancer charging   0.40 A" in lines[2]
+    assert "25.5 °C MOSFET   charging on   discharging off" in lines[3]
+    assert lines[4].split() == ["cell_undervoltage!", "bit_29!"]
+    assert lines[5].split() == [
+        "1",
+        "3.301",
+        "V",
+        "████████··",
+        "▼",
+        "2",
+        "-",
+        "3",
+        "3.311",
+        "V",
+        "██████████",
+        "▲",
+        "4",
+        "3.305",
+        "V",
+        "████████▊·",
+    ]
+    text = "\n".join(lines)
+    for words in (
+        "wire_resistance_alarm none",
+        "device_passcode",
+        "passcode ********",
+        "uart1_protocols 0, 1, 2",
+        "cell_uvp 2.5",
+        "charging yes",
+        "boot",
+    ):
+        assert (words in text) is (words != "device_passcode"), words
+
+
+def test_table_of_little() -> None:
+    """Old units tell less, and what they do not tell leaves no gap."""
+    cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)
+    little = drawn(Answers([Told(device="Old", cell_data=cells)], []))
+    assert [line.strip() for line in little] == [
+        "Old",
+        "1 3.300 V ██████████    2 3.300 V ██████████",
+    ]
+    blank = Answers([Told(device="Old", cell_data=CellData())], [])
+    assert [line for line in drawn(blank) if line] == ["Old"]
+    # Who told nothing has said so elsewhere
+    assert drawn(Answers([Told(device="Lost")], [])) == []
+
+
+def test_table_of_logs() -> None:
+    """A log is a table, and what was not measured is a dash."""
+    lines = drawn(
+        Answers([Told(device="Log", logbook=LOG, detail_log=HISTORY)], []), 300
+    )
+    assert [line.split() for line in lines] == [
+        ["Log"],
+        ["logbook"],
+        ["time", "code", "event"],
+        ["5", "1", "boot"],
+        ["detail", "log"],
+        [field.name for field in fields(DetailLogRecord)],
+        [
+            "0",
+            "204192000",
+            "0",
+            "sample",
+            "yes",
+            "yes",
+            "no",
+            "no",
+            "3",
+            "1",
+            "3.311",
+            "3.301",
+            "13.21",
+            "-10.5",
+            "174.1",
+            "276.4",
+            "-",
+            "-",
+            "25",
+            "0.0",
+        ],
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 200])
+def test_width(width: int) -> None:
+    """Values are not cut, however narrow the terminal."""
+    cells = replace(CELLS, cell_voltage=tuple(3 + n / 1000 for n in range(24)))
+    told = replace(TOLD, cell_data=cells)
+    lines = drawn(Answers([told], SECTIONS), width)
+    assert max(len(line) for line in lines) <= width
+    text = " ".join(lines)
+    for number in range(24):
+        assert f"{3 + number / 1000:.3f} V" in text
