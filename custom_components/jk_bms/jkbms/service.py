@@ -1,0 +1,116 @@
+"""Hand values on to those who keep them: `--exporter` and `--push`."""
+
+from functools import partial
+import logging
+
+import aiohttp
+
+from .actions import Action, judge, make_survey, progress
+from .credentials import Credentials
+from .errors import PushError
+from .exporter import DEFAULT_URL, Endpoint, Exporter
+from .metrics import BatteryState
+from .options import ExitCode, Options
+from .push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .survey import Survey
+from .terminal import complain
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def plan(options: Options) -> Action:
+    """Return what to do; raises an `ExportError` where that cannot be done."""
+    if not options.push:
+        endpoint = Endpoint.parse(
+            options.url or DEFAULT_URL,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
+            basic_auth=options.basic_auth,
+        )
+        return partial(_serve, options, endpoint)
+    assert options.url
+    target = PushTarget.parse(
+        options.url,
+        kind=PushKind(options.push_kind) if options.push_kind else None,
+        job=options.job or DEFAULT_JOB,
+        credentials=Credentials.from_file(options.auth_file)
+        if options.auth_file
+        else Credentials.from_environment(),
+    )
+    return partial(_push_on if options.exporter else _push_once, options, target)
+
+
+async def _serve(options: Options, endpoint: Endpoint) -> None:
+    """Serve what the batteries say, for ever."""
+    survey = _make_survey(options)
+    async with Exporter(endpoint, partial(_states, survey, options)) as exporter:
+        scheme = "https" if endpoint.tls else "http"
+        for host, port in exporter.addresses:
+            where = f"[{host}]" if ":" in host else host
+            complain(f"serving on {scheme}://{where}:{port}{endpoint.path}")
+        while True:
+            await survey.read_when_due(options.scrape_interval)
+
+
+async def _push_on(options: Options, target: PushTarget) -> None:
+    """Push what the batteries say each time that they were read, for ever."""
+    survey = _make_survey(options)
+    deadline = min(DEADLINE, options.scrape_interval)
+    works = True
+    async with aiohttp.ClientSession() as session:
+        complain(f"pushing to {target} every {options.scrape_interval:g} s")
+        while True:
+            await survey.read_when_due(options.scrape_interval)
+            try:
+                await push(session, target, _states(survey, options), deadline=deadline)
+            except PushError as err:
+                if works:
+                    _LOGGER.warning("Pushing fails, and is tried again: %s", err)
+                works = False
+                continue
+            if not works:
+                _LOGGER.warning("Pushing works again")
+            works = True
+
+
+async def _push_once(options: Options, target: PushTarget) -> ExitCode:
+    """Read the batteries and push what they say."""
+    survey = make_survey(options)
+    with progress(survey):
+        await survey.read()
+    verdict = judge(survey)
+    if states := _states(survey, options):
+        async with aiohttp.ClientSession() as session:
+            await push(session, target, states, deadline=DEADLINE)
+    return verdict
+
+
+def _make_survey(options: Options) -> Survey:
+    """Return a survey that is not still looking when it is time to read again."""
+    survey = make_survey(options)
+    survey.scan_timeout = min(survey.scan_timeout, options.scrape_interval)
+    return survey
+
+
+def _states(survey: Survey, options: Options) -> list[BatteryState]:
+    """Return what is known of the batteries that were read or tried to be."""
+    takes_all = not options.sections
+    return [
+        BatteryState(
+            device=name,
+            layout=reading.layout if reading else None,
+            device_info=reading.device_info
+            if reading and (takes_all or options.device_info)
+            else None,
+            cell_data=reading.cell_data
+            if reading and (takes_all or options.cell_data)
+            else None,
+            up=not battery.error,
+            last_update=battery.read_at,
+            rejected_frames=client.statistics.rejected
+            if (client := battery.client)
+            else None,
+        )
+        for name, battery in survey.named()
+        if (reading := battery.reading) or battery.error
+    ]

@@ -1,0 +1,509 @@
+"""Tests of `--exporter` and `--push`: real HTTP, and bleak above a radio in software."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import logging
+from pathlib import Path
+import ssl
+from threading import Thread
+from typing import Self, override
+
+import aiohttp
+from aiohttp import web
+from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
+import pytest
+
+from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.errors import (
+    CredentialsError,
+    EndpointError,
+    NoBluetoothError,
+    PushUnauthorizedError,
+    PushUrlError,
+)
+from custom_components.jk_bms.jkbms.options import ExitCode, parse
+from custom_components.jk_bms.jkbms.service import plan
+from tests.servers import free_port
+from tests.servers.certificate import write_certificate
+from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
+from tests.virtual_bms.radio import VirtualScanner
+
+UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
+HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
+INTERVAL = "1"
+PATIENCE = 30
+"""s of real time, of which hardly any is needed."""
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+@pytest.fixture
+def radio() -> Iterator[VirtualRadio]:
+    """Stand in for the adapter of this machine."""
+    with VirtualRadio("adapter") as radio:
+        yield radio
+
+
+def place(radio: VirtualRadio, spec: Spec) -> VirtualBms:
+    """Bring a fast battery into reach."""
+    bms = VirtualBms(Battery(spec, soc=0.6, time_scale=0.0), speed=20)
+    radio.place(bms)
+    return bms
+
+
+@asynccontextmanager
+async def doing(*arguments: str) -> AsyncIterator[None]:
+    """Do what goes on for ever, for a while."""
+    task = asyncio.ensure_future(plan(parse([*arguments, "-s", INTERVAL]))())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(happened: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something has happened."""
+    async with asyncio.timeout(PATIENCE):
+        while not await happened():
+            await asyncio.sleep(0.02)
+
+
+# Serving
+
+
+@dataclass
+class Served:
+    """The exporter, as a scraper sees it."""
+
+    url: str
+
+    async def lines(self) -> list[str]:
+        """Scrape once."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.url) as response,
+        ):
+            return (await response.text()).splitlines()
+
+    async def shows(self, *wanted: str) -> list[str]:
+        """Wait until all of these lines are served, and return what else is."""
+        lines: list[str] = []
+
+        async def happened() -> bool:
+            lines[:] = await self.lines()
+            return set(wanted) <= set(lines)
+
+        await until(happened)
+        return lines
+
+
+@asynccontextmanager
+async def serving(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> AsyncIterator[Served]:
+    """Serve on some port until it is not needed any more."""
+    said = ""
+
+    async def is_ready() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return said.endswith("\n")
+
+    async with doing("-e", "-u", "http://127.0.0.1:0/values", *arguments):
+        await until(is_ready)
+        prefix, url = said.split("serving on ")
+        assert (prefix, url.endswith("/values\n")) == ("jkbms: ", True)
+        yield Served(url.strip())
+
+
+async def test_serve(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A battery that is gone loses its values, and comes back by itself."""
+    ups = place(radio, UPS)
+    place(radio, HOME)
+    async with serving(capsys, "-d", UPS.address, "-d", HOME.address) as served:
+        await served.shows(
+            'up{device="UPS_BMS"} 1.0',
+            'remain_percent{device="UPS_BMS"} 60.0',
+            'poweron_times{device="UPS_BMS"} 12.0',
+            'rejected_frames_total{device="UPS_BMS"} 0.0',
+            'up{device="HOME_BMS"} 1.0',
+        )
+        # Between the readings others find it
+        await until(lambda: asyncio.sleep(0, not ups.connected))
+
+        ups.power_off()
+        lines = await served.shows(
+            'up{device="UPS_BMS"} 0.0', 'remain_percent{device="HOME_BMS"} 60.0'
+        )
+        assert not any("remain" in line for line in lines if "UPS_BMS" in line)
+
+        ups.power_on()
+        await served.shows('up{device="UPS_BMS"} 1.0')
+    assert not ups.connected
+    assert radio.taken == []
+    said = [r.getMessage() for r in caplog.records if "UPS_BMS is" in r.getMessage()]
+    # A machine that has much else to do may lose it more often
+    assert {text.partition(": Not heard")[0] for text in said[::2]} == {
+        "UPS_BMS is lost"
+    }
+    assert {*said[1::2]} == {"UPS_BMS is back"}
+    assert len(said) % 2 == 0
+
+
+async def test_serve_all(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without names every battery is served, and new ones as they appear."""
+    ups = place(radio, UPS)
+    async with serving(capsys) as served:
+        await served.shows('up{device="UPS_BMS"} 1.0')
+        place(radio, HOME)
+        await served.shows('up{device="HOME_BMS"} 1.0')
+        radio.remove(ups)
+        await served.shows('up{device="UPS_BMS"} 0.0', 'up{device="HOME_BMS"} 1.0')
+
+
+async def test_serve_who_was_never_heard(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who was asked for is known from the beginning."""
+    async with serving(capsys, "-d", "UPS_BMS") as served:
+        lines = await served.shows('up{device="UPS_BMS"} 0.0')
+        assert [line for line in lines if line[0] != "#"] == [
+            'up{device="UPS_BMS"} 0.0'
+        ]
+
+
+@pytest.mark.parametrize(
+    ("option", "shown", "hidden"),
+    [("-i", "poweron_times", "remain_percent"), ("-c", "remain_percent", "poweron")],
+)
+async def test_serve_a_part(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    shown: str,
+    hidden: str,
+) -> None:
+    """What is asked for is served."""
+    place(radio, UPS)
+    async with serving(capsys, option, "-d", UPS.address) as served:
+        text = "\n".join(await served.shows('up{device="UPS_BMS"} 1.0'))
+    assert shown in text
+    assert hidden not in text
+
+
+async def test_adapter_pulled_out(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without an adapter from the beginning there is no use; later it is waited for."""
+    place(radio, UPS)
+    start = VirtualScanner.start
+
+    async def fail(_: VirtualScanner) -> None:
+        raise BleakBluetoothNotAvailableError(
+            "?", BleakBluetoothNotAvailableReason.NO_BLUETOOTH
+        )
+
+    async with serving(capsys, "-d", UPS.address) as served:
+        await served.shows('up{device="UPS_BMS"} 1.0')
+        monkeypatch.setattr(VirtualScanner, "start", fail)
+        await served.shows('up{device="UPS_BMS"} 0.0')
+        monkeypatch.setattr(VirtualScanner, "start", start)
+        await served.shows('up{device="UPS_BMS"} 1.0')
+    assert "UPS_BMS is lost: there is no Bluetooth adapter" in caplog.text
+    monkeypatch.setattr(VirtualScanner, "start", fail)
+    with pytest.raises(NoBluetoothError):
+        await plan(parse(["-e", "-u", "http://127.0.0.1:0"]))()
+
+
+async def test_serve_over_tls_and_ipv6(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The line that says where is a URL to be clicked."""
+
+    class Exporter:
+        addresses = (("::1", 9898), ("127.0.0.1", 9898))
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+    module = "custom_components.jk_bms.jkbms.service"
+    monkeypatch.setattr(f"{module}.Exporter", Exporter)
+    async with doing("-e", "-u", "http://localhost"):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert capsys.readouterr().err.splitlines() == [
+        "jkbms: serving on http://[::1]:9898/metrics",
+        "jkbms: serving on http://127.0.0.1:9898/metrics",
+    ]
+
+
+# Pushing
+
+
+@dataclass
+class Taker:
+    """A server that takes what is pushed."""
+
+    status: int = 204
+    pushed: list[tuple[str, str, str, str | None]] = field(default_factory=list)
+    """Method, path, body and authorization of each request."""
+    url: str = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        """Keep a request."""
+        self.pushed.append(
+            (
+                request.method,
+                request.path,
+                await request.text(),
+                request.headers.get("Authorization"),
+            )
+        )
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def taker() -> AsyncIterator[Taker]:
+    """Run a server."""
+    taker = Taker()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", taker.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    _, port = runner.addresses[0]
+    taker.url = f"http://127.0.0.1:{port}"
+    yield taker
+    await runner.cleanup()
+
+
+async def test_push_once(
+    radio: VirtualRadio, taker: Taker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All batteries are read and pushed, with the credentials of the environment."""
+    place(radio, UPS)
+    monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
+    url = f"{taker.url}/api/v1/import/prometheus"
+    options = parse(["-p", "-u", url, "-d", UPS.address])
+    assert await plan(options)() == ExitCode.GOOD
+    ((method, path, body, authorization),) = taker.pushed
+    assert (method, path) == ("POST", "/api/v1/import/prometheus")
+    assert 'remain_percent{device="UPS_BMS"} 60.0' in body.splitlines()
+    assert authorization == "Bearer t0ken"
+
+
+async def test_push_options(radio: VirtualRadio, taker: Taker, tmp_path: Path) -> None:
+    """A Pushgateway under a path of its own, a job, and credentials of a file."""
+    place(radio, UPS)
+    auth = tmp_path / "auth"
+    auth.write_text("me:secret\n")
+    arguments = ["--push-kind", "pushgateway", "--job", "boat", "--auth-file", auth]
+    url = f"{taker.url}/gate"
+    options = parse(["-p", "-u", url, "-d", UPS.address, *map(str, arguments)])
+    assert await plan(options)() == ExitCode.GOOD
+    ((method, path, _, authorization),) = taker.pushed
+    assert (method, path) == ("PUT", "/gate/metrics/job/boat/instance/UPS_BMS")
+    assert authorization == "Basic bWU6c2VjcmV0"
+
+
+async def test_push_of_who_fails(
+    radio: VirtualRadio, taker: Taker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That a battery does not answer is pushed as well, and is a failure."""
+    place(radio, UPS)
+    arguments = ["-p", "-u", taker.url, "-t", "0.3"]
+    options = parse([*arguments, "-d", UPS.address, "-d", "NOBODY"])
+    assert await plan(options)() == ExitCode.FAILED
+    bodies = "".join(body for _, _, body, _ in taker.pushed)
+    assert 'up{device="UPS_BMS"} 1.0' in bodies
+    assert 'up{device="NOBODY"} 0.0' in bodies
+    assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not heard within 0.3 s;")
+
+
+async def test_push_of_nothing(
+    radio: VirtualRadio, taker: Taker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no battery is there is nothing to push."""
+    options = parse(["-p", "-u", taker.url, "-t", "0.3"])
+    assert await plan(options)() == ExitCode.FAILED
+    assert taker.pushed == []
+    assert "no battery was heard" in capsys.readouterr().err
+
+
+async def test_push_refused(radio: VirtualRadio, taker: Taker) -> None:
+    """Pushed once, a failure is told."""
+    place(radio, UPS)
+    taker.status = 401
+    options = parse(["-p", "-u", taker.url, "-d", UPS.address])
+    with pytest.raises(PushUnauthorizedError):
+        await plan(options)()
+
+
+async def test_push_on(
+    radio: VirtualRadio,
+    taker: Taker,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A push that fails does not keep the next from being made."""
+    place(radio, UPS)
+    taker.status = 401
+
+    async def pushed(count: int) -> bool:
+        return len(taker.pushed) >= count
+
+    url = f"{taker.url}/api/v1/import/prometheus"
+    with caplog.at_level(logging.WARNING):
+        async with doing("-e", "-p", "-u", url, "-d", UPS.address):
+            await until(lambda: pushed(2))
+            taker.status = 204
+            await until(lambda: pushed(5))
+    assert capsys.readouterr().err == f"jkbms: pushing to {url} every 1 s\n"
+    messages = [r.getMessage() for r in caplog.records if r.name.endswith("service")]
+    assert len(messages) == 2
+    assert messages[0].startswith("Pushing fails, and is tried again: ")
+    assert messages[1] == "Pushing works again"
+    assert taker.pushed[-1][2].count('up{device="UPS_BMS"} 1.0') == 1
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["-e", "-u", "nonsense"], EndpointError),
+        (["-e", "-u", "https://127.0.0.1"], EndpointError),
+        (["-e", "--basic-auth", "/nothing/here"], CredentialsError),
+        (["-p", "-u", "nonsense"], PushUrlError),
+        (["-e", "-p", "-u", "ftp://127.0.0.1"], PushUrlError),
+        (["-p", "-u", "http://127.0.0.1", "--auth-file", "/no"], CredentialsError),
+    ],
+)
+def test_plan(arguments: list[str], error: type[Exception]) -> None:
+    """It is told before anything is done."""
+    with pytest.raises(error):
+        plan(parse(arguments))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_POST(self) -> None:
+        """Take what is sent and answer."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(int(self.path.rpartition("/")[2]))
+        self.end_headers()
+        self.wfile.write(b"because\n")
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path, socket_enabled: None) -> Iterator[ThreadingHTTPServer]:
+    """Run a server in a thread of its own; it speaks TLS if it gets a certificate."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("import/401", "401"),
+        ("import/403", "403"),
+        ("import/404", "404"),
+        ("import/500", "500"),
+    ],
+)
+def test_refusals(
+    radio: VirtualRadio,
+    server: ThreadingHTTPServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    text: str,
+) -> None:
+    """What the server says is told in one line, without the credentials."""
+    place(radio, UPS)
+    monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.DEADLINE", 1.0)
+    url = f"http://127.0.0.1:{server.server_port}/api/v1/{path}"
+    assert main(["-p", "-u", url, "-d", UPS.address]) == 1
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(f"jkbms: {url}: ")
+    assert text in err
+    assert "t0ken" not in err
+
+
+def test_unreachable_servers(
+    radio: VirtualRadio,
+    server: ThreadingHTTPServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Nobody listens, or it is not who it says it is."""
+    place(radio, UPS)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.DEADLINE", 1.0)
+    url = f"http://127.0.0.1:{free_port()}"
+    assert main(["-p", "-u", url, "-d", UPS.address]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"jkbms: {url}: ")
+    assert "refused" in line.lower()
+
+    certificate, key = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    url = f"https://127.0.0.1:{server.server_port}"
+    assert main(["-p", "-u", url, "-d", UPS.address]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"jkbms: {url}: ")
+    assert "certificate" in line
+
+
+def test_port_in_use(
+    server: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot serve where another does."""
+    url = f"http://127.0.0.1:{server.server_port}"
+    assert main(["-e", "-u", url]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"jkbms: Cannot serve on port {server.server_port} of ")
+
+
+def test_malformed_url(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a wrong usage."""
+    for arguments in (["-e", "-u", "nonsense"], ["-p", "-u", "http://[::1"]):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("jkbms: ")
