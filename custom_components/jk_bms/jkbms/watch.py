@@ -1,0 +1,102 @@
+"""Show live values in the terminal: `jkbms --watch`."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+import os
+import signal
+import sys
+import termios
+import tty
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.text import Text
+
+from .actions import explain, make_survey
+from .options import ExitCode, Options
+from .survey import Battery, Survey
+from .table import INDENT, live_view
+
+_INTERVAL: Final = 1.0
+"""s between two readings of a battery."""
+_KEYS: Final = 100
+
+
+async def watch(options: Options) -> ExitCode:
+    """Show the batteries until q or Ctrl-C is pressed."""
+    survey = make_survey(options)
+    ended = asyncio.Event()
+    with (
+        Live(
+            get_renderable=lambda: _screen(survey),
+            console=Console(highlight=False),
+            auto_refresh=False,
+            screen=True,
+        ) as live,
+        _keys(ended),
+    ):
+        survey.on_news = live.refresh
+        live.refresh()
+        following = asyncio.create_task(survey.follow(_INTERVAL))
+        waiting = asyncio.create_task(ended.wait())
+        try:
+            await asyncio.wait(
+                {following, waiting}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiting.cancel()
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+    return ExitCode.GOOD
+
+
+@contextmanager
+def _keys(ended: asyncio.Event) -> Iterator[None]:
+    """Take note when q or Ctrl-C is pressed, or the terminal is closed."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    tty.setcbreak(keyboard)
+
+    def read_keys() -> None:
+        keys = b""
+        with suppress(OSError):
+            keys = os.read(keyboard, _KEYS)
+        if not keys or b"q" in keys.lower():
+            ended.set()
+
+    loop.add_reader(keyboard, read_keys)
+    try:
+        yield
+    finally:
+        loop.remove_reader(keyboard)
+        with suppress(termios.error):
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+
+def _screen(survey: Survey) -> RenderableType:
+    parts: list[RenderableType] = []
+    for name, battery in survey.named():
+        parts += _battery(name, battery)
+    if not survey.batteries:
+        parts.append(Text("looking for batteries …", "dim"))
+    return Group(*parts, Text("q ends", "dim"))
+
+
+def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
+    title = Text(name, "bold reverse")
+    if reading := battery.reading:
+        info = reading.device_info
+        title.append(f"  {info.device_model} {info.software_version}", "not bold dim")
+    yield title
+    if battery.error:
+        yield Padding(Text(explain(battery.error), "yellow"), INDENT)
+    elif reading:
+        yield Padding(live_view(reading.cell_data), INDENT)
+    else:
+        yield Text("  connecting …" if battery.heard else "  looking for it …", "dim")
