@@ -70,4 +70,5 @@ BENCHMARKS: Final = (
     "fuzz",
     "loss",
     "latency",
+    "startup",
 )
