@@ -243,6 +243,38 @@ def test_one_battery_twice(radio: VirtualRadio, run: Run) -> None:
     result = run("-i", "-d", "UPS_BMS", "-d", UPS.address)
     assert result.code == 0
     assert len(result.output["device_info"]) == 2
+    lines = run("-f", "m", "-d", "UPS_BMS", "-d", UPS.address).out.splitlines()
+    assert [line for line in lines if line.startswith("up{")] == [
+        'up{device="UPS_BMS"} 1.0'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["-c", "-f", "m"], "remain_percent"),
+        (["-i", "-f", "m"], "poweron_times"),
+        (["-c", "-f", "table"], "on average"),
+        (["-i", "-f", "table"], "manufacturing_date"),
+        (["--settings", "-f", "table"], "cell_uvp"),
+    ],
+)
+def test_only_what_is_asked_for(
+    radio: VirtualRadio, run: Run, arguments: list[str], texts: str
+) -> None:
+    """Nothing else is shown in the formats that are not lists of sections."""
+    place(radio, UPS)
+    out = run(*arguments, "-d", "UPS_BMS").out
+    everything = (
+        "remain_percent",
+        "poweron_times",
+        "on average",
+        "manufacturing_date",
+        "cell_uvp",
+    )
+    shown = {text for text in everything if text in out}
+    assert shown - {"poweron_times"} == {texts} - {"poweron_times"}
+    assert ("poweron_times" in shown) is ("-i" in arguments)
 
 
 @pytest.mark.parametrize("answer", ["5", "8"])

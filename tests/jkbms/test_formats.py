@@ -233,7 +233,7 @@ def test_table_of_found() -> None:
 
 def test_table_of_values() -> None:
     """What matters comes first, the cells have bars, and all the rest follows."""
-    lines = drawn(Answers([TOLD], ["cell_data"]))
+    lines = drawn(ANSWERS)
     assert [line.split("   ")[0].strip() for line in lines[:4]] == [
         "UPS_BMS",
         "13.21 V",
@@ -279,12 +279,12 @@ def test_table_of_values() -> None:
 def test_table_of_little() -> None:
     """Old units tell less, and what they do not tell leaves no gap."""
     cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)
-    little = drawn(Answers([Told(device="Old", cell_data=cells)], []))
+    little = drawn(Answers([Told(device="Old", cell_data=cells)], SECTIONS))
     assert [line.strip() for line in little] == [
         "Old",
         "1 3.300 V ██████████    2 3.300 V ██████████",
     ]
-    blank = Answers([Told(device="Old", cell_data=CellData())], [])
+    blank = Answers([Told(device="Old", cell_data=CellData())], SECTIONS)
     assert [line for line in drawn(blank) if line] == ["Old"]
     # Who told nothing has said so elsewhere
     assert drawn(Answers([Told(device="Lost")], [])) == []
@@ -293,7 +293,7 @@ def test_table_of_little() -> None:
 def test_table_of_logs() -> None:
     """A log is a table, and what was not measured is a dash."""
     lines = drawn(
-        Answers([Told(device="Log", logbook=LOG, detail_log=HISTORY)], []), 300
+        Answers([Told(device="Log", logbook=LOG, detail_log=HISTORY)], SECTIONS), 300
     )
     assert [line.split() for line in lines] == [
         ["Log"],

@@ -129,7 +129,7 @@ async def test_serve(
     """A battery that is gone loses its values, and comes back by itself."""
     ups = place(radio, UPS)
     place(radio, HOME)
-    async with serving(capsys, "-d", UPS.address, "-d", HOME.address) as served:
+    async with serving(capsys, "-d", f"{UPS.address},{HOME.address}") as served:
         await served.shows(
             'up{device="UPS_BMS"} 1.0',
             'remain_percent{device="UPS_BMS"} 60.0',
@@ -181,6 +181,16 @@ async def test_serve_who_was_never_heard(
         assert [line for line in lines if line[0] != "#"] == [
             'up{device="UPS_BMS"} 0.0'
         ]
+
+
+async def test_serve_one_twice(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A series must not be there twice."""
+    place(radio, UPS)
+    async with serving(capsys, "-d", UPS.address, "-d", "UPS_BMS") as served:
+        lines = await served.shows('up{device="UPS_BMS"} 1.0')
+    assert len(lines) == len(set(lines))
 
 
 @pytest.mark.parametrize(

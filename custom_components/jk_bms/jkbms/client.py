@@ -324,7 +324,7 @@ class _Link:
         statistics: FrameStatistics,
         last_frames: dict[FrameType, Frame],
         guard: Guard,
-        answer_timeout: float,
+        answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
         self._name = name
         self._answer_timeout = answer_timeout

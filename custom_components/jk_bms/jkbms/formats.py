@@ -1,6 +1,6 @@
 """What the command prints, in every format that it knows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 import json
@@ -23,6 +23,9 @@ from .models import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_SECTIONS: Final = frozenset(
+    {"device_info", "cell_data", "settings", "logbook", "detail_log"}
+)
 _MASK: Final = "********"
 # No string in TOML holds a line end, so these are in arrays
 _ARRAY_BREAK: Final = re.compile(r",\n *\]|[\[,]\n +")
@@ -43,7 +46,7 @@ class Told:
     """What one battery told; `None` is what was not asked for or did not come."""
 
     device: str
-    """A name that no other of them has."""
+    """A name that no other battery has."""
     layout: Layout | None = None
     device_info: DeviceInfo | None = None
     cell_data: CellData | None = None
@@ -60,7 +63,7 @@ class Findings:
     """The batteries that were found, to be printed."""
 
     batteries: Mapping[str, Found]
-    """By a name that no other of them has."""
+    """By a name that no other battery has."""
 
     def document(self) -> Document:
         """Return them as lists by section."""
@@ -111,8 +114,9 @@ class Answers:
         """Return what of it is exported."""
         from .metrics import BatteryState, to_text
 
-        return to_text(
-            BatteryState(
+        # One that was asked for twice is one battery
+        states = {
+            told.device: BatteryState(
                 device=told.device,
                 layout=told.layout,
                 device_info=told.device_info,
@@ -120,14 +124,21 @@ class Answers:
                 up=told.up,
                 last_update=told.last_update,
             )
-            for told in self.batteries
-        )
+            for told in self._asked_for()
+        }
+        return to_text(states.values())
 
     def table(self) -> RenderableType:
         """Return it for people to read."""
         from .table import told_table
 
-        return told_table(self.batteries)
+        return told_table(self._asked_for())
+
+    def _asked_for(self) -> Iterator[Told]:
+        """Yield what each told in the sections that are shown."""
+        hidden: dict[str, Any] = dict.fromkeys(_SECTIONS - {*self.sections})
+        for told in self.batteries:
+            yield replace(told, **hidden)
 
 
 type Document = dict[str, list[Any]]

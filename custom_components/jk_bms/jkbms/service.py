@@ -1,5 +1,6 @@
 """Hand values on to those who keep them: `--exporter` and `--push`."""
 
+from dataclasses import replace
 from functools import partial
 import logging
 
@@ -95,22 +96,23 @@ def _make_survey(options: Options) -> Survey:
 def _states(survey: Survey, options: Options) -> list[BatteryState]:
     """Return what is known of the batteries that were read or tried to be."""
     takes_all = not options.sections
-    return [
-        BatteryState(
+    states = {}
+    for name, battery in survey.named():
+        reading, client = battery.reading, battery.client
+        if not reading and not battery.error:
+            continue
+        state = BatteryState(
             device=name,
-            layout=reading.layout if reading else None,
-            device_info=reading.device_info
-            if reading and (takes_all or options.device_info)
-            else None,
-            cell_data=reading.cell_data
-            if reading and (takes_all or options.cell_data)
-            else None,
             up=not battery.error,
             last_update=battery.read_at,
-            rejected_frames=client.statistics.rejected
-            if (client := battery.client)
-            else None,
+            rejected_frames=client.statistics.rejected if client else None,
         )
-        for name, battery in survey.named()
-        if (reading := battery.reading) or battery.error
-    ]
+        if reading:
+            state = replace(state, layout=reading.layout)
+            if takes_all or options.device_info:
+                state = replace(state, device_info=reading.device_info)
+            if takes_all or options.cell_data:
+                state = replace(state, cell_data=reading.cell_data)
+        # One that was asked for twice is one battery
+        states[name] = state
+    return list(states.values())

@@ -72,6 +72,7 @@ class Survey:
         self.asked = asked
         self._adapter = adapter
         self._answer_timeout = answer_timeout
+        self._deadline = max(READ_DEADLINE, answer_timeout * _ANSWERS)
         # By address: one battery may be asked for by its name and its address
         self._clients: dict[str, JkBmsClient] = {}
         self._heard: dict[str, Heard] = {}
@@ -79,8 +80,9 @@ class Survey:
         self._silent: set[Battery] = set()
 
     def named(self) -> list[tuple[str, Battery]]:
-        """Return the batteries, each with a name that no other of them has."""
-        shared = Counter(battery.name for battery in self.batteries)
+        """Return each with its name, or its address where another has that name."""
+        named = {(b.name, b.heard and b.heard.address) for b in self.batteries}
+        shared = Counter(name for name, _ in named)
         return [
             (battery.heard.address, battery)
             if battery.heard and shared[battery.name] > 1
@@ -143,7 +145,11 @@ class Survey:
                 async with scan:
                     heard = await scan.find(battery.asked, self.scan_timeout)
                 client = self._meet(battery, heard)
-                await client.hold(partial(self._succeed, battery), interval=interval)
+                await client.hold(
+                    partial(self._succeed, battery),
+                    interval=interval,
+                    deadline=self._deadline,
+                )
             except JkBmsError as err:
                 self._fail(battery, err)
                 await asyncio.sleep(_RETRY)
@@ -209,9 +215,8 @@ class Survey:
 
     async def _read(self, battery: Battery) -> None:
         assert battery.client
-        deadline = max(READ_DEADLINE, self._answer_timeout * _ANSWERS)
         try:
-            reading = await battery.client.read(deadline=deadline)
+            reading = await battery.client.read(deadline=self._deadline)
         except JkBmsError as err:
             self._fail(battery, err)
         else:
