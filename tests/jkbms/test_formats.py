@@ -69,6 +69,7 @@ HISTORY = [
         clock=204192000,
         code=0,
         event="sample",
+        cell=None,
         charging=True,
         discharging=True,
         balancing=False,
@@ -87,6 +88,10 @@ HISTORY = [
         heater_current=0.0,
     )
 ]
+HISTORY_WORDS = (
+    "0 204192000 0 sample - yes yes no no 3 1 3.311 3.301 13.21 -10.5 174.1 276.4 - - "
+    "25 0.0"
+)
 
 TOLD = Told(
     device="UPS_BMS",
@@ -181,7 +186,8 @@ def test_repr(name: str) -> None:
     assert [*info] == [field.name for field in fields(DeviceInfo)]
     assert (info["passcode"], info["userdata"]) == ("********", None)
     assert (cells["balancer"], cells["cell_voltage"][1]) == ("charging", None)
-    assert document["logbook"] == [[{"time": 5, "code": 1, "event": "boot"}]]
+    entry = {"time": 5, "code": 1, "event": "boot", "cell": None}
+    assert document["logbook"] == [[entry]]
     assert (len(text.splitlines()) > 1) is (name == "repr-pretty")
 
 
@@ -291,39 +297,16 @@ def test_table_of_little() -> None:
 
 
 def test_table_of_logs() -> None:
-    """A log is a table, and what was not measured is a dash."""
-    lines = drawn(
-        Answers([Told(device="Log", logbook=LOG, detail_log=HISTORY)], SECTIONS), 300
-    )
-    assert [line.split() for line in lines] == [
+    """A log is a table, and what was not told is a dash."""
+    logs = Told(device="Log", logbook=LOG, detail_log=HISTORY)
+    assert [line.split() for line in drawn(Answers([logs], SECTIONS), 300)] == [
         ["Log"],
         ["logbook"],
-        ["time", "code", "event"],
-        ["5", "1", "boot"],
+        [field.name for field in fields(LogEntry)],
+        ["5", "1", "boot", "-"],
         ["detail", "log"],
         [field.name for field in fields(DetailLogRecord)],
-        [
-            "0",
-            "204192000",
-            "0",
-            "sample",
-            "yes",
-            "yes",
-            "no",
-            "no",
-            "3",
-            "1",
-            "3.311",
-            "3.301",
-            "13.21",
-            "-10.5",
-            "174.1",
-            "276.4",
-            "-",
-            "-",
-            "25",
-            "0.0",
-        ],
+        HISTORY_WORDS.split(),
     ]
 
 
