@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 import sys
+import threading
 from typing import Any, NamedTuple, override
 
 from bleak.backends.scanner import BaseBleakScanner
@@ -20,6 +21,7 @@ from bleak.exc import (
     BleakError,
 )
 import pytest
+from rich.live import _RefreshThread
 
 from custom_components.jk_bms.const import LISTED_IDS
 from custom_components.jk_bms.jkbms.cli import main
@@ -310,7 +312,7 @@ def test_namesakes(radio: VirtualRadio, run: Run) -> None:
     assert [info["device_name"] for info in result.output["device_info"]] == ["UPS_BMS"]
     assert result.complaints == [
         (
-            f"jkbms: HOME_BMS: {HOME.address} and {SPARE.address} both have this name; "
+            f"jkbms: HOME_BMS: {HOME.address} and {SPARE.address} have this name; "
             "ask for one by its address"
         )
     ]
@@ -445,7 +447,7 @@ def test_secrets(radio: VirtualRadio, run: Run) -> None:
             "Bluetooth does not work: [org.bluez.Error.Failed] No idea",
         ),
         (BleakError("adapter 'hci7' not found"), "Bluetooth does not work: adapter"),
-        (FileNotFoundError(2, "No such file"), "D-Bus does not run ([Errno 2] No such"),
+        (FileNotFoundError(2, "No such file"), "D-Bus does not run (No such file)"),
         (PermissionError(13, "Permission denied"), "D-Bus may not be used (Permission"),
         (EOFError("end of file"), "D-Bus does not run (end of file)"),
     ],
@@ -605,6 +607,10 @@ def test_progress(
     monkeypatch.setattr(sys, "stderr", terminal)
     assert run(*arguments).code == 0
     assert (said[0], said[-1]) == (texts[0], texts[-1])
+    # rich leaves its thread alone after telling it to end
+    for thread in threading.enumerate():
+        if isinstance(thread, _RefreshThread):
+            thread.join()
 
 
 # Logging

@@ -112,7 +112,7 @@ class Scan:
             found = self._meant(asked)
         if len(found) > 1:
             addresses = " and ".join(heard.address for heard in found)
-            raise AmbiguousNameError(f"{addresses} both have this name")
+            raise AmbiguousNameError(f"{addresses} have this name")
         return found[0]
 
     async def batteries(self, timeout: float) -> AsyncIterator[Heard]:
@@ -164,5 +164,6 @@ def _explain(err: Exception) -> str:
         case PermissionError():
             return f"D-Bus may not be used ({err.strerror}): ask the administrator"
         case OSError() | EOFError():
-            return f"D-Bus does not run ({err}): `systemctl start dbus`"
+            reason = getattr(err, "strerror", None) or err
+            return f"D-Bus does not run ({reason}): `systemctl start dbus`"
     return f"Bluetooth does not work: {err}"
