@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 import bleak_retry_connector
+from prometheus_client import REGISTRY
 import pytest
 
 from custom_components.jk_bms.jkbms import client
@@ -21,6 +22,15 @@ from . import SPEED
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client hurry as much as the batteries do; it waits only on set-up."""
     monkeypatch.setattr(client, "_SETTLE_TIME", client._SETTLE_TIME / SPEED)
+
+
+@pytest.fixture(autouse=True)
+def forget_metrics() -> Iterator[None]:
+    """Let each Home Assistant have its metrics; a process can register them once."""
+    before = set(REGISTRY._collector_to_names)
+    yield
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
 
 
 @pytest.fixture(autouse=True)

@@ -535,9 +535,12 @@ async def test_nothing_secret_in_the_log(
 
 def test_every_error_has_its_sentence() -> None:
     """Whatever the library raises when it reads can be told to the user."""
-    told = {*ERROR_KEYS, errors.JkBmsError, errors.LinkError, errors.FrameError}
-    assert told | {errors.LogUnansweredError} == {
+    never_alone = {errors.JkBmsError, errors.LinkError, errors.FrameError}
+    of_the_command = {errors.AmbiguousNameError, errors.NoBluetoothError}
+    assert {*ERROR_KEYS, errors.LogUnansweredError} | never_alone | of_the_command == {
         error
         for error in vars(errors).values()
-        if isinstance(error, type) and issubclass(error, errors.JkBmsError)
+        if isinstance(error, type)
+        and issubclass(error, errors.JkBmsError)
+        and not issubclass(error, errors.ExportError | errors.JournalError)
     }
