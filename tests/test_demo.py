@@ -132,4 +132,15 @@ async def test_added() -> None:
         assert len(shown) > 3 * 16
         assert shown <= states.keys()
 
+        # A balancer knows no current, so nothing of its energy either.
+        energy = await ready.ask("energy/get_prefs")
+        sources = energy["energy_sources"]
+        assert [source["name"] for source in sources] == ["House", "Camper"]
+        assert all(source["stat_energy_from"] in states for source in sources)
+        assert await ready.ask("energy/validate") == {
+            "energy_sources": [[], []],
+            "device_consumption": [],
+            "device_consumption_water": [],
+        }
+
         await ready.end(by=signal.SIGINT)

@@ -1,10 +1,18 @@
 """The day before: what the batteries would have shown, had Home Assistant been there."""
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import accumulate
 from math import copysign
 from typing import Final
 
+from homeassistant.components.energy.data import (
+    BatterySourceType,
+    EnergyManager,
+    PowerConfig,
+    SourceType,
+    async_get_manager,
+)
 from homeassistant.components.recorder.models import (
     StatisticData,
     StatisticMeanType,
@@ -17,6 +25,7 @@ from homeassistant.components.recorder.statistics import (
 from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Battery, Spec, State, VirtualBms
 
@@ -25,54 +34,111 @@ from .home import DOMAIN
 
 PAST_HOURS: Final = 24
 
-VALUES: Final[dict[str, Callable[[State], float]]] = {
+
+def _power(state: State) -> float:
+    return copysign(state.power, state.current)
+
+
+MEASUREMENTS: Final[dict[str, Callable[[State], float]]] = {
     "state_of_charge": lambda state: state.soc,
-    "power": lambda state: copysign(state.power, state.current),
+    "power": _power,
     "total_voltage": lambda state: state.voltage,
     "min_cell_voltage": lambda state: min(state.cells),
     "max_cell_voltage": lambda state: max(state.cells),
 }
+ENERGIES: Final[dict[str, Callable[[State], float]]] = {
+    "energy_charged": lambda state: max(_power(state), 0) / 1000,
+    "energy_discharged": lambda state: max(-_power(state), 0) / 1000,
+}
+"""kWh that flow in an hour that begins like this."""
 
 
 async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -> None:
     """Give the added batteries hourly statistics, which the graphs show as well."""
-    registry = er.async_get(hass)
-    now = dt_util.utcnow().replace(minute=0, second=0, microsecond=0)
+    sources: list[SourceType] = []
     for bms in batteries:
         day = await hass.async_add_executor_job(_day, bms.spec)
-        for key, value in VALUES.items():
-            entity_id = registry.async_get_entity_id(
-                Platform.SENSOR, DOMAIN, f"{bms.address}_{key}"
-            )
-            # An older battery knows less.
-            if not entity_id or not (shown := hass.states.get(entity_id)):
-                continue
-            unit = shown.attributes[ATTR_UNIT_OF_MEASUREMENT]
-            async_import_statistics(
+        for key, value in MEASUREMENTS.items():
+            _remember(
                 hass,
-                StatisticMetaData(
-                    mean_type=StatisticMeanType.ARITHMETIC,
-                    has_sum=False,
-                    name=None,
-                    source="recorder",
-                    statistic_id=entity_id,
-                    unit_class=STATISTIC_UNIT_TO_UNIT_CONVERTER[unit].UNIT_CLASS,
-                    unit_of_measurement=unit,
-                ),
+                bms,
+                key,
                 [
-                    StatisticData(
-                        start=now - timedelta(hours=ago),
-                        mean=value(state),
-                        min=value(state),
-                        max=value(state),
-                    )
-                    for ago, state in enumerate(day, 1)
+                    StatisticData(start=start, mean=mean, min=mean, max=mean)
+                    for start, mean in _hourly(map(value, day))
                 ],
             )
+        for key, energy in ENERGIES.items():
+            _remember(
+                hass,
+                bms,
+                key,
+                [
+                    StatisticData(start=start, state=total, sum=total)
+                    for start, total in _hourly(accumulate(map(energy, day)))
+                ],
+            )
+        # An older battery knows less.
+        if _entity_id(hass, bms, "energy_charged"):
+            sources.append(_energy_source(hass, bms))
+    preferences = EnergyManager.default_preferences()
+    preferences["energy_sources"] = sources
+    manager = await async_get_manager(hass)
+    await manager.async_update(preferences)
+    await get_instance(hass).async_block_till_done()
+
+
+def _remember(
+    hass: HomeAssistant, bms: VirtualBms, key: str, data: list[StatisticData]
+) -> None:
+    entity_id = _entity_id(hass, bms, key)
+    if not (shown := hass.states.get(entity_id)):
+        return
+    unit = shown.attributes[ATTR_UNIT_OF_MEASUREMENT]
+    has_sum = "sum" in data[0]
+    async_import_statistics(
+        hass,
+        StatisticMetaData(
+            mean_type=StatisticMeanType(not has_sum),
+            has_sum=has_sum,
+            name=None,
+            source="recorder",
+            statistic_id=entity_id,
+            unit_class=STATISTIC_UNIT_TO_UNIT_CONVERTER[unit].UNIT_CLASS,
+            unit_of_measurement=unit,
+        ),
+        data,
+    )
+
+
+def _hourly(values: Iterable[float]) -> Iterable[tuple[datetime, float]]:
+    """Put the values of a day at the hours that have just passed."""
+    now = dt_util.utcnow().replace(minute=0, second=0, microsecond=0)
+    for ago, value in zip(range(PAST_HOURS, 0, -1), values, strict=True):
+        yield now - timedelta(hours=ago), value
+
+
+def _entity_id(hass: HomeAssistant, bms: VirtualBms, key: str) -> str:
+    """Return the id of an entity, empty where the battery has none."""
+    registry = er.async_get(hass)
+    unique_id = f"{bms.address}_{key}"
+    return registry.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or ""
+
+
+def _energy_source(hass: HomeAssistant, bms: VirtualBms) -> BatterySourceType:
+    """Describe a battery to the Energy dashboard, as its owner would."""
+    return BatterySourceType(
+        type="battery",
+        stat_energy_from=_entity_id(hass, bms, "energy_discharged"),
+        stat_energy_to=_entity_id(hass, bms, "energy_charged"),
+        power_config=PowerConfig(stat_rate_inverted=_entity_id(hass, bms, "power")),
+        stat_soc=_entity_id(hass, bms, "state_of_charge"),
+        name=bms.spec.name,
+    )
 
 
 def _day(spec: Spec) -> list[State]:
-    """Return the state in each of the hours before, the last one first."""
+    """Return the state at the beginning of each of the hours before."""
     return [
-        Battery(spec, hour=(HOUR - ago) % 24).state for ago in range(1, PAST_HOURS + 1)
+        Battery(spec, hour=(HOUR - ago) % 24).state for ago in range(PAST_HOURS, 0, -1)
     ]
