@@ -1,0 +1,156 @@
+"""A real Home Assistant whose time jumps: recorder, Bluetooth, proxies and batteries."""
+
+# The clock first: all others keep the function that tells them the time.
+from .clock import JumpingLoop  # isort: skip
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+import socket
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Any, Final, override
+from unittest.mock import patch
+
+from homeassistant import bootstrap
+from homeassistant.components import bluetooth, usb
+from homeassistant.components.recorder import get_instance
+from homeassistant.config_entries import (
+    SOURCE_USER,
+    ConfigEntry,
+    ConfigEntryDisabler,
+    ConfigEntryState,
+)
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.runner import RuntimeConfig
+from tests.demo.home import DOMAIN, INTEGRATIONS, NoAdapters, furnish
+from tests.virtual_bms import MODELS, Battery, State, VirtualBms
+
+MODEL: Final = "JK_PB2A16S20P 15.41"
+"""The unit with the most values, and with idle lines between them."""
+HOUR: Final = 10.5
+CONFIGURATION: Final = """\
+bluetooth:
+recorder:
+logger:
+  default: warning
+"""
+
+
+@asynccontextmanager
+async def home() -> AsyncGenerator[HomeAssistant]:
+    """Start Home Assistant, let time jump, and stop it again."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingLoop)
+    with (
+        TemporaryDirectory(prefix="bench-") as name,
+        patch.object(bootstrap, "DEFAULT_INTEGRATIONS", INTEGRATIONS),
+        patch.object(bluetooth, "get_adapters", NoAdapters),
+        patch.object(usb, "scan_serial_ports", list),
+        socket.create_server(("127.0.0.1", 0)) as server,
+    ):
+        port = server.getsockname()[1]
+        server.close()
+        folder = Path(name)
+        furnish(folder, "127.0.0.1", port)
+        (folder / "configuration.yaml").write_text(CONFIGURATION)
+        hass = await bootstrap.async_setup_hass(
+            RuntimeConfig(name, skip_pip=True, log_file=str(folder / "bench.log"))
+        )
+        assert hass
+        await hass.async_start()
+        await hass.async_block_till_done()
+        recorder = get_instance(hass)
+        loop.is_busy = lambda: recorder.backlog > 0
+        loop.jumps = True
+        try:
+            yield hass
+        finally:
+            loop.jumps = False
+            await hass.async_stop(force=True)
+
+
+class CannedBattery(Battery):
+    """Lives a part of its day over and over again, which costs nothing to simulate."""
+
+    def __init__(self, *args: Any, day: list[State], begin: int, **kwargs: Any) -> None:
+        """Take the states of each second; begin somewhere in the middle."""
+        super().__init__(*args, soc=0.6, hour=HOUR, **kwargs)
+        self._day = day
+        self._carry = begin
+
+    @override
+    def advance(self, seconds: float) -> State:
+        self._carry += seconds
+        return self.state
+
+    @property
+    @override
+    def state(self) -> State:
+        return self._day[int(self._carry) % len(self._day)]
+
+
+def make_batteries(count: int) -> list[VirtualBms]:
+    """Make so many of one kind, each at another moment of the same day."""
+    spec = MODELS[MODEL]
+    original = Battery(spec, soc=0.6, hour=HOUR)
+    day = [original.advance(1) for _ in range(1200)]
+    return [
+        VirtualBms(
+            CannedBattery(
+                replace(
+                    spec,
+                    name=f"Battery {number}",
+                    address=f"C8:47:8C:20:00:{number:02X}",
+                    dip_address=None,
+                ),
+                day=day,
+                begin=37 * number,
+            ),
+            seed=number,
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+async def async_add(
+    hass: HomeAssistant, batteries: Iterable[VirtualBms], **options: Any
+) -> list[ConfigEntry]:
+    """Add batteries, switched off."""
+    entries = []
+    for bms in batteries:
+        entry: ConfigEntry = ConfigEntry(
+            version=1,
+            minor_version=1,
+            domain=DOMAIN,
+            title=bms.spec.name,
+            data={CONF_ADDRESS: bms.address},
+            options=options,
+            source=SOURCE_USER,
+            unique_id=bms.address,
+            disabled_by=ConfigEntryDisabler.USER,
+            discovery_keys=MappingProxyType({}),
+            subentries_data=None,
+        )
+        await hass.config_entries.async_add(entry)
+        entries.append(entry)
+    return entries
+
+
+async def async_switch_on(hass: HomeAssistant, entries: Iterable[ConfigEntry]) -> None:
+    """Set the added batteries up, all at once."""
+    await asyncio.gather(
+        *(
+            hass.config_entries.async_set_disabled_by(entry.entry_id, None)
+            for entry in entries
+        )
+    )
+    await hass.async_block_till_done()
+
+
+def loaded(entries: Iterable[ConfigEntry]) -> int:
+    """Count those that are set up."""
+    return sum(entry.state is ConfigEntryState.LOADED for entry in entries)

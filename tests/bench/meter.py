@@ -1,0 +1,183 @@
+"""Whose work the event loop does: that of Home Assistant, or that of the batteries in software.
+
+Both run in one thread, so each call from the one to the other is noted. CPU time of that
+thread only: neither other programs nor Home Assistant's own threads count.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
+from enum import IntEnum
+import gc
+from time import thread_time
+from types import coroutine
+from typing import Any, Final, Literal, override
+from unittest.mock import patch
+
+from bleak.args import SizedBuffer
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.client import NotifyCallback
+from habluetooth import HaBluetoothConnector
+
+from tests import virtual_bms
+from tests.virtual_bms import VirtualBackend
+from tests.virtual_bms.scanner import VirtualProxy
+
+STAND_IN: Final = next(iter(virtual_bms.__path__))
+
+
+class Owner(IntEnum):
+    """Who spends."""
+
+    HOME = 0
+    """Home Assistant, its Bluetooth stack, the integration."""
+    STAND_IN = 1
+    """The batteries in software, and the radio they are reached by."""
+
+
+class Meter:
+    """What each of them has spent since the last `reset`, in s."""
+
+    def __init__(self) -> None:
+        """Begin with the work at hand being Home Assistant's."""
+        self._owner = Owner.HOME
+        self._since = thread_time()
+        self._in_gc = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.spent = [0.0, 0.0]
+        self.blocks: list[tuple[float, float, str]] = [(0.0, 0.0, "")]
+        """The longest times that Home Assistant did not let go of the loop: how long,
+        how much of it was garbage collection, and what ran."""
+        self.collections = 0.0
+        """s of garbage collection."""
+
+    def switch(self, owner: Owner) -> Owner:
+        """Let the time from now on be this owner's; return who had it before."""
+        now = thread_time()
+        self.spent[self._owner] += now - self._since
+        self._since = now
+        before, self._owner = self._owner, owner
+        return before
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        """Take the time of all that the event loop runs."""
+        run = asyncio.Handle._run
+
+        def metered_run(handle: asyncio.Handle) -> None:
+            self.switch(_owner(handle))
+            before, collected = self.spent[Owner.HOME], self.collections
+            run(handle)
+            self.switch(Owner.HOME)
+            block = self.spent[Owner.HOME] - before
+            if block > self.blocks[-1][0]:
+                entry = block, self.collections - collected, repr(handle)
+                self.blocks = sorted([*self.blocks, entry], reverse=True)[:5]
+
+        gc.callbacks.append(self._note_collection)
+        try:
+            with patch.object(asyncio.Handle, "_run", metered_run):
+                yield
+        finally:
+            gc.callbacks.remove(self._note_collection)
+
+    def _note_collection(
+        self, phase: Literal["start", "stop"], _: dict[str, int]
+    ) -> None:
+        self._in_gc = thread_time() - self._in_gc
+        if phase == "stop":
+            self.collections += self._in_gc
+            self._in_gc = 0.0
+
+
+METER: Final = Meter()
+
+
+def _owner(handle: asyncio.Handle) -> Owner:
+    """Tell whose function a handle calls; a task is always Home Assistant's here."""
+    function = getattr(handle._callback, "__func__", handle._callback)
+    code = getattr(function, "__code__", None)
+    if code and code.co_filename.startswith(STAND_IN):
+        return Owner.STAND_IN
+    return Owner.HOME
+
+
+@coroutine
+def _metered[T](work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Do the stand-in's work, step by step, on its account."""
+    step, argument = work.send, None
+    while True:
+        before = METER.switch(Owner.STAND_IN)
+        try:
+            waited = step(argument)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            METER.switch(before)
+        try:
+            step, argument = work.send, (yield waited)
+        except BaseException as err:  # noqa: BLE001 - it is not for us to stop it
+            step, argument = work.throw, err
+
+
+class MeteredBackend(VirtualBackend):
+    """The border between the two on a link."""
+
+    @override
+    async def connect(
+        self, pair: bool, dangerous_use_bleak_cache: bool = False, **kwargs: Any
+    ) -> None:
+        await _metered(super().connect(pair, dangerous_use_bleak_cache, **kwargs))
+
+    @override
+    async def disconnect(self) -> None:
+        await _metered(super().disconnect())
+
+    @override
+    async def write_gatt_char(
+        self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool
+    ) -> None:
+        await _metered(super().write_gatt_char(characteristic, data, response))
+
+    @override
+    async def start_notify(
+        self,
+        characteristic: BleakGATTCharacteristic,
+        callback: NotifyCallback,
+        **kwargs: Any,
+    ) -> None:
+        def hear(data: bytearray) -> None:
+            before = METER.switch(Owner.HOME)
+            callback(data)
+            METER.switch(before)
+
+        await _metered(super().start_notify(characteristic, hear, **kwargs))
+
+
+class MeteredProxy(VirtualProxy):
+    """The border between the two at a proxy."""
+
+    def __init__(self, source: str, name: str, slots: int = 3) -> None:
+        """Let it connect by the metered backend."""
+        super().__init__(source, name, slots)
+        self.connector = HaBluetoothConnector(
+            client=MeteredBackend, source=source, can_connect=self._can_connect
+        )
+        report = self.radio.on_slots
+
+        def metered_report() -> None:
+            before = METER.switch(Owner.HOME)
+            report()
+            METER.switch(before)
+
+        self.radio.on_slots = metered_report
+
+    @override
+    def _async_on_advertisement(self, *args: Any) -> None:
+        before = METER.switch(Owner.HOME)
+        super()._async_on_advertisement(*args)
+        METER.switch(before)
