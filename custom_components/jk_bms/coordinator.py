@@ -48,6 +48,7 @@ from .jkbms.dating import Dated, date_detail_log, date_logbook, run_time
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
 from .trouble import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
+from .turns import async_get_turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.resumes_at: datetime | None = None
         """When a link that was handed to others is taken back."""
         self.history: deque[Attempt] = deque(maxlen=_HISTORY)
+        self._turns = async_get_turns(hass)
         self._fresh = False
         self._told_lost = False
         self._poll_task: asyncio.Task[None] | None = None
@@ -258,6 +260,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """End what runs and wait until the link is released."""
         if self._poll_task:
             self._poll_task.cancel()
+        self._turns.async_give_up(self.address)
         await self.client.disconnect()
 
     @callback
@@ -368,17 +371,19 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 return
 
     async def _async_read(self) -> None:
-        if self._is_logbook_due:
-            await self._async_look_into_logbook()
-        else:
-            self._async_publish(await self.client.read())
+        async with self._turns.turn(self.address):
+            if self._is_logbook_due:
+                await self._async_look_into_logbook()
+            else:
+                self._async_publish(await self.client.read())
 
     async def _async_hold(self) -> None:
-        await self.client.hold(
-            self._async_publish_held,
-            interval=self.interval.total_seconds(),
-            since=self.data.time if self.data else -inf,
-        )
+        async with self._turns.turn(self.address):
+            await self.client.hold(
+                self._async_publish_held,
+                interval=self.interval.total_seconds(),
+                since=self.data.time if self.data else -inf,
+            )
 
     @callback
     def _async_publish_held(self, reading: Reading) -> None:
@@ -449,7 +454,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         # Else a read that is due meanwhile would wait for its turn in vain.
         self._async_postpone_logbook(_LOGBOOK_INTERVAL)
         try:
-            return await read(self._async_publish)
+            async with self._turns.turn(self.address):
+                return await read(self._async_publish)
         except LogUnansweredError as error:
             raise HomeAssistantError(
                 translation_domain=DOMAIN, translation_key="log_unanswered"

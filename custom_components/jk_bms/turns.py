@@ -1,0 +1,146 @@
+"""Whose turn it is to connect, where there are more batteries than connection slots."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from habluetooth import HaBluetoothSlotAllocations, get_manager
+
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import BluetoothReachabilityIntent
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN
+from .jkbms.errors import NoFreeSlotError
+
+PATIENCE: Final = 25.0
+"""s to wait while nobody gets a slot that would do."""
+
+
+@dataclass(eq=False, slots=True)
+class _Asker:
+    """Somebody who wants to connect to a battery, or does so."""
+
+    address: str
+    sources: set[str] = field(default_factory=set)
+    """The adapters and proxies that could connect, when that was last of interest."""
+    has_turn: asyncio.Event = field(default_factory=asyncio.Event)
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(PATIENCE))
+
+    def put_off(self, seconds: float) -> None:
+        """Let the waiting end in so many seconds, if it has not ended."""
+        if not (self.has_turn.is_set() or self.limit.expired()):
+            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+class Turns:
+    """Lets batteries connect in the order they ask, each when there is a slot for it.
+
+    Who tries without a free slot is put off for seconds by each refusal, while the
+    slots stay empty or go to whoever tries at the right moment.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Follow the slots of all adapters and proxies."""
+        self._hass = hass
+        self._askers: list[_Asker] = []
+        """First come, first served; they stay until their turn is over."""
+        get_manager().async_register_allocation_callback(self._async_give_turns)
+
+    @asynccontextmanager
+    async def turn(self, address: str) -> AsyncGenerator[None]:
+        """Wait until there is a slot to connect to a battery with, and keep it.
+
+        Who cannot connect at all, or is connected, does not wait. Raises
+        `NoFreeSlotError` if the slots stay taken.
+        """
+        asker = _Asker(address)
+        self._askers.append(asker)
+        try:
+            await self._async_wait(asker)
+            yield
+        finally:
+            self._askers.remove(asker)
+            self._async_give_turns()
+
+    @callback
+    def async_give_up(self, address: str) -> None:
+        """Let nobody wait for this battery any more."""
+        for asker in self._askers:
+            if asker.address == address:
+                asker.put_off(0)
+
+    async def _async_wait(self, asker: _Asker) -> None:
+        try:
+            async with asker.limit:
+                self._async_give_turns()
+                await asker.has_turn.wait()
+        except TimeoutError as err:
+            reachability = bluetooth.async_address_reachability_diagnostics(
+                self._hass, asker.address, BluetoothReachabilityIntent.CONNECTION
+            )
+            raise NoFreeSlotError(
+                f"No connection slot became free. {reachability}"
+            ) from err
+
+    @callback
+    def _async_give_turns(self, _: HaBluetoothSlotAllocations | None = None) -> None:
+        """Let those go on for whom there is a slot, and the others hope."""
+        waiting = [asker for asker in self._askers if not asker.has_turn.is_set()]
+        if not waiting:
+            return
+        allocations = get_manager().async_current_allocations() or ()
+        connected = {address for each in allocations for address in each.allocated}
+        # Who has the turn and is about to connect has a slot that still counts as free
+        reserved = Counter(
+            source
+            for asker in self._askers
+            if asker.has_turn.is_set() and asker.address not in connected
+            for source in asker.sources
+        )
+        free = {
+            each.source: each.free - max(0, reserved[each.source] - _nameless(each))
+            for each in allocations
+            # Not all of them tell
+            if each.slots
+        }
+        moved: set[str] = set()
+        for asker in waiting:
+            asker.sources = {
+                found.scanner.source
+                for found in bluetooth.async_scanner_devices_by_address(
+                    self._hass, asker.address, connectable=True
+                )
+            }
+            if asker.address in connected:
+                asker.has_turn.set()
+            elif not asker.sources or any(
+                free.get(source, 1) > 0 for source in asker.sources
+            ):
+                asker.has_turn.set()
+                moved |= asker.sources
+                for source in asker.sources & free.keys():
+                    free[source] -= 1
+        for asker in waiting:
+            if not moved.isdisjoint(asker.sources):
+                asker.put_off(PATIENCE)
+
+
+def _nameless(allocations: HaBluetoothSlotAllocations) -> int:
+    """Count the taken slots of which it is not told who has them."""
+    return allocations.slots - allocations.free - len(allocations.allocated)
+
+
+_TURNS: HassKey[Turns] = HassKey(f"{DOMAIN}_turns")
+
+
+@callback
+def async_get_turns(hass: HomeAssistant) -> Turns:
+    """Return the one queue for all batteries."""
+    if _TURNS not in hass.data:
+        hass.data[_TURNS] = Turns(hass)
+    return hass.data[_TURNS]
