@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
 from typing import Final
 
 from habluetooth import HaBluetoothSlotAllocations, get_manager
@@ -26,6 +28,8 @@ class _Asker:
     """Somebody who wants to connect to a battery, or does so."""
 
     address: str
+    last_turn: float
+    """s of the event loop's clock when the battery had its last one."""
     sources: set[str] = field(default_factory=set)
     """The adapters and proxies that could connect, when that was last of interest."""
     has_turn: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,7 +42,7 @@ class _Asker:
 
 
 class Turns:
-    """Lets batteries connect in the order they ask, each when there is a slot for it.
+    """Lets batteries connect when there is a slot, first the one whose last turn is longest ago.
 
     Who tries without a free slot is put off for seconds by each refusal, while the
     slots stay empty or go to whoever tries at the right moment.
@@ -48,7 +52,8 @@ class Turns:
         """Follow the slots of all adapters and proxies."""
         self._hass = hass
         self._askers: list[_Asker] = []
-        """First come, first served; they stay until their turn is over."""
+        """Those who wait, and those whose turn it is."""
+        self._last_turns: dict[str, float] = {}
         get_manager().async_register_allocation_callback(self._async_give_turns)
 
     @asynccontextmanager
@@ -58,10 +63,11 @@ class Turns:
         Who cannot connect at all, or is connected, does not wait. Raises
         `NoFreeSlotError` if the slots stay taken.
         """
-        asker = _Asker(address)
+        asker = _Asker(address, self._last_turns.get(address, -inf))
         self._askers.append(asker)
         try:
             await self._async_wait(asker)
+            self._last_turns[address] = asyncio.get_running_loop().time()
             yield
         finally:
             self._askers.remove(asker)
@@ -90,7 +96,10 @@ class Turns:
     @callback
     def _async_give_turns(self, _: HaBluetoothSlotAllocations | None = None) -> None:
         """Let those go on for whom there is a slot, and the others hope."""
-        waiting = [asker for asker in self._askers if not asker.has_turn.is_set()]
+        waiting = sorted(
+            (asker for asker in self._askers if not asker.has_turn.is_set()),
+            key=attrgetter("last_turn"),
+        )
         if not waiting:
             return
         allocations = get_manager().async_current_allocations() or ()

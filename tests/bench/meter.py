@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from enum import IntEnum
 import gc
+from threading import get_ident
 from time import thread_time
 from types import coroutine
 from typing import Any, Final, Literal, override
@@ -43,16 +44,17 @@ class Meter:
         self._owner = Owner.HOME
         self._since = thread_time()
         self._in_gc = 0.0
+        self._thread = get_ident()
         self.reset()
 
     def reset(self) -> None:
         """Begin anew."""
         self.spent = [0.0, 0.0]
-        self.blocks: list[tuple[float, float, str]] = [(0.0, 0.0, "")]
-        """The longest times that Home Assistant did not let go of the loop: how long,
-        how much of it was garbage collection, and what ran."""
+        self.longest = 0.0
+        """The longest time that Home Assistant did not let go of the loop."""
         self.collections = 0.0
-        """s of garbage collection."""
+        """s of garbage collection, which are nobody's: the rubbish is of both, and what
+        is searched for it is the whole memory."""
 
     def switch(self, owner: Owner) -> Owner:
         """Let the time from now on be this owner's; return who had it before."""
@@ -69,13 +71,10 @@ class Meter:
 
         def metered_run(handle: asyncio.Handle) -> None:
             self.switch(_owner(handle))
-            before, collected = self.spent[Owner.HOME], self.collections
+            before = self.spent[Owner.HOME]
             run(handle)
             self.switch(Owner.HOME)
-            block = self.spent[Owner.HOME] - before
-            if block > self.blocks[-1][0]:
-                entry = block, self.collections - collected, repr(handle)
-                self.blocks = sorted([*self.blocks, entry], reverse=True)[:5]
+            self.longest = max(self.longest, self.spent[Owner.HOME] - before)
 
         gc.callbacks.append(self._note_collection)
         try:
@@ -87,9 +86,13 @@ class Meter:
     def _note_collection(
         self, phase: Literal["start", "stop"], _: dict[str, int]
     ) -> None:
+        # Other threads collect as well
+        if get_ident() != self._thread:
+            return
         self._in_gc = thread_time() - self._in_gc
         if phase == "stop":
             self.collections += self._in_gc
+            self.spent[self._owner] -= self._in_gc
             self._in_gc = 0.0
 
 
