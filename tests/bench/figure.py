@@ -69,6 +69,7 @@ BENCHMARKS: Final = (
     "exporter",
     "fuzz",
     "loss",
+    "faults",
     "house",
     "latency",
     "startup",

@@ -11,7 +11,7 @@ from pathlib import Path
 import socket
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any, Final, override
+from typing import Any, Final
 from unittest.mock import patch
 
 from homeassistant import bootstrap
@@ -27,11 +27,12 @@ from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
 from homeassistant.runner import RuntimeConfig
 from tests.demo.home import DOMAIN, INTEGRATIONS, NoAdapters, furnish
-from tests.virtual_bms import MODELS, Battery, State, VirtualBms
+from tests.virtual_bms import MODELS, Spec, VirtualBms
+
+from .batteries import CannedBattery
 
 MODEL: Final = "JK_PB2A16S20P 15.41"
 """The unit with the most values, and with idle lines between them."""
-HOUR: Final = 10.5
 CONFIGURATION: Final = """\
 bluetooth:
 recorder:
@@ -73,47 +74,21 @@ async def home() -> AsyncGenerator[HomeAssistant]:
             await hass.async_stop(force=True)
 
 
-class CannedBattery(Battery):
-    """Lives a part of its day over and over again, which costs nothing to simulate."""
-
-    def __init__(self, *args: Any, day: list[State], begin: int, **kwargs: Any) -> None:
-        """Take the states of each second; begin somewhere in the middle."""
-        super().__init__(*args, soc=0.6, hour=HOUR, **kwargs)
-        self._day = day
-        self._carry = begin
-
-    @override
-    def advance(self, seconds: float) -> State:
-        self._carry += seconds
-        return self.state
-
-    @property
-    @override
-    def state(self) -> State:
-        return self._day[int(self._carry) % len(self._day)]
-
-
-def make_batteries(count: int) -> list[VirtualBms]:
+def make_batteries[BmsT: VirtualBms](count: int, kind: type[BmsT]) -> list[BmsT]:
     """Make so many of one kind, each at another moment of the same day."""
-    spec = MODELS[MODEL]
-    original = Battery(spec, soc=0.6, hour=HOUR)
-    day = [original.advance(1) for _ in range(1200)]
     return [
-        VirtualBms(
-            CannedBattery(
-                replace(
-                    spec,
-                    name=f"Battery {number}",
-                    address=f"C8:47:8C:20:00:{number:02X}",
-                    dip_address=None,
-                ),
-                day=day,
-                begin=37 * number,
-            ),
-            seed=number,
-        )
+        kind(CannedBattery(_spec(number), begin=37 * number), seed=number)
         for number in range(1, count + 1)
     ]
+
+
+def _spec(number: int) -> Spec:
+    return replace(
+        MODELS[MODEL],
+        name=f"Battery {number}",
+        address=f"C8:47:8C:20:00:{number:02X}",
+        dip_address=None,
+    )
 
 
 async def async_add(

@@ -1,12 +1,10 @@
 """What batteries cost a real Home Assistant, and whether all of them get their turn."""
 
 from collections.abc import Iterator
-import json
-import subprocess
-import sys
 from typing import Any, Final
 
 from .figure import Figure, Options, at_least, at_most
+from .process import run_module
 
 COUNTS: Final = (1, 10, 50, 100)
 FLAT: Final = 1.2
@@ -35,7 +33,7 @@ def measure(options: Options) -> Iterator[Figure]:
 def _costs(link: str, minutes: float) -> Iterator[Figure]:
     cpu: dict[int, float] = {}
     for count in COUNTS:
-        found = _household(**{link: count}, minutes=minutes)
+        found = run_module("household", **{link: count}, minutes=minutes)
         many = f"{count} {link}"
         cpu[count] = 1000 * found["cpu"] / count
         yield Figure(f"CPU, {many}", cpu[count], "ms/battery/min", None, HOW)
@@ -101,7 +99,7 @@ def _adverts(found: dict[str, Any]) -> Iterator[Figure]:
 
 def _memory(link: str) -> Iterator[Figure]:
     few, many = (
-        _household(**{link: count}, minutes=2, memory=True)["memory"]
+        run_module("household", **{link: count}, minutes=2, memory=True)["memory"]
         for count in (10, 30)
     )
     yield Figure(
@@ -129,7 +127,7 @@ def _fairness(minutes: float) -> Iterator[Figure]:
         ("20 batteries, 2 links held", 2 * INTERVAL, {"released": 20, "held": 2}),
         ("20 batteries, 1 out of order", 2 * INTERVAL, {"released": 20, "dead": 1}),
     ):
-        found = _household(**behind, **household)
+        found = run_module("household", **behind, **household)
         yield Figure(
             f"longest without a reading, {name}",
             found["gap"],
@@ -137,7 +135,7 @@ def _fairness(minutes: float) -> Iterator[Figure]:
             at_most(limit),
             "of any that can be read; all behind one proxy of 3 slots, every 30 s",
         )
-    found = _household(**behind | {"minutes": 15.0}, held=4, released=2)
+    found = run_module("household", **behind | {"minutes": 15.0}, held=4, released=2)
     yield Figure(
         "issues, 4 links held and 2 released",
         sum(issue == "no_free_slot" for issue in found["issues"]),
@@ -152,18 +150,3 @@ def _fairness(minutes: float) -> Iterator[Figure]:
         at_most(0),
         "in 15 min, once 3 links are held",
     )
-
-
-def _household(**household: Any) -> dict[str, Any]:
-    """Let one live in a process of its own; return what was measured."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.household", json.dumps(household)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{household} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

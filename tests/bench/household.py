@@ -97,9 +97,7 @@ class _Ledger:
         for entry in entries:
             times = self.times[entry.entry_id] = [now()]
 
-            def note(
-                entry: ConfigEntry = entry, times: list[float] = times
-            ) -> None:
+            def note(entry: ConfigEntry = entry, times: list[float] = times) -> None:
                 coordinator = entry.runtime_data
                 if coordinator.data.time > times[-1]:
                     times.append(coordinator.data.time)
@@ -119,7 +117,7 @@ class _Ledger:
 async def measure(household: Household) -> Measured:
     """Let a household live, first without the integration, then with it."""
     count = household.released + household.held
-    batteries = make_batteries(count)
+    batteries = make_batteries(count, VirtualBms)
     dead = batteries[household.held : household.held + household.dead]
     async with home() as hass:
         proxies = _start_proxies(household, batteries)
@@ -255,7 +253,10 @@ def _time_adverts(
     spec = replace(MODELS[MODEL], advert="unrelated")
     foreigners = [
         VirtualBms(
-            Battery(replace(spec, name="lamp", address=f"AA:BB:CC:00:00:{number:02X}"), soc=0.5)
+            Battery(
+                replace(spec, name="lamp", address=f"AA:BB:CC:00:00:{number:02X}"),
+                soc=0.5,
+            )
         )
         for number in range(FOREIGNERS)
     ]

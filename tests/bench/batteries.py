@@ -1,0 +1,36 @@
+"""Batteries that cost little to simulate."""
+
+from functools import cache
+from typing import Any, Final, override
+
+from tests.virtual_bms import MODELS, Battery, Spec, State
+
+HOUR: Final = 10.5
+SECONDS: Final = 1200
+
+
+class CannedBattery(Battery):
+    """Lives a part of its day over and over again, as it was simulated once."""
+
+    def __init__(self, spec: Spec, *, begin: int = 0, **kwargs: Any) -> None:
+        """Begin at that second of it."""
+        super().__init__(spec, soc=0.6, hour=HOUR, **kwargs)
+        self._carry = begin
+        self._states = _states(spec.model, spec.software)
+
+    @override
+    def advance(self, seconds: float) -> State:
+        self._carry += seconds
+        return self.state
+
+    @property
+    @override
+    def state(self) -> State:
+        return self._states[int(self._carry) % SECONDS]
+
+
+@cache
+def _states(model: str, software: str) -> tuple[State, ...]:
+    """Return what all units of a kind go through, second by second."""
+    original = Battery(MODELS[f"{model} {software}"], soc=0.6, hour=HOUR)
+    return tuple(original.advance(1) for _ in range(SECONDS))

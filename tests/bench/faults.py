@@ -1,0 +1,64 @@
+"""Outages in a real Home Assistant: what is read is right, reads go on, and nothing is left behind."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from .figure import Figure, Options, at_least, at_most
+from .process import run_module
+
+SEEDS: Final = range(3)
+
+
+def measure(options: Options) -> Iterator[Figure]:
+    """Yield what a campaign of outages finds; the long form takes thousands of reads."""
+    for seed in SEEDS if options.long else SEEDS[:1]:
+        yield from _campaign(seed, 200 if options.long else 24)
+    yield from _damage(120 if options.long else 24)
+
+
+def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
+    found = run_module("outages", seed=seed, mixtures=mixtures)
+    report = found["report"]
+    of = f"seed {seed}"
+    what = (
+        f"every fault alone and {mixtures} mixtures, {found['hours']:.1f} h of 24"
+        " batteries, every second link held"
+    )
+    yield Figure(f"outages, {of}", report["outages"], "", None, what)
+    yield Figure(f"readings published, {of}", report["readings"], "", None, what)
+    yield Figure(f"lines that one is lost, {of}", found["lost"], "", at_least(1), what)
+    for name, findings, compares in (
+        ("wrong values", report["wrong"], "published, and not what the battery said"),
+        ("late", report["late"], "not read at the first read due after the outage"),
+        (
+            "log lines too many or few",
+            found["unpaired"],
+            "one lost, one back, each time",
+        ),
+        ("other log lines", found["unexpected"], "warnings of ours, errors of anyone"),
+        ("tasks left", found["tasks"], "after the second half, less after the first"),
+        ("timers left", found["timers"], "likewise, those of batteries and links"),
+    ):
+        yield Figure(f"{name}, {of}", len(findings), "", at_most(0), compares)
+    yield Figure(
+        f"connections left, {of}", found["slots"], "", at_most(0), "after unloading all"
+    )
+    yield Figure(
+        f"memory left, {of}",
+        found["growth"] / 1000,
+        "kB",
+        at_most(100),
+        "what the integration's modules have allocated, between the halves",
+    )
+
+
+def _damage(outages: int) -> Iterator[Figure]:
+    report = run_module("outages", damaged=outages)["report"]
+    yield Figure(
+        "wrong values, frames damaged in several places",
+        len(report["wrong"]),
+        "",
+        at_most(0),
+        f"{outages} outages in which 10, 30 or 100 % of the notifications have one bit"
+        f" turned, {report['readings']} readings published",
+    )

@@ -1,0 +1,21 @@
+"""A module of this package in a process of its own."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+
+def run_module(name: str, **asked: Any) -> dict[str, Any]:
+    """Run it with what is asked of it as JSON; return the JSON that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"{__package__}.{name}", json.dumps(asked)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} {asked} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
