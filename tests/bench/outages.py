@@ -27,16 +27,7 @@ from tests.jkbms.bench import RememberingBms
 from tests.virtual_bms import VirtualRadio
 from tests.virtual_bms.scanner import VirtualProxy
 
-from .campaign import (
-    ALONE,
-    DAMAGED,
-    INTERVAL,
-    Outage,
-    Report,
-    Witness,
-    live,
-    mixtures,
-)
+from .campaign import ALONE, DAMAGED, INTERVAL, Outage, Report, Witness, live, mixtures
 from .home import async_add, async_switch_on, home, loaded, make_batteries
 
 LOGGER: Final = "custom_components.jk_bms"
@@ -164,6 +155,7 @@ async def run(campaign: Campaign) -> Found:
 
         began = now()
         tracemalloc.start()
+        outages: Iterator[Outage]
         if campaign.damaged:
             outages = islice(cycle(DAMAGED), campaign.damaged)
         else:
@@ -216,9 +208,7 @@ def _tasks() -> Counter[str]:
 def _timers() -> Counter[str]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, JumpingLoop)
-    names = (
-        repr(timer._callback) for timer in loop._scheduled if not timer.cancelled()
-    )
+    names = (repr(timer) for timer in loop.timers)
     # Without the addresses of objects
     return Counter(
         re.sub(r"0x\w+|[\d.]{5,}", "…", name)

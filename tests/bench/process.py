@@ -10,8 +10,7 @@ def run_module(name: str, **asked: Any) -> dict[str, Any]:
     """Run it with what is asked of it as JSON; return the JSON that it prints."""
     done = subprocess.run(
         [sys.executable, "-m", f"{__package__}.{name}", json.dumps(asked)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -1,0 +1,283 @@
+"""Who may connect, where there are more batteries than connection slots."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+
+from bleak_retry_connector import Allocations
+from habluetooth import get_manager
+import pytest
+
+from custom_components.jk_bms import turns as turns_module
+from custom_components.jk_bms.jkbms.errors import NoFreeSlotError
+from custom_components.jk_bms.turns import Turns, async_get_turns
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import mock_entry, pass_time
+
+ADDRESSES = [f"C8:47:8C:20:00:{number:02X}" for number in range(1, 6)]
+
+
+@pytest.fixture
+async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualProxy]:
+    """Register a proxy with one slot."""
+    proxy = VirtualProxy("AA:00:00:00:00:01", "garage", slots=1)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def batteries(
+    proxy: VirtualProxy, make_bms: Callable[..., VirtualBms], model: str
+) -> list[VirtualBms]:
+    """Let the proxy hear five batteries."""
+    batteries = [
+        make_bms(model, name=address[-2:], address=address) for address in ADDRESSES
+    ]
+    for bms in batteries:
+        assert proxy.advertise(bms)
+    return batteries
+
+
+@pytest.fixture
+def turns(hass: HomeAssistant) -> Turns:
+    """Return the queue."""
+    return async_get_turns(hass)
+
+
+class Queue:
+    """Asks for turns, and knows who has one."""
+
+    def __init__(self, turns: Turns) -> None:
+        """Begin with nobody."""
+        self.now: list[str] = []
+        self.served: list[str] = []
+        self._turns = turns
+        self._ends: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, *addresses: str) -> None:
+        """Let them ask, in this order."""
+        for address in addresses:
+            self._ends[address] = asyncio.Event()
+            self._tasks[address] = asyncio.create_task(self._take(address))
+        await asyncio.sleep(0)
+
+    async def end(self, address: str) -> None:
+        """End the turn, and wait for whoever comes next."""
+        self._ends[address].set()
+        await self._tasks[address]
+        await asyncio.sleep(0)
+
+    async def _take(self, address: str) -> None:
+        async with self._turns.turn(address):
+            self.now.append(address)
+            self.served.append(address)
+            await self._ends[address].wait()
+        self.now.remove(address)
+
+
+def report(proxy: VirtualProxy, slots: int, free: int, *allocated: str) -> None:
+    """Let a proxy tell about its slots."""
+    get_manager().async_on_allocation_changed(
+        Allocations(proxy.source, slots, free, list(allocated))
+    )
+
+
+async def test_more_batteries_than_slots(
+    hass: HomeAssistant, proxy: VirtualProxy, batteries: list[VirtualBms]
+) -> None:
+    """All are read, one after the other, and nobody tries in vain."""
+    entries = [mock_entry(bms) for bms in batteries]
+    for entry in entries:
+        entry.add_to_hass(hass)
+    await asyncio.gather(
+        *(hass.config_entries.async_setup(entry.entry_id) for entry in entries)
+    )
+    for number in range(2, 5):
+        await pass_time(hass)
+        assert [len(bms.connections) for bms in batteries] == [number] * 5
+    for entry in entries:
+        assert entry.state is ConfigEntryState.LOADED
+        history = entry.runtime_data.history
+        assert {attempt.outcome for attempt in history} == {"read"}
+    assert proxy.free_slots == 1
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_a_turn_keeps_a_slot(turns: Turns) -> None:
+    """Who has the turn has the slot, also while not connected; the next is next."""
+    queue = Queue(turns)
+    await queue.ask(*ADDRESSES[:3])
+    assert queue.now == ADDRESSES[:1]
+    await queue.end(ADDRESSES[0])
+    assert queue.now == ADDRESSES[1:2]
+    await queue.end(ADDRESSES[1])
+    assert queue.now == ADDRESSES[2:3]
+    await queue.end(ADDRESSES[2])
+    assert queue.now == []
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_longest_ago_is_first(turns: Turns) -> None:
+    """The order of asking does not matter, but who has waited for a turn the longest."""
+    a, b, c, d, _ = ADDRESSES
+    queue = Queue(turns)
+    for address in (b, c, a):
+        await queue.ask(address)
+        await queue.end(address)
+    await queue.ask(d)
+    await queue.ask(a, c, b)
+    for address in (d, b, c, a):
+        assert queue.now == [address]
+        await queue.end(address)
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_a_freed_slot_is_given_on(turns: Turns, proxy: VirtualProxy) -> None:
+    """Slots that others take and free count as well."""
+    queue = Queue(turns)
+    report(proxy, 2, 0, "AA", "BB")
+    await queue.ask(*ADDRESSES[:2])
+    assert queue.now == []
+    report(proxy, 2, 1, "AA")
+    await asyncio.sleep(0)
+    assert queue.now == ADDRESSES[:1]
+    # Its slot is no longer free, nor reserved any more
+    report(proxy, 2, 0, "AA", ADDRESSES[0])
+    await asyncio.sleep(0)
+    assert queue.now == ADDRESSES[:1]
+    report(proxy, 2, 1, ADDRESSES[0])
+    await asyncio.sleep(0)
+    assert queue.now == ADDRESSES[:2]
+    await queue.end(ADDRESSES[0])
+    await queue.end(ADDRESSES[1])
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_who_is_connected_does_not_wait(
+    turns: Turns, proxy: VirtualProxy
+) -> None:
+    """On a held link there is no slot to wait for."""
+    queue = Queue(turns)
+    report(proxy, 1, 0, ADDRESSES[1])
+    await queue.ask(*ADDRESSES[:2])
+    assert queue.now == ADDRESSES[1:2]
+    await queue.end(ADDRESSES[1])
+    assert queue.now == []
+    report(proxy, 1, 1)
+    await asyncio.sleep(0)
+    await queue.end(ADDRESSES[0])
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_a_proxy_that_tells_no_addresses(
+    turns: Turns, proxy: VirtualProxy
+) -> None:
+    """A taken slot is not reserved as well for the one who may have taken it."""
+    queue = Queue(turns)
+    report(proxy, 3, 3)
+    await queue.ask(ADDRESSES[0])
+    report(proxy, 3, 2)
+    await queue.ask(*ADDRESSES[1:4])
+    assert queue.now == ADDRESSES[:3]
+    for address in ADDRESSES[:4]:
+        await queue.end(address)
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_any_of_several_proxies(
+    hass: HomeAssistant, turns: Turns, batteries: list[VirtualBms]
+) -> None:
+    """A slot of any proxy that hears the battery will do; another's does not help."""
+    attic = VirtualProxy("AA:00:00:00:00:02", "attic", slots=1)
+    attic.place(batteries[1])
+    attic.start()
+    attic.advertise(batteries[1])
+    queue = Queue(turns)
+    await queue.ask(ADDRESSES[0], ADDRESSES[2], ADDRESSES[1])
+    assert queue.now == [ADDRESSES[0], ADDRESSES[1]]
+    await queue.end(ADDRESSES[1])
+    assert queue.now == [ADDRESSES[0]]
+    await queue.end(ADDRESSES[0])
+    await queue.end(ADDRESSES[2])
+    attic.stop()
+
+
+@pytest.mark.usefixtures("batteries")
+@pytest.mark.parametrize("address", [ADDRESSES[1], "C8:47:8C:99:99:99"])
+async def test_nothing_to_wait_for(
+    turns: Turns, proxy: VirtualProxy, address: str
+) -> None:
+    """Who is not heard, or whose proxy does not tell its slots, finds out by trying."""
+    if address in ADDRESSES:
+        report(proxy, 0, 0)
+    queue = Queue(turns)
+    await queue.ask(ADDRESSES[0], address)
+    assert address in queue.now
+    await queue.end(ADDRESSES[0])
+    await queue.end(address)
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_patience_ends(
+    turns: Turns, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slots that stay taken are an error that says by whom; the queue forgets it."""
+    report(proxy, 1, 0, "AA")
+    monkeypatch.setattr(turns_module, "PATIENCE", 0)
+    with pytest.raises(NoFreeSlotError, match=r"became free\. .+garage"):
+        async with turns.turn(ADDRESSES[0]):
+            pytest.fail("has a turn")
+    report(proxy, 1, 1)
+    async with turns.turn(ADDRESSES[1]):
+        pass
+
+
+@pytest.mark.usefixtures("batteries")
+async def test_hope_as_long_as_it_goes_on(
+    turns: Turns, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience begins anew when one gets a slot that would have done."""
+    queue = Queue(turns)
+    await queue.ask(*ADDRESSES[:3])
+    _, second, third = turns._askers
+    monkeypatch.setattr(turns_module, "PATIENCE", 1000)
+    until = [second.limit.when(), third.limit.when()]
+    await queue.end(ADDRESSES[0])
+    assert second.limit.when() == until[0]
+    before, after = until[1], third.limit.when()
+    assert before
+    assert after
+    assert after > before + 900
+    await queue.end(ADDRESSES[1])
+    await queue.end(ADDRESSES[2])
+
+
+async def test_unload_ends_the_waiting(
+    hass: HomeAssistant, proxy: VirtualProxy, batteries: list[VirtualBms]
+) -> None:
+    """A battery that is given up waits for no slot any more."""
+    entry = mock_entry(batteries[0])
+    entry.add_to_hass(hass)
+    report(proxy, 1, 0, "AA")
+    setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
+    async with AsyncExitStack() as stack:
+        stack.callback(setup.cancel)
+        turns = async_get_turns(hass)
+        while not turns._askers:
+            await asyncio.sleep(0)
+        turns.async_give_up("C8:47:8C:99:99:99")
+        await asyncio.sleep(0)
+        assert turns._askers
+        turns.async_give_up(batteries[0].address)
+        # Twice, as it may be unloaded while the first is on its way
+        turns.async_give_up(batteries[0].address)
+        await setup
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert not turns._askers
+    assert not batteries[0].connections
