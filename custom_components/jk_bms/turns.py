@@ -42,7 +42,7 @@ class _Asker:
 
 
 class Turns:
-    """Lets batteries connect when there is a slot, first the one whose last turn is longest ago.
+    """Lets batteries connect when there is a slot: first who has waited for a turn longest.
 
     Who tries without a free slot is put off for seconds by each refusal, while the
     slots stay empty or go to whoever tries at the right moment.
