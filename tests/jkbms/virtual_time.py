@@ -16,7 +16,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.now = 0.0
         self.mishaps: list[dict[str, Any]] = []
         """What would have been logged as an unhandled error."""
-        self._scheduled: list[asyncio.TimerHandle]
         super().__init__(_JumpingSelector(self))
         self.set_exception_handler(lambda _, context: self.mishaps.append(context))
 
