@@ -7,6 +7,8 @@ from .figure import Figure, Options, at_least, at_most
 from .process import run_module
 
 COUNTS: Final = (1, 10, 50, 100)
+FEW: Final = (1, 10, 100)
+"""Those of the short form."""
 FLAT: Final = 1.2
 BLOCK: Final = 20.0
 MEGABYTE: Final = 1_000_000
@@ -22,17 +24,19 @@ HOW: Final = (
 
 def measure(options: Options) -> Iterator[Figure]:
     """Yield what batteries cost, by their number, and how they share the slots."""
-    minutes = 60.0 if options.long else 5.0
     for link in LINKS:
-        yield from _costs(link, minutes)
+        if options.long:
+            yield from _costs(link, COUNTS, minutes=30.0)
+        else:
+            yield from _costs(link, FEW, minutes=3.0)
     for link in LINKS:
         yield from _memory(link)
     yield from _fairness(20.0 if options.long else 5.0)
 
 
-def _costs(link: str, minutes: float) -> Iterator[Figure]:
+def _costs(link: str, counts: tuple[int, ...], *, minutes: float) -> Iterator[Figure]:
     cpu: dict[int, float] = {}
-    for count in COUNTS:
+    for count in counts:
         found = run_module("household", **{link: count}, minutes=minutes)
         many = f"{count} {link}"
         cpu[count] = 1000 * found["cpu"] / count
@@ -72,7 +76,7 @@ def _costs(link: str, minutes: float) -> Iterator[Figure]:
             None,
             "rows of states and attributes that the recorder wrote in SQLite",
         )
-        if link == "released" and count == max(COUNTS):
+        if link == "released" and count == counts[-1]:
             yield from _adverts(found)
     yield Figure(
         f"CPU per battery, 100 over 10 {link}",
