@@ -117,6 +117,9 @@ def mixtures(random: Random) -> Iterator[Outage]:
         faults: dict[str, Any] = {}
         for part in parts:
             faults |= part.faults
+        if "glitch_every" in faults:
+            # One that says nothing good three times in a row is to be believed
+            faults.pop("blank_every", None)
         actor = parts[0]
         yield Outage(
             faults=faults,

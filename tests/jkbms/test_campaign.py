@@ -27,7 +27,7 @@ from .virtual_time import VirtualTimeLoop
 
 KINDS = ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41", "JK-B2A24S15P 10.07")
 BATTERIES = 12
-MIXTURES = 28
+MIXTURES = 16
 
 
 @pytest.fixture
