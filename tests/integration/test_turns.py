@@ -9,10 +9,12 @@ from habluetooth import get_manager
 import pytest
 
 from custom_components.jk_bms import turns as turns_module
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.errors import NoFreeSlotError
 from custom_components.jk_bms.turns import Turns, async_get_turns
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -95,9 +97,9 @@ async def test_more_batteries_than_slots(
     entries = [mock_entry(bms) for bms in batteries]
     for entry in entries:
         entry.add_to_hass(hass)
-    await asyncio.gather(
-        *(hass.config_entries.async_setup(entry.entry_id) for entry in entries)
-    )
+    # All of them at once
+    assert await async_setup_component(hass, DOMAIN, {})
+    await hass.async_block_till_done()
     for number in range(2, 5):
         await pass_time(hass)
         assert [len(bms.connections) for bms in batteries] == [number] * 5
