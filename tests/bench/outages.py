@@ -33,7 +33,7 @@ from .home import async_add, async_switch_on, home, loaded, make_batteries
 LOGGER: Final = "custom_components.jk_bms"
 LOST, BACK = " is unavailable: ", " is available again"
 SLOTS: Final = 3
-OURS: Final = ("jk_bms", "virtual_bms", "bleak")
+OURS: Final = ("JkBms", "jk_bms/", "bleak", "Timeout")
 PACKAGE: Final = next(iter(jk_bms.__path__))
 
 
@@ -208,7 +208,8 @@ def _tasks() -> Counter[str]:
 def _timers() -> Counter[str]:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, JumpingLoop)
-    names = (repr(timer) for timer in loop.timers)
+    # What Home Assistant calls for us has our name in its callback only
+    names = (repr(getattr(timer, "_callback")) for timer in loop.timers)  # noqa: B009
     # Without the addresses of objects
     return Counter(
         re.sub(r"0x\w+|[\d.]{5,}", "…", name)
