@@ -152,7 +152,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the binary sensors of a battery."""
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,

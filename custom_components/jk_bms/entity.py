@@ -1,8 +1,10 @@
 """What all entities of a battery have in common."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import batched
 from typing import Any, Final, override
 
 from homeassistant.components.bluetooth.passive_update_coordinator import (
@@ -32,6 +34,8 @@ class Pace(IntEnum):
 
 WIRE_RESISTANCE: Final = "wire_resistance"
 """The alarm that names its cells."""
+_ADDED_AT_ONCE: Final = 30
+"""Entities; many more would keep all of Home Assistant waiting."""
 PUNCTUALITY: Final = 0.9
 """How much of a pace has to pass: reads do not come to the second."""
 
@@ -176,8 +180,7 @@ def _unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) ->
     return f"{coordinator.address}_{description.key}"
 
 
-@callback
-def async_setup_entities[ValueT](
+async def async_setup_entities[ValueT](
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
@@ -191,32 +194,41 @@ def async_setup_entities[ValueT](
     registry = er.async_get(hass)
     added: set[str] = set()
 
-    @callback
-    def follow_reading() -> None:
-        """Add what is new in the latest reading, forget what is gone."""
+    def registered(description: JkBmsEntityDescription[ValueT]) -> str | None:
+        return registry.async_get_entity_id(
+            platform, DOMAIN, _unique_id(coordinator, description)
+        )
+
+    def find_new() -> list[JkBmsEntity[ValueT]]:
+        """Return what is new in the latest reading, forget what is gone."""
         if not coordinator.last_update:
-            return
+            return []
         reading = coordinator.data
         new = []
         for description in descriptions:
-            entity_id = registry.async_get_entity_id(
-                platform, DOMAIN, _unique_id(coordinator, description)
-            )
             if description.gone_fn(reading):
                 added.discard(description.key)
-                if entity_id:
+                if entity_id := registered(description):
                     registry.async_remove(entity_id)
             elif description.key not in added and (
                 # One seen before keeps its entity while its value is missing.
-                entity_id or description.exists(reading)
+                registered(description) or description.exists(reading)
             ):
                 added.add(description.key)
                 new.append(entity_class(coordinator, description))
-        if new:
+        return new
+
+    @callback
+    def follow_reading() -> None:
+        if new := find_new():
             async_add_entities(new)
 
-    follow_reading()
+    first = find_new()
     entry.async_on_unload(coordinator.async_add_listener(follow_reading))
+    for batch in batched(first, _ADDED_AT_ONCE):
+        async_add_entities(batch)
+        # Others may want to do something meanwhile.
+        await asyncio.sleep(0)
 
 
 async def async_move_entities(

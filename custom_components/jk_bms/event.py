@@ -65,7 +65,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the events of a battery."""
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,
@@ -73,7 +73,7 @@ async def async_setup_entry(
         descriptions=(ALARM,),
         entity_class=JkBmsAlarmEvent,
     )
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,

@@ -548,7 +548,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the sensors of a battery."""
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,
@@ -556,7 +556,7 @@ async def async_setup_entry(
         descriptions=SENSORS,
         entity_class=JkBmsSensor,
     )
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,
@@ -564,7 +564,7 @@ async def async_setup_entry(
         descriptions=ENERGY_SENSORS,
         entity_class=JkBmsEnergySensor,
     )
-    async_setup_entities(
+    await async_setup_entities(
         hass,
         entry,
         async_add_entities,

@@ -1140,6 +1140,22 @@ def test_blank_for_a_moment(switch_on: SwitchOn, blanks: int) -> None:
     assert bench.elapsed == exactly(COMPLETE + blanks * CADENCE)
 
 
+def test_blank_and_implausible(switch_on: SwitchOn) -> None:
+    """A frame of nonsense between two of zeros is no third one of zeros."""
+    bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
+    later = (Faults(glitch_every=1), Faults(blank_every=1), Faults())
+
+    async def read() -> Reading:
+        loop = asyncio.get_running_loop()
+        for number, faults in enumerate(later):
+            at = CELLS_COMPLETE + (number + 0.5) * CADENCE
+            loop.call_later(at, setattr, bench.bms, "faults", faults)
+        return await bench.client.read()
+
+    assert_read(bench.run(read()), bench.bms)
+    assert bench.elapsed == exactly(COMPLETE + 3 * CADENCE)
+
+
 def test_blank(switch_on: SwitchOn) -> None:
     """A board without cells is believed when it says so three times."""
     bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))

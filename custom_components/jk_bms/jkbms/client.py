@@ -430,7 +430,7 @@ class _Link:
         if reading.time >= due or self.hurried:
             due, self.hurried = reading.time + interval, False
             yield reading
-        unfit = 0
+        unfit = blank = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
@@ -452,13 +452,14 @@ class _Link:
                     continue
                 raise
             is_blank = reading.cell_data.cell_voltage and not cell_data.cell_voltage
-            if is_blank and unfit < _UNFIT_FRAMES - 1:
+            if is_blank and blank < _UNFIT_FRAMES - 1:
                 self._guard.see(frame, self._profile.layout, clock())
-                unfit += 1
+                blank += 1
                 continue
             if not self._guard.admits(frame, self._profile.layout, clock()):
                 continue
-            unfit, due, self.hurried = 0, clock() + interval, False
+            unfit = blank = 0
+            due, self.hurried = clock() + interval, False
             reading = replace(reading, cell_data=cell_data, time=clock())
             yield reading
 
@@ -572,7 +573,7 @@ class _Link:
         clock = asyncio.get_running_loop().time
         profile = _expected_profile(info)
         settings_frame: Frame | None = None
-        early = unfit = 0
+        early = unfit = blank = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
@@ -591,9 +592,9 @@ class _Link:
                 if unfit < _UNFIT_FRAMES:
                     continue
                 raise
-            if not cell_data.cell_voltage and unfit < _UNFIT_FRAMES - 1:
+            if not cell_data.cell_voltage and blank < _UNFIT_FRAMES - 1:
                 self._guard.see(frame, confirmed.layout, clock())
-                unfit += 1
+                blank += 1
                 continue
             if not self._guard.admits(frame, confirmed.layout, clock()):
                 continue
