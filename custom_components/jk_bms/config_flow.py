@@ -73,6 +73,7 @@ from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
 from .jkbms.push import DEFAULT_JOB, PushKind
 from .push import parse_target
 from .trouble import async_diagnose
+from .turns import async_get_turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -173,7 +174,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     def async_remove(self) -> None:
         """Let go of the battery when the dialog is closed during a read."""
         if self._client:
-            self.hass.async_create_task(self._client.disconnect())
+            self.hass.async_create_task(self._async_let_go(self._client))
 
     @override
     async def async_step_bluetooth(
@@ -332,11 +333,12 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         client = self._client = async_create_client(self.hass, address, address)
 
         async def disconnect(_event: Event) -> None:
-            await client.disconnect()
+            await self._async_let_go(client)
 
         forget_stop = self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, disconnect)
         try:
-            self._reading = await client.read()
+            async with async_get_turns(self.hass).turn(address):
+                self._reading = await client.read()
         except JkBmsError as error:
             trouble = async_diagnose(self.hass, address, error)
             self._placeholders |= trouble.placeholders
@@ -347,6 +349,11 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         finally:
             forget_stop()
         return {}
+
+    async def _async_let_go(self, client: JkBmsClient) -> None:
+        """End a read, or the wait for the turn to make it."""
+        async_get_turns(self.hass).async_give_up(self.unique_id or "")
+        await client.disconnect()
 
     def _selector(self) -> SelectSelector:
         """Offer the batteries that are heard and not yet added, the nearest first."""

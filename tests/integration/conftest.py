@@ -10,6 +10,7 @@ import bleak_retry_connector
 from prometheus_client import REGISTRY
 import pytest
 
+from custom_components.jk_bms import turns
 from custom_components.jk_bms.jkbms import client
 from homeassistant.core import HomeAssistant
 from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
@@ -108,7 +109,16 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
     assert defaults
     monkeypatch.setitem(defaults, "deadline", deadline)
     monkeypatch.setattr(bleak_retry_connector, "BLEAK_OUT_OF_SLOTS_BACKOFF_TIME", 0.1)
+    monkeypatch.setattr(turns, "PATIENCE", 0.5)
     return deadline
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients made from now on wait for an answer no longer than need be."""
+    defaults = client.JkBmsClient.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "answer_timeout", 1.0)
 
 
 @pytest.fixture

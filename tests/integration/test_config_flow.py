@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache_with_extra_data,
 )
 
+from custom_components.jk_bms import turns
 from custom_components.jk_bms.const import (
     CONF_INTERVAL,
     CONF_LINK,
@@ -228,6 +229,32 @@ async def test_link_ends_with_the_dialog(
     await asyncio.wait([reading], timeout=3)
     assert not bms.connected
     assert reading.exception() is None or end == "closed"
+    await hass.async_block_till_done()
+
+
+@pytest.mark.parametrize("end", ["closed", "stopped"])
+async def test_turn_ends_with_the_dialog(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    """Nobody waits for a connection of which there is no use any more."""
+    (flow,) = await discover(hass, proxy, bms)
+    proxy.radio.slots = 0
+    proxy._report_slots()
+    monkeypatch.setattr(turns, "PATIENCE", 60.0)
+    reading = hass.async_create_task(submit(hass, flow))
+    await until(lambda: turns.async_get_turns(hass)._askers)
+
+    if end == "closed":
+        hass.config_entries.flow.async_abort(flow["flow_id"])
+    else:
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    _, waiting = await asyncio.wait([reading], timeout=10)
+    assert not waiting
+    assert not bms.connections
     await hass.async_block_till_done()
 
 

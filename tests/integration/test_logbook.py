@@ -16,7 +16,6 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms.const import CONF_LINK, LinkBehaviour
 from custom_components.jk_bms.event import JkBmsLogEvent
-from custom_components.jk_bms.jkbms import client
 from custom_components.jk_bms.jkbms.client import Log, Reading
 from homeassistant.components.event import DATA_COMPONENT
 from homeassistant.config_entries import ConfigEntryState
@@ -368,11 +367,10 @@ async def test_unanswered(
     bms: VirtualBms,
     told: Told,
     later: Later,
-    monkeypatch: pytest.MonkeyPatch,
+    impatient: None,
     entity_registry_enabled_by_default: None,
 ) -> None:
     """Firmware without a logbook costs no reading, and is asked once a day."""
-    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
     bms.faults = Faults(never_answer={LOGBOOK})
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
@@ -394,14 +392,13 @@ async def test_unanswered(
 
 async def test_lost_once(
     hass: HomeAssistant,
+    impatient: None,
     bms: VirtualBms,
     entry: MockConfigEntry,
     told: Told,
     later: Later,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A battery that has answered before is asked again in five minutes."""
-    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
     write(bms, BOOT)
     bms.faults = Faults(never_answer={LOGBOOK})
     await read(hass, later)
@@ -470,16 +467,15 @@ async def test_held_link(
 
 async def test_held_link_unanswered(
     hass: HomeAssistant,
+    impatient: None,
     bms: VirtualBms,
     held: MockConfigEntry,
     told: Told,
     later: Later,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Values go on while the battery does not answer for its logbook."""
     caplog.set_level("DEBUG")
-    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
     links = len(bms.connections)
     bms.faults = Faults(never_answer={LOGBOOK})
     await look(held, later, lambda: bms.commands[-1].register == LOGBOOK)

@@ -9,7 +9,6 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.const import CONF_LINK, DOMAIN, LinkBehaviour
-from custom_components.jk_bms.jkbms import client
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,
@@ -65,12 +64,6 @@ async def held(
     await hass.async_block_till_done()
     await entry.runtime_data.async_refresh()
     return entry
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for an answer no longer than need be."""
-    monkeypatch.setattr(client, "_ANSWER_TIMEOUT", 1.0)
 
 
 async def ask(
@@ -257,9 +250,9 @@ async def test_no_clock(
 )
 async def test_no_log(
     hass: HomeAssistant,
+    impatient: None,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    impatient: None,
     action: str,
 ) -> None:
     """A battery without such a log is not asked for patience, or for another app."""
