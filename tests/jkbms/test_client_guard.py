@@ -150,3 +150,22 @@ def test_settings_and_no_second_ones(bench: Bench) -> None:
 
     assert reading.settings is None
     assert_read(bench.read(), bench.bms)
+
+
+def test_settings_without_sense(bench: Bench) -> None:
+    """They are not asked for again: they cost no reading, and no beep."""
+    bench.read()
+    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
+    told = iter((False, True))
+    bench.lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+    bench.read()
+    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_count=40)
+    asked = len(bench.sent_at(CELLS))
+
+    assert bench.read().settings is None
+    assert len(bench.sent_at(CELLS)) == asked + 1
+
+    readings: list[Reading] = []
+    bench.run(bench.client.hold(readings.append, interval=1.0, lifetime=5.0))
+    assert len(readings) > 3
+    assert len(bench.sent_at(CELLS)) == asked + 2

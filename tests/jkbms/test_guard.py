@@ -592,12 +592,9 @@ def test_settings_changed() -> None:
     guard, (known, _) = Guard(), records()
     changed = replace(known, cell_ovp=3.6)
     assert guard.admits_record(known, 0.0)
-    assert not guard.lacks_settings
 
     assert not guard.admits_record(changed, 60.0)
-    assert guard.lacks_settings
     assert guard.admits_record(changed, 61.0)
-    assert not guard.lacks_settings
     assert guard.admits_record(changed, 62.0)
 
 
@@ -608,7 +605,6 @@ def test_settings_damaged() -> None:
     assert not guard.admits_record(replace(known, cell_ovp=3.906), 60.0)
 
     assert guard.admits_record(known, 61.0)
-    assert not guard.lacks_settings
 
 
 def test_settings_never_the_same() -> None:

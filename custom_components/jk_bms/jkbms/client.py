@@ -342,6 +342,8 @@ class _Link:
         """Whether the battery acknowledged the first command of the last link in time."""
         self._connect_error: Exception | None = None
         self._repeated = False
+        self._settings_are_held = False
+        """Whether the latest wait for others to say the same."""
         self.hurried = False
         """Whether to publish the next cell data whatever the interval."""
         self._heard_frame = False
@@ -436,7 +438,7 @@ class _Link:
             if frame.type is FrameType.SETTINGS:
                 settings = self._decode_settings(frame, self._profile)
                 reading = replace(reading, settings=settings or reading.settings)
-                if not settings and self._guard.lacks_settings:
+                if self._settings_are_held:
                     await self._send(ReadCommand.CELL_DATA)
             if frame.type is not FrameType.CELL_DATA:
                 continue
@@ -599,7 +601,7 @@ class _Link:
             if not self._guard.admits(frame, confirmed.layout, clock()):
                 continue
             settings = self._decode_settings(settings_frame, confirmed)
-            if settings_frame and not settings and self._guard.lacks_settings:
+            if self._settings_are_held:
                 settings_frame, early = None, 0
                 await self._send(ReadCommand.CELL_DATA)
                 continue
@@ -617,15 +619,19 @@ class _Link:
     def _decode_settings(
         self, frame: Frame | None, profile: Profile
     ) -> Settings | None:
-        if frame:
-            try:
-                settings = decode_settings(frame, profile)
-            except ImplausibleFrameError:
-                self._statistics.rejected += 1
-            else:
-                time = asyncio.get_running_loop().time()
-                if self._guard.admits_record(settings, time):
-                    return settings
+        """Return the settings, if there are any that can be believed already."""
+        self._settings_are_held = False
+        if not frame:
+            return None
+        try:
+            settings = decode_settings(frame, profile)
+        except ImplausibleFrameError:
+            self._statistics.rejected += 1
+            return None
+        time = asyncio.get_running_loop().time()
+        if self._guard.admits_record(settings, time):
+            return settings
+        self._settings_are_held = True
         return None
 
     async def _next_streamed_frame(self) -> Frame:

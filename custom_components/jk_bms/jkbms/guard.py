@@ -473,10 +473,6 @@ class _Twins:
         self._known: tuple[_Record, float] | None = None
         self._unsure: list[tuple[_Record, float]] = []
 
-    @property
-    def is_unsure(self) -> bool:
-        return bool(self._unsure)
-
     def admits(self, read: _Record, time: float) -> bool:
         earlier = [*self._unsure, *([self._known] if self._known else ())]
         if (
@@ -520,11 +516,6 @@ class Guard:
         """
         return self._records[type(read)].admits(read, time)
 
-    @property
-    def lacks_settings(self) -> bool:
-        """Whether the last settings wait for another reading to say the same."""
-        return self._records[Settings].is_unsure
-
     def begin(self) -> None:
         """Expect frames of a new link."""
         self._seen = self._held = None
@@ -532,7 +523,10 @@ class Guard:
             self._believed.is_of_last_link = True
 
     def see(self, frame: Frame, layout: Layout, time: float) -> None:
-        """Take note of cell data that nobody needs, at next to no cost."""
+        """Take note of cell data that nobody needs, at next to no cost.
+
+        Whatever was held back until then is forgotten.
+        """
         self._seen, self._held = _View(frame, layout, time), None
 
     def admits(self, frame: Frame, layout: Layout, time: float) -> bool:
