@@ -352,8 +352,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_resume(self, _now: datetime | None = None) -> None:
-        """Use the link again."""
+        """Use the link again; who had the battery may have changed anything."""
         self.resumes_at = None
+        self.client.hurry()
         self.async_update_listeners()
         self._async_start_poll()
 
@@ -378,6 +379,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self._async_publish(await self.client.read())
 
     async def _async_hold(self) -> None:
+        if not self.last_poll_successful:
+            # What is said to be lost shall not wait for its interval.
+            self.client.hurry()
         async with self._turns.turn(self.address):
             await self.client.hold(
                 self._async_publish_held,
@@ -447,10 +451,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     async def _async_read_log[LogT](
         self, read: Callable[[Publish], Awaitable[LogT]]
     ) -> LogT:
-        if self.resumes_at:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN, translation_key="link_released"
-            )
+        self._async_require_link()
         # Else a read that is due meanwhile would wait for its turn in vain.
         self._async_postpone_logbook(_LOGBOOK_INTERVAL)
         try:
@@ -461,6 +462,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 translation_domain=DOMAIN, translation_key="log_unanswered"
             ) from error
         except JkBmsError as error:
+            # It may have been switched off meanwhile.
+            self._async_require_link()
             trouble = self._async_diagnose(error)
             raise HomeAssistantError(
                 translation_domain=DOMAIN,
@@ -526,6 +529,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             translation_placeholders=trouble.placeholders,
         )
         async_note_trouble(self.hass, self.config_entry, trouble)
+        # The sensors about the link have something to say.
+        self.async_update_listeners()
 
     @callback
     def _async_publish(self, reading: Reading) -> None:

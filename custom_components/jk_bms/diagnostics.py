@@ -41,9 +41,12 @@ async def async_get_config_entry_diagnostics(
     coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
     heard = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
     error = coordinator.last_exception if coordinator else None
+    info = coordinator.device_info if coordinator else None
     private = tuple(
         {
             *_private_texts(hass, entry, heard),
+            # The entry may have got another name since.
+            (info and info.device_name) or "",
             *_holders(entry.error_reason_translation_placeholders),
             *_holders(getattr(error, "translation_placeholders", None)),
         }

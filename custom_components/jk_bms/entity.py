@@ -17,6 +17,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.typing import UNDEFINED
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
@@ -24,20 +25,27 @@ from .jkbms.client import Reading
 
 
 class Pace(IntEnum):
-    """How many seconds an entity waits at least before it shows another value."""
+    """Of how many seconds an entity shows one value only, the first.
+
+    The times are the same for all, so that what they show was read together.
+    """
 
     LIVE = 0
     CELLS = 60
     """Live while a cell is at one of its limits."""
     SLOW = 300
 
+    def lets_go_on(self, shown_at: float, now: float) -> bool:
+        """Tell whether something else may be shown now; both are s of one clock."""
+        return self is Pace.LIVE or now // self > shown_at // self
+
 
 WIRE_RESISTANCE: Final = "wire_resistance"
 """The alarm that names its cells."""
+NEAR_LIMIT: Final = 0.02
+"""V from a protection within which a cell is watched closely."""
 _ADDED_AT_ONCE: Final = 30
 """Entities; many more would keep all of Home Assistant waiting."""
-PUNCTUALITY: Final = 0.9
-"""How much of a pace has to pass: reads do not come to the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +71,27 @@ class JkBmsEntityDescription[ValueT](EntityDescription):
         return self.value_fn(reading) is not None
 
 
-class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
-    """An entity that shows one value of the latest reading."""
+class _EnglishIds(Entity):
+    """Entity ids that are the same in every language, as dashboards and boards need."""
 
     _attr_has_entity_name = True
+
+    @property
+    @override
+    def suggested_object_id(self) -> str | None:
+        """Return the English name, whatever language the name is shown in."""
+        platform = self.platform_data
+        name = self._name_internal(
+            None, platform.default_language_platform_translations
+        )
+        return None if name is UNDEFINED else name
+
+
+class JkBmsEntity[ValueT](
+    _EnglishIds, PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]
+):
+    """An entity that shows one value of the latest reading."""
+
     _description: JkBmsEntityDescription[ValueT]
     _shown: tuple[bool, ValueT | None, dict[str, Any]]
     _shown_at: float
@@ -96,11 +121,19 @@ class JkBmsEntity[ValueT](PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     def _handle_coordinator_update(self) -> None:
         """Write the state only if it would show something else, and not too often."""
         to_show, now = self._to_show, self.coordinator.data.time
-        if to_show != self._shown and (
-            now - self._shown_at >= PUNCTUALITY * self._pace
-        ):
-            self._shown, self._shown_at = to_show, now
+        if not self._pace.lets_go_on(self._shown_at, now):
+            return
+        # Its turn is over even where nothing has changed.
+        self._shown_at = now
+        if to_show != self._shown:
+            self._shown = to_show
             super()._handle_coordinator_update()
+
+    @callback
+    @override
+    def async_registry_entry_updated(self) -> None:
+        """Note what is written now, since the user renamed the entity or the like."""
+        self._shown, self._shown_at = self._to_show, self.coordinator.data.time
 
     @property
     def _pace(self) -> Pace:
@@ -147,19 +180,18 @@ def _is_at_limit(reading: Reading) -> bool:
     """Tell whether a cell is where the protections are, so that every mV matters."""
     cells, limits = reading.cell_data, reading.settings
     return limits is not None and (
-        _reaches(limits.cell_uvp_recovery, cells.min_cell_voltage)
-        or _reaches(cells.max_cell_voltage, limits.cell_ovp_recovery)
+        _reaches(limits.cell_uvp, cells.min_cell_voltage)
+        or _reaches(cells.max_cell_voltage, limits.cell_ovp)
     )
 
 
 def _reaches(higher: float | None, lower: float | None) -> bool:
-    return higher is not None and lower is not None and higher >= lower
+    return higher is not None and lower is not None and higher >= lower - NEAR_LIMIT
 
 
-class JkBmsLinkEntity(Entity):
+class JkBmsLinkEntity(_EnglishIds):
     """An entity about the link, which is there whether the battery is or not."""
 
-    _attr_has_entity_name = True
     _attr_should_poll = False
 
     def __init__(

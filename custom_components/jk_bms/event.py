@@ -115,9 +115,9 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Tell what has changed before the availability."""
-        self._tell_changes()
+        """Tell what has changed, of a battery that is back first that it is."""
         super()._handle_coordinator_update()
+        self._tell_changes()
 
     @callback
     def _tell_changes(self) -> None:

@@ -50,7 +50,6 @@ from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
 PARALLEL_UPDATES = 0
 
 # The last digit of these flickers: a change has to be more than one of it.
-NOISE_OF_CELL: Final = 0.0015
 NOISE_OF_TEMPERATURE: Final = 0.15
 NOISE_OF_CAPACITY: Final = 0.1
 
@@ -109,7 +108,6 @@ def _of_cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]
         value_fn=lambda reading: _nth(reading.cell_data.cell_voltage, cell - 1),
         gone_fn=gone,
         pace=Pace.CELLS,
-        noise=NOISE_OF_CELL,
     )
     wire = JkBmsSensorDescription(
         key=f"cell_resistance_{cell}",
@@ -230,6 +228,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=3,
         value_fn=lambda reading: reading.cell_data.delta_cell_voltage,
+        pace=Pace.CELLS,
     ),
     JkBmsSensorDescription(
         key="balancing_current",
@@ -284,7 +283,6 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         suggested_display_precision=3,
         value_fn=lambda reading: reading.cell_data.average_cell_voltage,
         pace=Pace.CELLS,
-        noise=NOISE_OF_CELL,
     ),
     JkBmsSensorDescription(
         key="min_cell_voltage",
@@ -294,7 +292,6 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         suggested_display_precision=3,
         value_fn=lambda reading: reading.cell_data.min_cell_voltage,
         pace=Pace.CELLS,
-        noise=NOISE_OF_CELL,
     ),
     JkBmsSensorDescription(
         key="max_cell_voltage",
@@ -304,7 +301,6 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         suggested_display_precision=3,
         value_fn=lambda reading: reading.cell_data.max_cell_voltage,
         pace=Pace.CELLS,
-        noise=NOISE_OF_CELL,
     ),
     # A state class keeps every change of these out of the device's activity.
     JkBmsSensorDescription(
@@ -587,6 +583,7 @@ class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
         super().__init__(coordinator, description)
         self._link_fn = description.link_fn
         self._attr_native_value = self._link_fn(coordinator)
+        self._shown_at = -1.0
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -595,9 +592,12 @@ class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
 
     @callback
     def _follow(self) -> None:
-        """Write the state only if it would show something else."""
-        if (value := self._link_fn(self.coordinator)) != self._attr_native_value:
-            self._attr_native_value = value
+        """Write the state only if it would show something else, and not too often."""
+        value, now = self._link_fn(self.coordinator), self.hass.loop.time()
+        if value != self._attr_native_value and Pace.SLOW.lets_go_on(
+            self._shown_at, now
+        ):
+            self._attr_native_value, self._shown_at = value, now
             self.async_write_ha_state()
 
 

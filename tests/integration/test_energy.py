@@ -159,14 +159,14 @@ async def test_gaps(house: House) -> None:
 
 async def test_pace(house: House) -> None:
     """A state is written once a minute, or when the battery is lost and found."""
-    house.expect(1000, 3600)
+    house.expect(1020, 3600)
     await house.set_up()
-    for time, shown in ((1030, "0.0"), (1053, "0.0"), (1060, "0.06"), (1113, "0.06")):
+    for time, shown in ((1050, "0.0"), (1079, "0.0"), (1080, "0.06"), (1133, "0.06")):
         house.hear(time, 3600)
         assert house.shown(CHARGED) == shown
     house.miss()
     assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
-    house.hear(1113.5, 3600)
+    house.hear(1133.5, 3600)
     assert house.shown(CHARGED) == "0.113"
 
     for time in (1200, 1300):
@@ -210,10 +210,10 @@ async def test_stop(
     hass: HomeAssistant, house: House, hass_storage: dict[str, Any]
 ) -> None:
     """What Home Assistant writes when it stops is what was counted."""
-    house.expect(1000, -3600)
+    house.expect(1020, -3600)
     await house.set_up()
     async_get(hass).async_setup_dump()
-    house.hear(1030.4999, -3600)
+    house.hear(1050.4999, -3600)
     assert house.shown(DISCHARGED) == "0.0"
     hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await hass.async_block_till_done()

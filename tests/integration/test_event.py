@@ -136,6 +136,25 @@ async def test_silence(
     assert told == []
 
 
+async def test_raised_while_away(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A battery is back before it tells, or automations would take it for a return."""
+    states: list[str] = []
+    async_track_state_change_event(
+        hass, ALARM, lambda event: states.append(event.data["new_state"].state)
+    )
+    proxy.unplug()
+    await pass_time(hass, timedelta(minutes=3))
+    coordinator: Any = entry.runtime_data
+    cell_data = replace(coordinator.data.cell_data, alarms=("cell_undervoltage",))
+    coordinator._async_publish(replace(coordinator.data, cell_data=cell_data))
+    await hass.async_block_till_done()
+    away, back, told = states
+    assert (away, back) == (STATE_UNAVAILABLE, STATE_UNKNOWN)
+    assert hass.states.get(ALARM).state == told
+
+
 @pytest.mark.parametrize(
     ("alarms", "changes"),
     [

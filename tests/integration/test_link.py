@@ -168,6 +168,21 @@ async def test_a_link_that_is_not_made_is_not_hurried(
     await until_shown(hass, 42)
 
 
+@pytest.mark.parametrize("interval", [900.0])
+async def test_back_before_the_interval(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A link that was lost shows at once that it is back."""
+    bms.faults = Faults(refuse_connection=True)
+    bms.drop()
+    await until(lambda: not entry.runtime_data.last_poll_successful)
+    bms.battery.override(soc=41)
+    bms.faults = Faults()
+    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    await until_shown(hass, 41)
+    assert entry.runtime_data.last_poll_successful
+
+
 async def test_link_is_renewed(
     hass: HomeAssistant,
     bms: VirtualBms,

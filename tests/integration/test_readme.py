@@ -10,6 +10,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 import yaml
 
+from custom_components.jk_bms.entity import Pace
 from homeassistant.core import HomeAssistant, ServiceCall
 from homeassistant.setup import async_setup_component
 from tests.virtual_bms import VirtualBms
@@ -52,7 +53,7 @@ async def test_drifting_cells(
 ) -> None:
     """It tells of it after a minute, and names the lowest cell."""
     # A minute of this test takes no time by the clock that paces the cells.
-    monkeypatch.setattr("custom_components.jk_bms.entity.PUNCTUALITY", 0.0)
+    monkeypatch.setattr(Pace, "lets_go_on", lambda *_: True)
     calls = async_mock_service(hass, "persistent_notification", "create")
     await setup_integration(hass, house)
     house.battery.override(cells=(3.31, 3.3, 3.15, *[3.3] * 13))

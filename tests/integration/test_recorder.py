@@ -14,12 +14,14 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from sqlalchemy import func, select
 
+from custom_components.jk_bms.entity import Pace
 from custom_components.jk_bms.jkbms.client import Reading
 from homeassistant.components.recorder import Recorder
 from homeassistant.components.recorder.db_schema import States, StatesMeta
 from homeassistant.components.recorder.util import session_scope
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -51,7 +53,7 @@ async def coordinator(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms)
     return entry.runtime_data
 
 
-def an_hour(first: Reading, interval: float) -> Iterator[Reading]:
+def an_hour(first: Reading, interval: float, rest: float) -> Iterator[Reading]:
     """Read a battery under a moving load, its last digits flickering."""
     random = Random(0)
     cells = first.cell_data
@@ -63,7 +65,7 @@ def an_hour(first: Reading, interval: float) -> Iterator[Reading]:
         amount += current * interval / HOUR
         moved -= current * interval / HOUR
         volts = tuple(
-            round(3.31 + 0.0005 * cell + current * SAG + random.uniform(-1, 1) / 1e3, 3)
+            round(rest + 0.0005 * cell + current * SAG + random.uniform(-1, 1) / 1e3, 3)
             for cell in range(16)
         )
         *battery, mosfet = (
@@ -118,16 +120,15 @@ async def rows(hass: HomeAssistant) -> Counter[str]:
     return await hass.async_add_executor_job(count)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("interval", "most"), [(30, 2100), (5, 6000)])
+@pytest.mark.parametrize("rest", [3.31, 3.55])
 async def test_an_hour_under_load(
-    hass: HomeAssistant,
-    coordinator: Any,
-    interval: float,
-    most: int,
+    hass: HomeAssistant, coordinator: Any, interval: float, most: int, rest: float
 ) -> None:
     """Sixteen cells cost less than 2,500 and 12,000 rows, with room for more entities."""
     before = await rows(hass)
-    for reading in an_hour(coordinator.data, interval):
+    for reading in an_hour(coordinator.data, interval, rest):
         coordinator._async_publish(reading)
     written = await rows(hass) - before
     assert {f"sensor.garage_cell_voltage_{cell}" for cell in range(1, 17)} < set(
@@ -144,11 +145,12 @@ type Publish = Callable[..., None]
 def publish(coordinator: Any) -> Publish:
     """Let a reading come at a time, with other values than the first one."""
     first = coordinator.data
+    begin = (first.time // Pace.SLOW + 1) * Pace.SLOW
 
     def publish(now: float, **values: Any) -> None:
         cell_data = replace(first.cell_data, **values)
         coordinator._async_publish(
-            replace(first, cell_data=cell_data, time=first.time + now)
+            replace(first, cell_data=cell_data, time=begin + now)
         )
 
     return publish
@@ -165,7 +167,7 @@ def shown(hass: HomeAssistant, key: str) -> str:
     ("key", "field", "pace"),
     [
         ("total_voltage", "battery_voltage", 0),
-        ("delta_cell_voltage", "delta_cell_voltage", 0),
+        ("delta_cell_voltage", "delta_cell_voltage", 60),
         ("average_cell_voltage", "average_cell_voltage", 60),
         ("min_cell_voltage", "min_cell_voltage", 60),
         ("max_cell_voltage", "max_cell_voltage", 60),
@@ -192,31 +194,34 @@ async def test_paces(
     def of(value: float) -> Any:
         return (value,) if field == "cell_resistance" else value
 
-    publish(1000, **{field: of(3.2)})
+    publish(1200, **{field: of(3.2)})
     assert float(shown(hass, key)) == 3.2
-    for wait in (5, 0.8 * pace):
-        publish(1000 + wait, **{field: of(3.1)})
+    for wait in (5, 0.99 * pace):
+        publish(1200 + wait, **{field: of(3.1)})
         assert float(shown(hass, key)) == (3.2 if pace else 3.1)
-    # Reads are not punctual.
-    publish(1000 + max(10, 0.95 * pace), **{field: of(3.0)})
+    publish(1200 + max(10, pace), **{field: of(3.0)})
     assert float(shown(hass, key)) == 3.0
 
 
 async def test_cells_wait(hass: HomeAssistant, publish: Publish) -> None:
-    """Single cells have the pace of the cells, and each has its own turn."""
-    publish(1000, cell_voltage=(3.2,) * 16)
-    publish(1030, cell_voltage=(3.1,) * 16)
+    """All about cells is of the same reading, whenever each of them has changed."""
+    publish(1200, cell_voltage=(3.2,) * 16, max_cell_voltage=3.2)
+    publish(1230, cell_voltage=(*(3.2,) * 15, 3.1), max_cell_voltage=3.2)
     assert shown(hass, "cell_voltage_16") == "3.2"
-    publish(1060, cell_voltage=(*(3.2,) * 15, 3.1))
+    publish(1290, cell_voltage=(*(3.2,) * 15, 3.1), max_cell_voltage=3.2)
     assert shown(hass, "cell_voltage_16") == "3.1"
-    publish(1090, cell_voltage=(*(3.1,) * 15, 3.0))
-    assert shown(hass, "cell_voltage_15") == "3.1"
-    assert shown(hass, "cell_voltage_16") == "3.1"
+    publish(1310, cell_voltage=(*(3.2,) * 14, 3.3, 3.1), max_cell_voltage=3.3)
+    assert shown(hass, "cell_voltage_15") == "3.2"
+    assert shown(hass, "max_cell_voltage") == "3.2"
+    publish(1325, cell_voltage=(*(3.2,) * 14, 3.3, 3.0), max_cell_voltage=3.3)
+    assert shown(hass, "cell_voltage_15") == "3.3"
+    assert shown(hass, "cell_voltage_16") == "3.0"
+    assert shown(hass, "max_cell_voltage") == "3.3"
 
 
 @pytest.mark.parametrize(
     ("field", "at_limit", "within"),
-    [("min_cell_voltage", 2.9, 2.901), ("max_cell_voltage", 3.4, 3.399)],
+    [("min_cell_voltage", 2.52, 2.521), ("max_cell_voltage", 3.63, 3.629)],
 )
 async def test_cells_at_a_limit(
     hass: HomeAssistant,
@@ -228,7 +233,7 @@ async def test_cells_at_a_limit(
 ) -> None:
     """Cells follow every reading while one of them is where the protections are."""
     limits = coordinator.data.settings
-    assert (limits.cell_uvp_recovery, limits.cell_ovp_recovery) == (2.9, 3.4)
+    assert (limits.cell_uvp, limits.cell_ovp) == (2.5, 3.65)
     others = {"min_cell_voltage": 3.2, "max_cell_voltage": 3.3}
     publish(1000, cell_voltage=(3.2,) * 16)
     publish(1010, cell_voltage=(3.25,) * 16, **others | {field: within})
@@ -237,6 +242,21 @@ async def test_cells_at_a_limit(
     assert shown(hass, "cell_voltage_1") == "3.25"
     publish(1012, cell_voltage=(3.251,) * 16, **others | {field: at_limit})
     assert shown(hass, "cell_voltage_1") == "3.251"
+
+
+async def test_renamed(
+    hass: HomeAssistant, entity_registry: er.EntityRegistry, publish: Publish
+) -> None:
+    """What is written with a new name is what is shown from then on."""
+    key, entity_id = "full_charge_capacity", "sensor.garage_full_charge_capacity"
+    publish(1000, nominal_capacity=280.0)
+    publish(1010, nominal_capacity=279.0)
+    assert shown(hass, key) == "280.0"
+    entity_registry.async_update_entity(entity_id, name="Capacity")
+    await hass.async_block_till_done()
+    assert shown(hass, key) == "279.0"
+    publish(2000, nominal_capacity=280.0)
+    assert shown(hass, key) == "280.0"
 
 
 async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> None:
@@ -255,10 +275,6 @@ async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> No
 @pytest.mark.parametrize(
     ("key", "field", "values"),
     [
-        ("cell_voltage_1", "cell_voltage", ((3.3,), (3.301,), (3.302,))),
-        ("average_cell_voltage", "average_cell_voltage", (3.3, 3.301, 3.302)),
-        ("min_cell_voltage", "min_cell_voltage", (3.3, 3.301, 3.302)),
-        ("max_cell_voltage", "max_cell_voltage", (3.3, 3.301, 3.302)),
         ("mosfet_temperature", "mosfet_temperature", (30.0, 29.9, 29.8)),
         ("temperature_sensor_1", "battery_temperature", ((30.0,), (30.1,), (30.2,))),
         ("capacity_remaining", "remain_capacity", (200.0, 199.95, 199.85)),
@@ -272,14 +288,14 @@ async def test_noise(
     before, little, more = (
         value[0] if isinstance(value, tuple) else value for value in values
     )
-    publish(1000, **{field: first})
-    publish(1100, **{field: flicker})
+    publish(1200, **{field: first})
+    publish(1300, **{field: flicker})
     assert float(shown(hass, key)) == before
-    publish(1130, **{field: change})
+    publish(1330, **{field: change})
     assert float(shown(hass, key)) == more
-    publish(1390, **{field: flicker})
+    publish(1490, **{field: flicker})
     assert float(shown(hass, key)) == more
-    publish(1430, **{field: flicker})
+    publish(1500, **{field: flicker})
     assert float(shown(hass, key)) == little
 
 

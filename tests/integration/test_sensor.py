@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.entity import Pace
 from custom_components.jk_bms.jkbms.models import Settings
 from custom_components.jk_bms.sensor import SENSORS, SETTING_SENSORS
 from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_DOMAIN
@@ -76,7 +77,7 @@ CARRIED = {
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let entities follow every reading; test_recorder.py is about their paces."""
-    monkeypatch.setattr("custom_components.jk_bms.entity.PUNCTUALITY", 0.0)
+    monkeypatch.setattr(Pace, "lets_go_on", lambda *_: True)
 
 
 async def setup(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
@@ -509,10 +510,16 @@ async def test_states_are_written_only_when_they_change(
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
+@pytest.mark.parametrize("language", ["en", "de", "fr", "zh-Hans"])
 async def test_names_that_dashboards_know(
-    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    model: str,
+    language: str,
 ) -> None:
-    """Cards written for esphome-jk-bms find what they look for."""
+    """Cards written for esphome-jk-bms find what they look for, in any language."""
+    hass.config.language = language
     await setup(hass, proxy, make_bms(model, name="battery"))
     for key in (
         *(f"cell_voltage_{cell}" for cell in range(1, 9)),
@@ -529,6 +536,7 @@ async def test_names_that_dashboards_know(
         "balancing_current",
     ):
         assert hass.states.get(f"sensor.battery_{key}"), key
+    assert hass.states.get("switch.battery_bluetooth_link")
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")

@@ -12,7 +12,7 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 import pytest
 
 from custom_components.jk_bms.jkbms import client as client_module
-from custom_components.jk_bms.jkbms.client import Log, Reading
+from custom_components.jk_bms.jkbms.client import READ_DEADLINE, Log, Reading
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     LinkError,
@@ -1488,3 +1488,12 @@ def test_log_on_a_bad_radio(library: OpenLibrary, pulse: int) -> None:
     for record in log.entries:
         check_record(record, record.index, shelf.records[record.index])
     assert len(log.entries) > 0.9 * RING
+
+
+def test_lifetime(switch_on: SwitchOn) -> None:
+    """Settings are read again within the hour, connecting included."""
+    bench = switch_on(habits=STEADY)
+
+    bench.run(bench.client.hold(lambda _: None, interval=600.0))
+
+    assert 3000 < bench.elapsed < 3600 - READ_DEADLINE

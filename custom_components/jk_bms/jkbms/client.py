@@ -66,8 +66,11 @@ ANSWER_TIMEOUT: Final = 5.0
 """s until a command that is not answered is sent again."""
 DETAIL_LOG_DEADLINE: Final = 90.0
 """s for a reading and the whole detail log behind it."""
-LINK_LIFETIME: Final = 3600.0
-"""s until a held link is made anew, which reads the settings again without a beep."""
+LINK_LIFETIME: Final = 3500.0
+"""s until a held link is made anew, which reads the settings again without a beep.
+
+With the time that takes it is less than an hour.
+"""
 
 _SETTLE_TIME: Final = 0.3
 _SUBSCRIBE_TIMEOUT: Final = 8.0
