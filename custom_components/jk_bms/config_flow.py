@@ -109,40 +109,37 @@ _OPTIONS: Final = probatio.Schema(
                 unit_of_measurement=UnitOfTime.MINUTES,
             )
         ),
-        probatio.Optional(CONF_PUSH): section(
-            probatio.Schema(
-                {
-                    probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
-                        TextSelectorConfig(type=TextSelectorType.URL)
-                    ),
-                    probatio.Required(CONF_KIND, default=KIND_AUTO): SelectSelector(
-                        SelectSelectorConfig(
-                            options=[KIND_AUTO, *PushKind],
-                            mode=SelectSelectorMode.DROPDOWN,
-                            translation_key="push_kind",
-                        )
-                    ),
-                    probatio.Required(
-                        CONF_INTERVAL, default=PUSH_INTERVAL.total_seconds()
-                    ): NumberSelector(
-                        NumberSelectorConfig(
-                            min=MIN_PUSH_INTERVAL.total_seconds(),
-                            max=MAX_INTERVAL.total_seconds(),
-                            mode=NumberSelectorMode.BOX,
-                            unit_of_measurement=UnitOfTime.SECONDS,
-                        )
-                    ),
-                    probatio.Optional(CONF_JOB, default=DEFAULT_JOB): TextSelector(),
-                    probatio.Optional(CONF_USERNAME): TextSelector(
-                        TextSelectorConfig(autocomplete="username")
-                    ),
-                    probatio.Optional(probatio.Secret(CONF_PASSWORD)): _PASSWORD,
-                    probatio.Optional(probatio.Secret(CONF_TOKEN)): _PASSWORD,
-                    probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
-                }
-            ),
-            SectionConfig(collapsed=True),
+    }
+)
+_PUSH: Final = probatio.Schema(
+    {
+        probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
+            TextSelectorConfig(type=TextSelectorType.URL)
         ),
+        probatio.Required(CONF_KIND, default=KIND_AUTO): SelectSelector(
+            SelectSelectorConfig(
+                options=[KIND_AUTO, *PushKind],
+                mode=SelectSelectorMode.DROPDOWN,
+                translation_key="push_kind",
+            )
+        ),
+        probatio.Required(
+            CONF_INTERVAL, default=PUSH_INTERVAL.total_seconds()
+        ): NumberSelector(
+            NumberSelectorConfig(
+                min=MIN_PUSH_INTERVAL.total_seconds(),
+                max=MAX_INTERVAL.total_seconds(),
+                mode=NumberSelectorMode.BOX,
+                unit_of_measurement=UnitOfTime.SECONDS,
+            )
+        ),
+        probatio.Optional(CONF_JOB, default=DEFAULT_JOB): TextSelector(),
+        probatio.Optional(CONF_USERNAME): TextSelector(
+            TextSelectorConfig(autocomplete="username")
+        ),
+        probatio.Optional(probatio.Secret(CONF_PASSWORD)): _PASSWORD,
+        probatio.Optional(probatio.Secret(CONF_TOKEN)): _PASSWORD,
+        probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
     }
 )
 
@@ -388,7 +385,16 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
-                _OPTIONS, user_input or self._suggestions()
+                _OPTIONS.extend(
+                    {
+                        probatio.Optional(CONF_PUSH): section(
+                            # What is wrong can only be there.
+                            _PUSH,
+                            SectionConfig(collapsed=not errors),
+                        )
+                    }
+                ),
+                user_input or self._suggestions(),
             ),
             errors=errors,
         )

@@ -46,6 +46,7 @@ homeassistant:
         - fc00::/7
         - fe80::/10
       allow_bypass_login: true
+automation: !include automations.yaml
 bluetooth:
 energy:
 history:
@@ -93,6 +94,7 @@ START_PAGE: Final = {
 def furnish(folder: Path, host: str, port: int) -> None:
     """Write the files of a configuration folder."""
     (folder / "configuration.yaml").write_text(CONFIGURATION)
+    (folder / "automations.yaml").write_text("[]\n")
     (folder / "custom_components").mkdir()
     (folder / "custom_components/jk_bms").symlink_to(ROOT / "custom_components/jk_bms")
 
