@@ -133,6 +133,7 @@ class JkBmsEntity[ValueT](
     @override
     def async_registry_entry_updated(self) -> None:
         """Note what is written now, since the user renamed the entity or the like."""
+        super().async_registry_entry_updated()
         self._shown, self._shown_at = self._to_show, self.coordinator.data.time
 
     @property

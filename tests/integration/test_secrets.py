@@ -1,6 +1,7 @@
 """What the battery tells in confidence, over a whole life with all logs open."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 import json
 import logging
@@ -20,12 +21,12 @@ from custom_components.jk_bms.jkbms import client
 from homeassistant.const import EVENT_STATE_CHANGED, MATCH_ALL
 from homeassistant.core import Event, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, pass_time, until_held
+from . import MAX_DATA_AGE, TRANSLATIONS, pass_time, until_held
 
 SECRETS = {
     "passcode": "Open-Sesame-1",
@@ -179,9 +180,18 @@ async def test_a_whole_life(
     bms.battery.override(voltage=99.0, enabled=0b1011)
     await pass_time(hass)
     told.append(str(coordinator.last_exception))
+    # Lost and found, the logs, and the switch
+    await pass_time(hass, MAX_DATA_AGE)
+    assert not coordinator.available
     bms.battery.release()
     told.append(str(await coordinator.async_read_logbook()))
+    with suppress(HomeAssistantError):
+        told.append(str(await coordinator.async_read_detail_log()))
     await coordinator.async_refresh()
+    assert coordinator.available
+    await coordinator.async_release_link()
+    coordinator.async_resume_link()
+    await hass.async_block_till_done(wait_background_tasks=True)
 
     # A held link, lost and found
     flow = await hass.config_entries.options.async_init(entry.entry_id)
@@ -197,6 +207,10 @@ async def test_a_whole_life(
     await until_held(bms, entry)
     await download(entry)
     told += [str(state.as_dict()) for state in hass.states.async_all()]
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    assert device.serial_number == SECRETS["serial"]
+    shown = {k: v for k, v in device.dict_repr.items() if k != "serial_number"}
+    told.append(str(shown))
     assert await hass.config_entries.async_unload(entry.entry_id)
     await hass.config_entries.async_remove(entry.entry_id)
     await hass.async_block_till_done()
