@@ -7,12 +7,15 @@ from typing import Final
 from .errors import JournalError
 
 _SELF: Final = "jkbms"
+_TELLS_ALL: Final = "bleak.backends.bluezdbus.manager"
+"""Logs the body of every D-Bus signal: of every notification, so of passcodes."""
 
 
 def set_up(levels: Mapping[str, int], *, to_journal: bool) -> None:
     """Log to stderr or to journald, and of each logger what was asked for.
 
-    The empty name is that of all other loggers. Raises `JournalError`.
+    The empty name is that of all other loggers. What would hold passcodes is not logged
+    whoever asks for it. Raises `JournalError`.
     """
     if to_journal:
         handler, form = _journal(), "%(message)s"
@@ -22,6 +25,8 @@ def set_up(levels: Mapping[str, int], *, to_journal: bool) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for name, level in levels.items():
         logging.getLogger(_full_name(name)).setLevel(level)
+    talker = logging.getLogger(_TELLS_ALL)
+    talker.setLevel(max(talker.getEffectiveLevel(), logging.INFO))
 
 
 def _full_name(name: str) -> str:
