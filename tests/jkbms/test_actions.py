@@ -346,6 +346,17 @@ def test_failures(radio: VirtualRadio, run: Run, faults: Faults, advice: str) ->
     assert complaint.endswith(f"; {advice}")
 
 
+def test_names_from_the_air(radio: VirtualRadio, run: Run) -> None:
+    """A name is asked for as it is, and shown without what a terminal would obey."""
+    evil = "[/x]\x1b[2J\nB"
+    place(radio, replace(UPS, name=evil), faults=Faults(refuse_connection=True))
+    (complaint,) = run("-c", "-d", evil).complaints
+    assert complaint.startswith("jkbms: [/x] [2J B: ")
+    result = run("-t", "1", "-f", "table")
+    assert (result.code, result.err) == (0, "")
+    assert "[/x] [2J B  -60 dBm" in result.out
+
+
 def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     """Then the device information is shown, and it is a failure all the same."""
     place(radio, UPS, faults=Faults())

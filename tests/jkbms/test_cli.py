@@ -540,6 +540,7 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
         (["--decode", "-", "--watch"], 2, "", "--decode and --watch do not go"),
+        (["--nonsense\n\x1b[2J"], 2, "", "unrecognized arguments: --nonsense [2J ("),
         (["-d", ""], 2, "", "--devices needs names or addresses"),
         (["-d", "A,,B"], 2, "", "--devices needs names or addresses"),
         (["-t", "0"], 2, "", "'0' is no number of seconds above 0"),

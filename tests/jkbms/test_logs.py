@@ -62,6 +62,13 @@ def test_stderr(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"WARNING {PACKAGE}.client: heard\n"
 
 
+def test_names_from_the_air(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message is one line, whatever it quotes, and no command for a terminal."""
+    set_up({}, to_journal=False)
+    logging.getLogger("x").warning("%s is back", "A\x1b[2J\nERROR B")
+    assert capsys.readouterr().err == "WARNING x: A [2J ERROR B is back\n"
+
+
 def test_levels(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
     """Loggers have levels of their own; `jkbms` is the library, wherever it is."""
     set_up({"": logging.ERROR, "jkbms.scan": logging.INFO}, to_journal=False)

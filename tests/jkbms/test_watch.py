@@ -157,6 +157,13 @@ def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
     assert terminal.watch("-t", "60", steps=steps) == 0
 
 
+def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:
+    """It is shown without what a terminal would obey."""
+    place(radio, replace(UPS, name="[/x]\x1b[2J\nB"))
+    steps = [("[/x] [2J B", lambda: None), ("3.814 V", terminal.press(b"q"))]
+    assert terminal.watch("-d", UPS.address, steps=steps) == 0
+
+
 def test_all_are_found(radio: VirtualRadio, terminal: Terminal) -> None:
     """The search for others ends, the watch does not."""
     bms = place(radio, UPS)

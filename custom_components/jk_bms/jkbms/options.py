@@ -11,6 +11,7 @@ from typing import Final, NoReturn, override
 
 from . import __version__
 from .models import Layout
+from .plain import one_line
 
 
 class ExitCode(IntEnum):
@@ -128,7 +129,8 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"jkbms: {message} (jkbms --help tells more)\n")
+        text = one_line(f"{message} (jkbms --help tells more)")
+        self.exit(ExitCode.USAGE, f"jkbms: {text}\n")
 
 
 def parse(arguments: Sequence[str] | None) -> Options:

@@ -24,6 +24,7 @@ from .errors import (
     PushUrlError,
 )
 from .metrics import TEXT_TYPE, BatteryState, to_text
+from .plain import one_line
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
@@ -240,9 +241,7 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
     said = body.decode(errors="replace")
     if target.credentials:
         said = target.credentials.hide(said)
-    # It may be meant to harm a terminal
-    said = "".join(char if char.isprintable() else " " for char in said)
-    said = " ".join(said.split())[:_SHOWN]
+    said = one_line(said)[:_SHOWN]
     text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
     if status in {401, 403}:
         return PushUnauthorizedError(f"{text}; check user and password or token")

@@ -4,11 +4,12 @@ import os
 import sys
 
 from .formats import WRITERS, Report
+from .plain import one_line
 
 
 def complain(text: str) -> None:
     """Say something to people; it is one line whatever it quotes."""
-    print(f"jkbms: {' '.join(text.split())}", file=sys.stderr)
+    print(f"jkbms: {one_line(text)}", file=sys.stderr)
 
 
 def show(report: Report, name: str | None) -> None:

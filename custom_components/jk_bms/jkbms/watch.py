@@ -17,6 +17,7 @@ from rich.text import Text
 
 from .actions import explain, make_survey
 from .options import ExitCode, Options
+from .plain import one_line
 from .survey import Battery, Survey
 from .table import INDENT, live_view
 
@@ -89,13 +90,14 @@ def _screen(survey: Survey) -> RenderableType:
 
 
 def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
-    title = Text(name, "bold reverse")
+    title = Text(one_line(name), "bold reverse")
     if reading := battery.reading:
         info = reading.device_info
-        title.append(f"  {info.device_model} {info.software_version}", "not bold dim")
+        version = one_line(f"{info.device_model} {info.software_version}")
+        title.append(f"  {version}", "not bold dim")
     yield title
     if battery.error:
-        yield Padding(Text(explain(battery.error), "yellow"), INDENT)
+        yield Padding(Text(one_line(explain(battery.error)), "yellow"), INDENT)
     elif reading:
         yield Padding(live_view(reading.cell_data), INDENT)
     else:
