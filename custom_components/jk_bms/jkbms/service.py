@@ -5,10 +5,11 @@ from functools import partial
 import logging
 
 import aiohttp
+from yarl import URL
 
 from .actions import Action, judge, make_survey, progress
 from .credentials import Credentials
-from .errors import PushError
+from .errors import PushError, PushUrlError
 from .exporter import DEFAULT_URL, Endpoint, Exporter
 from .metrics import BatteryState
 from .options import ExitCode, Options
@@ -38,6 +39,11 @@ def plan(options: Options) -> Action:
         if options.auth_file
         else Credentials.from_environment(),
     )
+    if "@" in URL(options.url.strip()).raw_authority:
+        raise PushUrlError(
+            "A password in the URL is seen by all: use JKBMS_PUSH_USER and "
+            "JKBMS_PUSH_PASSWORD, or --auth-file"
+        )
     return partial(_push_on if options.exporter else _push_once, options, target)
 
 
