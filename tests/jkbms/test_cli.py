@@ -552,6 +552,9 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["-p"], 2, "", "--push needs --url"),
         (["-e", "-p", "--tls-cert", "x"], 2, "", "--tls-cert is only for --exporter"),
         (["-e", "--tls-key", "x"], 2, "", "--tls-key needs --tls-cert"),
+        (["-e", "--settings"], 2, "", "--exporter takes no --settings: they are no"),
+        (["-p", "-c", "--settings"], 2, "", "--push takes no --settings"),
+        (["-f", "m", "--settings"], 2, "", "--settings are no metrics: choose another"),
         (["--watch"], 2, "", "--watch needs a terminal"),
     ],
 )

@@ -153,6 +153,10 @@ def _contradiction(options: Options) -> str | None:
         if getattr(options, name.removeprefix("--").replace("-", "_")):
             if mode not in modes:
                 return f"{name} is only for {' and '.join(modes)}"
+    if options.settings and (options.exporter or options.push):
+        return f"{mode} takes no --settings: they are no metrics"
+    if options.settings and options.format == "metrics":
+        return "--settings are no metrics: choose another --format"
     if mode == "--push" and not options.url:
         return "--push needs --url, which says where to"
     if options.watch and not (sys.stdin.isatty() and sys.stdout.isatty()):
