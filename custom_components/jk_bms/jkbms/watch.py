@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import os
-import signal
 import sys
 import termios
 import tty
@@ -27,7 +26,7 @@ _KEYS: Final = 100
 
 
 async def watch(options: Options) -> ExitCode:
-    """Show the batteries until q or Ctrl-C is pressed."""
+    """Show the batteries until q is pressed."""
     survey = make_survey(options)
     ended = asyncio.Event()
     with (
@@ -57,9 +56,8 @@ async def watch(options: Options) -> ExitCode:
 
 @contextmanager
 def _keys(ended: asyncio.Event) -> Iterator[None]:
-    """Take note when q or Ctrl-C is pressed, or the terminal is closed."""
+    """Take note when q is pressed, or the terminal is closed."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, ended.set)
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     tty.setcbreak(keyboard)
