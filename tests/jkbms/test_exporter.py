@@ -239,8 +239,11 @@ async def test_port_in_use(session: aiohttp.ClientSession) -> None:
 
 async def test_host_of_others(session: aiohttp.ClientSession) -> None:
     """It can serve on this machine only."""
-    with pytest.raises(EndpointError, match=r"^Cannot serve on port 0 of 192\.0\.2\.1"):
+    with pytest.raises(EndpointError, match="no such address") as caught:
         await Exporter(Endpoint(host="192.0.2.1", port=0), lambda: STATES).__aenter__()
+    assert str(caught.value) == (
+        "Cannot serve on port 0 of 192.0.2.1: this machine has no such address"
+    )
 
 
 async def test_host_that_is_no_host(session: aiohttp.ClientSession) -> None:

@@ -206,5 +206,8 @@ def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
 def _reason(err: OSError) -> str:
     if isinstance(err, ssl.SSLError):
         return err.reason or "no PEM"
+    if err.errno is None:
+        # asyncio has tried all addresses of the name, and has no number for that
+        return "this machine has no such address"
     # asyncio puts more into its own text than anyone wants to read
-    return os.strerror(err.errno) if err.errno and err.errno > 0 else str(err.strerror)
+    return os.strerror(err.errno) if err.errno > 0 else str(err.strerror)
