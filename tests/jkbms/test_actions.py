@@ -460,6 +460,32 @@ def test_own_timers(radio: VirtualRadio, asked: list[str]) -> None:
     assert isinstance(errors["HOME_BMS"], SilentError)
 
 
+def test_name_is_kept(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is called, once known, is what it is called, whatever a scan hears."""
+    names = iter([UPS.name])
+    labels: list[str] = []
+    hear = VirtualScanner._hear
+
+    def hear_seldom(scanner: VirtualScanner, bms: VirtualBms, rssi: int) -> None:
+        spec = bms.spec
+        bms.battery.spec = replace(spec, name=next(names, ""))
+        hear(scanner, bms, rssi)
+        bms.battery.spec = spec
+
+    async def push(_: object, target: object, states: list[Any], **kwargs: Any) -> None:
+        labels.extend(state.device for state in states)
+        if len(labels) == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    place(radio, UPS)
+    monkeypatch.setattr(VirtualScanner, "_hear", hear_seldom)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", "-d", UPS.address)
+    assert labels == ["UPS_BMS"] * 4
+
+
 def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
     """Who finds no free connection gets one before the next reading is due."""
     radio.slots = 1

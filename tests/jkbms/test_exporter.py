@@ -63,6 +63,9 @@ async def test_scrape(session: aiohttp.ClientSession) -> None:
         ("application/openmetrics-text; version=1.0.0", True),
         ("application/openmetrics-text;version=1.0.0,*/*;q=0.1", True),
         ("Application/OpenMetrics-Text", True),
+        ("application/openmetrics-text,text/plain;q=0", True),
+        ("application/openmetrics-text; Q=0.000 ,*/*", False),
+        ("application/openmetrics-text;q=0.05;version=1.0.0", True),
         # There the counters would get names that nobody's board has
         (LIKE_PROMETHEUS, False),
         ("text/plain", False),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 import os
 from pathlib import Path
+import re
 import ssl
 from typing import Final, Self
 
@@ -27,6 +28,8 @@ HEALTH_PATH: Final = "/healthz"
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _TEXT: Final = "text/plain"
 _OPENMETRICS: Final = "application/openmetrics-text"
+_UNWANTED: Final = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+"""What a part of `Accept` says of a type that must not come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,11 @@ def _wants_openmetrics(accept: str) -> bool:
     Prometheus takes both and would rather have OpenMetrics, but there the counters
     get other names than `ubmsc` gives them, which boards made for it would miss.
     """
-    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    accepted = {
+        part.partition(";")[0].strip()
+        for part in accept.lower().split(",")
+        if not _UNWANTED.search(part)
+    }
     return _OPENMETRICS in accepted and _TEXT not in accepted
 
 

@@ -264,8 +264,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-u",
         "--url",
-        help="where to serve (http://127.0.0.1:9898/metrics), or where to push: a "
-        "Pushgateway or a Prometheus import URL",
+        help="where to serve (http://127.0.0.1:9898/metrics; the port is 9898 where "
+        "it names none), or where to push: a Pushgateway or a Prometheus import URL",
     )
     add(
         "-s",
@@ -288,7 +288,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--auth-file",
         type=Path,
         metavar="FILE",
-        help="user:password or token to push with",
+        help="user:password or token to push with; a token with a colon has to be in "
+        "JKBMS_PUSH_TOKEN",
     )
 
     capture = parser.add_argument_group("captured bytes")

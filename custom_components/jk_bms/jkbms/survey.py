@@ -245,6 +245,9 @@ class Survey:
 
     def _meet(self, battery: Battery, heard: Heard) -> JkBmsClient:
         address = heard.address
+        # Not every scan hears the name, and a label must not come and go
+        if not heard.name and (before := self._heard.get(address)):
+            heard.name = before.name
         self._heard[address] = heard
         if address not in self._clients:
             self._clients[address] = JkBmsClient(
