@@ -464,7 +464,7 @@ def test_name_is_kept(
     radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it is called, once known, is what it is called, whatever a scan hears."""
-    names = iter([UPS.name])
+    names = iter([UPS.name] * 2)
     labels: list[str] = []
     hear = VirtualScanner._hear
 

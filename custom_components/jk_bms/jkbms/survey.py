@@ -128,7 +128,9 @@ class Survey:
     ) -> None:
         """Look for other batteries every `interval` s, for ever."""
         known = set[str]()
-        async for _ in ticks(interval):
+        times = ticks(interval)
+        while True:
+            await anext(times)
             # That there is no adapter any more is told of each battery
             with suppress(NoBluetoothError):
                 async with scan:
