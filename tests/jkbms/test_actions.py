@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 import io
+from itertools import pairwise
 import json
 import logging
 import signal
@@ -25,6 +26,7 @@ from rich.live import _RefreshThread
 
 from custom_components.jk_bms.const import LISTED_IDS
 from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.errors import SilentError
 from custom_components.jk_bms.jkbms.scan import COMPANY_IDS
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
@@ -346,6 +348,17 @@ def test_failures(radio: VirtualRadio, run: Run, faults: Faults, advice: str) ->
     assert complaint.endswith(f"; {advice}")
 
 
+def test_names_from_the_air(radio: VirtualRadio, run: Run) -> None:
+    """A name is asked for as it is, and shown without what a terminal would obey."""
+    evil = "[/x]\x1b[2J\nB"
+    place(radio, replace(UPS, name=evil), faults=Faults(refuse_connection=True))
+    (complaint,) = run("-c", "-d", evil).complaints
+    assert complaint.startswith("jkbms: [/x] [2J B: ")
+    result = run("-t", "1", "-f", "table")
+    assert (result.code, result.err) == (0, "")
+    assert "[/x] [2J B  -60 dBm" in result.out
+
+
 def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     """Then the device information is shown, and it is a failure all the same."""
     place(radio, UPS, faults=Faults())
@@ -404,6 +417,115 @@ def test_gone_from_all(radio: VirtualRadio) -> None:
         "HOME_BMS": "Not heard within 30 s",
         "BOAT_BMS": "None",
     }
+
+
+# Again and again
+
+
+def readings(radio: VirtualRadio, survey: Survey, interval: float) -> list[float]:
+    """Read for 200 s; return when UPS_BMS gave a reading."""
+    times: list[float] = []
+
+    def note() -> None:
+        for name, battery in survey.named():
+            if name == "UPS_BMS" and battery.reading not in seen:
+                seen.append(battery.reading)
+                times.append(asyncio.get_running_loop().time())
+
+    async def read() -> None:
+        survey.on_news = note
+        with suppress(TimeoutError):
+            async with asyncio.timeout(200):
+                await survey.read_on(interval)
+
+    seen: list[Any] = [None]
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(read())
+    assert radio.taken == []
+    return times
+
+
+@pytest.mark.parametrize("asked", [[], ["UPS_BMS", "HOME_BMS", "NOBODY"]])
+def test_own_timers(radio: VirtualRadio, asked: list[str]) -> None:
+    """One that is silent, or gone, delays no other."""
+    place(radio, UPS)
+    place(radio, HOME, faults=Faults(silent=True))
+    survey = Survey(asked)
+    times = readings(radio, survey, 5)
+    assert len(times) == 40
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([5] * 39, abs=1.5)
+    errors = {name: battery.error for name, battery in survey.named()}
+    assert errors["UPS_BMS"] is None
+    assert isinstance(errors["HOME_BMS"], SilentError)
+
+
+def test_name_is_kept(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is called, once known, is what it is called, whatever a scan hears."""
+    names = iter([UPS.name] * 2)
+    labels: list[str] = []
+    hear = VirtualScanner._hear
+
+    def hear_seldom(scanner: VirtualScanner, bms: VirtualBms, rssi: int) -> None:
+        spec = bms.spec
+        bms.battery.spec = replace(spec, name=next(names, ""))
+        hear(scanner, bms, rssi)
+        bms.battery.spec = spec
+
+    async def push(_: object, target: object, states: list[Any], **kwargs: Any) -> None:
+        labels.extend(state.device for state in states)
+        if len(labels) == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    place(radio, UPS)
+    monkeypatch.setattr(VirtualScanner, "_hear", hear_seldom)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", "-d", UPS.address)
+    assert labels == ["UPS_BMS"] * 4
+
+
+def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
+    """Who finds no free connection gets one before the next reading is due."""
+    radio.slots = 1
+    place(radio, UPS, HOME, BOAT)
+    survey = Survey(["UPS_BMS", "HOME_BMS", "BOAT_BMS"])
+    assert len(readings(radio, survey, 50)) == 4
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert all(battery.reading and not battery.error for battery in survey.batteries)
+
+
+def test_no_turn(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
+    """If there is none until then, it is lost."""
+    radio.slots = 0
+    place(radio, UPS)
+    assert readings(radio, Survey(["UPS_BMS"]), 50) == []
+    (lost, *_) = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    assert lost.getMessage().startswith("UPS_BMS is lost: No free")
+
+
+def test_pushes_have_their_own_timer(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-way between two readings, whoever is silent."""
+    times: list[float] = []
+    place(radio, UPS)
+    place(radio, HOME, faults=Faults(silent=True))
+
+    async def push(_: object, target: object, states: list[Any], **kwargs: Any) -> None:
+        loop = asyncio.get_running_loop()
+        times.append(loop.time())
+        assert kwargs == {"deadline": 10}
+        assert [state.device for state in states if state.up] == ["UPS_BMS"]
+        if len(times) == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    devices = ["-d", "UPS_BMS", "-d", "HOME_BMS"]
+    result = run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", *devices)
+    assert result.code == 0
+    assert times == pytest.approx([5, 15, 25, 35, 45])
 
 
 # Secrets

@@ -540,6 +540,7 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
         (["--decode", "-", "--watch"], 2, "", "--decode and --watch do not go"),
+        (["--nonsense\n\x1b[2J"], 2, "", "unrecognized arguments: --nonsense [2J ("),
         (["-d", ""], 2, "", "--devices needs names or addresses"),
         (["-d", "A,,B"], 2, "", "--devices needs names or addresses"),
         (["-t", "0"], 2, "", "'0' is no number of seconds above 0"),
@@ -551,6 +552,9 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["-p"], 2, "", "--push needs --url"),
         (["-e", "-p", "--tls-cert", "x"], 2, "", "--tls-cert is only for --exporter"),
         (["-e", "--tls-key", "x"], 2, "", "--tls-key needs --tls-cert"),
+        (["-e", "--settings"], 2, "", "--exporter takes no --settings: they are no"),
+        (["-p", "-c", "--settings"], 2, "", "--push takes no --settings"),
+        (["-f", "m", "--settings"], 2, "", "--settings are no metrics: choose another"),
         (["--watch"], 2, "", "--watch needs a terminal"),
     ],
 )
@@ -681,6 +685,54 @@ def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
         command.stdout.close()
         assert command.stderr.read() == b"jkbms: 1 frames good, 0 rejected\n"
         assert command.wait(50) == 0
+
+
+@pytest.mark.parametrize("name", ["j", "table"])
+def test_full_disk(tmp_path: Path, name: str) -> None:
+    """Output that cannot be written is a failure of one line."""
+    path = tmp_path / "capture.txt"
+    path.write_text(CELLS.hex(), "utf-8")
+    command = [sys.executable, "-m", "jkbms.cli", "--decode", str(path), "-f", name]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "jkbms: 1 frames good, 0 rejected",
+        "jkbms: The output cannot be written: No space left on device",
+    ]
+
+
+def test_output_that_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is left of it goes nowhere, also when Python ends."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        result = run([CELLS])
+    assert (result.code, result.out) == (1, "")
+    assert result.err.endswith("cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("name", ["yaml", "table"])
+def test_poor_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """What it has no characters for is shown as question marks."""
+    device = build(
+        DEVICE_INFO, {6: b"JK_PB2A16S15P", 30: b"14.20", 46: "Küche".encode()}
+    )
+    path = tmp_path / "out"
+    with path.open("w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run([device, CELLS], "-f", name).code == 0
+    assert "K?che" in path.read_text("ascii")
 
 
 def test_closed_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -237,6 +237,28 @@ def test_table_of_found() -> None:
     ]
 
 
+EVIL = "[/x] \x1b[2J\nBMS [bold]"
+HARMLESS = "[/x] [2J BMS [bold]"
+"""A name from the air, and how it is shown."""
+
+
+def test_table_of_names_from_the_air() -> None:
+    """They are neither markup nor commands for a terminal, nor more than a line."""
+    found = Found(address="C8:47:80:00:00:01", name=EVIL, rssi=-60)
+    _, line = drawn(Findings({EVIL: found}))
+    assert line == f"C8:47:80:00:00:01  {HARMLESS}  -60 dBm"
+    info = replace(INFO, device_name=EVIL, userdata="\x9b2J[/]")
+    odd = [LogEntry(time=5, code=1, event="[/x]")]
+    told = Told(device=EVIL, device_info=info, logbook=odd)
+    lines = drawn(Answers([told], SECTIONS), 200)
+    assert lines[0] == HARMLESS
+    text = "\n".join(lines)
+    assert f"device_name {HARMLESS}" in text
+    assert "userdata 2J[/]" in text
+    assert "5     1     [/x]" in text
+    assert all(line.isprintable() for line in lines)
+
+
 def test_table_of_values() -> None:
     """What matters comes first, the cells have bars, and all the rest follows."""
     lines = drawn(ANSWERS)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 import socket
 
+from bleak.backends.bluezdbus.manager import BlueZManager
+from dbus_fast import Message, MessageType, Variant
 import logging_journald
 import pytest
 import pytest_socket
@@ -16,6 +18,7 @@ from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.errors import JournalError
 
 PACKAGE = "custom_components.jk_bms.jkbms"
+MANAGER = "bleak.backends.bluezdbus.manager"
 
 
 type SetUp = Callable[..., None]
@@ -37,7 +40,7 @@ def set_up() -> Iterator[SetUp]:
     for handler in added:
         root.removeHandler(handler)
     root.setLevel(level)
-    for name in (PACKAGE, f"{PACKAGE}.scan"):
+    for name in (PACKAGE, f"{PACKAGE}.scan", "bleak", "bleak.backends", MANAGER):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -59,12 +62,50 @@ def test_stderr(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"WARNING {PACKAGE}.client: heard\n"
 
 
+def test_names_from_the_air(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
+    """A message is one line, whatever it quotes, and no command for a terminal."""
+    set_up({}, to_journal=False)
+    logging.getLogger("x").warning("%s is back", "A\x1b[2J\nERROR B")
+    assert capsys.readouterr().err == "WARNING x: A [2J ERROR B is back\n"
+
+
 def test_levels(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
     """Loggers have levels of their own; `jkbms` is the library, wherever it is."""
     set_up({"": logging.ERROR, "jkbms.scan": logging.INFO}, to_journal=False)
     logging.getLogger("bleak").warning("unheard")
     logging.getLogger(f"{PACKAGE}.scan").info("heard")
     assert capsys.readouterr().err == f"INFO {PACKAGE}.scan: heard\n"
+
+
+@pytest.mark.parametrize("name", ["", "bleak", "bleak.backends", MANAGER])
+def test_notifications(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """What batteries send, passcodes and all, is not logged by bleak's BlueZ manager."""
+    notification = Message(
+        message_type=MessageType.SIGNAL,
+        path="/org/bluez/hci0/dev_X/service0001/char0002",
+        interface="org.freedesktop.DBus.Properties",
+        member="PropertiesChanged",
+        signature="sa{sv}as",
+        body=["org.bluez.GattCharacteristic1", {"Value": Variant("ay", b"4711x")}, []],
+    )
+    manager = BlueZManager()
+    set_up({name: logging.DEBUG}, to_journal=False)
+    manager._parse_msg(notification)
+    logging.getLogger("bleak.backends.bluezdbus.client").debug("connecting")
+    err = capsys.readouterr().err
+    assert "4711x" not in err
+    assert ("connecting" in err) is (name != MANAGER)
+
+
+def test_notifications_stay_unheard(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever wants less gets less."""
+    set_up({"": logging.ERROR}, to_journal=False)
+    logging.getLogger(MANAGER).warning("unheard")
+    assert capsys.readouterr().err == ""
 
 
 def test_journal(

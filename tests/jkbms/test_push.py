@@ -368,21 +368,27 @@ def test_nothing_private() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("status", "error", "advice"),
     [
-        (301, PushRefusedError),
-        (307, PushRefusedError),
-        (400, PushRefusedError),
-        (401, PushUnauthorizedError),
-        (403, PushUnauthorizedError),
-        (404, PushRefusedError),
-        (429, PushServerError),
-        (500, PushServerError),
-        (503, PushServerError),
+        (301, PushRefusedError, "; use the URL that it leads to"),
+        (307, PushRefusedError, "; use the URL that it leads to"),
+        (400, PushRefusedError, ""),
+        (401, PushUnauthorizedError, "; check user and password or token"),
+        (403, PushUnauthorizedError, "; check user and password or token"),
+        (404, PushRefusedError, "; is the path right?"),
+        (405, PushRefusedError, "; is the path right?"),
+        (429, PushServerError, ""),
+        (500, PushServerError, ""),
+        (501, PushServerError, "; is the path right?"),
+        (503, PushServerError, ""),
     ],
 )
 async def test_status(
-    session: aiohttp.ClientSession, once: None, status: int, error: type[PushError]
+    session: aiohttp.ClientSession,
+    once: None,
+    status: int,
+    error: type[PushError],
+    advice: str,
 ) -> None:
     """Each refusal is told in a line with nothing private and nothing that harms."""
 
@@ -404,6 +410,7 @@ async def test_status(
             assert text.startswith(
                 f"http://{address}{IMPORT}: HTTP {status}: no [31m good: "
             )
+            assert text.endswith(f"x{advice}")
             assert text.isprintable()
             assert len(text) < 350
             for secret in (USER.password, USER.header[6:], TOKEN.token):
@@ -419,7 +426,7 @@ async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
     async with serving(refuse) as address:
         with pytest.raises(PushRefusedError) as caught:
             await push(session, PushTarget.parse(f"http://{address}"), STATES)
-    assert str(caught.value) == f"http://{address}: HTTP 404"
+    assert str(caught.value) == f"http://{address}: HTTP 404; is the path right?"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
@@ -485,7 +492,9 @@ async def test_refused_connection(session: aiohttp.ClientSession, once: None) ->
     port = free_port()
     with pytest.raises(PushUnreachableError) as caught:
         await push(session, PushTarget.parse(f"http://127.0.0.1:{port}"), STATES)
-    assert str(caught.value) == f"http://127.0.0.1:{port}: Connection refused"
+    assert str(caught.value) == (
+        f"http://127.0.0.1:{port}: Connection refused; does the server run there?"
+    )
 
 
 async def test_broken_connection(session: aiohttp.ClientSession, once: None) -> None:

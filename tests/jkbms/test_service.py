@@ -511,6 +511,19 @@ def test_port_in_use(
     assert line.startswith(f"jkbms: Cannot serve on port {server.server_port} of ")
 
 
+@pytest.mark.parametrize("login", ["me:s3cret@", "me@", ":s3cret@"])
+def test_password_in_the_url(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, login: str
+) -> None:
+    """Everybody could read it in the list of processes, whatever else is given."""
+    monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
+    for mode in ("-p", "-ep"):
+        assert main([mode, "-u", f"http://{login}127.0.0.1/gate"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or --auth-file" in line
+        assert "s3cret" not in line
+
+
 def test_malformed_url(capsys: pytest.CaptureFixture[str]) -> None:
     """It is a wrong usage."""
     for arguments in (["-e", "-u", "nonsense"], ["-p", "-u", "http://[::1"]):

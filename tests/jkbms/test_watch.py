@@ -142,7 +142,7 @@ def test_one(radio: VirtualRadio, terminal: Terminal) -> None:
 
 
 def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
-    """Without names every battery is shown as it is found; Ctrl-C ends it as well."""
+    """Without names every battery is shown as it is found; Ctrl-C interrupts it."""
     place(radio, UPS)
     place(radio, HOME)
 
@@ -154,7 +154,14 @@ def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
         ("JK_BD4A8S4P 15.26", lambda: None),
         ("JK_B2A8S20P 11.48", interrupt),
     ]
-    assert terminal.watch("-t", "60", steps=steps) == 0
+    assert terminal.watch("-t", "60", steps=steps) == 130
+
+
+def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:
+    """It is shown without what a terminal would obey."""
+    place(radio, replace(UPS, name="[/x]\x1b[2J\nB"))
+    steps = [("[/x] [2J B", lambda: None), ("3.814 V", terminal.press(b"q"))]
+    assert terminal.watch("-d", UPS.address, steps=steps) == 0
 
 
 def test_all_are_found(radio: VirtualRadio, terminal: Terminal) -> None:

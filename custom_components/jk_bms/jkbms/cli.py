@@ -4,6 +4,7 @@ What it needs for one thing is imported when that is asked for: help comes at on
 """
 
 from collections.abc import Sequence
+from io import TextIOWrapper
 import sys
 
 from .options import ExitCode, Options, parse
@@ -19,22 +20,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> ExitCode:
-    from .errors import JournalError
+    from .errors import JournalError, OutputError
     from .logs import set_up
     from .terminal import complain
 
+    # What a terminal has no characters for is no reason to show nothing
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         set_up(options.log, to_journal=options.journal)
-    except JournalError as err:
+        if options.decode is not None:
+            from .capture import decode_capture
+
+            return decode_capture(options.decode, options)
+        from .actions import act
+
+        return act(options)
+    except (JournalError, OutputError) as err:
         complain(str(err))
         return ExitCode.FAILED
-    if options.decode is not None:
-        from .capture import decode_capture
-
-        return decode_capture(options.decode, options)
-    from .actions import act
-
-    return act(options)
 
 
 if __name__ == "__main__":

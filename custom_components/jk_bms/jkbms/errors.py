@@ -31,6 +31,10 @@ class JournalError(JkBmsError):
     """Nothing can be logged to journald; the text says why."""
 
 
+class OutputError(JkBmsError):
+    """What was to be printed cannot be; the text says why."""
+
+
 class NoBluetoothError(JkBmsError):
     """The machine has no Bluetooth that can be used; the text says why."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 import os
 from pathlib import Path
+import re
 import ssl
 from typing import Final, Self
 
@@ -27,6 +28,8 @@ HEALTH_PATH: Final = "/healthz"
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _TEXT: Final = "text/plain"
 _OPENMETRICS: Final = "application/openmetrics-text"
+_UNWANTED: Final = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+"""What a part of `Accept` says of a type that must not come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,11 @@ def _wants_openmetrics(accept: str) -> bool:
     Prometheus takes both and would rather have OpenMetrics, but there the counters
     get other names than `ubmsc` gives them, which boards made for it would miss.
     """
-    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    accepted = {
+        part.partition(";")[0].strip()
+        for part in accept.lower().split(",")
+        if not _UNWANTED.search(part)
+    }
     return _OPENMETRICS in accepted and _TEXT not in accepted
 
 
@@ -206,5 +213,8 @@ def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
 def _reason(err: OSError) -> str:
     if isinstance(err, ssl.SSLError):
         return err.reason or "no PEM"
+    if err.errno is None:
+        # asyncio has tried all addresses of the name, and has no number for that
+        return "this machine has no such address"
     # asyncio puts more into its own text than anyone wants to read
-    return os.strerror(err.errno) if err.errno and err.errno > 0 else str(err.strerror)
+    return os.strerror(err.errno) if err.errno > 0 else str(err.strerror)

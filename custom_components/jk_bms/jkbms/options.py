@@ -11,6 +11,7 @@ from typing import Final, NoReturn, override
 
 from . import __version__
 from .models import Layout
+from .plain import one_line
 
 
 class ExitCode(IntEnum):
@@ -128,7 +129,8 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"jkbms: {message} (jkbms --help tells more)\n")
+        text = one_line(f"{message} (jkbms --help tells more)")
+        self.exit(ExitCode.USAGE, f"jkbms: {text}\n")
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
@@ -151,6 +153,10 @@ def _contradiction(options: Options) -> str | None:
         if getattr(options, name.removeprefix("--").replace("-", "_")):
             if mode not in modes:
                 return f"{name} is only for {' and '.join(modes)}"
+    if options.settings and (options.exporter or options.push):
+        return f"{mode} takes no --settings: they are no metrics"
+    if options.settings and options.format == "metrics":
+        return "--settings are no metrics: choose another --format"
     if mode == "--push" and not options.url:
         return "--push needs --url, which says where to"
     if options.watch and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -258,8 +264,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-u",
         "--url",
-        help="where to serve (http://127.0.0.1:9898/metrics), or where to push: a "
-        "Pushgateway or a Prometheus import URL",
+        help="where to serve (http://127.0.0.1:9898/metrics; the port is 9898 where "
+        "it names none), or where to push: a Pushgateway or a Prometheus import URL",
     )
     add(
         "-s",
@@ -282,7 +288,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--auth-file",
         type=Path,
         metavar="FILE",
-        help="user:password or token to push with",
+        help="user:password or token to push with; a token with a colon has to be in "
+        "JKBMS_PUSH_TOKEN",
     )
 
     capture = parser.add_argument_group("captured bytes")

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+import errno
 import os
 import re
 from typing import Final, Self, override
@@ -24,6 +25,7 @@ from .errors import (
     PushUrlError,
 )
 from .metrics import TEXT_TYPE, BatteryState, to_text
+from .plain import one_line
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
@@ -35,6 +37,7 @@ _ENOUGH: Final = 1000
 """Bytes of an answer that are read; the first of them are shown."""
 _SHOWN: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
+_WRONG_PATHS: Final = frozenset({404, 405, 501})
 _IMPORT_PATH: Final = "/api/v1/import/prometheus"
 _GATEWAY_PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?:/metrics(?:/job/(?P<job>[^/]+))?)?/*"
@@ -232,6 +235,8 @@ async def _send_once(
     except aiohttp.ClientError as err:
         number = getattr(err, "errno", None)
         reason = os.strerror(number) if number else "The connection broke"
+        if number == errno.ECONNREFUSED:
+            reason += "; does the server run there?"
         raise PushUnreachableError(f"{target}: {reason}") from err
 
 
@@ -240,12 +245,14 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
     said = body.decode(errors="replace")
     if target.credentials:
         said = target.credentials.hide(said)
-    # It may be meant to harm a terminal
-    said = "".join(char if char.isprintable() else " " for char in said)
-    said = " ".join(said.split())[:_SHOWN]
+    said = one_line(said)[:_SHOWN]
     text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
     if status in {401, 403}:
         return PushUnauthorizedError(f"{text}; check user and password or token")
+    if status < 400:
+        return PushRefusedError(f"{text}; use the URL that it leads to")
+    if status in _WRONG_PATHS:
+        text += "; is the path right?"
     if status >= 500 or status == _TOO_MANY_REQUESTS:
         return PushServerError(text)
     return PushRefusedError(text)

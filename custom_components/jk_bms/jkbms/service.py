@@ -1,19 +1,21 @@
 """Hand values on to those who keep them: `--exporter` and `--push`."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 import logging
 
 import aiohttp
+from yarl import URL
 
 from .actions import Action, judge, make_survey, progress
 from .credentials import Credentials
-from .errors import PushError
+from .errors import PushError, PushUrlError
 from .exporter import DEFAULT_URL, Endpoint, Exporter
 from .metrics import BatteryState
 from .options import ExitCode, Options
 from .push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
-from .survey import Survey
+from .survey import Survey, ticks
 from .terminal import complain
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,6 +40,11 @@ def plan(options: Options) -> Action:
         if options.auth_file
         else Credentials.from_environment(),
     )
+    if "@" in URL(options.url.strip()).raw_authority:
+        raise PushUrlError(
+            "A password in the URL is seen by all: use JKBMS_PUSH_USER and "
+            "JKBMS_PUSH_PASSWORD, or --auth-file"
+        )
     return partial(_push_on if options.exporter else _push_once, options, target)
 
 
@@ -49,21 +56,34 @@ async def _serve(options: Options, endpoint: Endpoint) -> None:
         for host, port in exporter.addresses:
             where = f"[{host}]" if ":" in host else host
             complain(f"serving on {scheme}://{where}:{port}{endpoint.path}")
-        while True:
-            await survey.read_when_due(options.scrape_interval)
+        await survey.require_bluetooth()
+        await survey.read_on(options.scrape_interval)
 
 
 async def _push_on(options: Options, target: PushTarget) -> None:
-    """Push what the batteries say each time that they were read, for ever."""
+    """Push what was last read of the batteries on a timer of its own, for ever."""
     survey = _make_survey(options)
-    deadline = min(DEADLINE, options.scrape_interval)
+    complain(f"pushing to {target} every {options.scrape_interval:g} s")
+    await survey.require_bluetooth()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(survey.read_on(options.scrape_interval))
+        tasks.create_task(_keep_pushing(survey, options, target))
+
+
+async def _keep_pushing(survey: Survey, options: Options, target: PushTarget) -> None:
+    interval = options.scrape_interval
     works = True
+    # Half-way between two readings those that go well are done: nothing old is pushed
+    await asyncio.sleep(interval / 2)
     async with aiohttp.ClientSession() as session:
-        complain(f"pushing to {target} every {options.scrape_interval:g} s")
-        while True:
-            await survey.read_when_due(options.scrape_interval)
+        async for _ in ticks(interval):
             try:
-                await push(session, target, _states(survey, options), deadline=deadline)
+                await push(
+                    session,
+                    target,
+                    _states(survey, options),
+                    deadline=min(DEADLINE, interval),
+                )
             except PushError as err:
                 if works:
                     _LOGGER.warning("Pushing fails, and is tried again: %s", err)

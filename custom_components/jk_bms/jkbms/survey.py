@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 import logging
@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger(__name__)
 SCAN_TIMEOUT: Final = 30.0
 """s until whoever is not heard is not waited for."""
 _RETRY: Final = 3.0
-"""s until a link that is to be held is tried again."""
+"""s until a link that is to be held, or a full adapter, is tried again."""
 _ANSWERS: Final = READ_DEADLINE / ANSWER_TIMEOUT
 """So many answers must have time within one reading."""
 
@@ -76,7 +76,6 @@ class Survey:
         # By address: one battery may be asked for by its name and its address
         self._clients: dict[str, JkBmsClient] = {}
         self._heard: dict[str, Heard] = {}
-        self._due: float | None = None
         self._silent: set[Battery] = set()
 
     def named(self) -> list[tuple[str, Battery]]:
@@ -103,32 +102,78 @@ class Survey:
                 for battery in crowded:
                     readings.create_task(self._read(battery))
 
-    async def read_when_due(self, interval: float) -> None:
-        """Wait until `interval` s after the last time, read, and log who is lost.
+    async def require_bluetooth(self) -> None:
+        """Raise `NoBluetoothError` if there is none."""
+        async with Scan(self._adapter):
+            pass
 
-        Raises `NoBluetoothError` if there is none the first time.
+    async def read_on(self, interval: float) -> None:
+        """Read each every `interval` s, whatever the others do, for ever.
+
+        Who is lost is logged.
         """
-        clock = asyncio.get_running_loop().time
-        is_first = self._due is None
-        self._due = max(self._due + interval, clock()) if self._due else clock()
-        await asyncio.sleep(self._due - clock())
-        try:
-            await self.read()
-        except NoBluetoothError as err:
-            if is_first:
-                raise
+        scan = Scan(self._adapter)
+        async with asyncio.TaskGroup() as readings:
+
+            def found(battery: Battery) -> None:
+                readings.create_task(self._read_on(battery, scan, interval))
+
             for battery in self.batteries:
+                found(battery)
+            if not self.asked:
+                await self._look_on(scan, interval, found)
+
+    async def _look_on(
+        self, scan: Scan, interval: float, found: Callable[[Battery], None]
+    ) -> None:
+        """Look for other batteries every `interval` s, for ever."""
+        known = set[str]()
+        times = ticks(interval)
+        while True:
+            await anext(times)
+            # That there is no adapter any more is told of each battery
+            with suppress(NoBluetoothError):
+                async with scan:
+                    async for heard in scan.batteries(self.scan_timeout):
+                        if heard.address not in known:
+                            known.add(heard.address)
+                            battery = Battery(heard.address)
+                            self.batteries.append(battery)
+                            found(battery)
+
+    async def _read_on(self, battery: Battery, scan: Scan, interval: float) -> None:
+        async for due in ticks(interval):
+            try:
+                reading = await self._read_in_turn(battery, scan, due + interval)
+            except JkBmsError as err:
                 self._fail(battery, err)
-        self._tell()
+            else:
+                self._succeed(battery, reading)
+            self._tell(battery)
+
+    async def _read_in_turn(
+        self, battery: Battery, scan: Scan, until: float
+    ) -> Reading:
+        """Find and read it; as long as others have all connections, wait for one."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            async with scan:
+                heard = await scan.find(battery.asked, self.scan_timeout)
+            client = self._meet(battery, heard)
+            try:
+                return await client.read(deadline=self._deadline)
+            except NoFreeSlotError:
+                if clock() + _RETRY >= until:
+                    raise
+            await asyncio.sleep(_RETRY)
 
     async def follow(self, interval: float) -> None:
         """Hold a link to each battery and read every `interval` s, for ever.
 
         Raises `NoBluetoothError` if there is none at the beginning.
         """
+        await self.require_bluetooth()
         scan = Scan(self._adapter)
-        async with scan:
-            pass
         async with asyncio.TaskGroup() as links:
             for battery in self.batteries:
                 links.create_task(self._follow(battery, scan, interval))
@@ -202,6 +247,9 @@ class Survey:
 
     def _meet(self, battery: Battery, heard: Heard) -> JkBmsClient:
         address = heard.address
+        # Not every scan hears the name, and a label must not come and go
+        if not heard.name and (before := self._heard.get(address)):
+            heard.name = before.name
         self._heard[address] = heard
         if address not in self._clients:
             self._clients[address] = JkBmsClient(
@@ -235,12 +283,21 @@ class Survey:
     def _crowded(self) -> list[Battery]:
         return [b for b in self.batteries if isinstance(b.error, NoFreeSlotError)]
 
-    def _tell(self) -> None:
-        """Log once who is lost and who is back."""
-        for battery in self.batteries:
-            if battery.error and battery not in self._silent:
-                self._silent.add(battery)
-                _LOGGER.warning("%s is lost: %s", battery.name, battery.error)
-            if not battery.error and battery in self._silent:
-                self._silent.remove(battery)
-                _LOGGER.warning("%s is back", battery.name)
+    def _tell(self, battery: Battery) -> None:
+        """Log once that it is lost and that it is back."""
+        if battery.error and battery not in self._silent:
+            self._silent.add(battery)
+            _LOGGER.warning("%s is lost: %s", battery.name, battery.error)
+        if not battery.error and battery in self._silent:
+            self._silent.remove(battery)
+            _LOGGER.warning("%s is back", battery.name)
+
+
+async def ticks(interval: float) -> AsyncIterator[float]:
+    """Yield the time at once and every `interval` s; what is late is not made up for."""
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    while True:
+        yield due
+        due = max(due + interval, clock())
+        await asyncio.sleep(due - clock())

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from .formats import Found, Told
 from .models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
+from .plain import one_line
 
 _BAR_WIDTH: Final = 10
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
@@ -54,7 +55,8 @@ def found_table(batteries: Iterable[Found]) -> RenderableType:
     table.add_column("name")
     table.add_column("RSSI", justify="right", no_wrap=True)
     for found in sorted(batteries, key=lambda found: -found.rssi):
-        table.add_row(found.address, found.name, f"{found.rssi} dBm")
+        name = Text(one_line(found.name or ""))
+        table.add_row(found.address, name, f"{found.rssi} dBm")
     return table
 
 
@@ -63,7 +65,10 @@ def told_table(batteries: Iterable[Told]) -> RenderableType:
     parts: list[RenderableType] = []
     for told in batteries:
         if everything := [*_everything(told)]:
-            parts += [Text(told.device, "bold"), Padding(Group(*everything), INDENT)]
+            parts += [
+                Text(one_line(told.device), "bold"),
+                Padding(Group(*everything), INDENT),
+            ]
     return Group(*parts)
 
 
@@ -185,7 +190,7 @@ def _word(value: Any) -> str:
                 ", ".join("-" if item is None else str(item) for item in value)
                 or "none"
             )
-    return str(value)
+    return one_line(str(value))
 
 
 def _log(log: Sequence[LogEntry] | Sequence[DetailLogRecord]) -> Table:
@@ -194,5 +199,7 @@ def _log(log: Sequence[LogEntry] | Sequence[DetailLogRecord]) -> Table:
     for field in fields(log[0]):
         table.add_column(field.name)
     for entry in log:
-        table.add_row(*(_word(getattr(entry, field.name)) for field in fields(entry)))
+        table.add_row(
+            *(Text(_word(getattr(entry, field.name))) for field in fields(entry))
+        )
     return table

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import os
-import signal
 import sys
 import termios
 import tty
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from .actions import explain, make_survey
 from .options import ExitCode, Options
+from .plain import one_line
 from .survey import Battery, Survey
 from .table import INDENT, live_view
 
@@ -26,7 +26,7 @@ _KEYS: Final = 100
 
 
 async def watch(options: Options) -> ExitCode:
-    """Show the batteries until q or Ctrl-C is pressed."""
+    """Show the batteries until q is pressed."""
     survey = make_survey(options)
     ended = asyncio.Event()
     with (
@@ -56,9 +56,8 @@ async def watch(options: Options) -> ExitCode:
 
 @contextmanager
 def _keys(ended: asyncio.Event) -> Iterator[None]:
-    """Take note when q or Ctrl-C is pressed, or the terminal is closed."""
+    """Take note when q is pressed, or the terminal is closed."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, ended.set)
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     tty.setcbreak(keyboard)
@@ -89,13 +88,14 @@ def _screen(survey: Survey) -> RenderableType:
 
 
 def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
-    title = Text(name, "bold reverse")
+    title = Text(one_line(name), "bold reverse")
     if reading := battery.reading:
         info = reading.device_info
-        title.append(f"  {info.device_model} {info.software_version}", "not bold dim")
+        version = one_line(f"{info.device_model} {info.software_version}")
+        title.append(f"  {version}", "not bold dim")
     yield title
     if battery.error:
-        yield Padding(Text(explain(battery.error), "yellow"), INDENT)
+        yield Padding(Text(one_line(explain(battery.error)), "yellow"), INDENT)
     elif reading:
         yield Padding(live_view(reading.cell_data), INDENT)
     else:
