@@ -44,7 +44,7 @@ WIRE_RESISTANCE: Final = "wire_resistance"
 """The alarm that names its cells."""
 NEAR_LIMIT: Final = 0.02
 """V from a protection within which a cell is watched closely."""
-_ADDED_AT_ONCE: Final = 30
+_ADDED_AT_ONCE: Final = 20
 """Entities; many more would keep all of Home Assistant waiting."""
 
 
