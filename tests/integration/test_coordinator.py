@@ -536,11 +536,17 @@ async def test_nothing_secret_in_the_log(
 def test_every_error_has_its_sentence() -> None:
     """Whatever the library raises when it reads can be told to the user."""
     never_alone = {errors.JkBmsError, errors.LinkError, errors.FrameError}
-    of_the_command = {errors.AmbiguousNameError, errors.NoBluetoothError}
-    assert {*ERROR_KEYS, errors.LogUnansweredError} | never_alone | of_the_command == {
+    of_the_command = (
+        errors.AmbiguousNameError
+        | errors.ExportError
+        | errors.JournalError
+        | errors.NoBluetoothError
+        | errors.OutputError
+    )
+    assert {*ERROR_KEYS, errors.LogUnansweredError} | never_alone == {
         error
         for error in vars(errors).values()
         if isinstance(error, type)
         and issubclass(error, errors.JkBmsError)
-        and not issubclass(error, errors.ExportError | errors.JournalError)
+        and not issubclass(error, of_the_command)
     }

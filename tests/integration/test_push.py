@@ -280,7 +280,7 @@ async def test_failure(
     for _ in range(2):
         await pass_time(hass, INTERVAL)
         assert told() == [
-            f"x is not pushed: {receiver.url}: HTTP 404: echo ********",
+            f"x is not pushed: {receiver.url}: HTTP 404: echo ********; is the path right?",
         ]
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
     assert entry.runtime_data.available
@@ -292,7 +292,7 @@ async def test_failure(
     assert issue.translation_key == "push_failed"
     assert issue.translation_placeholders == {
         "name": "x",
-        "reason": f"{receiver.url}: HTTP 404: echo ********",
+        "reason": f"{receiver.url}: HTTP 404: echo ********; is the path right?",
     }
     assert SECRET not in caplog.text
 

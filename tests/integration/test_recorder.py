@@ -262,12 +262,13 @@ async def test_renamed(
 async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> None:
     """Where the limits are not known, cells keep their pace."""
     first = coordinator.data = replace(coordinator.data, settings=None)
-    for later, volts in ((1000, 2.6), (1010, 2.5)):
+    begin = (first.time // Pace.SLOW + 1) * Pace.SLOW
+    for later, volts in ((1200, 2.6), (1210, 2.5)):
         cell_data = replace(
             first.cell_data, cell_voltage=(volts,) * 16, min_cell_voltage=volts
         )
         coordinator._async_publish(
-            replace(first, cell_data=cell_data, time=first.time + later)
+            replace(first, cell_data=cell_data, time=begin + later)
         )
     assert shown(hass, "cell_voltage_1") == "2.6"
 
