@@ -1,18 +1,21 @@
 """Notifications in, finished values out: the time it takes, beside aiobmsble's for the same bytes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 import gc
+from itertools import count, islice
+from math import inf
 from statistics import median
 from time import process_time
-from typing import Any, Final
+from typing import Any, Final, override
 
 from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
-from custom_components.jk_bms.jkbms.client import _Link
+from custom_components.jk_bms.jkbms.client import Reading, _Link
 from custom_components.jk_bms.jkbms.decode import choose_profile, decode_cell_data
-from custom_components.jk_bms.jkbms.frames import FrameStatistics
+from custom_components.jk_bms.jkbms.frames import Frame, FrameStatistics
 from custom_components.jk_bms.jkbms.guard import Guard
 from custom_components.jk_bms.jkbms.layouts import Profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
@@ -30,128 +33,196 @@ _CHUNKS: Final = {
 }
 _FRAMES: Final = 200
 _ROUNDS: Final = 41
+_CADENCE: Final = 0.5
+"""s between two frames of a stream."""
 
 type Notifications = Sequence[bytearray]
-type Take = Callable[[Notifications], object]
+type Take = Callable[[Iterable[Notifications]], Awaitable[object]]
+"""A way for some frames, each in its notifications; returns what became of the last."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Its time is that of the stream, however fast the stream is run through."""
+
+    now = 0.0
+
+    @override
+    def time(self) -> float:
+        return self.now
 
 
 def measure(_: Options) -> Iterator[Figure]:
-    """Yield the time of a frame, decoded and only checked, and what it is to the peer's."""
+    """Yield the time of a frame on its ways, and what it is to the peer's."""
     for layout, spec in _BATTERIES.items():
-        (frame,) = _frames(spec, (300,), count=1)
         for who, way in (("ours", _decoding), ("peer", _peer)):
-            values = len(list(_flat(way(_profile(spec))(frame))))
+            last = asyncio.run(_last(way(spec), islice(_stream(spec, (300,)), 1)))
+            values = len(list(_flat(last)))
             compares = "values of one frame, each cell's among them"
             yield Figure(f"values {layout}: {who}", values, "values", None, compares)
         for sizes, pattern in _CHUNKS.items():
-            yield from _measured(
-                f"decode {layout}, {sizes}", _frames(spec, pattern), _profile(spec)
-            )
+            yield from _measured(f"decode {layout}, {sizes}", spec, pattern)
 
 
-def _measured(
-    name: str, notifications: Sequence[Notifications], profile: Profile
-) -> Iterator[Figure]:
-    ways = (_decoding(profile), _checking(), _peer(profile))
-    rounds = _timed(ways, notifications)
-    ours, _, theirs = (median(times) for times in zip(*rounds, strict=True))
-    yield Figure(f"{name}: ours", ours, "µs", None, "notifications to `CellData`")
-    yield Figure(f"{name}: peer", theirs, "µs", None, "notifications to `BMSSample`")
-    for what, ratio, target, compares in (
+def _measured(name: str, spec: Spec, pattern: Sequence[int]) -> Iterator[Figure]:
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        rounds = runner.run(_timed(spec, _stream(spec, pattern)))
+    for what, times, compares in zip(
+        ("ours", "peer", "checked", "published"),
+        zip(*rounds, strict=True),
+        (
+            "notifications to `CellData`",
+            "notifications to `BMSSample`",
+            "a frame inside the publish interval: all that is done for it",
+            "a frame that is due: decoded, judged by the guard, yielded by a woken task",
+        ),
+        strict=True,
+    ):
+        yield Figure(f"{name}: {what}", median(times), "µs", None, compares)
+    for what, ratios, target, compares in (
         (
             "",
-            [decoded / peer for decoded, _, peer in rounds],
+            [decoded / peer for decoded, peer, _, _ in rounds],
             at_most(0.5),
             "our time for all values : aiobmsble's for its own",
         ),
         (
-            ", checked",
-            [checked / decoded for decoded, checked, _ in rounds],
+            ", checked : published",
+            [checked / published for _, _, checked, published in rounds],
             at_most(0.2),
-            "a frame inside the publish interval : one that is decoded",
+            "a frame inside the publish interval : one that is published",
+        ),
+        (
+            ", checked : decoded",
+            [checked / decoded for decoded, _, checked, _ in rounds],
+            None,
+            "the same : notifications to `CellData`, no waking and no guard",
         ),
         (
             ", checked : peer",
-            [checked / peer for _, checked, peer in rounds],
+            [checked / peer for _, peer, checked, _ in rounds],
             None,
-            "a frame inside the publish interval : one that aiobmsble decodes",
+            "the same : a frame that aiobmsble decodes",
         ),
     ):
-        yield Figure(f"{name}{what}", median(ratio), "x", target, compares)
+        yield Figure(f"{name}{what}", median(ratios), "x", target, compares)
 
 
-def _timed(
-    ways: Sequence[Take], notifications: Sequence[Notifications]
+async def _timed(
+    spec: Spec, stream: Iterator[Notifications]
 ) -> list[tuple[float, ...]]:
     """Return the µs a frame of every way in each round; the ways take turns."""
+    takes = [way(spec) for way in (_decoding, _peer, _checking, _publishing)]
+    rounds = [list(islice(stream, _FRAMES)) for _ in range(_ROUNDS)]
     gc.collect()
     gc.freeze()
-    times = [tuple(_time(take, notifications) for take in ways) for _ in range(_ROUNDS)]
+    times = [tuple([await _time(take, sent) for take in takes]) for sent in rounds]
     gc.unfreeze()
     return times
 
 
-def _time(take: Take, notifications: Sequence[Notifications]) -> float:
+async def _time(take: Take, sent: Sequence[Notifications]) -> float:
     began = process_time()
-    for frame in notifications:
-        take(frame)
-    return (process_time() - began) / len(notifications) * 1e6
+    await take(sent)
+    return (process_time() - began) / len(sent) * 1e6
 
 
-def _decoding(profile: Profile) -> Take:
+def _decoding(spec: Spec) -> Take:
     """Take the way of a held link: its handler, its queue, the decoder."""
-    link = _link()
+    link = _link(spec)
 
-    def take(notifications: Notifications) -> object:
-        for chunk in notifications:
-            link._on_notification(_NOBODY, chunk)
-        frame = link._frames.get_nowait()
-        assert frame
-        return decode_cell_data(frame, profile)
-
-    return take
-
-
-def _checking() -> Take:
-    """Take the same way to where a held link drops what is not due."""
-    link = _link()
-
-    def take(notifications: Notifications) -> object:
-        for chunk in notifications:
-            link._on_notification(_NOBODY, chunk)
-        return link._frames.get_nowait()
+    async def take(sent: Iterable[Notifications]) -> object:
+        for notifications in sent:
+            for chunk in notifications:
+                link._on_notification(_NOBODY, chunk)
+            frame = link._frames.get_nowait()
+            assert frame
+            last = decode_cell_data(frame, link._profile)
+        return last
 
     return take
 
 
-def _peer(profile: Profile) -> Take:
+def _checking(spec: Spec) -> Take:
+    """Take the way of a frame inside the interval, which ends in the handler."""
+    link = _link(spec)
+    link._due = inf
+
+    async def take(sent: Iterable[Notifications]) -> object:
+        for notifications in sent:
+            for chunk in notifications:
+                link._on_notification(_NOBODY, chunk)
+        assert link._frames.empty()
+        return link._guard
+
+    return take
+
+
+def _publishing(spec: Spec) -> Take:
+    """Take the whole way of a frame that is due, to the task that awaits the reading."""
+    link = _link(spec)
+    before = frames.cell_frame(spec, Battery(spec, hour=9.0).advance(0.0), 255)
+    newest = Reading(
+        layout=link._profile.layout,
+        device_info=_NOBODY,
+        settings=None,
+        cell_data=decode_cell_data(Frame.parse(before), link._profile),
+        time=0.0,
+    )
+
+    async def hold() -> None:
+        nonlocal newest
+        async for reading in link.follow(newest, 0.0, -inf):
+            newest = reading
+
+    holding = asyncio.create_task(hold())
+
+    async def take(sent: Iterable[Notifications]) -> object:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _Loop)
+        for notifications in sent:
+            loop.now += _CADENCE
+            for chunk in notifications:
+                link._on_notification(_NOBODY, chunk)
+            # It is woken in the next turn of the loop
+            await asyncio.sleep(0)
+            assert newest.time == loop.now
+        assert not holding.done()
+        return newest
+
+    return take
+
+
+def _peer(spec: Spec) -> Take:
     """Take the way of `async_update` of a link that is kept: its handler, its decoder."""
     bms = BMS(BLEDevice("C8:47:8C:00:00:01", "battery", {"path": ""}))
     # What its device information would have told
-    bms._sw_version = int(profile.firmware)
+    bms._sw_version = int(_profile(spec).firmware)
     bms._prot_offset = -32 if bms._sw_version < 11 else 0
 
-    def take(notifications: Notifications) -> object:
-        for chunk in notifications:
-            bms._notification_handler(_NOBODY, chunk)
-        update = bms._async_update()
-        try:
-            update.send(None)
-        except StopIteration as finished:
-            sample = finished.value
-            bms._add_missing_values(sample, bms._raw_values())
-            return sample
-        raise AssertionError("It did not accept the frame")
+    async def take(sent: Iterable[Notifications]) -> object:
+        for notifications in sent:
+            for chunk in notifications:
+                bms._notification_handler(_NOBODY, chunk)
+            assert bms._msg_event.is_set(), "It did not accept the frame"
+            last = await bms._async_update()
+            bms._add_missing_values(last, bms._raw_values())
+        return last
 
     return take
 
 
 _NOBODY: Any = None
-"""The characteristic, which neither looks at."""
+"""What nobody looks at."""
 
 
-def _link() -> _Link:
-    return _Link("battery", FrameStatistics(), {}, Guard())
+async def _last(take: Take, sent: Iterable[Notifications]) -> object:
+    return await take(sent)
+
+
+def _link(spec: Spec) -> _Link:
+    link = _Link("battery", FrameStatistics(), {}, Guard())
+    link._profile = _profile(spec)
+    return link
 
 
 def _profile(spec: Spec) -> Profile:
@@ -171,15 +242,12 @@ def _flat(value: object) -> Iterator[object]:
         yield value
 
 
-def _frames(
-    spec: Spec, pattern: Sequence[int], *, count: int = _FRAMES
-) -> list[Notifications]:
-    """Return an hour of a battery's day, each frame in notifications of these sizes."""
+def _stream(spec: Spec, pattern: Sequence[int]) -> Iterator[Notifications]:
+    """Yield the frames of a battery as they stream, each in notifications of these sizes."""
     battery = Battery(spec, hour=9.0)
-    return [
-        _cut(frames.cell_frame(spec, battery.advance(18.0), counter % 256), pattern)
-        for counter in range(count)
-    ]
+    for counter in count():
+        measured = battery.advance(_CADENCE)
+        yield _cut(frames.cell_frame(spec, measured, counter % 256), pattern)
 
 
 def _cut(frame: bytes, pattern: Sequence[int]) -> Notifications:

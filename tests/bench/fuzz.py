@@ -116,7 +116,7 @@ class Subject:
         self._fed += len(chunk)
         for frame in found:
             self._decode(frame)
-        seen, held = self.assembler.statistics, len(self.assembler._buffer)
+        seen, held = self.assembler.statistics, len(self.assembler.unfinished)
         assert held < _KIB
         assert frames.FRAME_SIZE * seen.good + seen.skipped + held == self._fed
 
@@ -237,7 +237,7 @@ class Fuzzer:
                 self.errors.setdefault(_place(err), case.hex())
                 subject = Subject(rng.choice(PROFILES))
             self.done += 1
-            self.retained = max(self.retained, len(subject.assembler._buffer))
+            self.retained = max(self.retained, len(subject.assembler.unfinished))
             if self._is_new:
                 self.corpus.append(case)
                 if self._state:

@@ -35,7 +35,7 @@ A, B, C = dense(1), dense(2), dense(3)
 
 def feed(assembler: FrameAssembler, chunks: Iterable[bytes]) -> list[bytes]:
     """Feed all, check that every byte is accounted for and return what was found."""
-    held = len(assembler._buffer)
+    held = len(assembler.unfinished)
     before = assembler.statistics.good * 300 + assembler.statistics.skipped
     fed, found = 0, []
     for chunk in chunks:
@@ -43,7 +43,7 @@ def feed(assembler: FrameAssembler, chunks: Iterable[bytes]) -> list[bytes]:
         fed += len(chunk)
         seen = assembler.statistics
         assert 300 * seen.good + seen.skipped - before == fed + held - len(
-            assembler._buffer
+            assembler.unfinished
         )
     return found
 
@@ -211,7 +211,7 @@ def test_frame_is_there_with_its_last_byte() -> None:
     assembler = FrameAssembler()
     assert feed(assembler, [A[:299]]) == []
     assert feed(assembler, [A[299:]]) == [A]
-    assert assembler._buffer == b""
+    assert assembler.unfinished == b""
 
 
 def test_header_across_two_notifications() -> None:
@@ -366,7 +366,7 @@ def test_noise() -> None:
     """Bytes that belong to nothing go, save three that may begin a header."""
     assembler = FrameAssembler()
     assert feed(assembler, [b"noise" * 500]) == []
-    assert assembler._buffer == b"ise"
+    assert assembler.unfinished == b"ise"
     assert assembler.statistics == FrameStatistics(skipped=2497)
     assert feed(assembler, [A]) == [A]
     assert assembler.statistics == FrameStatistics(good=1, skipped=2500)
@@ -581,7 +581,7 @@ def test_clear() -> None:
     assembler = FrameAssembler()
     assert feed(assembler, [A, B[:100]]) == [A]
     assembler.clear()
-    assert assembler._buffer == b""
+    assert assembler.unfinished == b""
     assert assembler.statistics == FrameStatistics(good=1, skipped=100)
     assert feed(assembler, [B[100:], C]) == [C]
     assert assembler.statistics == FrameStatistics(good=2, skipped=300)
@@ -626,4 +626,4 @@ def test_bounded_memory(endless: bytes, size: int) -> None:
     assembler = FrameAssembler()
     for chunk in cut((endless * 100_000)[:100_000], size):
         assert assembler.feed(chunk) == []
-        assert len(assembler._buffer) + len(assembler._last) < 600
+        assert len(assembler.unfinished) + len(assembler._last) < 600

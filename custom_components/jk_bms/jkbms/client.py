@@ -344,6 +344,10 @@ class _Link:
         self.acknowledges = True
         """Whether the battery acknowledged the first command of the last link in time."""
         self._connect_error: Exception | None = None
+        self._due = -inf
+        """s of the loop's clock; cell data that come before are only taken note of."""
+        self._noted = -inf
+        """When that was the last time."""
         self._repeated = False
         self._settings_are_held = False
         """Whether the latest wait for others to say the same."""
@@ -431,9 +435,9 @@ class _Link:
     ) -> AsyncGenerator[Reading]:
         """Yield the reading, and new cell data in it as they stream, one an interval."""
         clock = asyncio.get_running_loop().time
-        due = since + interval
-        if reading.time >= due or self.hurried:
-            due, self.hurried = reading.time + interval, False
+        self._due = since + interval
+        if reading.time >= self._due or self.hurried:
+            self._due, self.hurried = reading.time + interval, False
             yield reading
         unfit = blank = 0
         while True:
@@ -443,10 +447,8 @@ class _Link:
                 reading = replace(reading, settings=settings or reading.settings)
                 if self._settings_are_held:
                     await self._send(ReadCommand.CELL_DATA)
-            if frame.type is not FrameType.CELL_DATA:
-                continue
-            if clock() < due and not self.hurried:
-                self._guard.see(frame, self._profile.layout, clock())
+            # Where two come at once, the second is not due any more
+            if frame.type is not FrameType.CELL_DATA or self._is_only_noted(frame):
                 continue
             try:
                 cell_data = decode_cell_data(frame, self._profile)
@@ -464,7 +466,7 @@ class _Link:
             if not self._guard.admits(frame, self._profile.layout, clock()):
                 continue
             unfit = blank = 0
-            due, self.hurried = clock() + interval, False
+            self._due, self.hurried = clock() + interval, False
             reading = replace(reading, cell_data=cell_data, time=clock())
             yield reading
 
@@ -638,17 +640,23 @@ class _Link:
         return None
 
     async def _next_streamed_frame(self) -> Frame:
+        clock = asyncio.get_running_loop().time
+        heard = clock()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_SILENCE):
+                async with asyncio.timeout_at(heard + _SILENCE):
                     frame = await self._next_frame()
                 self._repeated &= frame.type is not FrameType.CELL_DATA
                 return frame
+            if self._noted > heard:
+                heard = self._noted
+                continue
             # Settings alone are an answer to each repetition, but no stream
             if self._repeated:
                 raise self.explain()
             self._repeated = True
             await self._send(ReadCommand.CELL_DATA)
+            heard = clock()
 
     async def _next_frame(self) -> Frame:
         if frame := await self._frames.get():
@@ -677,13 +685,26 @@ class _Link:
         for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
             self._last_frames[frame.type] = frame
+            self._heard_frame = self._heard_jk = True
+            if self._is_only_noted(frame):
+                continue
             self._frames.put_nowait(frame)
             if frame.type in _LOGS:
                 self._log_frames.put_nowait(frame)
-            self._heard_frame = self._heard_jk = True
         if self._statistics.acknowledged > acknowledged:
             self._heard_jk = True
             self._acknowledged.set()
+
+    def _is_only_noted(self, frame: Frame) -> bool:
+        """Take note of cell data that are not due; nobody is woken for them."""
+        if frame.type is not FrameType.CELL_DATA or self.hurried:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now >= self._due:
+            return False
+        self._guard.see(frame, self._profile.layout, now)
+        self._noted, self._repeated = now, False
+        return True
 
     def _recognise(self, chunk: bytes) -> None:
         """Keep in mind whose language this is, until a frame begins."""

@@ -16,6 +16,8 @@ IDLE_LINE: Final = b"AT\r\n"
 """What some units say to their own radio module while the line is idle."""
 
 _ACKNOWLEDGEMENT: Final = 0xC8
+_USUAL_SIZE: Final = 20
+"""Bytes of a notification at least, but for the last one of a frame."""
 _MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
 _START: Final = re.compile(b"|".join(map(re.escape, (HEADER, COMMAND_HEADER))))
 _SIZE: Final = {HEADER: FRAME_SIZE, COMMAND_HEADER: COMMAND_SIZE}
@@ -132,10 +134,20 @@ class FrameAssembler:
         """Size of what the buffer begins with, 0 before a header was found."""
         self._last = b""
         self._doubled = False
+        self._unread: list[bytes] = []
+        """Notifications that make one frame if nothing goes wrong; else `_buffer` does."""
+        self._missing = 0
+        """Size of the rest of that frame, 0 where none is begun."""
+
+    @property
+    def unfinished(self) -> bytes:
+        """What is held of the next frame; it may hold secrets."""
+        return self._buffer or b"".join(self._unread)
 
     def clear(self) -> None:
         """Forget what is unfinished, as a new link begins."""
-        self.statistics.skipped += len(self._buffer)
+        self.statistics.skipped += len(self.unfinished)
+        self._unread, self._missing = [], 0
         self._buffer = b""
         self._wanted = 0
         self._last = b""
@@ -144,23 +156,48 @@ class FrameAssembler:
     def feed(self, chunk: bytes | bytearray) -> list[Frame]:
         """Take one notification and return the frames that it completes."""
         chunk = bytes(chunk)
+        size = len(chunk)
+        missing = (self._missing or self._begun_by(chunk)) - size
+        if missing > 0 and size >= _USUAL_SIZE:
+            # As with most notifications: they complete nothing
+            self._unread.append(chunk)
+            self._missing = missing
+            return []
+        chunks = [*self._unread, chunk]
+        self._unread, self._missing = [], 0
+        if missing == 0 and chunk != IDLE_LINE:
+            try:
+                frame = Frame.parse(b"".join(chunks))
+            except FrameError:
+                pass
+            else:
+                self.statistics.good += 1
+                self._last = chunk
+                return [frame]
+        frames: list[Frame] = []
+        for unread in chunks:
+            self._read(unread, frames)
+        return frames
+
+    def _begun_by(self, chunk: bytes) -> int:
+        """Return the size of the frame that a notification is the clean beginning of."""
+        is_clean = chunk.startswith(HEADER) and not (self._buffer or self._doubled)
+        return FRAME_SIZE if is_clean else 0
+
+    def _read(self, chunk: bytes, frames: list[Frame]) -> None:
+        """Look closely: anything may be on the line."""
         last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
         is_repeated = (self._doubled or chunk == last) and self._is_repeated(
             chunk, last
         )
         if is_repeated or chunk == IDLE_LINE:
             self.statistics.skipped += len(chunk)
-            return []
-        if len(self._buffer) + len(chunk) < self._wanted:
-            # As with most notifications: they complete nothing
-            self._buffer += chunk
-            return []
-        frames: list[Frame] = []
+            return
         while chunk:
             self._buffer += chunk[:FRAME_SIZE]
             chunk = chunk[FRAME_SIZE:]
-            self._collect(frames)
-        return frames
+            if len(self._buffer) >= self._wanted:
+                self._collect(frames)
 
     def _collect(self, frames: list[Frame]) -> None:
         while self._find_start() and len(self._buffer) >= self._wanted:
