@@ -1,7 +1,9 @@
 """What the client does about frames that are damaged, but whose checksum is right."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -87,6 +89,23 @@ def test_held(bench: Bench) -> None:
     assert pauses == exactly(late)
     assert len({reading.cell_data.cell_resistance for reading in readings}) == 1
     assert bench.client.statistics.rejected == 1
+
+
+def test_held_inside_the_interval(bench: Bench) -> None:
+    """What changed while nothing was due, and has stayed so, holds up no reading."""
+    readings: list[Reading] = []
+
+    async def hold() -> None:
+        loop = asyncio.get_running_loop()
+        override = partial(bench.bms.battery.override, soc=41, remaining=82.0)
+        loop.call_later(COMPLETE + 2.0, override)
+        await bench.client.hold(readings.append, interval=5.0, lifetime=20.0)
+
+    bench.run(hold())
+
+    assert [reading.cell_data.remain_percent for reading in readings[:2]] == [60, 41]
+    pauses = [two.time - one.time for one, two in pairwise(readings)]
+    assert pauses == exactly([10 * CADENCE] * len(pauses))
 
 
 def test_device_information(bench: Bench) -> None:

@@ -196,6 +196,55 @@ def test_only_what_is_due_is_decoded(
     assert bench.client.statistics.good > 100
 
 
+def test_only_what_is_due_wakes_anyone(
+    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that pass by do not, but for a look every six seconds whether they still do."""
+    waits: list[float] = []
+    wait = client_module._Link._next_frame
+
+    async def count(link: Any) -> Any:
+        waits.append(asyncio.get_running_loop().time())
+        return await wait(link)
+
+    monkeypatch.setattr(client_module._Link, "_next_frame", count)
+    bench = switch_on(habits=STEADY)
+
+    Holder(bench, interval=30.0).run()
+
+    held = [moment for moment in waits if moment >= CELLS_COMPLETE]
+    assert len(held) <= LIFETIME / SILENCE + 3
+    assert bench.client.statistics.good > 100
+
+
+@pytest.mark.parametrize(("interval", "passed_over"), [(5.0, 10), (0.0, 0)])
+def test_two_frames_at_once(
+    switch_on: SwitchOn, interval: float, passed_over: int
+) -> None:
+    """Of two frames in one notification the second is inside the interval, if there is one."""
+    bench = switch_on(habits=STEADY)
+    readings: list[Reading] = []
+    due = CELLS_COMPLETE + 10 * CADENCE
+    jam: list[bytes] = []
+
+    def hold_up(data: bytes) -> bytes:
+        if asyncio.get_running_loop().time() < due - CADENCE / 2 or len(jam) == 8:
+            return data
+        jam.append(data)
+        return b"".join(jam) if len(jam) == 8 else b""
+
+    bench.forged = hold_up
+    bench.run(bench.client.hold(readings.append, interval=interval, lifetime=LIFETIME))
+
+    assert len(b"".join(jam)) == 600
+    late = due + CADENCE
+    first, second = [r for r in readings if r.time > late - CADENCE / 2][:2]
+    assert first.time == exactly(late)
+    assert second.time == exactly(late + passed_over * CADENCE)
+    counters = [r.cell_data.frame_counter or 0 for r in (first, second)]
+    assert counters[1] - counters[0] == 1 + passed_over
+
+
 def test_values_are_of_now(switch_on: SwitchOn) -> None:
     """What changes in the battery is in the next reading."""
     bench = switch_on(habits=STEADY)
@@ -495,6 +544,40 @@ def test_stream_dries_up(switch_on: SwitchOn, count: int) -> None:
     assert bench.reasons == ["by the central"]
     assert min(holder.pauses) >= 5.0
     assert max(holder.pauses) <= 5.0 + SILENCE + 1.5
+
+
+@pytest.mark.parametrize("count", [1, 9, 40])
+def test_stream_dries_up_inside_the_interval(switch_on: SwitchOn, count: int) -> None:
+    """It is noticed as soon where nothing is due."""
+    bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=count))
+    holder = Holder(bench, interval=2 * LONG, lifetime=LONG)
+
+    holder.run()
+
+    sent = bench.sent_at(CELLS)
+    period = 0.7 + (count - 1) * CADENCE + 3 * 0.025 + SILENCE
+    repeated = [later - earlier for earlier, later in pairwise(sent)]
+    assert repeated == exactly([period] * len(repeated))
+    assert len(repeated) == int((CELLS_COMPLETE + LONG - sent[0]) / period)
+    assert len(holder.readings) == 1
+    assert bench.reasons == ["by the central"]
+
+
+def test_silence_inside_the_interval(switch_on: SwitchOn) -> None:
+    """The link is given up as soon where nothing is due."""
+    bench = switch_on(habits=STEADY)
+    holder = Holder(bench, interval=LONG)
+
+    async def hold() -> None:
+        at((30.0, become(bench, silent=True)))
+        await holder.hold()
+
+    with pytest.raises(SilentError):
+        bench.run(hold())
+
+    last = CELLS_COMPLETE + int((30.0 - CELLS_COMPLETE) / CADENCE) * CADENCE
+    assert bench.sent_at(CELLS)[1:] == exactly([last + SILENCE])
+    assert bench.elapsed == exactly(last + 2 * SILENCE + GATT_TIME)
 
 
 def test_settings_but_no_stream(switch_on: SwitchOn) -> None:

@@ -1,14 +1,15 @@
 """What holds for any bytes: nothing unexpected is raised, little is kept, nothing is lost."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 import json
 import pickle
 from struct import pack
 import sys
 
-from hypothesis import assume, given, settings, strategies as st
+from hypothesis import assume, example, given, settings, strategies as st
+import pytest
 
 from custom_components.jk_bms.jkbms.decode import (
     choose_profile,
@@ -29,6 +30,7 @@ from custom_components.jk_bms.jkbms.errors import (
 from custom_components.jk_bms.jkbms.frames import (
     Frame,
     FrameAssembler,
+    FrameStatistics,
     FrameType,
     build_command,
 )
@@ -147,6 +149,132 @@ def test_assembler_takes_anything_twice(data: bytes, lengths: list[int]) -> None
             assert retained(assembler) < KIB
     seen = assembler.statistics
     assert 300 * seen.good + seen.skipped + len(assembler.unfinished) == 2 * len(data)
+
+
+@pytest.mark.parametrize("chunk", [b"", b"\0"])
+def test_assembler_takes_next_to_nothing(chunk: bytes) -> None:
+    """Nor does it keep much where a frame comes in countless notifications."""
+    assembler = FrameAssembler()
+    assembler.feed(build(0x02)[:25])
+    for _ in range(270):
+        assembler.feed(chunk)
+        assert retained(assembler) < KIB
+
+
+class PlainAssembler:
+    """The rules of docs/protocol.md 5.2, applied at once to every notification."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.seen = FrameStatistics()
+        self.held = self.last = b""
+        self.is_doubling = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the frames that a notification completes."""
+        if self.is_second(chunk) or chunk == AT_LINE:
+            self.seen.skipped += len(chunk)
+            return []
+        self.held += chunk
+        found: list[bytes] = []
+        while self.begins():
+            size = 300 if self.held.startswith(HEADER) else 20
+            if len(self.held) < size:
+                break
+            candidate = self.held[:size]
+            is_right = HEADER not in candidate[4:] and (
+                sum(candidate[:-1]) & 0xFF == candidate[-1]
+            )
+            if size == 20:
+                self.skip(20 if is_right else 4)
+                self.seen.acknowledged += is_right and candidate[4] == 0xC8
+            elif is_right and candidate[4] in {1, 2, 3, 5, 6}:
+                found.append(candidate)
+                self.seen.good += 1
+                self.held = self.held[300:]
+            else:
+                self.seen.rejected += 1
+                self.skip(4)
+        return found
+
+    def begins(self) -> bool:
+        """Skip what stands before a header, or cannot be the beginning of one."""
+        starts = {self.held.find(header) for header in (HEADER, COMMAND_HEADER)} - {-1}
+        self.skip(min(starts, default=max(0, len(self.held) - 3)))
+        return bool(starts)
+
+    def skip(self, count: int) -> None:
+        """Let the first bytes go."""
+        self.seen.skipped += count
+        self.held = self.held[count:]
+
+    def is_second(self, chunk: bytes) -> bool:
+        """Tell whether this is the one before once more."""
+        last, self.last = self.last, chunk if len(chunk) <= 300 else b""
+        if not chunk or chunk != last:
+            self.is_doubling &= bool(self.last) and not last
+            return False
+        # A frame begins once
+        self.is_doubling |= (
+            HEADER in chunk and self.held != b"" and chunk.endswith(self.held)
+        )
+        if self.is_doubling:
+            self.last = b""
+        return self.is_doubling
+
+
+def ends_in(tail: bytes) -> bytes:
+    """Return a good frame with these last bytes."""
+    missing = (tail[-1] - sum(HEADER + b"\x02" + tail[:-1])) & 0xFF
+    return build(0x02, {6: bytes((missing,)), 300 - len(tail): tail[:-1]})
+
+
+accidents = st.sampled_from(["none"] * 12 + ["lost", "doubled", "damaged", "joined"])
+fillers = st.sampled_from([[]] * 12 + [[AT_LINE], [ACKNOWLEDGEMENT], [b""], [HEADER]])
+usual_sizes = st.sampled_from(
+    [(128, 22), (150,), (20,), (244,), (244, 56), (300,), (128, 128, 44), (296, 4)]
+)
+sparse_frames = st.sampled_from([build(0x03), build(0x01), ends_in(AT_LINE)])
+
+
+@st.composite
+def mishaps(draw: st.DrawFn) -> list[bytes]:
+    """Return the notifications of some frames, to which things have happened."""
+    chunks: list[bytes] = []
+    of_one_link = st.sampled_from([accidents, st.just("none"), st.just("doubled")])
+    accident = draw(of_one_link)
+    for frame in draw(st.lists(st.one_of(frames, sparse_frames), max_size=6)):
+        for chunk in cut(frame, *draw(st.one_of(usual_sizes, sizes))):
+            chunks += draw(fillers)
+            match draw(accident):
+                case "none":
+                    chunks.append(chunk)
+                case "doubled":
+                    chunks += [chunk, chunk]
+                case "damaged":
+                    chunks.append(bytes((chunk[0] ^ 1,)) + chunk[1:])
+                case "joined":
+                    chunks.append((chunks.pop() if chunks else b"") + chunk)
+    return chunks
+
+
+@given(mishaps())
+@settings(many, max_examples=400)
+@example(cut(ends_in(AT_LINE), 296, 4))
+@example([frame for frame in cut(build(0x03), 20) for _ in range(2)] * 2)
+def test_haste_changes_nothing(chunks: list[bytes]) -> None:
+    """Whether each notification is looked at or a whole frame: all is the same at any time."""
+    assembler, plain = FrameAssembler(), PlainAssembler()
+    for chunk in chunks:
+        assert [frame.data for frame in assembler.feed(chunk)] == plain.feed(chunk)
+        seen, held = assembler.statistics, len(assembler.unfinished)
+        assert replace(seen, skipped=plain.seen.skipped) == plain.seen
+        # What comes twice within a frame is not counted before its end
+        assert seen.skipped + held == plain.seen.skipped + len(plain.held)
+        assert seen.skipped <= plain.seen.skipped
+    assembler.clear()
+    plain.skip(len(plain.held))
+    assert assembler.statistics == plain.seen
 
 
 @given(streams, sizes)

@@ -172,7 +172,6 @@ class FrameAssembler:
                 pass
             else:
                 self.statistics.good += 1
-                self._last = chunk
                 return [frame]
         frames: list[Frame] = []
         for unread in chunks:
@@ -196,8 +195,7 @@ class FrameAssembler:
         while chunk:
             self._buffer += chunk[:FRAME_SIZE]
             chunk = chunk[FRAME_SIZE:]
-            if len(self._buffer) >= self._wanted:
-                self._collect(frames)
+            self._collect(frames)
 
     def _collect(self, frames: list[Frame]) -> None:
         while self._find_start() and len(self._buffer) >= self._wanted:
