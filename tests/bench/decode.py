@@ -1,7 +1,7 @@
 """Notifications in, finished values out: the time it takes, beside aiobmsble's for the same bytes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 import gc
 from itertools import count, islice
@@ -37,7 +37,7 @@ _CADENCE: Final = 0.5
 """s between two frames of a stream."""
 
 type Notifications = Sequence[bytearray]
-type Take = Callable[[Iterable[Notifications]], Awaitable[object]]
+type Take = Callable[[Iterable[Notifications]], Coroutine[Any, Any, object]]
 """A way for some frames, each in its notifications; returns what became of the last."""
 
 
@@ -55,7 +55,7 @@ def measure(_: Options) -> Iterator[Figure]:
     """Yield the time of a frame on its ways, and what it is to the peer's."""
     for layout, spec in _BATTERIES.items():
         for who, way in (("ours", _decoding), ("peer", _peer)):
-            last = asyncio.run(_last(way(spec), islice(_stream(spec, (300,)), 1)))
+            last = asyncio.run(way(spec)(islice(_stream(spec, (300,)), 1)))
             values = len(list(_flat(last)))
             compares = "values of one frame, each cell's among them"
             yield Figure(f"values {layout}: {who}", values, "values", None, compares)
@@ -213,10 +213,6 @@ def _peer(spec: Spec) -> Take:
 
 _NOBODY: Any = None
 """What nobody looks at."""
-
-
-async def _last(take: Take, sent: Iterable[Notifications]) -> object:
-    return await take(sent)
 
 
 def _link(spec: Spec) -> _Link:

@@ -448,7 +448,7 @@ class _Link:
                 if self._settings_are_held:
                     await self._send(ReadCommand.CELL_DATA)
             # Where two come at once, the second is not due any more
-            if frame.type is not FrameType.CELL_DATA or self._is_only_noted(frame):
+            if frame.type is not FrameType.CELL_DATA or self._passes_over(frame):
                 continue
             try:
                 cell_data = decode_cell_data(frame, self._profile)
@@ -649,6 +649,7 @@ class _Link:
                 self._repeated &= frame.type is not FrameType.CELL_DATA
                 return frame
             if self._noted > heard:
+                # There were frames, but none that had to be waited for
                 heard = self._noted
                 continue
             # Settings alone are an answer to each repetition, but no stream
@@ -686,7 +687,7 @@ class _Link:
             _LOGGER.debug("%s: received %s", self._name, frame)
             self._last_frames[frame.type] = frame
             self._heard_frame = self._heard_jk = True
-            if self._is_only_noted(frame):
+            if self._passes_over(frame):
                 continue
             self._frames.put_nowait(frame)
             if frame.type in _LOGS:
@@ -695,8 +696,11 @@ class _Link:
             self._heard_jk = True
             self._acknowledged.set()
 
-    def _is_only_noted(self, frame: Frame) -> bool:
-        """Take note of cell data that are not due; nobody is woken for them."""
+    def _passes_over(self, frame: Frame) -> bool:
+        """Only take note of cell data that are not due, and tell whether these were.
+
+        Nobody is woken for them.
+        """
         if frame.type is not FrameType.CELL_DATA or self.hurried:
             return False
         now = asyncio.get_running_loop().time()

@@ -17,7 +17,7 @@ IDLE_LINE: Final = b"AT\r\n"
 
 _ACKNOWLEDGEMENT: Final = 0xC8
 _USUAL_SIZE: Final = 20
-"""Bytes of a notification at least, but for the last one of a frame."""
+"""Bytes of a notification at least, but for the last of a frame: there are few, then."""
 _MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
 _START: Final = re.compile(b"|".join(map(re.escape, (HEADER, COMMAND_HEADER))))
 _SIZE: Final = {HEADER: FRAME_SIZE, COMMAND_HEADER: COMMAND_SIZE}
@@ -173,6 +173,7 @@ class FrameAssembler:
             else:
                 self.statistics.good += 1
                 return [frame]
+        # Something else was on the line as well
         frames: list[Frame] = []
         for unread in chunks:
             self._read(unread, frames)
@@ -184,7 +185,7 @@ class FrameAssembler:
         return FRAME_SIZE if is_clean else 0
 
     def _read(self, chunk: bytes, frames: list[Frame]) -> None:
-        """Look closely: anything may be on the line."""
+        """Look closely at a notification that may hold anything."""
         last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
         is_repeated = (self._doubled or chunk == last) and self._is_repeated(
             chunk, last
