@@ -135,8 +135,8 @@ class _Ours:
 
     def __init__(self, spec: Spec) -> None:
         self.profile = choose_profile(spec.model, spec.software)
-        self.guard = Guard()
         self._assembler = FrameAssembler()
+        self.guard = Guard(self._assembler.statistics)
         settings = default_settings(spec)
         for raw in (
             frames.info_frame(spec, settings, State(run_time=spec.run_time), 0),
@@ -147,7 +147,8 @@ class _Ours:
     def feed(self, chunk: bytes, time: float) -> Iterator[tuple[Frame, bool | None]]:
         """Yield each frame and whether it is believed, `None` if it cannot be decoded."""
         for frame in self._assembler.feed(chunk):
-            yield frame, self.judge(frame, time)
+            if self.guard.trusts_line():
+                yield frame, self.judge(frame, time)
 
     def judge(self, frame: Frame, time: float) -> bool | None:
         said = decoded(frame, self.profile)

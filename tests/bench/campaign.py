@@ -157,6 +157,8 @@ class Witness:
         if reading.time == self.last:
             return
         self.last = reading.time
+        # The battery remembers all that it was asked for
+        self.bms.commands.clear()
         self._report.readings += 1
         cells, info = reading.cell_data, reading.device_info
         spec, settings = self.bms.spec, self.bms.battery.settings

@@ -188,3 +188,25 @@ def test_settings_without_sense(bench: Bench) -> None:
     bench.run(bench.client.hold(readings.append, interval=1.0, lifetime=5.0))
     assert len(readings) > 3
     assert len(bench.sent_at(CELLS)) == asked + 2
+
+
+def test_bad_line(bench: Bench) -> None:
+    """Behind a row of damaged frames nothing is taken at its first word."""
+    readings: list[Reading] = []
+    since = 0
+
+    def spoil(data: bytes) -> bytes:
+        nonlocal since
+        if len(readings) != 10 or not data.startswith(CELL_FRAME) or since == 8:
+            return data
+        since += 1
+        return data[:90] + bytes((data[90] ^ 1,)) + data[91:]
+
+    bench.forged = spoil
+
+    bench.run(bench.client.hold(readings.append, interval=0.1, lifetime=20.0))
+
+    pauses = [two.time - one.time for one, two in pairwise(readings)]
+    late = [10 * CADENCE if number == 9 else CADENCE for number in range(len(pauses))]
+    assert pauses == exactly(late)
+    assert bench.client.statistics.rejected == 9

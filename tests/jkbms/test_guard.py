@@ -15,7 +15,7 @@ from custom_components.jk_bms.jkbms.decode import (
     decode_device_info,
     decode_settings,
 )
-from custom_components.jk_bms.jkbms.frames import Frame, FrameType
+from custom_components.jk_bms.jkbms.frames import Frame, FrameAssembler, FrameType
 from custom_components.jk_bms.jkbms.guard import Guard
 from custom_components.jk_bms.jkbms.models import DeviceInfo, Settings
 from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
@@ -653,6 +653,71 @@ def test_device_info(change: dict[str, Any], passed: float, admitted: bool) -> N
 
     assert guard.admits_record(changed, passed) is admitted
     assert guard.admits_record(changed, passed + 1.0)
+
+
+# A line on which nearly all is damaged
+
+
+class Line:
+    """A battery, and what an assembler and a guard make of its notifications."""
+
+    def __init__(self) -> None:
+        """Nothing was heard yet."""
+        self.bench = Bench()
+        self.assembler = FrameAssembler()
+        self.guard = Guard(self.assembler.statistics)
+
+    def damaged(self, count: int) -> None:
+        """Let frames come with a wrong bit each."""
+        for _ in range(count):
+            raw = self.bench.frame()
+            assert not self.assembler.feed(raw[:90] + bytes((raw[90] ^ 1,)) + raw[91:])
+
+    def trusts(self) -> bool:
+        """Let a good frame come, and tell whether it counts."""
+        (_,) = self.assembler.feed(self.bench.frame())
+        return self.guard.trusts_line()
+
+    @property
+    def rejected(self) -> int:
+        """Frames that do not count."""
+        return self.guard.statistics.rejected
+
+
+@pytest.mark.parametrize(
+    ("damaged", "trusted"), [(0, True), (7, True), (8, False), (300, False)]
+)
+def test_bad_line(damaged: int, trusted: bool) -> None:
+    """Where hardly a checksum is right, one that is may be so by chance, once."""
+    line = Line()
+    line.damaged(damaged)
+
+    assert line.trusts() is trusted
+    assert line.rejected == damaged + (not trusted)
+    line.damaged(7)
+    assert line.trusts()
+
+
+def test_lossy_line() -> None:
+    """Where bytes are only lost, a right checksum counts however few are left."""
+    line = Line()
+    for _ in range(30):
+        raw = line.bench.frame()
+        line.assembler.feed(raw[:128])
+        line.assembler.feed(raw[148:])
+
+    assert line.rejected > 20
+    assert line.trusts()
+
+
+def test_bad_line_before() -> None:
+    """What a link was like says nothing about the next one."""
+    line = Line()
+    line.damaged(20)
+
+    line.guard.begin()
+
+    assert line.trusts()
 
 
 # A bad radio, in short

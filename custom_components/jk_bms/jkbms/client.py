@@ -685,6 +685,8 @@ class _Link:
         acknowledged = self._statistics.acknowledged
         for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
+            if not self._guard.trusts_line():
+                continue
             self._last_frames[frame.type] = frame
             self._heard_frame = self._heard_jk = True
             if self._passes_over(frame):

@@ -112,6 +112,8 @@ class FrameStatistics:
     """Frames accepted."""
     rejected: int = 0
     """Frames begun but refused."""
+    damaged: int = 0
+    """Those of them in which no other frame begins, as one would behind lost bytes."""
     skipped: int = 0
     """Bytes that belong to no accepted frame, acknowledgements among them."""
     acknowledged: int = 0
@@ -210,6 +212,7 @@ class FrameAssembler:
             except FrameError:
                 # The next header may stand inside what was refused
                 self.statistics.rejected += 1
+                self.statistics.damaged += HEADER not in candidate[len(HEADER) :]
                 self._skip(len(HEADER))
             else:
                 self.statistics.good += 1

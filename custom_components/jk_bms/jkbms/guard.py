@@ -17,6 +17,8 @@ from .models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""
+_BAD_LINE: Final = 8
+"""Damaged frames in a row behind which a good one is more likely one by chance."""
 _FORGOTTEN_AFTER: Final = 600.0
 """s until an alarm of a check is forgotten."""
 _BORNE: Final = 2
@@ -495,6 +497,8 @@ class Guard:
     def __init__(self, statistics: FrameStatistics | None = None) -> None:
         """Held frames that prove wrong are counted as rejected."""
         self.statistics = statistics or FrameStatistics()
+        self._damaged = 0
+        """Damaged frames up to the last good one."""
         self._patience = _Patience()
         self._habits = _Habits()
         self._differences = _NO_DIFFERENCES
@@ -518,9 +522,20 @@ class Guard:
 
     def begin(self) -> None:
         """Expect frames of a new link."""
+        self._damaged = self.statistics.damaged
         self._seen = self._held = None
         if self._believed:
             self._believed.is_of_last_link = True
+
+    def trusts_line(self) -> bool:
+        """Say of a frame of any type that has just come whether its checksum may count.
+
+        Ask once for each: behind a row of damaged frames the first good one is rejected.
+        """
+        row = self.statistics.damaged - self._damaged
+        self._damaged = self.statistics.damaged
+        self.statistics.rejected += row >= _BAD_LINE
+        return row < _BAD_LINE
 
     def see(self, frame: Frame, layout: Layout, time: float) -> None:
         """Take note of cell data that nobody needs, at next to no cost.
