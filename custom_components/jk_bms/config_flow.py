@@ -53,8 +53,6 @@ from .const import (
     CONF_PUSH,
     DOMAIN,
     KIND_AUTO,
-    LISTED_IDS,
-    MANUFACTURER_IDS,
     MAX_INTERVAL,
     MAX_PAUSE,
     MIN_INTERVAL,
@@ -68,6 +66,7 @@ from .const import (
 )
 from .coordinator import async_create_client
 from .entity import async_move_entities
+from .jkbms.adverts import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.client import JkBmsClient, Reading
 from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
 from .jkbms.push import DEFAULT_JOB, PushKind

@@ -11,10 +11,11 @@ import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
-from custom_components.jk_bms.const import DOMAIN, MANUFACTURER_IDS
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
 from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.jkbms import __version__
+from custom_components.jk_bms.jkbms.adverts import MANUFACTURER_IDS
 from custom_components.jk_bms.push import ISSUE as PUSH_FAILED
 from custom_components.jk_bms.sensor import LINK_SENSORS, SENSORS
 from custom_components.jk_bms.trouble import ERROR_KEYS

@@ -24,10 +24,8 @@ from bleak.exc import (
 import pytest
 from rich.live import _RefreshThread
 
-from custom_components.jk_bms.const import LISTED_IDS
 from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.errors import SilentError
-from custom_components.jk_bms.jkbms.scan import COMPANY_IDS
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
@@ -136,11 +134,6 @@ def test_discovery_of_nothing(run: Run) -> None:
     assert result.complaints == [
         f"jkbms: no battery was heard within 4 s; {UNREACHABLE}"
     ]
-
-
-def test_what_is_a_battery() -> None:
-    """The integration lists the same ones."""
-    assert COMPANY_IDS == LISTED_IDS
 
 
 def test_late_name(radio: VirtualRadio, run: Run) -> None:

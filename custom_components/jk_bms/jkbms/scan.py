@@ -17,10 +17,8 @@ from bleak.exc import (
     BleakError,
 )
 
+from .adverts import LISTED_IDS
 from .errors import AmbiguousNameError, NoBluetoothError, NotReachableError
-
-COMPANY_IDS: Final = frozenset({0x0B65, 0x4B4A, 0xFAD6})
-"""Bluetooth company ids that a JK BMS advertises."""
 
 _NAMESAKE_TIME: Final = 1.0
 """s in which a second battery of the same name would be heard as well."""
@@ -143,7 +141,7 @@ class Scan:
         if name != device.address.replace(":", "-"):
             heard.name = name
         heard.rssi, heard.device = advert.rssi, device
-        if not COMPANY_IDS.isdisjoint(advert.manufacturer_data):
+        if not LISTED_IDS.isdisjoint(advert.manufacturer_data):
             self._batteries.add(device.address)
         news, self._news = self._news, asyncio.Event()
         news.set()
