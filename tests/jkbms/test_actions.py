@@ -453,11 +453,23 @@ def test_own_timers(radio: VirtualRadio, asked: list[str]) -> None:
     assert isinstance(errors["HOME_BMS"], SilentError)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "heard", "label"),
+    [
+        pytest.param(["-d", UPS.address], ["", UPS.name], UPS.address, id="asked for"),
+        pytest.param([], [UPS.name] * 2, UPS.name, id="found"),
+    ],
+)
 def test_name_is_kept(
-    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+    radio: VirtualRadio,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    heard: list[str],
+    label: str,
 ) -> None:
-    """What it is called, once known, is what it is called, whatever a scan hears."""
-    names = iter([UPS.name] * 2)
+    """A battery has one label for ever, whatever a scan hears of its name."""
+    names = iter(heard)
     labels: list[str] = []
     hear = VirtualScanner._hear
 
@@ -475,8 +487,8 @@ def test_name_is_kept(
     place(radio, UPS)
     monkeypatch.setattr(VirtualScanner, "_hear", hear_seldom)
     monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
-    run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", "-d", UPS.address)
-    assert labels == ["UPS_BMS"] * 4
+    run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", *arguments)
+    assert labels == [label] * 4
 
 
 def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:

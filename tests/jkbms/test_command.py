@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tomllib
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -55,10 +57,15 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+def running(command: list[str], **environment: str) -> Iterator[subprocess.Popen[str]]:
     """Run a process as long as it is needed."""
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             yield process
@@ -205,6 +212,26 @@ def test_no_dbus(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("jkbms: D-Bus does not run (")
     assert line.endswith("): `systemctl start dbus`")
+
+
+def test_exporter_without_dbus(tmp_path: Path) -> None:
+    """It says so at once and goes on trying, for a service is started early."""
+    bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
+    url = f"http://127.0.0.1:{free_port()}"
+    with running([str(COMMAND), "-e", "-d", "UPS_BMS", "-u", url], **bus) as process:
+        assert ready_line(process) == f"jkbms: serving on {url}/metrics\n"
+        assert ready_line(process).startswith(
+            "WARNING jkbms.survey: Bluetooth fails, and is tried again: "
+            "D-Bus does not run ("
+        )
+        with pytest.raises(HTTPError) as caught:
+            urlopen(f"{url}/healthz")
+        assert caught.value.code == 503
+        assert caught.value.read().startswith(b"D-Bus does not run (")
+        caught.value.close()
+        with urlopen(f"{url}/metrics") as response:
+            assert b'\nup{device="UPS_BMS"} 0.0\n' in response.read()
+        assert end(process, signal.SIGTERM) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 import gzip
 from pathlib import Path
+import ssl
 
 import aiohttp
 import pytest
@@ -176,6 +177,47 @@ async def test_tls(
             await session.get(url)
 
 
+async def test_renewed_certificate(
+    session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is used from the next connection on, or else the one before."""
+    cert, key = write_certificate(tmp_path)
+    endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        url = url_of(exporter, scheme="https")
+
+        async def scrape_trusting(context: ssl.SSLContext) -> None:
+            # A connection that is kept goes on with what it began with
+            close = {"Connection": "close"}
+            async with session.get(url, ssl=context, headers=close) as response:
+                assert response.status == 200
+
+        def said() -> list[str]:
+            return [r.getMessage() for r in caplog.records if r.name.endswith("porter")]
+
+        first = trusting(cert)
+        await scrape_trusting(first)
+        write_certificate(tmp_path)
+        second = trusting(cert)
+        await scrape_trusting(second)
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await scrape_trusting(first)
+        assert said() == []
+
+        cert.write_text("half")
+        for _ in range(2):
+            await scrape_trusting(second)
+        key.unlink()
+        await scrape_trusting(second)
+        assert said() == [
+            f"The new certificate is not used: {reason}"
+            for reason in (
+                f"{cert}: not a certificate with its key, unencrypted, in PEM: no PEM",
+                f"{key}: cannot be read",
+            )
+        ]
+
+
 @pytest.mark.parametrize(
     ("user", "password", "status"),
     [
@@ -281,8 +323,11 @@ def test_default_url() -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("http://127.0.0.1:99999/metrics", "This is not a URL such as http://127"),
-        ("http://[::1/metrics", "This is not a URL such as http://127"),
+        (
+            "http://me:secret@127.0.0.1:99999/metrics",
+            "The port of the URL is out of range, which is 0 to 65535; one is http://",
+        ),
+        ("http://[::1/metrics", "This is not a URL; one is http://127.0.0.1:9898/me"),
         ("", ": not a URL such as"),
         ("127.0.0.1:9898", "not a URL such as"),
         ("http:///metrics", "not a URL such as"),

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 import pytest
 
+from custom_components.jk_bms.jkbms.formats import Findings, Found
 from custom_components.jk_bms.jkbms.metrics import BatteryState, to_openmetrics, to_text
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
@@ -240,9 +241,8 @@ def test_nothing_private(render: Callable[[Iterable[BatteryState]], str]) -> Non
     assert "private" not in text
 
 
-def test_promtool() -> None:
-    """Prometheus' own checker finds nothing but what the names of the seed imply."""
-    text = to_text([battery("a", GARAGE), battery("b", OLD, up=False)])
+def lint(text: str) -> list[str]:
+    """Return what Prometheus' own checker finds."""
     done = subprocess.run(
         [find("promtool"), "check", "metrics"],
         input=text,
@@ -250,16 +250,39 @@ def test_promtool() -> None:
         text=True,
         check=False,
     )
-    assert sorted((done.stdout + done.stderr).splitlines()) == sorted(
-        [
-            *(
-                f'{name} counter metrics should have "_total" suffix'
-                for name in SEED_COUNTERS
-            ),
-            # It takes the name for a part of a histogram
-            (
-                "cycle_count non-histogram and non-summary metrics "
-                'should not have "_count" suffix'
-            ),
-        ]
+    return sorted((done.stdout + done.stderr).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("state", "counters"),
+    [
+        *((battery("a", model), SEED_COUNTERS) for model in (HOUSE, GARAGE, OLD)),
+        (battery("a", OLDEST), {"poweron_times", "up_time"}),
+        (battery("a", OLD, up=False), set()),
+        (BatteryState(device="a", up=False), set()),
+        (BatteryState(device="a"), set()),
+    ],
+)
+def test_promtool(state: BatteryState, counters: set[str]) -> None:
+    """It finds nothing but what the names of the seed imply, which have to stay."""
+    wanted = [
+        f'{name} counter metrics should have "_total" suffix' for name in counters
+    ]
+    if "cycle_count" in counters:
+        # It takes the name for a part of a histogram
+        wanted.append(
+            "cycle_count non-histogram and non-summary metrics "
+            'should not have "_count" suffix'
+        )
+    assert lint(to_text([state])) == sorted(wanted)
+    # It knows the classic text only, where each name has to have its own help
+    own = {"rejected_frames"} if state.rejected_frames is not None else set()
+    assert lint(to_openmetrics([state])) == sorted(
+        f"{name}_total no help text" for name in counters | own
     )
+
+
+def test_promtool_on_a_list() -> None:
+    """Nor is there anything to say about the batteries in reach."""
+    found = Found(address="C8:47:8C:12:34:56", name="UPS_BMS", rssi=-60)
+    assert lint(Findings({"UPS_BMS": found}).metrics()) == []

@@ -337,7 +337,7 @@ def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
         ("ftp://writer:pa-ss@host", "The URL has to begin with http"),
         ("http:///path", "The URL has to begin with http"),
         ("http://writer:pa-ss@host:port", "This is not a URL"),
-        ("http://writer:pa-ss@host:99999", "This is not a URL"),
+        ("http://writer:pa-ss@host:99999", "The port of the URL is out of range"),
         ("http://writer:pa-ss@[::1", "This is not a URL"),
         (
             "http://writer:pa-ss@host/metrics/job/a/instance/b?token=pa-ss",

@@ -15,12 +15,12 @@ import aiohttp
 from aiohttp import web
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 import pytest
+from yarl import URL
 
 from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.errors import (
     CredentialsError,
     EndpointError,
-    NoBluetoothError,
     PushUnauthorizedError,
     PushUrlError,
 )
@@ -90,6 +90,18 @@ class Served:
         ):
             return (await response.text()).splitlines()
 
+    async def has_health(self, status: int, text: str) -> None:
+        """Wait until this is how it says that it is."""
+
+        async def happened() -> bool:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(URL(self.url).with_path("/healthz")) as response,
+            ):
+                return (response.status, await response.text()) == (status, f"{text}\n")
+
+        await until(happened)
+
     async def shows(self, *wanted: str) -> list[str]:
         """Wait until all of these lines are served, and return what else is."""
         lines: list[str] = []
@@ -131,31 +143,36 @@ async def test_serve(
     place(radio, HOME)
     async with serving(capsys, "-d", f"{UPS.address},{HOME.address}") as served:
         await served.shows(
-            'up{device="UPS_BMS"} 1.0',
-            'remain_percent{device="UPS_BMS"} 60.0',
-            'poweron_times{device="UPS_BMS"} 12.0',
-            'rejected_frames_total{device="UPS_BMS"} 0.0',
-            'up{device="HOME_BMS"} 1.0',
+            f'up{{device="{UPS.address}"}} 1.0',
+            f'remain_percent{{device="{UPS.address}"}} 60.0',
+            f'poweron_times{{device="{UPS.address}"}} 12.0',
+            f'rejected_frames_total{{device="{UPS.address}"}} 0.0',
+            f'up{{device="{HOME.address}"}} 1.0',
         )
         # Between the readings others find it
         await until(lambda: asyncio.sleep(0, not ups.connected))
 
         ups.power_off()
         lines = await served.shows(
-            'up{device="UPS_BMS"} 0.0', 'remain_percent{device="HOME_BMS"} 60.0'
+            f'up{{device="{UPS.address}"}} 0.0',
+            f'remain_percent{{device="{HOME.address}"}} 60.0',
         )
-        assert not any("remain" in line for line in lines if "UPS_BMS" in line)
+        assert not any("remain" in line for line in lines if UPS.address in line)
 
         ups.power_on()
-        await served.shows('up{device="UPS_BMS"} 1.0')
+        await served.shows(f'up{{device="{UPS.address}"}} 1.0')
     assert not ups.connected
     assert radio.taken == []
-    said = [r.getMessage() for r in caplog.records if "UPS_BMS is" in r.getMessage()]
+    said = [
+        text
+        for record in caplog.records
+        if f"{UPS.address} is" in (text := record.getMessage())
+    ]
     # A machine that has much else to do may lose it more often
     assert {text.partition(": Not heard")[0] for text in said[::2]} == {
-        "UPS_BMS is lost"
+        f"{UPS.address} is lost"
     }
-    assert {*said[1::2]} == {"UPS_BMS is back"}
+    assert {*said[1::2]} == {f"{UPS.address} is back"}
     assert len(said) % 2 == 0
 
 
@@ -189,7 +206,7 @@ async def test_serve_one_twice(
     """A series must not be there twice."""
     place(radio, UPS)
     async with serving(capsys, "-d", UPS.address, "-d", "UPS_BMS") as served:
-        lines = await served.shows('up{device="UPS_BMS"} 1.0')
+        lines = await served.shows(f'up{{device="{UPS.address}"}} 1.0')
     assert len(lines) == len(set(lines))
 
 
@@ -207,19 +224,20 @@ async def test_serve_a_part(
     """What is asked for is served."""
     place(radio, UPS)
     async with serving(capsys, option, "-d", UPS.address) as served:
-        text = "\n".join(await served.shows('up{device="UPS_BMS"} 1.0'))
+        text = "\n".join(await served.shows(f'up{{device="{UPS.address}"}} 1.0'))
     assert shown in text
     assert hidden not in text
 
 
-async def test_adapter_pulled_out(
+@pytest.mark.parametrize("asked", [True, False])
+async def test_bluetooth_comes_and_goes(
     radio: VirtualRadio,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    asked: bool,
 ) -> None:
-    """Without an adapter from the beginning there is no use; later it is waited for."""
-    place(radio, UPS)
+    """It is waited for, also at first; the log says so once, whoever asks is told."""
     start = VirtualScanner.start
 
     async def fail(_: VirtualScanner) -> None:
@@ -227,16 +245,30 @@ async def test_adapter_pulled_out(
             "?", BleakBluetoothNotAvailableReason.NO_BLUETOOTH
         )
 
-    async with serving(capsys, "-d", UPS.address) as served:
-        await served.shows('up{device="UPS_BMS"} 1.0')
-        monkeypatch.setattr(VirtualScanner, "start", fail)
-        await served.shows('up{device="UPS_BMS"} 0.0')
-        monkeypatch.setattr(VirtualScanner, "start", start)
-        await served.shows('up{device="UPS_BMS"} 1.0')
-    assert "UPS_BMS is lost: there is no Bluetooth adapter" in caplog.text
+    names = [spec.address if asked else spec.name for spec in (UPS, HOME)]
+    up, down = ([f'up{{device="{n}"}} {x}' for n in names] for x in ("1.0", "0.0"))
+    reason = "there is no Bluetooth adapter: plug one in"
+    place(radio, UPS)
+    place(radio, HOME)
     monkeypatch.setattr(VirtualScanner, "start", fail)
-    with pytest.raises(NoBluetoothError):
-        await plan(parse(["-e", "-u", "http://127.0.0.1:0"]))()
+    async with serving(capsys, *(["-d", ",".join(names)] if asked else [])) as served:
+        await served.has_health(503, reason)
+        await served.shows(*(down if asked else []))
+        monkeypatch.setattr(VirtualScanner, "start", start)
+        await served.shows(*up)
+        await served.has_health(200, "ok")
+        monkeypatch.setattr(VirtualScanner, "start", fail)
+        await served.shows(*down)
+        await served.has_health(503, reason)
+    assert [
+        text
+        for record in caplog.records
+        if "Bluetooth" in (text := record.getMessage())
+    ] == [
+        f"Bluetooth fails, and is tried again: {reason}",
+        "Bluetooth works again",
+        f"Bluetooth fails, and is tried again: {reason}",
+    ]
 
 
 async def test_serve_over_tls_and_ipv6(
@@ -320,7 +352,7 @@ async def test_push_once(
     assert await plan(options)() == ExitCode.GOOD
     ((method, path, body, authorization),) = taker.pushed
     assert (method, path) == ("POST", "/api/v1/import/prometheus")
-    assert 'remain_percent{device="UPS_BMS"} 60.0' in body.splitlines()
+    assert f'remain_percent{{device="{UPS.address}"}} 60.0' in body.splitlines()
     assert authorization == "Bearer t0ken"
 
 
@@ -334,7 +366,7 @@ async def test_push_options(radio: VirtualRadio, taker: Taker, tmp_path: Path) -
     options = parse(["-p", "-u", url, "-d", UPS.address, *map(str, arguments)])
     assert await plan(options)() == ExitCode.GOOD
     ((method, path, _, authorization),) = taker.pushed
-    assert (method, path) == ("PUT", "/gate/metrics/job/boat/instance/UPS_BMS")
+    assert (method, path) == ("PUT", f"/gate/metrics/job/boat/instance/{UPS.address}")
     assert authorization == "Basic bWU6c2VjcmV0"
 
 
@@ -347,7 +379,7 @@ async def test_push_of_who_fails(
     options = parse([*arguments, "-d", UPS.address, "-d", "NOBODY"])
     assert await plan(options)() == ExitCode.FAILED
     bodies = "".join(body for _, _, body, _ in taker.pushed)
-    assert 'up{device="UPS_BMS"} 1.0' in bodies
+    assert f'up{{device="{UPS.address}"}} 1.0' in bodies
     assert 'up{device="NOBODY"} 0.0' in bodies
     assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not heard within 0.3 s;")
 
@@ -395,7 +427,7 @@ async def test_push_on(
     assert len(messages) == 2
     assert messages[0].startswith("Pushing fails, and is tried again: ")
     assert messages[1] == "Pushing works again"
-    assert taker.pushed[-1][2].count('up{device="UPS_BMS"} 1.0') == 1
+    assert taker.pushed[-1][2].count(f'up{{device="{UPS.address}"}} 1.0') == 1
 
 
 # What cannot be done

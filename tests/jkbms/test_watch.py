@@ -161,7 +161,7 @@ def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:
     """It is shown without what a terminal would obey."""
     place(radio, replace(UPS, name="[/x]\x1b[2J\nB"))
     steps = [("[/x] [2J B", lambda: None), ("3.814 V", terminal.press(b"q"))]
-    assert terminal.watch("-d", UPS.address, steps=steps) == 0
+    assert terminal.watch(steps=steps) == 0
 
 
 def test_all_are_found(radio: VirtualRadio, terminal: Terminal) -> None:

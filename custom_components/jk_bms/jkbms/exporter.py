@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from hmac import compare_digest
+import logging
 import os
 from pathlib import Path
 import re
@@ -17,13 +18,16 @@ from yarl import URL
 from .credentials import Credentials
 from .errors import EndpointError
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, BatteryState, to_openmetrics, to_text
+from .plain import url_trouble
+
+_LOGGER = logging.getLogger(__name__)
 
 DEFAULT_URL: Final = "http://127.0.0.1:9898/metrics"
 DEFAULT_PORT: Final = 9898
 """Where the URL names none."""
 DEFAULT_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/healthz"
-"""Answers as long as the exporter runs, without a password."""
+"""Tells, without a password, whether batteries can be read at all."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _TEXT: Final = "text/plain"
@@ -60,7 +64,7 @@ class Endpoint:
         host, port, path, scheme = _parse_url(url)
         if (scheme == "https") != bool(tls_cert):
             raise EndpointError(
-                f"{url}: https needs a certificate"
+                f"{url}: https needs a certificate: --tls-cert"
                 if scheme == "https"
                 else f"{url}: with a certificate it has to be https"
             )
@@ -73,7 +77,7 @@ class Endpoint:
             host=host,
             port=port,
             path=path,
-            tls=_load_certificate(tls_cert, tls_key) if tls_cert else None,
+            tls=_Certificate(tls_cert, tls_key).serving if tls_cert else None,
             credentials=credentials,
         )
 
@@ -94,11 +98,18 @@ class Exporter:
     """A server that tells what is known of the batteries; it asks none of them."""
 
     def __init__(
-        self, endpoint: Endpoint, states: Callable[[], Sequence[BatteryState]]
+        self,
+        endpoint: Endpoint,
+        states: Callable[[], Sequence[BatteryState]],
+        trouble: Callable[[], Exception | None] = lambda: None,
     ) -> None:
-        """`states` is called for every scrape and returns at once."""
+        """`states` is called for every scrape and returns at once.
+
+        `trouble` tells what keeps all batteries from being read, if anything does.
+        """
         self._endpoint = endpoint
         self._states = states
+        self._trouble = trouble
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -158,6 +169,8 @@ class Exporter:
         return response
 
     async def _handle_health(self, _request: web.Request) -> web.Response:
+        if trouble := self._trouble():
+            return web.Response(status=503, text=f"{trouble}\n")
         return web.Response(text="ok\n")
 
 
@@ -180,9 +193,9 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
         url = URL(text)
         host, port = url.host, url.explicit_port
     except ValueError as err:
-        raise EndpointError(f"This is not a URL such as {DEFAULT_URL}") from err
+        raise EndpointError(f"{url_trouble(err)}; one is {DEFAULT_URL}") from err
     if url.raw_user or url.raw_password:
-        raise EndpointError("A password in the URL is seen by all: use a file")
+        raise EndpointError("A password in the URL is seen by all: use --basic-auth")
     if url.scheme not in {"http", "https"} or not host:
         raise EndpointError(f"{text}: not a URL such as {DEFAULT_URL}")
     if url.raw_query_string or url.raw_fragment or set(url.path) & set("{}"):
@@ -191,6 +204,43 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
     if path == HEALTH_PATH:
         raise EndpointError(f"{text}: {HEALTH_PATH} is taken, choose another path")
     return host, DEFAULT_PORT if port is None else port, path, url.scheme
+
+
+class _Certificate:
+    """A certificate that may be renewed at any time, and is used from then on."""
+
+    def __init__(self, cert: Path, key: Path | None) -> None:
+        """Raises `EndpointError`."""
+        self._files = cert, key
+        self._loaded = self._stamp()
+        self._context = _load_certificate(*self._files)
+        self.serving = self._context
+        """What to serve with."""
+        self.serving.sni_callback = self._on_connection
+
+    def _on_connection(
+        self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        stamp = self._stamp()
+        if stamp != self._loaded:
+            self._loaded = stamp
+            try:
+                self._context = _load_certificate(*self._files)
+            except EndpointError as err:
+                _LOGGER.warning("The new certificate is not used: %s", err)
+        connection.context = self._context
+
+    def _stamp(self) -> list[tuple[int, int] | None]:
+        """Return what changes when a file does."""
+        stamps: list[tuple[int, int] | None] = []
+        for path in filter(None, self._files):
+            try:
+                status = path.stat()
+            except OSError:
+                stamps.append(None)
+            else:
+                stamps.append((status.st_ino, status.st_mtime_ns))
+        return stamps
 
 
 def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:

@@ -25,7 +25,7 @@ from .errors import (
     PushUrlError,
 )
 from .metrics import TEXT_TYPE, BatteryState, to_text
-from .plain import one_line
+from .plain import one_line, url_trouble
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
@@ -82,8 +82,7 @@ class PushTarget:
             # A port that is none shows when it is asked for
             _ = parsed.port
         except ValueError as err:
-            # What is wrong may stand right behind a password
-            raise PushUrlError("This is not a URL") from err
+            raise PushUrlError(url_trouble(err)) from err
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise PushUrlError(
                 "The URL has to begin with http:// or https:// and name a host"

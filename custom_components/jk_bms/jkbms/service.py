@@ -51,12 +51,13 @@ def plan(options: Options) -> Action:
 async def _serve(options: Options, endpoint: Endpoint) -> None:
     """Serve what the batteries say, for ever."""
     survey = _make_survey(options)
-    async with Exporter(endpoint, partial(_states, survey, options)) as exporter:
+    async with Exporter(
+        endpoint, partial(_states, survey, options), lambda: survey.no_bluetooth
+    ) as exporter:
         scheme = "https" if endpoint.tls else "http"
         for host, port in exporter.addresses:
             where = f"[{host}]" if ":" in host else host
             complain(f"serving on {scheme}://{where}:{port}{endpoint.path}")
-        await survey.require_bluetooth()
         await survey.read_on(options.scrape_interval)
 
 
@@ -64,7 +65,6 @@ async def _push_on(options: Options, target: PushTarget) -> None:
     """Push what was last read of the batteries on a timer of its own, for ever."""
     survey = _make_survey(options)
     complain(f"pushing to {target} every {options.scrape_interval:g} s")
-    await survey.require_bluetooth()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(survey.read_on(options.scrape_interval))
         tasks.create_task(_keep_pushing(survey, options, target))

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 import logging
@@ -29,7 +29,7 @@ class Battery:
     """One battery that was asked for or found, and what is known of it."""
 
     asked: str = ""
-    """The name or address that it was asked for by."""
+    """The name or address that it was asked for by; empty if it was just found."""
     heard: Heard | None = None
     """Where it was heard last."""
     client: JkBmsClient | None = None
@@ -43,10 +43,16 @@ class Battery:
 
     @property
     def name(self) -> str:
-        """Its own name, or else its address or what it was asked for by."""
-        if self.heard:
-            return self.heard.name or self.heard.address
-        return self.asked
+        """What it was asked for by, or else its own name or its address."""
+        return self.asked or (self.heard and self.heard.name) or self.sought
+
+    @property
+    def sought(self) -> str:
+        """The name or address to look for."""
+        if self.asked:
+            return self.asked
+        assert self.heard
+        return self.heard.address
 
 
 class Survey:
@@ -77,17 +83,27 @@ class Survey:
         self._clients: dict[str, JkBmsClient] = {}
         self._heard: dict[str, Heard] = {}
         self._silent: set[Battery] = set()
+        self.no_bluetooth: NoBluetoothError | None = None
+        """Why nothing can be read at the moment, while it is read on and on."""
 
     def named(self) -> list[tuple[str, Battery]]:
-        """Return each with its name, or its address where another has that name."""
-        named = {(b.name, b.heard and b.heard.address) for b in self.batteries}
-        shared = Counter(name for name, _ in named)
-        return [
-            (battery.heard.address, battery)
-            if battery.heard and shared[battery.name] > 1
-            else (battery.name, battery)
-            for battery in self.batteries
-        ]
+        """Return each with a name that no other has, by which it is known elsewhere.
+
+        That is what it was first asked for by, whatever is heard of it later. Of one
+        that was found it is its own name, or its address where another has that name.
+        """
+        shared = Counter(battery.name for battery in self.batteries)
+        by_address: dict[str, str] = {}
+        named = []
+        for battery in self.batteries:
+            name = battery.name
+            if battery.heard:
+                address = battery.heard.address
+                if shared[name] > 1:
+                    name = address
+                name = by_address.setdefault(address, name)
+            named.append((name, battery))
+        return named
 
     async def read(self) -> None:
         """Find and read each battery once; whoever fails keeps the error.
@@ -110,7 +126,7 @@ class Survey:
     async def read_on(self, interval: float) -> None:
         """Read each every `interval` s, whatever the others do, for ever.
 
-        Who is lost is logged.
+        Who is lost is logged. Bluetooth may come and go, and is waited for.
         """
         scan = Scan(self._adapter)
         async with asyncio.TaskGroup() as readings:
@@ -131,15 +147,30 @@ class Survey:
         times = ticks(interval)
         while True:
             await anext(times)
-            # That there is no adapter any more is told of each battery
             with suppress(NoBluetoothError):
-                async with scan:
+                async with self._listening(scan):
                     async for heard in scan.batteries(self.scan_timeout):
                         if heard.address not in known:
                             known.add(heard.address)
-                            battery = Battery(heard.address)
+                            battery = Battery(heard=heard)
                             self.batteries.append(battery)
                             found(battery)
+
+    @asynccontextmanager
+    async def _listening(self, scan: Scan) -> AsyncIterator[None]:
+        """Listen; log once that there is no Bluetooth and that it is back."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(scan)
+            except NoBluetoothError as err:
+                if not self.no_bluetooth:
+                    _LOGGER.warning("Bluetooth fails, and is tried again: %s", err)
+                self.no_bluetooth = err
+                raise
+            if self.no_bluetooth:
+                _LOGGER.warning("Bluetooth works again")
+                self.no_bluetooth = None
+            yield
 
     async def _read_on(self, battery: Battery, scan: Scan, interval: float) -> None:
         async for due in ticks(interval):
@@ -157,8 +188,8 @@ class Survey:
         """Find and read it; as long as others have all connections, wait for one."""
         clock = asyncio.get_running_loop().time
         while True:
-            async with scan:
-                heard = await scan.find(battery.asked, self.scan_timeout)
+            async with self._listening(scan):
+                heard = await scan.find(battery.sought, self.scan_timeout)
             client = self._meet(battery, heard)
             try:
                 return await client.read(deadline=self._deadline)
@@ -180,7 +211,7 @@ class Survey:
             if not self.asked:
                 async with scan:
                     async for heard in scan.batteries(self.scan_timeout):
-                        battery = Battery(heard.address)
+                        battery = Battery(heard=heard)
                         self.batteries.append(battery)
                         links.create_task(self._follow(battery, scan, interval))
 
@@ -188,7 +219,7 @@ class Survey:
         while True:
             try:
                 async with scan:
-                    heard = await scan.find(battery.asked, self.scan_timeout)
+                    heard = await scan.find(battery.sought, self.scan_timeout)
                 client = self._meet(battery, heard)
                 await client.hold(
                     partial(self._succeed, battery),
@@ -239,7 +270,7 @@ class Survey:
         async for heard in scan.batteries(self.scan_timeout):
             battery = missing.pop(heard.address, None)
             if not battery:
-                battery = Battery()
+                battery = Battery(heard=heard)
                 self.batteries.append(battery)
             found(battery, heard)
         for battery in missing.values():
@@ -284,7 +315,12 @@ class Survey:
         return [b for b in self.batteries if isinstance(b.error, NoFreeSlotError)]
 
     def _tell(self, battery: Battery) -> None:
-        """Log once that it is lost and that it is back."""
+        """Log once that it is lost and that it is back.
+
+        That there is no Bluetooth is told once, and not of each battery.
+        """
+        if isinstance(battery.error, NoBluetoothError):
+            return
         if battery.error and battery not in self._silent:
             self._silent.add(battery)
             _LOGGER.warning("%s is lost: %s", battery.name, battery.error)
