@@ -8,7 +8,7 @@ from pathlib import Path
 import runpy
 import subprocess
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, override
 
 import pytest
 
@@ -240,7 +240,10 @@ def test_unknown_format(
     with pytest.raises(SystemExit) as stop:
         run([CELLS], "-f", name)
     assert stop.value.code == 2
-    assert "invalid choice" in capsys.readouterr().err
+    assert (
+        f"invalid choice: {name!r} (choose from json (j), json-pretty (J), yaml (y), "
+        "toml (t), toml-pretty (T), metrics (m), repr (r), repr-pretty (R), table)"
+    ) in capsys.readouterr().err
 
 
 EVERYTHING = [DEVICE, LIMITS, CELLS, LOG, *HISTORY]
@@ -311,7 +314,7 @@ def test_version_of_no_layout(run: Run) -> None:
     """Then there is still a device, but no values of it."""
     device = build(DEVICE_INFO, {6: b"JK_B2A20S20P", 30: b"beta"})
     result = run([device])
-    assert (result.code, result.err) == (0, "jkbms: 1 frames good, 0 rejected\n")
+    assert (result.code, result.err) == (0, "jkbms: 1 frame good, 0 rejected\n")
     (info,) = result.output["device_info"]
     assert (info["device_model"], info["uart1_protocol"]) == ("JK_B2A20S20P", None)
     # Data tell it without a version
@@ -326,7 +329,7 @@ def test_senseless_values(run: Run) -> None:
     assert result.err == (
         "jkbms: cell_data frame rejected: "
         "The cells do not add up to the pack voltage\n"
-        "jkbms: 1 frames good, 1 rejected\n"
+        "jkbms: 1 frame good, 1 rejected\n"
     )
 
 
@@ -374,19 +377,11 @@ def test_layout_given(run: Run) -> None:
     assert run([empty]).code == 1
     for layout, percent in (("JK02_24S", 42), ("JK02_32S", 43), ("JK04", None)):
         result = run([empty], "--layout", layout)
-        assert (result.code, result.err) == (0, "jkbms: 1 frames good, 0 rejected\n")
+        assert (result.code, result.err) == (0, "jkbms: 1 frame good, 0 rejected\n")
         assert result.output["cell_data"][0]["remain_percent"] == percent
     # 24S has its mask of cells elsewhere
     output = run([DEVICE, CELLS], "--layout", "JK02_24S").output
     assert output["cell_data"][0]["cell_voltage"] == []
-
-
-def test_layout_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """There are three layouts."""
-    with pytest.raises(SystemExit) as stop:
-        run([CELLS], "--layout", "JK02")
-    assert stop.value.code == 2
-    assert "--layout" in capsys.readouterr().err
 
 
 def test_unsupported_layout(run: Run) -> None:
@@ -540,19 +535,41 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
         (["--decode", "-", "--watch"], 2, "", "--decode and --watch do not go"),
+        (["--decode", "-", "-e"], 2, "", "--decode and --exporter do not go"),
+        (["--decode", "-", "-e", "-p"], 2, "", "--decode and --push do not go"),
+        (["-d", "X", "--decode", "-"], 2, "", "--decode takes no --devices"),
+        (["--decode", "-", "-t", "30"], 2, "", "--decode takes no --scan-timeout"),
+        (["--decode", "-", "-r", "5"], 2, "", "--decode takes no --request-timeout"),
+        (["--decode", "-", "-s", "60"], 2, "", "--decode takes no --scrape-interval"),
+        (["--decode", "-", "--adapter", "x"], 2, "", "--decode takes no --adapter"),
+        (["--watch", "-f", "j"], 2, "", "--watch takes no --format"),
+        (["--watch", "-c"], 2, "", "--watch takes no --cell-data"),
         (["--nonsense\n\x1b[2J"], 2, "", "unrecognized arguments: --nonsense [2J ("),
-        (["-d", ""], 2, "", "--devices needs names or addresses"),
+        (["-d", ""], 2, "", "--devices: its value is empty"),
+        (["-d", " "], 2, "", "--devices needs names or addresses"),
+        (["-d", "\udcff"], 2, "", r"--devices: '\udcff' is not UTF-8"),
+        (["--decode", ""], 2, "", "--decode: its value is empty"),
+        (["-e", "-u", ""], 2, "", "--url: its value is empty"),
+        (["-e", "--tls-cert", ""], 2, "", "--tls-cert: its value is empty"),
         (["-d", "A,,B"], 2, "", "--devices needs names or addresses"),
         (["-t", "0"], 2, "", "'0' is no number of seconds above 0"),
+        (["-s", "0.9"], 2, "", "no battery can be read every 0.9 s; 1 is the least"),
         (["-s", "often"], 2, "", "'often' is no number of seconds above 0"),
         (["-r", "inf"], 2, "", "'inf' is no number of seconds above 0"),
         (["-l", "jkbms=loud"], 2, "", "'loud' is none of off, error"),
+        (
+            ["--decode", "-", "--layout", "JK02"],
+            2,
+            "",
+            "invalid choice: 'JK02' (choose from JK04, JK02_24S, JK02_32S)",
+        ),
         (["--layout", "JK04"], 2, "", "--layout is only for --decode"),
         (["-u", "http://localhost"], 2, "", "only for --exporter and --push"),
         (["-p"], 2, "", "--push needs --url"),
         (["-e", "-p", "--tls-cert", "x"], 2, "", "--tls-cert is only for --exporter"),
         (["-e", "--tls-key", "x"], 2, "", "--tls-key needs --tls-cert"),
-        (["-e", "--settings"], 2, "", "--exporter takes no --settings: they are no"),
+        (["-e", "--settings"], 2, "", "--exporter takes no --settings"),
+        (["-e", "--secrets"], 2, "", "--exporter takes no --secrets"),
         (["-p", "-c", "--settings"], 2, "", "--push takes no --settings"),
         (["-f", "m", "--settings"], 2, "", "--settings are no metrics: choose another"),
         (["--watch"], 2, "", "--watch needs a terminal"),
@@ -574,6 +591,20 @@ def test_usage(
     assert err in printed.err
     assert bool(printed.out) is (code == 0)
     assert len(printed.err.splitlines()) == (code == 2)
+
+
+@pytest.mark.parametrize("name", ["dumb", "unknown"])
+def test_watch_on_a_dumb_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """There it would show nothing at all."""
+    monkeypatch.setenv("TERM", name)
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    with pytest.raises(SystemExit) as stop:
+        main(["--watch"])
+    assert stop.value.code == 2
+    assert "--watch needs a terminal that can move" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -683,7 +714,7 @@ def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
         assert command.stdout
         assert command.stderr
         command.stdout.close()
-        assert command.stderr.read() == b"jkbms: 1 frames good, 0 rejected\n"
+        assert command.stderr.read() == b"jkbms: 1 frame good, 0 rejected\n"
         assert command.wait(50) == 0
 
 
@@ -704,7 +735,7 @@ def test_full_disk(tmp_path: Path, name: str) -> None:
         )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "jkbms: 1 frames good, 0 rejected",
+        "jkbms: 1 frame good, 0 rejected",
         "jkbms: The output cannot be written: No space left on device",
     ]
 
@@ -746,6 +777,77 @@ def test_closed_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert main(["--decode", str(path)]) == 0
         # What follows goes nowhere
         print("more", flush=True)  # noqa: T201
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_does_not_arrive(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """That is a failure too, but not that nobody reads on."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main([option]) == 1
+    assert capsys.readouterr().err == (
+        "jkbms: The output cannot be written: No space left on device\n"
+    )
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit) as stop:
+            main([option])
+    assert stop.value.code == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_closed_streams(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What goes nowhere is no failure: whoever closes it wants the exit code."""
+    path = tmp_path / "capture.txt"
+    path.write_text(CELLS.hex(), "utf-8")
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert main(["--decode", str(path), "-f", "table"]) == 0
+    assert main(["--decode", "-"]) == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["--watch"])
+    assert stop.value.code == 2
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.close()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "out", "err"),
+    [
+        (">&-", "", "jkbms: 1 frame good, 0 rejected\n"),
+        ("2>&-", '{\n  "device_info": []', ""),
+        ("<&-", '{\n  "device_info": []', "jkbms: 1 frame good, 0 rejected\n"),
+    ],
+)
+def test_process_with_a_closed_stream(
+    tmp_path: Path, closed: str, out: str, err: str
+) -> None:
+    """It goes on with the others."""
+    path = tmp_path / "capture.txt"
+    path.write_text(CELLS.hex(), "utf-8")
+    command = [sys.executable, "-m", "jkbms.cli", "--decode", str(path)]
+    result = process(["sh", "-c", f'exec "$@" {closed}', "sh", *command])
+    assert (result.code, result.out[: len(out)], result.err) == (0, out, err)
+    assert bool(result.out) is bool(out)
+
+
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then a complaint is lost, and nothing else."""
+
+    class Deaf(io.StringIO):
+        @override
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Deaf())
+    assert main(["--decode", "/nothing/here"]) == 2
 
 
 def test_interrupted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

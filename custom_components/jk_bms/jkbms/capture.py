@@ -63,7 +63,8 @@ def decode_capture(name: str, options: Options) -> ExitCode:
         if needs_profile:
             complain(f"{err}; --layout overrides")
     output = _decode_all(frames, profile, options, seen)
-    complain(f"{seen.good} frames good, {seen.rejected} rejected")
+    frames_good = "1 frame" if seen.good == 1 else f"{seen.good} frames"
+    complain(f"{frames_good} good, {seen.rejected} rejected")
     if not options.all:
         output = _newest(output)
     asked = options.sections

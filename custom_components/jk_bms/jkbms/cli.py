@@ -7,27 +7,28 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 import sys
 
-from .options import ExitCode, Options, parse
+from .errors import JournalError, OutputError
+from .options import ExitCode, parse
+from .terminal import complain, open_streams
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = parse(argv)
+    open_streams()
     try:
-        return _run(options)
+        return _run(argv)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
 
 
-def _run(options: Options) -> ExitCode:
-    from .errors import JournalError, OutputError
-    from .logs import set_up
-    from .terminal import complain
-
+def _run(argv: Sequence[str] | None) -> ExitCode:
     # What a terminal has no characters for is no reason to show nothing
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
+        options = parse(argv)
+        from .logs import set_up
+
         set_up(options.log, to_journal=options.journal)
         if options.decode is not None:
             from .capture import decode_capture

@@ -1,6 +1,9 @@
 """How the command speaks: values to stdout, all else to stderr."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 import os
+from pathlib import Path
 import sys
 
 from .errors import OutputError
@@ -8,9 +11,17 @@ from .formats import WRITERS, Report
 from .plain import one_line
 
 
+def open_streams() -> None:
+    """Have all three, for they may be closed; what goes there goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+
+
 def complain(text: str) -> None:
-    """Say something to people; it is one line whatever it quotes."""
-    print(f"jkbms: {one_line(text)}", file=sys.stderr)
+    """Say something to people, if they listen; it is one line whatever it quotes."""
+    with suppress(OSError):
+        print(f"jkbms: {one_line(text)}", file=sys.stderr)
 
 
 def show(report: Report, name: str | None) -> None:
@@ -19,14 +30,24 @@ def show(report: Report, name: str | None) -> None:
     Raises `OutputError`.
     """
     name = name or ("table" if sys.stdout.isatty() else "json-pretty")
-    try:
+    with printing():
         if name == "table":
             from rich.console import Console
 
             Console(highlight=False).print(report.table())
-            sys.stdout.flush()
         else:
-            print(WRITERS[name](report).removesuffix("\n"), flush=True)
+            print(WRITERS[name](report).removesuffix("\n"))
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """See that what is printed arrives, as long as anybody reads it.
+
+    Raises `OutputError`.
+    """
+    try:
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads has seen enough
         _give_up()
