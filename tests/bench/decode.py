@@ -88,13 +88,13 @@ def _measured(name: str, spec: Spec, pattern: Sequence[int]) -> Iterator[Figure]
         (
             ", checked : published",
             [checked / published for _, _, checked, published in rounds],
-            at_most(0.2),
+            None,
             "a frame inside the publish interval : one that is published",
         ),
         (
             ", checked : decoded",
             [checked / decoded for decoded, _, checked, _ in rounds],
-            None,
+            at_most(0.2),
             "the same : notifications to `CellData`, no waking and no guard",
         ),
         (
