@@ -1,12 +1,12 @@
 """JiKong (JK) battery management systems over Bluetooth LE."""
 
-from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_pause
 from .push import async_start_push
 from .services import async_setup_services
 from .trouble import async_clear_trouble
@@ -52,5 +52,6 @@ async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bo
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
-    """Leave no issue of a battery behind that was never set up."""
+    """Leave nothing of it behind for who adds the battery again."""
     async_clear_trouble(hass, entry)
+    async_forget_pause(hass, entry.data[CONF_ADDRESS])

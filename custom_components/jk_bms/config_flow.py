@@ -218,39 +218,67 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self._placeholders["name"] = entry.title
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
-            if self._is_battery_of(entry):
+            known, read = self._known(entry), self._reading.device_info
+            if known and (known.serial_number, known.model) != (
+                read.serial_number,
+                read.device_model,
+            ):
+                errors = {"base": "other_battery"}
+            elif known and known.serial_number:
                 return await self._async_move(entry)
-            errors = {"base": "other_battery"}
+            else:
+                return await self.async_step_compare()
         return self._show_choice("reconfigure", user_input, errors)
+
+    async def async_step_compare(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Let the user tell whether it is the battery, where no serial number does."""
+        entry = self._get_reconfigure_entry()
+        if user_input is not None:
+            return await self._async_move(entry)
+        known = self._known(entry)
+        return self.async_show_form(
+            step_id="compare",
+            description_placeholders=self._description
+            | {
+                "name": entry.title,
+                "known_model": (known and known.model) or "?",
+                "known_hardware": (known and known.hw_version) or "?",
+                "known_firmware": (known and known.sw_version) or "?",
+            },
+        )
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Show what was read, then add the battery."""
-        info = self._reading.device_info
-        voltage = self._reading.cell_data.battery_voltage
-        cells = [
-            cell for cell in self._reading.cell_data.cell_voltage if cell is not None
-        ]
-        name = info.device_name or info.device_model
+        description = self._description
         if user_input is not None:
             # It may have been added elsewhere while this form was open.
             self._abort_if_unique_id_configured()
             return self.async_create_entry(
-                title=name, data={CONF_ADDRESS: self.unique_id}
+                title=description["name"], data={CONF_ADDRESS: self.unique_id}
             )
         return self.async_show_form(
-            step_id="confirm",
-            description_placeholders={
-                "name": name,
-                "model": info.device_model,
-                "hardware": info.hardware_version or "?",
-                "firmware": info.software_version,
-                "layout": self._reading.layout,
-                "cells": str(len(cells)),
-                "voltage": "?" if voltage is None else f"{voltage:.2f}",
-            },
+            step_id="confirm", description_placeholders=description
         )
+
+    @property
+    def _description(self) -> dict[str, str]:
+        """Tell what was read in words."""
+        info, values = self._reading.device_info, self._reading.cell_data
+        cells = [cell for cell in values.cell_voltage if cell is not None]
+        voltage = values.battery_voltage
+        return {
+            "name": info.device_name or info.device_model,
+            "model": info.device_model,
+            "hardware": info.hardware_version or "?",
+            "firmware": info.software_version,
+            "layout": self._reading.layout,
+            "cells": str(len(cells)),
+            "voltage": "?" if voltage is None else f"{voltage:.2f}",
+        }
 
     async def _async_read_chosen(
         self, user_input: dict[str, Any] | None
@@ -288,16 +316,10 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders=self._placeholders,
         )
 
-    def _is_battery_of(self, entry: ConfigEntry) -> bool:
-        """Tell whether the battery just read is the one of the entry."""
-        known = dr.async_get(self.hass).async_get_device_by_connection(
+    def _known(self, entry: ConfigEntry) -> dr.DeviceEntry | None:
+        """Return what is known of the battery of the entry, if it was ever read."""
+        return dr.async_get(self.hass).async_get_device_by_connection(
             (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
-        )
-        read = self._reading.device_info
-        # The oldest units have no serial number.
-        return not known or (known.serial_number, known.model) == (
-            read.serial_number,
-            read.device_model,
         )
 
     async def _async_move(self, entry: ConfigEntry) -> ConfigFlowResult:
@@ -307,6 +329,9 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         entries = self.hass.config_entries
         if ignored := self._abort_if_added():
             await entries.async_remove(ignored.entry_id)
+        async with entry.setup_lock:
+            # An entry that is being set up right now cannot be unloaded.
+            pass
         await entries.async_unload(entry.entry_id)
         await async_move_entities(self.hass, entry, address)
         for flow in entries.flow.async_progress_by_handler(
@@ -420,6 +445,9 @@ def _check_push(options: dict[str, Any]) -> dict[str, str]:
             return {"base": "invalid_push_url"}
         except CredentialsError:
             return {"base": "invalid_push_credentials"}
+        user, password = options.get(CONF_USERNAME), options.get(CONF_PASSWORD)
+        if (password and not user) or (user and options.get(CONF_TOKEN)):
+            return {"base": "ambiguous_push_credentials"}
     return {}
 
 

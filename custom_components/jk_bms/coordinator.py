@@ -30,6 +30,7 @@ from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
 
 from .const import (
     CONF_INTERVAL,
@@ -60,6 +61,13 @@ _LOGBOOK_INTERVAL: Final = 270.0
 _LOGBOOK_RETRY: Final = 86400.0
 """s until a battery that has never answered for its logbook is asked again."""
 
+_PAUSES: HassKey[dict[str, float]] = HassKey(f"{DOMAIN}_pauses")
+"""When the links that were handed to others are taken back, by address.
+
+s of the event loop's clock; who only changes an option keeps the phone app in.
+"""
+_RELEASED: Final = "the link was released"
+
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
 type Publish = Callable[[Reading], None]
 type TellLogbook = Callable[[tuple[Dated[LogEntry], ...]], None]
@@ -73,7 +81,9 @@ class Attempt:
     duration: float
     """s."""
     outcome: str
-    """`read`, or why it was not."""
+    """`read`, or why it was not; `under way` while that is not known."""
+    frames: int
+    """Good ones that came."""
     path: str | None
     """The adapter or proxy that heard the battery best when it began."""
     rssi: int | None
@@ -88,6 +98,12 @@ def async_find_device(hass: HomeAssistant, address: str) -> BLEDevice | None:
     if not bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):
         return None
     return bluetooth.async_ble_device_from_address(hass, address, connectable=True)
+
+
+@callback
+def async_forget_pause(hass: HomeAssistant, address: str) -> None:
+    """Let the next coordinator of a battery read it at once."""
+    hass.data.get(_PAUSES, {}).pop(address, None)
 
 
 @callback
@@ -128,7 +144,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.resumes_at: datetime | None = None
         """When a link that was handed to others is taken back."""
         self.history: deque[Attempt] = deque(maxlen=_HISTORY)
+        self._pauses = hass.data.setdefault(_PAUSES, {})
         self._turns = async_get_turns(hass)
+        self._under_way: Callable[[str], Attempt] | None = None
         self._fresh = False
         self._told_lost = False
         self._poll_task: asyncio.Task[None] | None = None
@@ -153,12 +171,24 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         heard = bluetooth.async_last_service_info(self.hass, self.address)
         return heard.rssi if heard else None
 
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The last uses of the link, and the one that is under way."""
+        if not self._under_way:
+            return [*self.history]
+        return [*self.history, self._under_way("under way")]
+
     async def async_first_refresh(self) -> None:
         """Read the battery before the platforms ask for its values.
 
         One whose values cannot be understood is set up without them, so that its
-        diagnostics can be had.
+        diagnostics can be had, and so is one that was handed to others.
         """
+        left = self._pauses.get(self.address, -inf) - self.hass.loop.time()
+        if left > 0:
+            self._async_pause(timedelta(seconds=left))
+            self._async_tell_lost(logging.INFO, _RELEASED)
+            return
         # A crashed Home Assistant may have left the local adapter connected.
         await close_stale_connections_by_address(self.address)
         await self._async_use_link(self._async_read())
@@ -218,6 +248,11 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
         """Read the battery's detail log; raise in words if that fails."""
+        if self.data and not self.data.cell_data.detail_log_count:
+            # It would be asked, and waited for, in vain.
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="no_detail_log"
+            )
         log = await self._async_read_log(self.client.read_detail_log)
         return date_detail_log(
             log.entries,
@@ -238,8 +273,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_release_link(self) -> None:
         """Let others have the battery for a while."""
-        self.resumes_at = dt_util.utcnow() + self.pause
-        self._async_run_in(self.pause, self._async_resume)
+        self._pauses[self.address] = self.hass.loop.time() + self.pause.total_seconds()
+        self._async_pause(self.pause)
         async_clear_trouble(self.hass, self.config_entry)
         self.async_update_listeners()
         await self._async_let_go()
@@ -351,9 +386,15 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         )
 
     @callback
+    def _async_pause(self, pause: timedelta) -> None:
+        self.resumes_at = dt_util.utcnow() + pause
+        self._async_run_in(pause, self._async_resume)
+
+    @callback
     def _async_resume(self, _now: datetime | None = None) -> None:
         """Use the link again; who had the battery may have changed anything."""
         self.resumes_at = None
+        async_forget_pause(self.hass, self.address)
         self.client.hurry()
         self.async_update_listeners()
         self._async_start_poll()
@@ -474,11 +515,24 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     async def _async_use_link(self, use: Awaitable[None]) -> None:
         """Do it and note what came of it; a failure is told when the values age."""
         title = self.config_entry.title
-        self._last_poll = monotonic_time_coarse()
+        begin = self._last_poll = monotonic_time_coarse()
         started = dt_util.utcnow()
+        frames = self.client.statistics.good
         heard = bluetooth.async_last_service_info(self.hass, self.address)
         if heard:
             self.last_source = heard.source
+
+        def attempt(outcome: str) -> Attempt:
+            return Attempt(
+                started=started,
+                duration=round(monotonic_time_coarse() - begin, 1),
+                outcome=outcome,
+                frames=self.client.statistics.good - frames,
+                path=heard.source if heard else None,
+                rssi=heard.rssi if heard else None,
+            )
+
+        self._under_way = attempt
         outcome = "read"
         try:
             await use
@@ -496,15 +550,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self.last_exception = error
             self.last_poll_successful = False
         finally:
-            self.history.append(
-                Attempt(
-                    started=started,
-                    duration=round(monotonic_time_coarse() - self._last_poll, 1),
-                    outcome=outcome,
-                    path=heard.source if heard else None,
-                    rssi=heard.rssi if heard else None,
-                )
-            )
+            self._under_way = None
+            self.history.append(attempt(outcome))
 
     @callback
     def _async_diagnose(self, error: JkBmsError) -> Trouble:
@@ -555,7 +602,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Take the values back when they are too old to be believed."""
         self._fresh = False
         if self.resumes_at:
-            self._async_tell_lost(logging.INFO, "the link was released")
+            self._async_tell_lost(logging.INFO, _RELEASED)
         else:
             self._async_tell_lost(logging.WARNING, self.last_exception)
         self.async_update_listeners()

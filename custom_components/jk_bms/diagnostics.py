@@ -87,7 +87,8 @@ def _advertisement(
 
 def _link(coordinator: JkBmsCoordinator, private: tuple[str, ...]) -> dict[str, Any]:
     # Their addresses are nobody's business, but which is which may matter.
-    sources = dict.fromkeys(attempt.path for attempt in coordinator.history)
+    attempts = coordinator.attempts
+    sources = dict.fromkeys(attempt.path for attempt in attempts)
     paths = {
         source: f"scanner {n}" for n, source in enumerate(filter(None, sources), 1)
     }
@@ -103,7 +104,7 @@ def _link(coordinator: JkBmsCoordinator, private: tuple[str, ...]) -> dict[str, 
                 "outcome": _scrubbed(attempt.outcome, private),
                 "path": attempt.path and paths[attempt.path],
             }
-            for attempt in coordinator.history
+            for attempt in attempts
         ],
     }
 

@@ -699,15 +699,87 @@ async def test_added_while_it_was_read_for_another(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_reconfigure_a_battery_that_was_never_read(
-    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+@pytest.mark.parametrize(
+    ("model", "is_read", "asked"),
+    [
+        (
+            "JK-B2A16S 3.3.0",
+            True,
+            {
+                "model": "JK-B2A16S",
+                "hardware": "4.0",
+                "firmware": "3.3.0",
+                "cells": "16",
+                "known_model": "JK-B2A16S",
+                "known_hardware": "3.0",
+                "known_firmware": "3.3.0",
+            },
+        ),
+        (
+            "JK_B2A8S20P 11.48",
+            False,
+            {
+                "model": "JK_B2A8S20P",
+                "hardware": "4.0",
+                "firmware": "11.48",
+                "cells": "8",
+                "known_model": "?",
+                "known_hardware": "?",
+                "known_firmware": "?",
+            },
+        ),
+    ],
+)
+async def test_no_serial_number_to_tell(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    bms: VirtualBms,
+    is_read: bool,
+    asked: dict[str, str],
 ) -> None:
-    """Without anything to compare, the user is believed."""
+    """The user is shown what there is to compare, and decides."""
+    if is_read:
+        proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
-    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert (entry.state is ConfigEntryState.LOADED) is is_read
+    hass.config_entries.async_update_entry(entry, title="House 24V")
     renewed = replace_module(proxy, make_bms, bms)
+    renewed.battery.spec = replace(renewed.spec, hardware="4.0")
     flow = await start_reconfigure(hass, entry)
     result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "compare"
+    shown = result["description_placeholders"]
+    assert shown
+    assert (asked | {"name": "House 24V"}).items() <= shown.items()
+    assert float(shown["voltage"]) > 20
+    TRANSLATIONS["config"]["step"]["compare"]["description"].format(**shown)
+    assert entry.data == {CONF_ADDRESS: bms.address}
+    assert not renewed.connected
+
+    result = await submit(hass, flow)
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data == {CONF_ADDRESS: NEW_ADDRESS}
+    assert entry.state is ConfigEntryState.LOADED
+    assert not renewed.connected
+
+
+async def test_reconfigure_while_it_is_set_up(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """A last try to read the battery at its old address does not spoil it."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    renewed = make_bms("JK_B2A8S20P 11.48", address=NEW_ADDRESS)
+    proxy.advertise(renewed)
+    flow = await start_reconfigure(hass, entry)
+    bms.faults = Faults(silent=True)
+    reloading = hass.async_create_task(hass.config_entries.async_reload(entry.entry_id))
+    await until(lambda: entry.state is ConfigEntryState.SETUP_IN_PROGRESS)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await reloading
     await hass.async_block_till_done()
     assert result["reason"] == "reconfigure_successful"
     assert entry.state is ConfigEntryState.LOADED

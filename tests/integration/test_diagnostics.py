@@ -21,7 +21,7 @@ from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import hear, mock_entry, pass_time, setup_integration
+from . import hear, mock_entry, pass_time, setup_integration, until, until_held
 
 MODELS = ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", "JK_PB2A16S20P 15.41"]
 
@@ -58,6 +58,8 @@ async def test_download(
     assert good["path"] == bad["path"] == "scanner 1"
     assert good["rssi"] == -60
     assert good["duration"] >= 0
+    assert good["frames"] >= 3
+    assert bad["frames"] == 0
     assert "pairing code" in report["link"]["last_error"]
     assert report["link"]["available"] is True
     assert report["link"]["statistics"]["good"] >= 3
@@ -66,6 +68,34 @@ async def test_download(
     assert report["settings"]["cell_count"] == bms.spec.cells
     assert report["layout"]
     assert report["advertisement"]["rssi"] == -60
+
+
+async def test_held_link(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """A link that is up shows as such, and that it brings frames."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link="held")
+    await until_held(bms, entry)
+    before = entry.runtime_data.client.statistics.good
+    await until(lambda: entry.runtime_data.client.statistics.good > before + 5)
+    report = await download(hass, hass_client, entry)
+    read, held = report["link"]["history"]
+    assert read["outcome"] == "read"
+    assert held["outcome"] == "under way"
+    assert held["started"] > read["started"]
+    assert held["frames"] > 5
+    assert held["path"] == "scanner 1"
+
+    await entry.runtime_data.async_release_link()
+    report = await download(hass, hass_client, entry)
+    _, ended = report["link"]["history"]
+    assert ended["outcome"] == "cancelled"
+    assert ended["started"] == held["started"]
+    assert ended["frames"] >= held["frames"]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -201,6 +201,7 @@ async def test_interval(
     [
         ({}, None),
         ({"username": "me", "password": SECRET}, "Basic bWU6cGEtc3M6dzByZA=="),
+        ({"username": "key"}, "Basic a2V5Og=="),
         ({"token": "t0ken"}, "Bearer t0ken"),
     ],
 )
@@ -399,6 +400,15 @@ async def test_form(
         ({"url": f"{receiver.url}/metrics/job/a/instance/b"}, "invalid_push_url"),
         ({"url": receiver.url, "username": "a:b"}, "invalid_push_credentials"),
         ({"url": receiver.url, "password": "a\nb"}, "invalid_push_credentials"),
+        ({"url": receiver.url, "password": SECRET}, "ambiguous_push_credentials"),
+        (
+            {"url": receiver.url, "username": "me", "token": "t0ken"},
+            "ambiguous_push_credentials",
+        ),
+        (
+            {"url": receiver.url, "password": SECRET, "token": "t0ken"},
+            "ambiguous_push_credentials",
+        ),
     ):
         result = await hass.config_entries.options.async_configure(
             result["flow_id"], {"interval": 20, "push": wrong}

@@ -15,7 +15,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.jk_bms import trouble
+from custom_components.jk_bms import coordinator as coordinators, trouble
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms import client
 from homeassistant.const import EVENT_STATE_CHANGED, MATCH_ALL
@@ -26,7 +26,7 @@ from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, TRANSLATIONS, pass_time, until_held
+from . import MAX_DATA_AGE, TRANSLATIONS, pass_time, until, until_held
 
 SECRETS = {
     "passcode": "Open-Sesame-1",
@@ -112,6 +112,7 @@ async def test_a_whole_life(
     model: str,
     entity_registry_enabled_by_default: None,
     log: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No log, state, attribute, event, error, issue or download tells a secret."""
     bms = make_bms(model, **SECRETS)
@@ -193,13 +194,23 @@ async def test_a_whole_life(
     coordinator.async_resume_link()
     await hass.async_block_till_done(wait_background_tasks=True)
 
-    # A held link, lost and found
+    # A held link, made anew before it gets old, lost and found
+    monkeypatch.setattr(coordinators, "_LASTING", 0.0)
+    monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "lifetime", 0.5)
     flow = await hass.config_entries.options.async_init(entry.entry_id)
     await hass.config_entries.options.async_configure(
         flow["flow_id"], {"interval": 5, "link": "held", "pause": 15}
     )
     await until_held(bms, entry)
     coordinator = entry.runtime_data
+    renewed = f"{entry.title}: the link is made anew"
+    await until(lambda: log.messages.count(renewed) > 1)
+    monkeypatch.setitem(
+        client.JkBmsClient.hold.__kwdefaults__, "lifetime", client.LINK_LIFETIME
+    )
+    await until(lambda: coordinator.history[-1].outcome == "read" and bms.connected)
+    monkeypatch.setattr(coordinators, "_LASTING", 1000.0)
+    await until_held(bms, entry)
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)
     bms.battery.spec = replace(bms.spec, software="beta")

@@ -1,6 +1,7 @@
 """What the battery remembers, asked for by an action."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
@@ -242,13 +243,9 @@ async def test_no_clock(
 
 @pytest.mark.parametrize(
     ("model", "action"),
-    [
-        ("JK-B2A16S 3.3.0", GET_LOGBOOK),
-        ("JK-B2A16S 3.3.0", GET_DETAIL_LOG),
-        ("JK_B2A8S20P 11.48", GET_DETAIL_LOG),
-    ],
+    [("JK-B2A16S 3.3.0", GET_LOGBOOK), ("JK_B2A8S20P 11.48", GET_DETAIL_LOG)],
 )
-async def test_no_log(
+async def test_unanswered(
     hass: HomeAssistant,
     impatient: None,
     bms: VirtualBms,
@@ -263,6 +260,43 @@ async def test_no_log(
     assert str(error.value) == sentence("log_unanswered")
     assert entry.runtime_data.last_poll_successful
     assert not bms.connected
+
+
+@pytest.mark.parametrize(
+    ("model", "records"),
+    [
+        ("JK-B2A16S 3.3.0", None),
+        ("JK-B2A24S15P 10.07", None),
+        ("JK_B2A8S20P 11.17", None),
+        ("JK_B2A8S20P 19.10", 0),
+    ],
+)
+async def test_no_detail_log(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, records: int | None
+) -> None:
+    """A battery that is known to have none is not asked."""
+    bms.battery.override(detail_records=0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.runtime_data.data.cell_data.detail_log_count == records
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, GET_DETAIL_LOG)
+    assert error.value.translation_key == "no_detail_log"
+    assert str(error.value) == sentence("no_detail_log")
+    assert len(bms.connections) == 1
+
+
+async def test_detail_log_of_values_not_understood(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, impatient: None
+) -> None:
+    """Who does not know whether there is one asks for it."""
+    bms.battery.spec = replace(bms.spec, software="beta")
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, GET_DETAIL_LOG)
+    assert error.value.translation_key == "unsupported_layout"
 
 
 @pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])

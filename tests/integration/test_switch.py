@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms.const import PAUSE, UPDATE_INTERVAL
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
     ATTR_ENTITY_ID,
     SERVICE_TURN_OFF,
@@ -164,13 +165,67 @@ async def test_off_during_a_read(
 
 
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
-async def test_on_after_a_restart(
+async def test_off_over_a_reload(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    options: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who changes an option meanwhile keeps the phone app in, until the pause is over."""
+    await switch(hass, SERVICE_TURN_OFF)
+    end = hass.states.get(LINK).attributes["resumes_at"]
+    coordinator, connections = entry.runtime_data, len(bms.connections)
+    flow = await hass.config_entries.options.async_init(entry.entry_id)
+    await hass.config_entries.options.async_configure(
+        flow["flow_id"], {"interval": 20, "link": options["link"], "pause": 60}
+    )
+    await hass.async_block_till_done()
+    assert entry.runtime_data is not coordinator
+    assert not coordinator._timers
+    state = hass.states.get(LINK)
+    assert state.state == STATE_OFF
+    assert abs(state.attributes["resumes_at"] - end) < timedelta(seconds=1)
+
+    bms.battery.override(soc=41)
+    await pass_time(hass)
+    hear(proxy, bms, later=60)
+    await pass_time(hass, MAX_DATA_AGE)
+    assert hass.states.get(SOC).state == STATE_UNAVAILABLE
+    assert len(bms.connections) == connections
+    assert our_lines(caplog, logging.INFO) == [
+        "House 24V is unavailable: the link was released"
+    ]
+
+    async_fire_time_changed(hass, dt_util.utcnow() + PAUSE)
+    await until(lambda: hass.states.get(SOC).state == "41")
+    assert hass.states.get(LINK).state == STATE_ON
+    assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]
+    await switch(hass, SERVICE_TURN_OFF)
+    await switch(hass, SERVICE_TURN_ON)
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert hass.states.get(LINK).state == STATE_ON
+
+
+async def test_reload_after_the_pause(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """A battery is not forgotten over a restart; the old pause has no effect any more."""
-    await switch(hass, SERVICE_TURN_OFF)
-    coordinator = entry.runtime_data
+    """A pause that ended while the entry was disabled has no effect any more."""
+    entry.runtime_data.pause = timedelta(0)
+    await entry.runtime_data.async_release_link()
     assert await hass.config_entries.async_reload(entry.entry_id)
-    assert entry.runtime_data is not coordinator
     assert hass.states.get(LINK).state == STATE_ON
-    assert not coordinator._timers
+    assert hass.states.get(SOC).state == "40"
+
+
+async def test_on_when_added_anew(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Who removes a battery and adds it again has it read."""
+    await switch(hass, SERVICE_TURN_OFF)
+    await hass.config_entries.async_remove(entry.entry_id)
+    again = await setup_integration(hass, bms)
+    assert again.state is ConfigEntryState.LOADED
+    assert hass.states.get(LINK).state == STATE_ON
+    assert hass.states.get(SOC).state == "40"
