@@ -42,6 +42,13 @@ TEMPERATURES: Final = (
     "temperature_sensor_5",
     "mosfet_temperature",
 )
+SHORT_NAMES: Final = {
+    "capacity_remaining": "Capacity left",
+    "average_cell_voltage": "Avg cell voltage",
+    **{f"temperature_sensor_{n}": f"Sensor {n}" for n in (1, 2, 4, 5)},
+    "mosfet_temperature": "MOSFET",
+}
+"""On a phone, half a line has no room for the whole one."""
 GRAPHS: Final = (
     ("state_of_charge",),
     ("power",),
@@ -202,7 +209,7 @@ def _tiles(entities: Entities, keys: Iterable[str]) -> Iterable[Config]:
             yield {
                 "type": "tile",
                 "entity": entities[key],
-                "name": {"type": "entity"},
+                "name": SHORT_NAMES.get(key, {"type": "entity"}),
                 "grid_options": {"columns": 6},
             }
 
