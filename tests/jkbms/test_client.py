@@ -974,6 +974,19 @@ def test_handles_outdated(switch_on: SwitchOn) -> None:
     assert Outdated.clears == 1
 
 
+@pytest.mark.usefixtures("home_assistant")
+@pytest.mark.parametrize("gatt", ["B", "C", "D", "E"])
+def test_module_exchanged(switch_on: SwitchOn, gatt: str) -> None:
+    """Where remembered handles lead to something else, the battery seems silent."""
+    bench = switch_on(GARAGE)
+    bench.read()
+    bench.bms.battery.spec = replace(bench.bms.spec, gatt=gatt)
+
+    assert_read(bench.read(), bench.bms)
+    bench.read()
+    assert len(bench.bms.connections) == 4
+
+
 def test_subscription_hangs(switch_on: SwitchOn) -> None:
     """A proxy may wait long for the answer: there is time for another link."""
 

@@ -281,6 +281,9 @@ class JkBmsClient:
                     await self._link.open(self._find_device)
                     reading = await self._link.read()
                 except (NotReachableError, SilentError, NotJkBmsError) as err:
+                    if not isinstance(err, NotReachableError):
+                        # What is remembered may be from before a change of firmware
+                        await self._link.forget_services()
                     if is_last or not self._link.was_connected:
                         raise
                     _LOGGER.debug("%s: one more try, for %s", self._name, err)
@@ -381,9 +384,6 @@ class _Link:
         with _translated_errors():
             chosen = choose_characteristics(self._client.services)
         if not chosen:
-            # The services may be remembered from before a change of firmware
-            with _translated_errors():
-                await self._client.clear_cache()
             raise NotJkBmsError("It has no serial service of a JK BMS")
         receive_from, self._send_to = chosen
         try:
@@ -392,9 +392,14 @@ class _Link:
                     await self._client.start_notify(receive_from, self._on_notification)
         except NotReachableError:
             # Remembered handles may be wrong as well
-            with suppress(*BLEAK_RETRY_EXCEPTIONS):
-                await self._client.clear_cache()
+            await self.forget_services()
             raise
+
+    async def forget_services(self) -> None:
+        """Let the next connection find out anew what the battery offers."""
+        assert self._client
+        with suppress(*BLEAK_RETRY_EXCEPTIONS):
+            await self._client.clear_cache()
 
     async def close(self) -> None:
         """Disconnect, whatever state the connection is in, even if cancelled."""
