@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from functools import partial
 import logging
 from math import inf
-from typing import Final, override
+from operator import delitem
+from typing import Any, Final, override
 
 from bleak.backends.device import BLEDevice
 from bleak_retry_connector import close_stale_connections_by_address
@@ -329,6 +330,25 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         if cancel := self._timers.pop(action, None):
             cancel()
         self._timers[action] = async_call_later(self.hass, delay, action)
+
+    @callback
+    @override
+    def _async_handle_unavailable(
+        self, service_info: BluetoothServiceInfoBleak
+    ) -> None:
+        """Show nothing else: a battery is silent while anyone is connected to it.
+
+        Home Assistant tells of all that have fallen silent in one go.
+        """
+
+    @callback
+    @override
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: Any = None
+    ) -> CALLBACK_TYPE:
+        """Note a listener, without the closure that the base class makes for each."""
+        self._listeners[update_callback] = update_callback, context
+        return partial(delitem, self._listeners, update_callback)
 
     @callback
     @override

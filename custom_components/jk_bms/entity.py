@@ -11,7 +11,7 @@ from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
 )
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_ADDRESS, Platform
+from homeassistant.const import CONF_ADDRESS, EntityCategory, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
@@ -54,15 +54,19 @@ class JkBmsEntityDescription[ValueT](EntityDescription):
 
     value_fn: Callable[[Reading], ValueT | None]
     """The value, `None` where the battery does not carry it."""
-    attributes_fn: Callable[[Reading], dict[str, Any]] = lambda _: {}
+    attributes_fn: Callable[[Reading], dict[str, Any] | None] | None = None
     """What belongs to the value."""
     exists_fn: Callable[[Reading], bool] | None = None
     """Whether the battery carries the value, if that is not for the value to say."""
-    gone_fn: Callable[[Reading], bool] = lambda _: False
+    gone_fn: Callable[[Reading], bool] | None = None
     """Whether the entity is to be forgotten, since its subject is no more."""
     pace: Pace = Pace.LIVE
     noise: float = 0.0
     """A smaller change than this may mean nothing: it is shown at the slow pace."""
+
+    def is_gone(self, reading: Reading) -> bool:
+        """Tell whether there is nothing any more that an entity could be about."""
+        return self.gone_fn is not None and self.gone_fn(reading)
 
     def exists(self, reading: Reading) -> bool:
         """Tell whether the battery carries the value."""
@@ -71,15 +75,62 @@ class JkBmsEntityDescription[ValueT](EntityDescription):
         return self.value_fn(reading) is not None
 
 
-class _EnglishIds(Entity):
-    """Entity ids that are the same in every language, as dashboards and boards need."""
+class _BatteryEntity(Entity):
+    """An entity of a battery, named and described alike.
 
-    _attr_has_entity_name = True
+    Home Assistant keeps the answer of each of its own properties in each entity, which
+    with more than thirty of them takes 1.5 KB more: what is the same for all entities
+    is kept here once, and what is asked once is not kept at all.
+    """
+
+    __slots__ = ("coordinator",)
+
+    coordinator: JkBmsCoordinator
+
+    assumed_state = False
+    attribution = None
+    entity_picture = None
+    entity_registry_visible_default = True
+    force_update = False
+    has_entity_name = True
+    icon = None
+    should_poll = False
+    supported_features = None
+
+    @property
+    @override
+    def unique_id(self) -> str:
+        """Return the id among all entities of this integration."""
+        return _unique_id(self.coordinator, self.entity_description)
+
+    @property
+    @override
+    def translation_key(self) -> str:
+        """Return the key, but where several share the translations."""
+        description = self.entity_description
+        return description.translation_key or description.key
+
+    @property
+    @override
+    def entity_category(self) -> EntityCategory | None:
+        """Return the category that the description gives."""
+        return self.entity_description.entity_category
+
+    @property
+    @override
+    def device_info(self) -> DeviceInfo:
+        """Return the battery; the coordinator keeps the rest of it in the registry."""
+        return DeviceInfo(
+            connections={(dr.CONNECTION_BLUETOOTH, self.coordinator.address)}
+        )
 
     @property
     @override
     def suggested_object_id(self) -> str | None:
-        """Return the English name, whatever language the name is shown in."""
+        """Return the English name, whatever language the name is shown in.
+
+        So are the entity ids the same in every language, as dashboards and boards need.
+        """
         platform = self.platform_data
         name = self._name_internal(
             None, platform.default_language_platform_translations
@@ -88,12 +139,20 @@ class _EnglishIds(Entity):
 
 
 class JkBmsEntity[ValueT](
-    _EnglishIds, PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]
+    _BatteryEntity, PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]
 ):
     """An entity that shows one value of the latest reading."""
 
+    __slots__ = (
+        "_description",
+        "_shown",
+        "_shown_at",
+        "_value_fn",
+        "coordinator_context",
+    )
+
     _description: JkBmsEntityDescription[ValueT]
-    _shown: tuple[bool, ValueT | None, dict[str, Any]]
+    _shown: tuple[bool, ValueT | None, dict[str, Any] | None]
     _shown_at: float
 
     def __init__(
@@ -103,12 +162,6 @@ class JkBmsEntity[ValueT](
         super().__init__(coordinator)
         self.entity_description = self._description = description
         self._value_fn = description.value_fn
-        self._attr_unique_id = _unique_id(coordinator, description)
-        self._attr_translation_key = description.translation_key or description.key
-        # The coordinator keeps the rest of the device in the registry.
-        self._attr_device_info = DeviceInfo(
-            connections={(dr.CONNECTION_BLUETOOTH, coordinator.address)}
-        )
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -121,7 +174,7 @@ class JkBmsEntity[ValueT](
     def _handle_coordinator_update(self) -> None:
         """Write the state only if it would show something else, and not too often."""
         to_show, now = self._to_show, self.coordinator.data.time
-        if not self._pace.lets_go_on(self._shown_at, now):
+        if not self._pace(to_show).lets_go_on(self._shown_at, now):
             return
         # Its turn is over even where nothing has changed.
         self._shown_at = now
@@ -136,12 +189,11 @@ class JkBmsEntity[ValueT](
         super().async_registry_entry_updated()
         self._shown, self._shown_at = self._to_show, self.coordinator.data.time
 
-    @property
-    def _pace(self) -> Pace:
-        """Return how long what is shown has to stay before what there is now."""
+    def _pace(self, to_show: tuple[bool, ValueT | None, dict[str, Any] | None]) -> Pace:
+        """Return how long what is shown has to stay before this."""
+        is_available, value, _ = to_show
         was_available, shown, _ = self._shown
-        value = self._value
-        if self.available != was_available or (value is None) != (shown is None):
+        if is_available != was_available or (value is None) != (shown is None):
             return Pace.LIVE
         if self._description.pace is Pace.CELLS and _is_at_limit(self.coordinator.data):
             return Pace.LIVE
@@ -154,7 +206,7 @@ class JkBmsEntity[ValueT](
         return self._description.pace
 
     @property
-    def _to_show(self) -> tuple[bool, ValueT | None, dict[str, Any]]:
+    def _to_show(self) -> tuple[bool, ValueT | None, dict[str, Any] | None]:
         """Return all that a state says."""
         return self.available, self._value, self.extra_state_attributes
 
@@ -165,9 +217,10 @@ class JkBmsEntity[ValueT](
 
     @property
     @override
-    def extra_state_attributes(self) -> dict[str, Any]:
+    def extra_state_attributes(self) -> dict[str, Any] | None:
         """Return what belongs to the value in the latest reading."""
-        return self._description.attributes_fn(self.coordinator.data)
+        attributes_fn = self._description.attributes_fn
+        return attributes_fn(self.coordinator.data) if attributes_fn else None
 
 
 def alarm_attributes(alarm: str, reading: Reading) -> dict[str, Any]:
@@ -190,10 +243,8 @@ def _reaches(higher: float | None, lower: float | None) -> bool:
     return higher is not None and lower is not None and higher >= lower - NEAR_LIMIT
 
 
-class JkBmsLinkEntity(_EnglishIds):
+class JkBmsLinkEntity(_BatteryEntity):
     """An entity about the link, which is there whether the battery is or not."""
-
-    _attr_should_poll = False
 
     def __init__(
         self, coordinator: JkBmsCoordinator, description: EntityDescription
@@ -201,11 +252,6 @@ class JkBmsLinkEntity(_EnglishIds):
         """Take all that is particular to the entity from its description."""
         self.coordinator = coordinator
         self.entity_description = description
-        self._attr_unique_id = _unique_id(coordinator, description)
-        self._attr_translation_key = description.key
-        self._attr_device_info = DeviceInfo(
-            connections={(dr.CONNECTION_BLUETOOTH, coordinator.address)}
-        )
 
 
 def _unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> str:
@@ -225,43 +271,57 @@ async def async_setup_entities[ValueT](
     """Keep an entity for every value that the battery carries or used to carry."""
     coordinator = entry.runtime_data
     registry = er.async_get(hass)
-    added: set[str] = set()
+    absent = list(descriptions)
+    """Those that have no entity; they are few, once the first are found."""
+    mortal: list[JkBmsEntityDescription[ValueT]] = []
+    """Those that have one and may lose it."""
 
     def registered(description: JkBmsEntityDescription[ValueT]) -> str | None:
         return registry.async_get_entity_id(
             platform, DOMAIN, _unique_id(coordinator, description)
         )
 
-    def find_new() -> list[JkBmsEntity[ValueT]]:
+    def find_new() -> list[JkBmsEntityDescription[ValueT]]:
         """Return what is new in the latest reading, forget what is gone."""
+        nonlocal absent, mortal
         if not coordinator.last_update:
             return []
         reading = coordinator.data
-        new = []
-        for description in descriptions:
-            if description.gone_fn(reading):
-                added.discard(description.key)
-                if entity_id := registered(description):
-                    registry.async_remove(entity_id)
-            elif description.key not in added and (
-                # One seen before keeps its entity while its value is missing.
-                registered(description) or description.exists(reading)
+        if any(description.is_gone(reading) for description in mortal):
+            absent += (each for each in mortal if each.is_gone(reading))
+            mortal = [each for each in mortal if not each.is_gone(reading)]
+        candidates, absent, new = absent, [], []
+        for description in candidates:
+            entity_id = registered(description)
+            # One seen before keeps its entity while its value is missing.
+            if not description.is_gone(reading) and (
+                entity_id or description.exists(reading)
             ):
-                added.add(description.key)
-                new.append(entity_class(coordinator, description))
+                new.append(description)
+                continue
+            absent.append(description)
+            if entity_id:
+                registry.async_remove(entity_id)
+        mortal += (description for description in new if description.gone_fn)
         return new
 
     @callback
+    def add(new: Iterable[JkBmsEntityDescription[ValueT]]) -> None:
+        # One by one: Python lays out an object like the first one that was finished,
+        # and one of many that are made before with room for next to nothing.
+        for description in new:
+            async_add_entities([entity_class(coordinator, description)])
+
+    @callback
     def follow_reading() -> None:
-        if new := find_new():
-            async_add_entities(new)
+        add(find_new())
 
     first = find_new()
     entry.async_on_unload(coordinator.async_add_listener(follow_reading))
     for batch in batched(first, _ADDED_AT_ONCE):
-        async_add_entities(batch)
         # Others may want to do something meanwhile.
         await asyncio.sleep(0)
+        add(batch)
 
 
 async def async_move_entities(

@@ -604,6 +604,15 @@ class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
 class JkBmsSensor(JkBmsEntity[StateType], SensorEntity):
     """A measurement or a setting."""
 
+    # Kept here for the reason that its base gives.
+    last_reset = None
+
+    @property
+    @override
+    def suggested_unit_of_measurement(self) -> str | None:
+        """Return the unit to show at first, if it is another."""
+        return self.entity_description.suggested_unit_of_measurement
+
     @property
     @override
     def native_value(self) -> StateType:

@@ -1,6 +1,7 @@
 """Whose turn it is to connect, where there are more batteries than connection slots."""
 
 import asyncio
+from bisect import insort
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ class _Asker:
 
     def put_off(self, seconds: float) -> None:
         """Let the waiting end in so many seconds, if it has not ended."""
-        if not (self.has_turn.is_set() or self.limit.expired()):
+        if not self.limit.expired():
             self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
@@ -51,8 +52,10 @@ class Turns:
     def __init__(self, hass: HomeAssistant) -> None:
         """Follow the slots of all adapters and proxies."""
         self._hass = hass
-        self._askers: list[_Asker] = []
-        """Those who wait, and those whose turn it is."""
+        self._waiting: list[_Asker] = []
+        """In the order of their turns."""
+        self._served: set[_Asker] = set()
+        """Those whose turn it is."""
         self._last_turns: dict[str, float] = {}
         get_manager().async_register_allocation_callback(self._async_give_turns)
 
@@ -64,19 +67,22 @@ class Turns:
         `NoFreeSlotError` if the slots stay taken.
         """
         asker = _Asker(address, self._last_turns.get(address, -inf))
-        self._askers.append(asker)
+        insort(self._waiting, asker, key=attrgetter("last_turn"))
         try:
             await self._async_wait(asker)
             self._last_turns[address] = asyncio.get_running_loop().time()
             yield
         finally:
-            self._askers.remove(asker)
+            if asker.has_turn.is_set():
+                self._served.remove(asker)
+            else:
+                self._waiting.remove(asker)
             self._async_give_turns()
 
     @callback
     def async_give_up(self, address: str) -> None:
         """Let nobody wait for this battery any more."""
-        for asker in self._askers:
+        for asker in self._waiting:
             if asker.address == address:
                 asker.put_off(0)
 
@@ -96,46 +102,44 @@ class Turns:
     @callback
     def _async_give_turns(self, _: HaBluetoothSlotAllocations | None = None) -> None:
         """Let those go on for whom there is a slot, and the others hope."""
-        waiting = sorted(
-            (asker for asker in self._askers if not asker.has_turn.is_set()),
-            key=attrgetter("last_turn"),
-        )
-        if not waiting:
+        # Nearly always nobody does, and with many batteries this is called often
+        if not self._waiting:
             return
         allocations = get_manager().async_current_allocations() or ()
         connected = {address for each in allocations for address in each.allocated}
+        # Not all of them tell
+        telling = {each.source: each for each in allocations if each.slots}
         # Who has the turn and is about to connect has a slot that still counts as free
         reserved = Counter(
             source
-            for asker in self._askers
-            if asker.has_turn.is_set() and asker.address not in connected
+            for asker in self._served
+            if asker.address not in connected
             for source in asker.sources
         )
-        free = {
-            each.source: each.free - max(0, reserved[each.source] - _nameless(each))
-            for each in allocations
-            # Not all of them tell
-            if each.slots
-        }
-        moved: set[str] = set()
-        for asker in waiting:
+        given = Counter[str]()
+
+        def has_slot(source: str) -> bool:
+            if not (slots := telling.get(source)):
+                return True
+            ours = max(0, reserved[source] - _nameless(slots))
+            return slots.free - ours > given[source]
+
+        for asker in self._waiting.copy():
             asker.sources = {
                 found.scanner.source
                 for found in bluetooth.async_scanner_devices_by_address(
                     self._hass, asker.address, connectable=True
                 )
             }
-            if asker.address in connected:
-                asker.has_turn.set()
-            elif not asker.sources or any(
-                free.get(source, 1) > 0 for source in asker.sources
-            ):
-                asker.has_turn.set()
-                moved |= asker.sources
-                for source in asker.sources & free.keys():
-                    free[source] -= 1
-        for asker in waiting:
-            if not moved.isdisjoint(asker.sources):
+            if asker.address not in connected:
+                if asker.sources and not any(map(has_slot, asker.sources)):
+                    continue
+                given.update(asker.sources)
+            self._waiting.remove(asker)
+            self._served.add(asker)
+            asker.has_turn.set()
+        for asker in self._waiting:
+            if not asker.sources.isdisjoint(given):
                 asker.put_off(PATIENCE)
 
 

@@ -247,7 +247,7 @@ async def test_hope_as_long_as_it_goes_on(
     """Patience begins anew when one gets a slot that would have done."""
     queue = Queue(turns)
     await queue.ask(*ADDRESSES[:3])
-    _, second, third = turns._askers
+    second, third = turns._waiting
     monkeypatch.setattr(turns_module, "PATIENCE", 1000)
     until = [second.limit.when(), third.limit.when()]
     await queue.end(ADDRESSES[0])
@@ -271,15 +271,15 @@ async def test_unload_ends_the_waiting(
     async with AsyncExitStack() as stack:
         stack.callback(setup.cancel)
         turns = async_get_turns(hass)
-        while not turns._askers:
+        while not turns._waiting:
             await asyncio.sleep(0)
         turns.async_give_up("C8:47:8C:99:99:99")
         await asyncio.sleep(0)
-        assert turns._askers
+        assert turns._waiting
         turns.async_give_up(batteries[0].address)
         # Twice, as it may be unloaded while the first is on its way
         turns.async_give_up(batteries[0].address)
         await setup
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    assert not turns._askers
+    assert not turns._waiting
     assert not batteries[0].connections
