@@ -78,9 +78,9 @@ class JkBmsEntityDescription[ValueT](EntityDescription):
 class _BatteryEntity(Entity):
     """An entity of a battery, named and described alike.
 
-    Home Assistant keeps the answer of each of its own properties in each entity, which
-    with more than thirty of them takes 1.5 KB more: what is the same for all entities
-    is kept here once, and what is asked once is not kept at all.
+    Home Assistant's properties keep their answers in each entity, and with more than 29
+    attributes an object takes 1.3 KB more: what is the same for all entities is said
+    here once, and what is hardly ever asked is not kept at all.
     """
 
     __slots__ = ("coordinator",)
@@ -307,8 +307,8 @@ async def async_setup_entities[ValueT](
 
     @callback
     def add(new: Iterable[JkBmsEntityDescription[ValueT]]) -> None:
-        # One by one: Python lays out an object like the first one that was finished,
-        # and one of many that are made before with room for next to nothing.
+        # One by one: an object has room for as many attributes as those before it had,
+        # and one that has just been made has next to none.
         for description in new:
             async_add_entities([entity_class(coordinator, description)])
 

@@ -179,11 +179,16 @@ async def test_forgotten_while_connected(
     bms.battery.override(soc=41)
     async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
     await until(lambda: bms.connected)
+    told: list[str] = []
+    entry.runtime_data.async_add_listener(lambda: told.append(soc(hass)))
     forget(proxy, bms)
     assert bluetooth.async_ble_device_from_address(hass, bms.address) is None
     assert bms.connected
+    # Home Assistant forgets all that are held at once: there must be nothing to do
+    assert told == []
     await hass.async_block_till_done(wait_background_tasks=True)
     assert soc(hass) == "41"
+    assert told == ["41"]
     assert our_lines(caplog, logging.INFO) == []
 
 
