@@ -246,7 +246,7 @@ async def test_turn_ends_with_the_dialog(
     proxy._report_slots()
     monkeypatch.setattr(turns, "PATIENCE", 60.0)
     reading = hass.async_create_task(submit(hass, flow))
-    await until(lambda: turns.async_get_turns(hass)._askers)
+    await until(lambda: turns.async_get_turns(hass)._served)
 
     if end == "closed":
         hass.config_entries.flow.async_abort(flow["flow_id"])

@@ -279,6 +279,9 @@ async def test_unload_ends_the_waiting(
         turns.async_give_up(batteries[0].address)
         # Twice, as it may be unloaded while the first is on its way
         turns.async_give_up(batteries[0].address)
+        await asyncio.sleep(0)
+        assert turns._waiting
+        turns.async_give_up(batteries[0].address)
         await setup
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert not turns._waiting
