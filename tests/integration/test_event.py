@@ -141,9 +141,14 @@ async def test_raised_while_away(
 ) -> None:
     """A battery is back before it tells, or automations would take it for a return."""
     states: list[str] = []
-    async_track_state_change_event(
-        hass, ALARM, lambda event: states.append(event.data["new_state"].state)
-    )
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        assert state
+        states.append(state.state)
+
+    async_track_state_change_event(hass, ALARM, note)
     proxy.unplug()
     await pass_time(hass, timedelta(minutes=3))
     coordinator: Any = entry.runtime_data
