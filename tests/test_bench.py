@@ -57,6 +57,14 @@ def test_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "decode: 12.3 µs" in progress
 
 
+def test_faults(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """The campaign of faults has an option of its own, which is its long form."""
+    assert run("--faults", a=[BAD], faults=[GOOD]) == 0
+    shown, _ = capsys.readouterr()
+    assert "decode" in shown
+    assert "machine" in shown
+
+
 def test_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """The same as data, unrounded."""
     assert run("--json", a=[GOOD, SEEN]) == 0

@@ -48,7 +48,10 @@ def _parse() -> argparse.Namespace:
     add("--json", action="store_true", help="print data instead of a table")
     add("--cases", type=int, help="how many cases to run at least, of those that do")
     add("--long", action="store_true", help="take the long form where there is one")
+    add("--faults", action="store_true", help="the same as: faults --long")
     options = parser.parse_args()
+    if options.faults:
+        options.names, options.long = [*options.names, "faults"], True
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
     options.names = options.names or BENCHMARKS
