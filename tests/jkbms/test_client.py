@@ -7,6 +7,7 @@ from dataclasses import replace
 import logging
 from typing import Any, override
 
+from bleak import BleakClient
 from bleak.exc import (
     BleakDBusError,
     BleakError,
@@ -73,12 +74,16 @@ from .bench import (
 )
 
 
-class CacheClearingClient(bleak_retry_connector.BleakClientWithServiceCache):
+class CacheClearingWrapper(BleakClient):
     """As in Home Assistant: the backend knows where services are remembered."""
 
-    @override
     async def clear_cache(self) -> bool:
+        """Forget them."""
         return bool(await self._backend.clear_cache())
+
+
+class CacheClearingClient(CacheClearingWrapper):
+    """What Home Assistant puts in the place of the retry connector's class."""
 
 
 @pytest.fixture
@@ -985,6 +990,19 @@ def test_module_exchanged(switch_on: SwitchOn, gatt: str) -> None:
     assert_read(bench.read(), bench.bms)
     bench.read()
     assert len(bench.bms.connections) == 4
+
+
+def test_nothing_to_forget(
+    switch_on: SwitchOn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without Home Assistant services cannot be forgotten, which is no warning."""
+    bench = switch_on(GARAGE, faults=Faults(silent=True))
+
+    with pytest.raises(SilentError):
+        bench.read()
+
+    assert len(bench.bms.connections) == 2
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 def test_subscription_hangs(switch_on: SwitchOn) -> None:

@@ -751,6 +751,13 @@ class _Link:
                     link._connect_error = err
                     raise
 
+            @override
+            async def clear_cache(self) -> bool:
+                # That of plain bleak can only complain that it cannot
+                given = bleak_retry_connector.BleakClientWithServiceCache
+                can = hasattr(super(given, self), "clear_cache")
+                return can and await super().clear_cache()
+
         return Client
 
 
