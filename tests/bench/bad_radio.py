@@ -1,7 +1,7 @@
 """A battery's day as real ones send it, and a radio that loses notifications and damages frames."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle
@@ -229,6 +229,30 @@ def campaign(
                 case False:
                     outcome.peer_wrong += 1
     return outcome
+
+
+def late_readings(
+    spec: Spec, stream: Iterable[bytes], *, every: int, held: bool
+) -> Iterator[bool]:
+    """Yield of each reading of a good radio whether it had to wait for another frame.
+
+    One is taken every so many frames, on a link that is held or made anew for each.
+    """
+    ours, waiting = _Ours(spec), 0
+    for number, raw in enumerate(stream):
+        frame, time = Frame.parse(raw), number * CADENCE
+        if number % every == 0:
+            waiting = 1
+            if not held:
+                ours.guard.begin()
+        if not waiting:
+            if held:
+                ours.guard.see(frame, ours.profile.layout, time)
+        elif ours.judge(frame, time):
+            yield waiting > 1
+            waiting = 0
+        else:
+            waiting += 1
 
 
 def _is_harmless(frame: Frame, sent: bytes, profile: Profile) -> bool:

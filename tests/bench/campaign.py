@@ -5,12 +5,19 @@ There is no Home Assistant in here, and no clock but that of the event loop.
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import batched
+from dataclasses import asdict, dataclass, field, replace
+from itertools import batched, chain
 from random import Random
 from typing import Any, Final, Protocol, override
 
 from custom_components.jk_bms.jkbms.client import READ_DEADLINE, Reading
+from custom_components.jk_bms.jkbms.decode import (
+    choose_profile,
+    decode_cell_data,
+    decode_device_info,
+    decode_settings,
+)
+from custom_components.jk_bms.jkbms.frames import Frame
 from tests.jkbms.bench import RememberingBms, measured
 from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 
@@ -114,19 +121,27 @@ def mixtures(random: Random) -> Iterator[Outage]:
     """Yield random mixtures of two or three of them, for ever."""
     while True:
         parts = random.sample(ALONE, random.choice((2, 2, 3)))
-        faults: dict[str, Any] = {}
-        for part in parts:
-            faults |= part.faults
-        if "glitch_every" in faults:
+        faults = dict(chain.from_iterable(part.faults.items() for part in parts))
+        if len(faults) < sum(len(part.faults) for part in parts):
+            # Only one of two of a kind would be
+            continue
+        if "glitch_every" in faults and "blank_every" in faults:
             # One that says nothing good three times in a row is to be believed
-            faults.pop("blank_every", None)
-        actor = parts[0]
+            continue
         yield Outage(
             faults=faults,
-            begin=actor.begin,
-            end=actor.end,
+            begin=_all([part.begin for part in parts]),
+            end=_all([part.end for part in parts]),
             name=" + ".join(map(str, parts)),
         )
+
+
+def _all(actions: Sequence[_Action]) -> _Action:
+    def act(bms: RememberingBms, radio: VirtualRadio) -> None:
+        for action in actions:
+            action(bms, radio)
+
+    return act
 
 
 @dataclass(kw_only=True)
@@ -166,18 +181,34 @@ class Witness:
         state = self.bms.states[cells.frame_counter]
         expected = measured(spec, state)
         found = {name: getattr(cells, name) for name in expected}
-        expected |= {
-            "device_model": spec.model,
-            "software_version": spec.software,
-            "hardware_version": spec.hardware,
-        }
-        found |= {
-            name: getattr(info, name)
-            for name in ("device_model", "software_version", "hardware_version")
-        }
         for name in ("cell_count", "cell_ovp", "cell_uvp") if reading.settings else ():
             expected[name] = getattr(settings, name)
             found[name] = getattr(reading.settings, name)
+        profile = choose_profile(spec.model, spec.software)
+        raw = frames.cell_frame(spec, state, cells.frame_counter)
+        # All else: as it is read from the undamaged frame
+        for said, sent in (
+            (cells, decode_cell_data(Frame.parse(raw), profile)),
+            (
+                replace(info, up_time=None),
+                replace(
+                    decode_device_info(
+                        Frame.parse(frames.info_frame(spec, settings, state, 0))
+                    ),
+                    up_time=None,
+                ),
+            ),
+            (
+                reading.settings,
+                reading.settings
+                and decode_settings(
+                    Frame.parse(frames.settings_frame(spec, settings, 0)), profile
+                ),
+            ),
+        ):
+            for name, value in asdict(sent).items() if sent else ():
+                expected.setdefault(name, value)
+                found.setdefault(name, getattr(said, name))
         self._report.wrong += [
             f"{self.outage}: {name} is {found[name]}, not {value}"
             for name, value in expected.items()

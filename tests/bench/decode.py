@@ -98,6 +98,12 @@ def _measured(name: str, spec: Spec, pattern: Sequence[int]) -> Iterator[Figure]
             "the same : notifications to `CellData`, no waking and no guard",
         ),
         (
+            ", published : peer",
+            [published / peer for _, peer, _, published in rounds],
+            None,
+            "waking and guard with it : a frame that aiobmsble decodes, without waking",
+        ),
+        (
             ", checked : peer",
             [checked / peer for _, peer, checked, _ in rounds],
             None,

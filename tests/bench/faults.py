@@ -28,7 +28,7 @@ def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
     yield Figure(f"readings published, {of}", report["readings"], "", None, what)
     yield Figure(f"lines that one is lost, {of}", found["lost"], "", at_least(1), what)
     for name, findings, compares in (
-        ("wrong values", report["wrong"], "published, and not what the battery said"),
+        ("wrong values", report["wrong"], "published, and not what the battery sent"),
         ("late", report["late"], "not read at the first read due after the outage"),
         (
             "log lines too many or few",
@@ -48,8 +48,9 @@ def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
         found["growth"] / 1000,
         "kB",
         at_most(200),
-        "what the integration's modules keep, second half less first; the notes on the"
-        " last 20 attempts of each battery may take 150 kB of it while they fill",
+        "what the integration's own lines have allocated and keep, second half less first;"
+        " the notes on the last 20 attempts of each battery may take 150 kB of it while"
+        " they fill",
     )
 
 

@@ -49,6 +49,13 @@ def _costs(link: str, counts: tuple[int, ...], *, minutes: float) -> Iterator[Fi
             "of the whole process, the batteries in software included",
         )
         yield Figure(
+            f"longest garbage collection, {many}",
+            1000 * found["longest_collection"],
+            "ms",
+            None,
+            "likewise, from before set-up on; the blocks below are without it",
+        )
+        yield Figure(
             f"longest block, {many}",
             1000 * found["longest"],
             "ms",

@@ -66,6 +66,8 @@ class Measured:
     """s of the event loop a minute, less what it spends while the batteries are off."""
     collections: float
     """s a minute."""
+    longest_collection: float
+    """s, of all from the begin on."""
     longest: float
     """s of the longest block."""
     longest_at_setup: float
@@ -146,6 +148,7 @@ async def measure(household: Household) -> Measured:
                 loaded=loaded(entries),
                 cpu=spent - idle,
                 collections=METER.collections / household.minutes,
+                longest_collection=METER.longest_collection,
                 longest=METER.longest,
                 longest_at_setup=longest_at_setup,
                 writes=writes[0] / household.minutes,

@@ -10,11 +10,22 @@ from bleak.backends.device import BLEDevice
 from custom_components.jk_bms.jkbms.decode import parse_firmware
 from tests.virtual_bms import Spec
 
-from .bad_radio import CHUNKS, SPECS, Outcome, campaign, day, stress
+from .bad_radio import (
+    CADENCE,
+    CHUNKS,
+    SPECS,
+    Outcome,
+    campaign,
+    day,
+    late_readings,
+    stress,
+)
 from .figure import Figure, Options, at_least, at_most
 
 _FRAMES: Final = 6_000, 60_000
 """In the short and the long form."""
+_READINGS: Final = 100, 500
+_INTERVAL: Final = 30.0
 _STRESSED: Final = 4_000, 20_000
 _STOPPED: Final = {"32S": 99, "24S": 99, "JK04": 98}
 """%; a float has more digits than a cell has quiet ones, and JK04 says little twice."""
@@ -42,6 +53,7 @@ def measure(options: Options) -> Iterator[Figure]:
             yield from _kept(f"loss, {radio}, {sizes}", outcome)
         yield from _believed(f"loss, {radio}", [*outcomes.values()])
     for layout, spec in SPECS.items():
+        yield from _late(layout, spec, _READINGS[options.long])
         yield from _stressed(layout, spec, _STRESSED[options.long])
 
 
@@ -51,7 +63,8 @@ def _kept(name: str, outcome: Outcome) -> Iterator[Figure]:
         outcome.kept / outcome.whole,
         "x",
         at_least(1),
-        "our good frames : those that any resynchronisation at headers can get",
+        "our good frames, out of the assembler : those that any resynchronisation at"
+        " headers can get",
     )
     yield Figure(
         f"{name}: kept by the peer",
@@ -83,6 +96,21 @@ def _believed(name: str, outcomes: list[Outcome]) -> Iterator[Figure]:
         at_most(1),
         "good frames that waited for the next one",
     )
+
+
+def _late(layout: str, spec: Spec, readings: int) -> Iterator[Figure]:
+    every = round(_INTERVAL / CADENCE)
+    stream = list(day(spec, every * readings, seed=4))
+    for link, held in (("released", False), ("held", True)):
+        late = [*late_readings(spec, stream, every=every, held=held)]
+        yield Figure(
+            f"loss, readings delayed, {layout}, {link}",
+            100 * sum(late) / len(late),
+            "%",
+            None,
+            "of a rough day without loss, one every 30 s: those that waited for another"
+            " frame",
+        )
 
 
 def _stressed(layout: str, spec: Spec, count: int) -> Iterator[Figure]:

@@ -45,6 +45,8 @@ class Meter:
         self._since = thread_time()
         self._in_gc = 0.0
         self._thread = get_ident()
+        self.longest_collection = 0.0
+        """s, since ever."""
         self.reset()
 
     def reset(self) -> None:
@@ -92,6 +94,7 @@ class Meter:
         self._in_gc = thread_time() - self._in_gc
         if phase == "stop":
             self.collections += self._in_gc
+            self.longest_collection = max(self.longest_collection, self._in_gc)
             self.spent[self._owner] -= self._in_gc
             self._in_gc = 0.0
 
