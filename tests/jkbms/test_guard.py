@@ -608,12 +608,23 @@ def test_settings_damaged() -> None:
 
 
 def test_settings_never_the_same() -> None:
-    """Two readings are held back, not a third."""
+    """Four readings are held back on one link, not a fifth."""
     guard, (known, _) = Guard(), records()
     assert [
         guard.admits_record(replace(known, cell_ovp=volts), 0.0)
-        for volts in (3.5, 3.51, 3.52, 3.53)
-    ] == [True, False, False, True]
+        for volts in (3.5, 3.51, 3.52, 3.53, 3.54, 3.55)
+    ] == [True, False, False, False, False, True]
+
+
+def test_settings_never_the_same_on_many_links() -> None:
+    """Each link begins anew: what bad ones let through does not add up."""
+    guard, (known, _) = Guard(), records()
+    assert guard.admits_record(known, 0.0)
+    for number in range(1, 9):
+        guard.begin()
+        odd = replace(known, cell_ovp=3.5 + number / 1000)
+        assert not guard.admits_record(odd, 60.0 * number)
+    assert guard.admits_record(known, 600.0)
 
 
 @pytest.mark.parametrize(

@@ -445,6 +445,8 @@ _SETTINGS: Final[dict[str, tuple[float, float]]] = {
     "discharge_precharge_time": _SECONDS,
 }
 """Between what owners set; one reading beyond it is not believed without a second."""
+_UNSURE_AT_MOST: Final = 4
+"""Readings on one link that differ from each other; the next one is believed."""
 _INFO_STEP: Final = 600.0
 """s; the run time in the device information is stored now and then only."""
 
@@ -469,18 +471,22 @@ def _is_same(read: _Record, before: _Record, passed: float) -> bool:
 
 
 class _Twins:
-    """Settings or device information: what is known, or what was read twice."""
+    """Settings or device information: what is known, or was read twice on one link."""
 
     def __init__(self) -> None:
         self._known: tuple[_Record, float] | None = None
         self._unsure: list[tuple[_Record, float]] = []
+
+    def begin(self) -> None:
+        """Expect it from a new link: what was odd on bad ones does not add up."""
+        self._unsure = []
 
     def admits(self, read: _Record, time: float) -> bool:
         earlier = [*self._unsure, *([self._known] if self._known else ())]
         if (
             any(_is_same(read, before, time - then) for before, then in earlier)
             or (not self._known and _is_sound(read))
-            or len(self._unsure) == _HELD_AT_MOST
+            or len(self._unsure) == _UNSURE_AT_MOST
         ):
             self._known, self._unsure = (read, time), []
             return True
@@ -515,8 +521,8 @@ class Guard:
     def admits_record(self, read: _Record, time: float) -> bool:
         """Judge decoded settings or device information; `time` as in `admits`.
 
-        Where it returns False, ask for them again: no more than two in a row are
-        held back.
+        Where it returns False, ask for them again: no more than four are held
+        back on one link.
         """
         return self._records[type(read)].admits(read, time)
 
@@ -524,6 +530,8 @@ class Guard:
         """Expect frames of a new link."""
         self._damaged = self.statistics.damaged
         self._seen = self._held = None
+        for twins in self._records.values():
+            twins.begin()
         if self._believed:
             self._believed.is_of_last_link = True
 
