@@ -398,6 +398,11 @@ async def test_form(
     for wrong, error in (
         ({"url": "nowhere"}, "invalid_push_url"),
         ({"url": f"{receiver.url}/metrics/job/a/instance/b"}, "invalid_push_url"),
+        ({"url": f"{receiver.url}/api/v1/import"}, "invalid_push_url"),
+        (
+            {"url": f"{receiver.url}/api/v1/import", "kind": "import"},
+            "invalid_push_url",
+        ),
         ({"url": receiver.url, "username": "a:b"}, "invalid_push_credentials"),
         ({"url": receiver.url, "password": "a\nb"}, "invalid_push_credentials"),
         ({"url": receiver.url, "password": SECRET}, "ambiguous_push_credentials"),

@@ -5,6 +5,7 @@ import io
 import json
 import os
 from pathlib import Path
+import re
 import runpy
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.decode import redact
 from custom_components.jk_bms.jkbms.frames import Frame
+from custom_components.jk_bms.jkbms.options import ExitCode
 
 from . import (
     ACKNOWLEDGEMENT,
@@ -633,6 +635,16 @@ def test_help_has_all_of_ubmsc(capsys: pytest.CaptureFixture[str], option: str) 
     letter, word, *value = option.split()
     line = " ".join([letter, word, *value])
     assert f"  {line}" in capsys.readouterr().out
+
+
+def test_help_has_all_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """None comes as a surprise."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    _, told = capsys.readouterr().out.split("exit codes:")
+    assert re.findall(r"\b\d+(?= [a-z]+)", told) == [
+        str(int(code)) for code in ExitCode
+    ]
 
 
 def process(command: list[str], text: str = "") -> Result:

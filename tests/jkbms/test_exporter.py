@@ -278,7 +278,8 @@ async def test_port_in_use(session: aiohttp.ClientSession) -> None:
         with pytest.raises(EndpointError) as caught:
             await Exporter(Endpoint(port=port), lambda: STATES).__aenter__()
     assert str(caught.value) == (
-        f"Cannot serve on port {port} of 127.0.0.1: Address already in use"
+        f"Cannot serve on port {port} of 127.0.0.1: Address already in use: "
+        "choose another port in --url, or end what serves there"
     )
 
 
@@ -287,7 +288,8 @@ async def test_host_of_others(session: aiohttp.ClientSession) -> None:
     with pytest.raises(EndpointError, match="no such address") as caught:
         await Exporter(Endpoint(host="192.0.2.1", port=0), lambda: STATES).__aenter__()
     assert str(caught.value) == (
-        "Cannot serve on port 0 of 192.0.2.1: this machine has no such address"
+        "Cannot serve on port 0 of 192.0.2.1: this machine has no such address: "
+        "use one that `ip address` lists"
     )
 
 
@@ -328,6 +330,8 @@ def test_default_url() -> None:
             "The port of the URL is out of range, which is 0 to 65535; one is http://",
         ),
         ("http://[::1/metrics", "This is not a URL; one is http://127.0.0.1:9898/me"),
+        ("http://a..b/", "This is not a URL; one is http://127.0.0.1:9898/metrics"),
+        (f"http://{'a' * 64}.org/", "This is not a URL; one is http://127.0.0.1:9898"),
         ("", ": not a URL such as"),
         ("127.0.0.1:9898", "not a URL such as"),
         ("http:///metrics", "not a URL such as"),

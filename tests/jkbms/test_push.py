@@ -126,6 +126,34 @@ async def test_victoria_metrics(
     await victoria_metrics.until('up{device="import-a"}', lambda values: values == [0])
 
 
+@pytest.mark.parametrize("path", ["", f"/insert/0/prometheus{IMPORT}"])
+async def test_victoria_metrics_has_no_such_path(
+    session: aiohttp.ClientSession, victoria_metrics: VictoriaMetrics, path: str
+) -> None:
+    """To its bad request the path is added that it has."""
+    target = PushTarget.parse(f"{victoria_metrics.url}{path}")
+    with pytest.raises(PushRefusedError, match="HTTP 400") as caught:
+        await push(session, target, STATES)
+    assert str(caught.value).endswith(
+        f"; is the path right? Of a single VictoriaMetrics it is {IMPORT}"
+    )
+
+
+@pytest.mark.parametrize("kind", [None, PushKind.IMPORT])
+@pytest.mark.parametrize("prefix", ["", "/insert/42:7/prometheus"])
+@pytest.mark.parametrize("form", ["", "/", "/csv", "/native", "/prometheus2"])
+def test_imports_of_other_formats(
+    prefix: str, form: str, kind: PushKind | None
+) -> None:
+    """VictoriaMetrics would take the text there, say nothing, and keep nothing."""
+    url = f"http://host:8428{prefix}/api/v1/import{form}"
+    with pytest.raises(PushUrlError) as caught:
+        PushTarget.parse(f"{url}?token=pa-ss", kind=kind)
+    assert str(caught.value) == (
+        f"{url}: that import takes another format; the path has to be {prefix}{IMPORT}"
+    )
+
+
 async def test_victoria_metrics_cluster_with_password(
     session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -236,12 +264,26 @@ async def test_paths_of_pushgateways(
 
 
 @pytest.mark.parametrize(
-    "path", [IMPORT, CLUSTER, "/victoria/api/v1/import/prometheus?extra_label=a=b"]
+    "path",
+    [
+        IMPORT,
+        CLUSTER,
+        f"/a%20b{IMPORT}?extra_label=a=b",
+        f"{IMPORT}/metrics/job/boat",
+    ],
 )
 async def test_paths_of_imports(session: aiohttp.ClientSession, path: str) -> None:
     """They are taken as they are."""
     assert await requests_of(session, f"http://{{}}{path}") == [
         ("POST", path, to_text(STATES), None)
+    ]
+
+
+@pytest.mark.parametrize("path", [IMPORT, CLUSTER])
+async def test_import_with_a_slash(session: aiohttp.ClientSession, path: str) -> None:
+    """It is left out."""
+    assert await requests_of(session, f"http://{{}}{path}/?extra_label=a=b") == [
+        ("POST", f"{path}?extra_label=a=b", to_text(STATES), None)
     ]
 
 

@@ -479,10 +479,10 @@ def server(tmp_path: Path, socket_enabled: None) -> Iterator[ThreadingHTTPServer
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("import/401", "401"),
-        ("import/403", "403"),
-        ("import/404", "404"),
-        ("import/500", "500"),
+        ("import/prometheus/401", "401"),
+        ("import/prometheus/403", "403"),
+        ("import/prometheus/404", "404"),
+        ("import/prometheus/500", "500"),
     ],
 )
 def test_refusals(
@@ -558,7 +558,12 @@ def test_password_in_the_url(
 
 def test_malformed_url(capsys: pytest.CaptureFixture[str]) -> None:
     """It is a wrong usage."""
-    for arguments in (["-e", "-u", "nonsense"], ["-p", "-u", "http://[::1"]):
-        assert main(arguments) == 2
+    for option, url in (
+        ("-e", "nonsense"),
+        ("-e", "http://a..b/"),
+        ("-p", "http://[::1"),
+        ("-p", "http://127.0.0.1:8428/api/v1/import"),
+    ):
+        assert main([option, "-u", url]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("jkbms: ")

@@ -4,6 +4,7 @@ from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+import errno
 from hmac import compare_digest
 import logging
 import os
@@ -192,6 +193,8 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
     try:
         url = URL(text)
         host, port = url.host, url.explicit_port
+        # As it will be looked up
+        (host or "").encode("idna")
     except ValueError as err:
         raise EndpointError(f"{url_trouble(err)}; one is {DEFAULT_URL}") from err
     if url.raw_user or url.raw_password:
@@ -265,6 +268,11 @@ def _reason(err: OSError) -> str:
         return err.reason or "no PEM"
     if err.errno is None:
         # asyncio has tried all addresses of the name, and has no number for that
-        return "this machine has no such address"
+        return "this machine has no such address: use one that `ip address` lists"
+    if err.errno < 0:
+        return str(err.strerror)
     # asyncio puts more into its own text than anyone wants to read
-    return os.strerror(err.errno) if err.errno > 0 else str(err.strerror)
+    reason = os.strerror(err.errno)
+    if err.errno == errno.EADDRINUSE:
+        reason += ": choose another port in --url, or end what serves there"
+    return reason

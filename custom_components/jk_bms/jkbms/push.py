@@ -38,7 +38,14 @@ _ENOUGH: Final = 1000
 _SHOWN: Final = 200
 _TOO_MANY_REQUESTS: Final = 429
 _WRONG_PATHS: Final = frozenset({404, 405, 501})
+_BAD_REQUEST: Final = 400
+_UNSUPPORTED: Final = "unsupported path"
+"""What VictoriaMetrics says of a wrong path, with the status of a bad request."""
 _IMPORT_PATH: Final = "/api/v1/import/prometheus"
+_IMPORT: Final = re.compile(
+    r"(?P<prefix>.*?)/api/v1/import(?P<takes_text>/prometheus(?=/|$))?(?:/.*)?"
+)
+"""The path of an import: others than that of text lose it without a word."""
 _GATEWAY_PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?:/metrics(?:/job/(?P<job>[^/]+))?)?/*"
 )
@@ -74,8 +81,9 @@ class PushTarget:
     ) -> Self:
         """Make a target of a URL, whose path tells the kind if none is given.
 
-        `…/api/v1/import…` is an import, anything else a Pushgateway. Credentials in
-        the URL yield to those given. Raises `PushUrlError` or `CredentialsError`.
+        `…/api/v1/import/prometheus` is an import, anything else a Pushgateway, but for
+        the imports of other formats, which are refused. Credentials in the URL yield to
+        those given. Raises `PushUrlError` or `CredentialsError`.
         """
         try:
             parsed = URL(url.strip())
@@ -93,12 +101,11 @@ class PushTarget:
             )
         parsed = parsed.with_user(None).with_fragment(None)
         if kind is None:
-            is_import = "/api/v1/import" in parsed.path
+            is_import = _IMPORT.fullmatch(parsed.path)
             kind = PushKind.IMPORT if is_import else PushKind.PUSHGATEWAY
         if kind is PushKind.IMPORT:
-            if parsed.path == "/":
-                parsed = parsed.with_path(_IMPORT_PATH, keep_query=True)
-            return cls(url=parsed, kind=kind, job=job, credentials=credentials)
+            url = _import_url(parsed)
+            return cls(url=url, kind=kind, job=job, credentials=credentials)
         match = _GATEWAY_PATH.fullmatch(parsed.path)
         assert match
         if "/metrics/job" in match["prefix"]:
@@ -116,6 +123,22 @@ class PushTarget:
     def __str__(self) -> str:
         """Show where it is, with nothing private in it."""
         return _shown(self.url)
+
+
+def _import_url(url: URL) -> URL:
+    """Return where text is imported; raises `PushUrlError`."""
+    if url.path == "/":
+        return url.with_path(_IMPORT_PATH, keep_query=True)
+    if not (match := _IMPORT.fullmatch(url.path)):
+        return url
+    if not match["takes_text"]:
+        raise PushUrlError(
+            f"{_shown(url)}: that import takes another format; "
+            f"the path has to be {match['prefix']}{_IMPORT_PATH}"
+        )
+    # VictoriaMetrics takes nothing where a slash follows
+    path = url.raw_path.rstrip("/")
+    return url.with_path(path, encoded=True, keep_query=True)
 
 
 async def push(
@@ -244,7 +267,9 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
     said = body.decode(errors="replace")
     if target.credentials:
         said = target.credentials.hide(said)
-    said = one_line(said)[:_SHOWN]
+    said = one_line(said)
+    is_unsupported = status == _BAD_REQUEST and _UNSUPPORTED in said
+    said = said[:_SHOWN]
     text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
     if status in {401, 403}:
         return PushUnauthorizedError(f"{text}; check user and password or token")
@@ -252,6 +277,8 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
         return PushRefusedError(f"{text}; use the URL that it leads to")
     if status in _WRONG_PATHS:
         text += "; is the path right?"
+    if is_unsupported:
+        text += f"; is the path right? Of a single VictoriaMetrics it is {_IMPORT_PATH}"
     if status >= 500 or status == _TOO_MANY_REQUESTS:
         return PushServerError(text)
     return PushRefusedError(text)
