@@ -1,7 +1,7 @@
 """Tests of what the command does over the air: real bleak above a radio in software, in virtual time."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,9 @@ import pytest
 from rich.live import _RefreshThread
 
 from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import SilentError
+from custom_components.jk_bms.jkbms.metrics import BatteryState
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
@@ -37,6 +39,7 @@ HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
 BOAT = replace(MODELS["JK_B2A8S20P 19.10"], name="BOAT_BMS")
 SPARE = replace(HOME, address="C8:47:8C:99:00:01", serial="3040100099")
 
+NO_ANSWER = "Bluetooth does not answer: `systemctl restart bluetooth`"
 UNREACHABLE = "see that it is on, close the JK app on every phone, come closer"
 
 
@@ -533,6 +536,177 @@ def test_pushes_have_their_own_timer(
     assert times == pytest.approx([5, 15, 25, 35, 45])
 
 
+# For ever
+
+type States = dict[str, BatteryState]
+type Serve = Callable[..., dict[float, States]]
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def serve(run: Run, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Return what goes on for some time, and tells what was known when.
+
+    That is half-way between two readings. Something may happen behind the first.
+    """
+
+    def serve(
+        duration: float, events: Mapping[float, Callable[[], object]], *arguments: str
+    ) -> dict[float, States]:
+        known: dict[float, States] = {}
+
+        async def push(
+            _: object, target: object, states: list[BatteryState], **kwargs: object
+        ) -> None:
+            loop = asyncio.get_running_loop()
+            if not known:
+                for at, event in events.items():
+                    loop.call_at(at, event)
+            known[loop.time()] = {state.device: state for state in states}
+            if loop.time() >= duration:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+        assert run("-ep", "-u", "http://127.0.0.1/gate", *arguments).code == 0
+        return known
+
+    return serve
+
+
+def ups(known: dict[float, States], device: str) -> dict[float, bool | None]:
+    """Return when a battery was up, when it was not, and when it was none."""
+    return {
+        at: states[device].up if device in states else None
+        for at, states in known.items()
+    }
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log says."""
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_bluetooth_stops_to_answer(
+    radio: VirtualRadio,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """That is as if there were none."""
+    place(radio, UPS)
+    start = VirtualScanner.start
+    events = {
+        100: partial(monkeypatch.setattr, VirtualScanner, "start", hang),
+        280: partial(monkeypatch.setattr, VirtualScanner, "start", start),
+    }
+    known = serve(300, events, "-d", "UPS_BMS")
+    assert ups(known, "UPS_BMS") == {
+        30: True,
+        90: True,
+        150: False,
+        210: False,
+        270: False,
+        330: True,
+    }
+    assert warnings(caplog) == [
+        f"Bluetooth fails, and is tried again: {NO_ANSWER}",
+        "Bluetooth works again",
+    ]
+
+
+def test_values_grow_old(
+    radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever hangs, they are not believed for more than some readings."""
+    place(radio, UPS)
+    events = {
+        40: partial(monkeypatch.setattr, JkBmsClient, "read", lambda *_, **__: hang())
+    }
+    known = serve(300, events, "-d", "UPS_BMS")
+    assert ups(known, "UPS_BMS") == {
+        30: True,
+        90: True,
+        150: True,
+        210: False,
+        270: False,
+        330: False,
+    }
+    assert len({states["UPS_BMS"].last_update for states in known.values()}) == 1
+
+
+def test_lost_is_told_once(
+    radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what to do about it."""
+    bms = place(radio, UPS)
+    serve(400, {50: bms.power_off, 290: bms.power_on}, "-d", "UPS_BMS")
+    assert warnings(caplog) == [
+        f"UPS_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
+        "UPS_BMS is back",
+    ]
+
+
+def test_namesakes_are_told_once(
+    radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what to do about them."""
+    place(radio, HOME, SPARE)
+    serve(200, {}, "-d", "HOME_BMS")
+    assert warnings(caplog) == [
+        f"HOME_BMS is lost: {HOME.address} and {SPARE.address} have this name; "
+        "ask for one by its address"
+    ]
+
+
+def test_rejected_frames(radio: VirtualRadio, serve: Serve) -> None:
+    """A frame that came damaged is counted."""
+    bms = place(radio, UPS, faults=Faults(damage={3}))
+
+    def mend() -> None:
+        bms.faults = Faults()
+
+    known = serve(100, {40: mend}, "-d", "UPS_BMS")
+    assert [
+        (states["UPS_BMS"].up, states["UPS_BMS"].rejected_frames)
+        for states in known.values()
+    ] == [(True, 1)] * 3
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_forgotten(
+    radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    """Who was just passing by is, after a day, but nobody who was asked for or is heard."""
+    place(radio, UPS)
+    place(radio, BOAT, faults=Faults(silent=True))
+    home = place(radio, HOME)
+    events = {5000: partial(radio.remove, home), 95000: partial(radio.place, home)}
+    devices = ["-d", "UPS_BMS,BOAT_BMS,HOME_BMS"] if asked else []
+    known = serve(100000, events, "-s", "3600", *devices)
+    assert {*ups(known, "UPS_BMS").values()} == {True}
+    assert {*ups(known, "BOAT_BMS").values()} == {False}
+    found = ups(known, "HOME_BMS")
+    assert {found[at] for at in (1800, 5400)} == {True}
+    assert {up for at, up in found.items() if 5400 < at < DAY + 3600} == {False}
+    assert {found[at] for at in (91800, 95400)} == {False if asked else None}
+    assert found[99000] is True
+    assert [text for text in warnings(caplog) if "HOME" in text] == [
+        f"HOME_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
+        "HOME_BMS is back" if asked else "HOME_BMS is forgotten: not heard for a day",
+    ]
+
+
+def test_not_forgotten_without_bluetooth(
+    radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may well be there, but there is nobody who could hear it."""
+    place(radio, UPS)
+    events = {5000: partial(monkeypatch.setattr, VirtualScanner, "start", hang)}
+    known = serve(2 * DAY, events, "-s", "3600")
+    assert list(ups(known, "UPS_BMS").values()) == [True] * 2 + [False] * 47
+
+
 # Secrets
 
 
@@ -595,8 +769,32 @@ def test_no_bluetooth(
     assert complaint.startswith(f"jkbms: {text}")
 
 
+async def hang(*_: object) -> None:
+    """Never return."""
+    await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-c"], ["-d", "UPS_BMS"]])
+def test_bluetooth_does_not_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """Nobody waits for ever."""
+    monkeypatch.setattr(VirtualScanner, "start", hang)
+    result = run(*arguments)
+    assert (result.code, result.complaints) == (1, [f"jkbms: {NO_ANSWER}"])
+    assert result.elapsed == 10
+
+
+async def _unplugged() -> None:
+    raise BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"])
+
+
+@pytest.mark.parametrize("end", [_unplugged, hang])
 def test_scan_that_cannot_be_stopped(
-    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+    radio: VirtualRadio,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[[], Awaitable[None]],
 ) -> None:
     """What was heard before the adapter was pulled out is told."""
     place(radio, UPS)
@@ -604,28 +802,56 @@ def test_scan_that_cannot_be_stopped(
 
     async def fail(scanner: VirtualScanner) -> None:
         await stop(scanner)
-        raise BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"])
+        await end()
 
     monkeypatch.setattr(VirtualScanner, "stop", fail)
     assert run("-c", "-d", "UPS_BMS").code == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-t", "1"],
+        ["-c", "-t", "1"],
+        ["-d", "UPS_BMS"],
+        ["-p", "-u", "http://127.0.0.1/gate", "-t", "1"],
+        ["-e", "-u", "http://127.0.0.1:0"],
+        ["-e", "-u", "http://127.0.0.1:0", "-d", "UPS_BMS"],
+        ["-ep", "-u", "http://127.0.0.1/gate"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("adapter", "used"),
+    [([], {}), (["--adapter", "hci1"], {"adapter": "hci1"})],
+)
+@pytest.mark.usefixtures("socket_enabled")
 def test_adapter(
-    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+    radio: VirtualRadio,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    adapter: list[str],
+    used: dict[str, str],
 ) -> None:
     """The adapter that is asked for is used."""
-    used = []
+    asked = []
     real = VirtualScanner.__init__
 
     def watched(*args: Any, **kwargs: Any) -> None:
-        used.append(kwargs["bluez"])
+        asked.append(kwargs["bluez"])
+        if "e" in arguments[0]:
+            end = partial(signal.raise_signal, signal.SIGTERM)
+            asyncio.get_running_loop().call_later(1, end)
         real(*args, **kwargs)
 
+    async def push(*_: object, **__: object) -> None:
+        """Take it."""
+
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
     monkeypatch.setattr(VirtualScanner, "__init__", watched)
     place(radio, UPS)
-    run("-t", "1")
-    run("-t", "1", "--adapter", "hci1")
-    assert used == [{}, {"adapter": "hci1"}]
+    assert run(*arguments, *adapter).code == 0
+    assert asked == [used]
 
 
 # Signals
@@ -640,7 +866,7 @@ def test_adapter(
         (signal.SIGTERM, ["-e", "-u", "http://127.0.0.1:0/metrics"], 0),
     ],
 )
-@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.usefixtures("socket_enabled", "interruptible")
 def test_signals(
     radio: VirtualRadio,
     run: Run,

@@ -141,6 +141,7 @@ def test_one(radio: VirtualRadio, terminal: Terminal) -> None:
     assert [connection.reason for connection in bms.connections] == ["by the central"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
     """Without names every battery is shown as it is found; Ctrl-C interrupts it."""
     place(radio, UPS)
@@ -155,6 +156,24 @@ def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
         ("JK_B2A8S20P 11.48", interrupt),
     ]
     assert terminal.watch("-t", "60", steps=steps) == 130
+
+
+def test_adapter(
+    radio: VirtualRadio, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter that is asked for is used, for every scan."""
+    place(radio, UPS)
+    used = []
+    real = VirtualScanner.__init__
+
+    def watched(*args: Any, **kwargs: Any) -> None:
+        used.append(kwargs["bluez"])
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(VirtualScanner, "__init__", watched)
+    steps: list[Step] = [("3.814 V", terminal.press(b"q"))]
+    assert terminal.watch("--adapter", "hci1", steps=steps) == 0
+    assert used == [{"adapter": "hci1"}] * 2
 
 
 def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:

@@ -6,19 +6,12 @@ from contextlib import contextmanager
 from functools import partial
 import signal
 import sys
-from typing import Final
 
+from .advice import ADVICE, explain
 from .errors import (
-    AmbiguousNameError,
     ExportError,
-    ImplausibleFrameError,
-    JkBmsError,
     NoBluetoothError,
-    NoFreeSlotError,
-    NotJkBmsError,
     NotReachableError,
-    PairingRequiredError,
-    SilentError,
     UnsupportedLayoutError,
 )
 from .formats import Answers, Findings, Found, Told, masked
@@ -28,18 +21,6 @@ from .terminal import complain, show
 
 type Action = Callable[[], Awaitable[ExitCode | None]]
 """Something to do, which may go on until it is cancelled."""
-
-_REPORT: Final = "please report its model and firmware"
-_ADVICE: Final[dict[type[JkBmsError], str]] = {
-    AmbiguousNameError: "ask for one by its address",
-    ImplausibleFrameError: _REPORT,
-    NoFreeSlotError: "end another connection of the adapter, or use another adapter",
-    NotJkBmsError: "ask for another device",
-    NotReachableError: "see that it is on, close the JK app on every phone, come closer",
-    PairingRequiredError: "pair it with bluetoothctl",
-    SilentError: "switch its Bluetooth off and on in the JK app",
-    UnsupportedLayoutError: _REPORT,
-}
 
 
 def act(options: Options) -> ExitCode:
@@ -145,12 +126,6 @@ def make_survey(options: Options) -> Survey:
     )
 
 
-def explain(err: JkBmsError) -> str:
-    """Say what is wrong and what to do about it."""
-    advice = _ADVICE.get(type(err))
-    return f"{err}; {advice}" if advice else str(err)
-
-
 def _told(name: str, battery: Battery, options: Options) -> Told:
     """Return what a battery told just now."""
     err, reading = battery.error, None if battery.error else battery.reading
@@ -176,7 +151,7 @@ def judge(survey: Survey) -> ExitCode:
     if not survey.batteries:
         complain(
             f"no battery was heard within {survey.scan_timeout:g} s; "
-            f"{_ADVICE[NotReachableError]}"
+            f"{ADVICE[NotReachableError]}"
         )
         return ExitCode.FAILED
     failed = {name: b.error for name, b in survey.named() if b.error}

@@ -71,7 +71,7 @@ environment:
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
 exit codes: 0 all answered, 1 something failed, 2 wrong usage,
-  130 interrupted, 143 terminated (no failure of --exporter)
+  130 interrupted, 143 terminated (with --exporter: 0)
 """
 
 

@@ -22,6 +22,8 @@ from .errors import AmbiguousNameError, NoBluetoothError, NotReachableError
 
 _NAMESAKE_TIME: Final = 1.0
 """s in which a second battery of the same name would be heard as well."""
+_DEADLINE: Final = 10.0
+"""s for Bluetooth to begin or to end a scan, which takes it far less than one."""
 
 _DENIED: Final = "this user may not use Bluetooth: add it to the group bluetooth"
 _REASONS: Final = {
@@ -80,9 +82,10 @@ class Scan:
         async with self._lock:
             self._listeners -= 1
             if not self._listeners:
-                # What is no longer there need not be stopped
+                # What is no longer there need not be stopped, and what was heard counts
                 with suppress(BleakError, OSError, EOFError):
-                    await self._scanner.stop()
+                    async with asyncio.timeout(_DEADLINE):
+                        await self._scanner.stop()
 
     async def _start(self) -> None:
         self._heard.clear()
@@ -90,7 +93,8 @@ class Scan:
         adapter: BlueZScannerArgs = {"adapter": self._adapter} if self._adapter else {}
         try:
             self._scanner = BleakScanner(self._on_advertisement, bluez=adapter)
-            await self._scanner.start()
+            async with asyncio.timeout(_DEADLINE):
+                await self._scanner.start()
         except (BleakError, OSError, EOFError) as err:
             raise NoBluetoothError(_explain(err)) from err
 
@@ -159,6 +163,8 @@ def _explain(err: Exception) -> str:
             return _REASONS.get(err.reason, str(err.args[0]))
         case BleakDBusError() if err.dbus_error in _DBUS_ERRORS:
             return _DBUS_ERRORS[err.dbus_error]
+        case TimeoutError():
+            return "Bluetooth does not answer: `systemctl restart bluetooth`"
         case PermissionError():
             return f"D-Bus may not be used ({err.strerror}): ask the administrator"
         case OSError() | EOFError():

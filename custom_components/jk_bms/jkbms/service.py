@@ -123,7 +123,7 @@ def _states(survey: Survey, options: Options) -> list[BatteryState]:
             continue
         state = BatteryState(
             device=name,
-            up=not battery.error,
+            up=battery.up,
             last_update=battery.read_at,
             rejected_frames=client.statistics.rejected if client else None,
         )

@@ -7,11 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 import logging
+from math import inf
 from time import time
 from typing import Any, Final
 
+from .advice import explain
 from .client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
-from .errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
+from .errors import (
+    JkBmsError,
+    LinkError,
+    NoBluetoothError,
+    NoFreeSlotError,
+    NotReachableError,
+)
 from .scan import Heard, Scan, not_heard
 
 _LOGGER = logging.getLogger(__name__)
@@ -20,6 +28,13 @@ SCAN_TIMEOUT: Final = 30.0
 """s until whoever is not heard is not waited for."""
 _RETRY: Final = 3.0
 """s until a link that is to be held, or a full adapter, is tried again."""
+_FORGOTTEN: Final = 86400.0
+"""s until a battery that nobody asked for is forgotten if it is not heard again.
+
+Whoever waits for `up 0` of a battery of one's own has a day to see it.
+"""
+_MISSED: Final = 3
+"""Readings that a battery may miss until its values are too old, whatever hangs."""
 _ANSWERS: Final = READ_DEADLINE / ANSWER_TIMEOUT
 """So many answers must have time within one reading."""
 
@@ -32,12 +47,16 @@ class Battery:
     """The name or address that it was asked for by; empty if it was just found."""
     heard: Heard | None = None
     """Where it was heard last."""
+    heard_at: float = -inf
+    """When, by the clock of the loop, s."""
     client: JkBmsClient | None = None
     """Since it was first heard."""
     reading: Reading | None = None
     """The latest that came."""
     read_at: float | None = None
     """Unix time of the reading, s."""
+    good_until: float = inf
+    """When the reading is too old, by the clock of the loop, s."""
     error: JkBmsError | None = None
     """Why the latest attempt brought no reading."""
 
@@ -53,6 +72,11 @@ class Battery:
             return self.asked
         assert self.heard
         return self.heard.address
+
+    @property
+    def up(self) -> bool:
+        """Whether it answered the latest attempt, and not too long ago."""
+        return not self.error and asyncio.get_running_loop().time() < self.good_until
 
 
 class Survey:
@@ -83,6 +107,7 @@ class Survey:
         self._clients: dict[str, JkBmsClient] = {}
         self._heard: dict[str, Heard] = {}
         self._silent: set[Battery] = set()
+        self._max_age = inf
         self.no_bluetooth: NoBluetoothError | None = None
         """Why nothing can be read at the moment, while it is read on and on."""
 
@@ -126,8 +151,10 @@ class Survey:
     async def read_on(self, interval: float) -> None:
         """Read each every `interval` s, whatever the others do, for ever.
 
-        Who is lost is logged. Bluetooth may come and go, and is waited for.
+        Who is lost is logged. Bluetooth may come and go, and is waited for. Who was just
+        found and is not heard any more is forgotten.
         """
+        self._max_age = _MISSED * interval + self._deadline
         scan = Scan(self._adapter)
         async with asyncio.TaskGroup() as readings:
 
@@ -143,17 +170,16 @@ class Survey:
         self, scan: Scan, interval: float, found: Callable[[Battery], None]
     ) -> None:
         """Look for other batteries every `interval` s, for ever."""
-        known = set[str]()
         times = ticks(interval)
         while True:
             await anext(times)
             with suppress(NoBluetoothError):
                 async with self._listening(scan):
                     async for heard in scan.batteries(self.scan_timeout):
-                        if heard.address not in known:
-                            known.add(heard.address)
+                        if not any(b.sought == heard.address for b in self.batteries):
                             battery = Battery(heard=heard)
                             self.batteries.append(battery)
+                            self._meet(battery, heard)
                             found(battery)
 
     @asynccontextmanager
@@ -181,6 +207,22 @@ class Survey:
             else:
                 self._succeed(battery, reading)
             self._tell(battery)
+            if not self.asked and self._is_gone(battery):
+                self._forget(battery)
+                return
+
+    def _is_gone(self, battery: Battery) -> bool:
+        """Tell whether it was not heard for long, though others might have been."""
+        now = asyncio.get_running_loop().time()
+        is_unheard = isinstance(battery.error, NotReachableError)
+        return is_unheard and now - battery.heard_at > _FORGOTTEN
+
+    def _forget(self, battery: Battery) -> None:
+        """Leave nothing of it, so that it will be new if it ever comes back."""
+        self.batteries.remove(battery)
+        self._silent.discard(battery)
+        del self._clients[battery.sought], self._heard[battery.sought]
+        _LOGGER.warning("%s is forgotten: not heard for a day", battery.name)
 
     async def _read_in_turn(
         self, battery: Battery, scan: Scan, until: float
@@ -289,6 +331,7 @@ class Survey:
                 answer_timeout=self._answer_timeout,
             )
         battery.heard, battery.client = heard, self._clients[address]
+        battery.heard_at = asyncio.get_running_loop().time()
         self.on_news()
         return battery.client
 
@@ -304,6 +347,7 @@ class Survey:
     def _succeed(self, battery: Battery, reading: Reading) -> None:
         """Keep a reading."""
         battery.reading, battery.read_at, battery.error = reading, time(), None
+        battery.good_until = asyncio.get_running_loop().time() + self._max_age
         self.on_news()
 
     def _fail(self, battery: Battery, err: JkBmsError) -> None:
@@ -323,7 +367,7 @@ class Survey:
             return
         if battery.error and battery not in self._silent:
             self._silent.add(battery)
-            _LOGGER.warning("%s is lost: %s", battery.name, battery.error)
+            _LOGGER.warning("%s is lost: %s", battery.name, explain(battery.error))
         if not battery.error and battery in self._silent:
             self._silent.remove(battery)
             _LOGGER.warning("%s is back", battery.name)

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from .actions import explain, make_survey
+from .actions import make_survey
+from .advice import explain
 from .options import ExitCode, Options
 from .plain import one_line
 from .survey import Battery, Survey
