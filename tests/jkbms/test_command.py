@@ -155,6 +155,7 @@ async def test_exporter(prometheus: Prometheus) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_push_continuously(victoria_metrics: VictoriaMetrics) -> None:
     """`ubmsc -e -p -u URL`, to VictoriaMetrics."""
     url = f"{victoria_metrics.url}/api/v1/import/prometheus"
@@ -180,6 +181,7 @@ async def test_push_once(pushgateway: str) -> None:
 # How it starts and ends
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted() -> None:
     """Ctrl-C ends it at once, without a word."""
     with running(stand_in("silent", "-c", "-d", "UPS_BMS", "-l", "debug")) as process:
