@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+import gc
 import io
 from itertools import pairwise
 import json
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 from typing import Any, NamedTuple, override
+import weakref
 
 from bleak.backends.scanner import BaseBleakScanner
 from bleak.exc import (
@@ -26,8 +28,9 @@ from rich.live import _RefreshThread
 
 from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.client import JkBmsClient
-from custom_components.jk_bms.jkbms.errors import SilentError
+from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
 from custom_components.jk_bms.jkbms.metrics import BatteryState
+from custom_components.jk_bms.jkbms.scan import Scan
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
@@ -695,6 +698,47 @@ def test_forgotten(
         f"HOME_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
         "HOME_BMS is back" if asked else "HOME_BMS is forgotten: not heard for a day",
     ]
+
+
+def test_nothing_is_left_of_who_is_forgotten(
+    radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand batteries may pass by."""
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.survey._FORGOTTEN", 100)
+    bms = place(radio, UPS)
+    place(radio, HOME)
+
+    async def pass_by() -> None:
+        survey = Survey()
+        reading = asyncio.create_task(survey.read_on(20))
+        await asyncio.sleep(30)
+        client = weakref.ref(survey.batteries[0].client)
+        assert client()
+        assert len(survey.batteries) == 2
+        radio.remove(bms)
+        await asyncio.sleep(200)
+        gc.collect()
+        assert [battery.name for battery in survey.batteries] == ["HOME_BMS"]
+        assert client() is None
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(pass_by())
+
+
+def test_forgotten_before_it_was_read(
+    radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was heard only once has its time as well."""
+
+    async def find(*_: object) -> None:
+        raise NotReachableError("Not heard")
+
+    monkeypatch.setattr(Scan, "find", find)
+    bms = place(radio, UPS)
+    known = serve(2 * DAY, {1801: partial(radio.remove, bms)}, "-s", "3600")
+    assert list(ups(known, "UPS_BMS").values()) == [False] * 25 + [None] * 24
 
 
 def test_not_forgotten_without_bluetooth(
