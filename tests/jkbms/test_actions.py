@@ -657,8 +657,10 @@ def test_namesakes_are_told_once(
     place(radio, HOME, SPARE)
     serve(200, {}, "-d", "HOME_BMS")
     assert warnings(caplog) == [
-        f"HOME_BMS is lost: {HOME.address} and {SPARE.address} have this name; "
-        "ask for one by its address"
+        (
+            f"HOME_BMS is lost: {HOME.address} and {SPARE.address} have this name; "
+            "ask for one by its address"
+        )
     ]
 
 
@@ -696,7 +698,7 @@ def test_forgotten(
     assert found[99000] is True
     assert [text for text in warnings(caplog) if "HOME" in text] == [
         f"HOME_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
-        "HOME_BMS is back" if asked else "HOME_BMS is forgotten: not heard for a day",
+        "HOME_BMS is back" if asked else "HOME_BMS is forgotten: not heard for 24 h",
     ]
 
 

@@ -104,8 +104,8 @@ class PushTarget:
             is_import = _IMPORT.fullmatch(parsed.path)
             kind = PushKind.IMPORT if is_import else PushKind.PUSHGATEWAY
         if kind is PushKind.IMPORT:
-            url = _import_url(parsed)
-            return cls(url=url, kind=kind, job=job, credentials=credentials)
+            parsed = _import_url(parsed)
+            return cls(url=parsed, kind=kind, job=job, credentials=credentials)
         match = _GATEWAY_PATH.fullmatch(parsed.path)
         assert match
         if "/metrics/job" in match["prefix"]:

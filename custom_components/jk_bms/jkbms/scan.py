@@ -84,8 +84,7 @@ class Scan:
             if not self._listeners:
                 # What is no longer there need not be stopped, and what was heard counts
                 with suppress(BleakError, OSError, EOFError):
-                    async with asyncio.timeout(_DEADLINE):
-                        await self._scanner.stop()
+                    await asyncio.wait_for(self._scanner.stop(), _DEADLINE)
 
     async def _start(self) -> None:
         self._heard.clear()
@@ -93,8 +92,7 @@ class Scan:
         adapter: BlueZScannerArgs = {"adapter": self._adapter} if self._adapter else {}
         try:
             self._scanner = BleakScanner(self._on_advertisement, bluez=adapter)
-            async with asyncio.timeout(_DEADLINE):
-                await self._scanner.start()
+            await asyncio.wait_for(self._scanner.start(), _DEADLINE)
         except (BleakError, OSError, EOFError) as err:
             raise NoBluetoothError(_explain(err)) from err
 

@@ -151,8 +151,8 @@ class Survey:
     async def read_on(self, interval: float) -> None:
         """Read each every `interval` s, whatever the others do, for ever.
 
-        Who is lost is logged. Bluetooth may come and go, and is waited for. Who was just
-        found and is not heard any more is forgotten.
+        Who is lost is logged. Bluetooth may come and go, and is waited for. One that nobody
+        asked for and that is not heard for long is forgotten.
         """
         self._max_age = _MISSED * interval + self._deadline
         scan = Scan(self._adapter)
@@ -222,7 +222,8 @@ class Survey:
         self.batteries.remove(battery)
         self._silent.discard(battery)
         del self._clients[battery.sought], self._heard[battery.sought]
-        _LOGGER.warning("%s is forgotten: not heard for a day", battery.name)
+        hours = _FORGOTTEN / 3600
+        _LOGGER.warning("%s is forgotten: not heard for %g h", battery.name, hours)
 
     async def _read_in_turn(
         self, battery: Battery, scan: Scan, until: float
