@@ -1,7 +1,7 @@
 """A real Home Assistant whose time jumps: recorder, Bluetooth, proxies and batteries."""
 
 # The clock first: all others keep the function that tells them the time.
-from .clock import JumpingLoop  # isort: skip
+from .clock import BenchLoop  # isort: skip
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -45,7 +45,7 @@ logger:
 async def home() -> AsyncGenerator[HomeAssistant]:
     """Start Home Assistant, let time jump, and stop it again."""
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, JumpingLoop)
+    assert isinstance(loop, BenchLoop)
     with (
         TemporaryDirectory(prefix="bench-") as name,
         patch.object(bootstrap, "DEFAULT_INTEGRATIONS", INTEGRATIONS),

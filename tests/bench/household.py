@@ -5,7 +5,7 @@ what one household leaves behind is not to be measured with the next.
 """
 
 # The clock first: all others keep the function that tells them the time.
-from .clock import JumpingLoop, now  # isort: skip
+from .clock import BenchLoop, now  # isort: skip
 
 import asyncio
 from collections.abc import Iterable
@@ -297,6 +297,6 @@ def _more(
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=BenchLoop) as runner:
         asked = Household(**json.loads(sys.argv[1]))
         print(json.dumps(asdict(runner.run(measure(asked)))))

@@ -4,7 +4,7 @@ It prints what was found as JSON, and is a process of its own as its time jumps.
 """
 
 # The clock first: all others keep the function that tells them the time.
-from .clock import JumpingLoop, now  # isort: skip
+from .clock import BenchLoop, now  # isort: skip
 
 import asyncio
 from collections import Counter
@@ -207,7 +207,7 @@ def _tasks() -> Counter[str]:
 
 def _timers() -> Counter[str]:
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, JumpingLoop)
+    assert isinstance(loop, BenchLoop)
     # What Home Assistant calls for us has our name in its callback only
     names = (repr(getattr(timer, "_callback")) for timer in loop.timers)  # noqa: B009
     # Without the addresses of objects
@@ -223,6 +223,6 @@ def _half(campaign: Campaign) -> int:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+    with asyncio.Runner(loop_factory=BenchLoop) as runner:
         asked = Campaign(**json.loads(sys.argv[1]))
         print(json.dumps(asdict(runner.run(run(asked)))))

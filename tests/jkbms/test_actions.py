@@ -97,7 +97,7 @@ def run(
         code = main(arguments)
         assert radio.taken == []
         assert [loop.mishaps for loop in loops] == [[]] * len(loops)
-        elapsed = loops[-1].now if loops else 0
+        elapsed = loops[-1].time() if loops else 0
         return Result(code, *capsys.readouterr(), elapsed)
 
     return run
