@@ -28,7 +28,7 @@ from tests.servers.certificate import write_certificate
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, TRANSLATIONS, mock_entry, pass_time, until
+from . import MAX_DATA_AGE, TRANSLATIONS, forget, mock_entry, pass_time, until
 
 INTERVAL = timedelta(seconds=60)
 IMPORT = "/api/v1/import/prometheus"
@@ -124,6 +124,7 @@ async def test_pushgateway(
     assert [value for _, value in held["remain_percent"]] == [42.0]
 
     bms.power_off()
+    forget(proxy, bms)
     await pass_time(hass, MAX_DATA_AGE)
     await pass_time(hass, INTERVAL)
     held = (await groups(pushgateway))["pushed"]
@@ -152,6 +153,7 @@ async def test_victoria_metrics(
     }
 
     bms.power_off()
+    forget(proxy, bms)
     await pass_time(hass, MAX_DATA_AGE)
     await pass_time(hass, INTERVAL)
     await victoria_metrics.until('up{device="imported"}', lambda values: values == [0])

@@ -132,6 +132,7 @@ async def test_longest_ago_is_first(turns: Turns) -> None:
     for address in (b, c, a):
         await queue.ask(address)
         await queue.end(address)
+        await asyncio.sleep(1)
     await queue.ask(d)
     await queue.ask(a, c, b)
     for address in (d, b, c, a):
