@@ -185,7 +185,7 @@ async def test_serve_all(
         await served.shows('up{device="UPS_BMS"} 1.0')
         place(radio, HOME)
         await served.shows('up{device="HOME_BMS"} 1.0')
-        radio.remove(ups)
+        ups.power_off()
         await served.shows('up{device="UPS_BMS"} 0.0', 'up{device="HOME_BMS"} 1.0')
 
 
