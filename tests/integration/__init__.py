@@ -16,8 +16,9 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components import jk_bms
 from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
-from homeassistant.const import CONF_ADDRESS
-from homeassistant.core import HomeAssistant
+from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.util import dt as dt_util
 from homeassistant.util.async_ import get_scheduled_timer_handles
 from tests.virtual_bms import VirtualBms
@@ -82,6 +83,24 @@ def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
         for record in caplog.records
         if record.levelno >= level and record.name.startswith("custom_components.")
     ]
+
+
+def note_events(
+    hass: HomeAssistant, entity_id: str, *attributes: str
+) -> list[dict[str, Any]]:
+    """Note these attributes of an event, each time that it is a new one."""
+    noted: list[dict[str, Any]] = []
+    seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        state = event.data["new_state"]
+        if state and state.state not in seen:
+            seen.add(state.state)
+            noted.append({k: v for k, v in state.attributes.items() if k in attributes})
+
+    async_track_state_change_event(hass, entity_id, note)
+    return noted
 
 
 async def until_held(bms: VirtualBms, entry: MockConfigEntry) -> None:

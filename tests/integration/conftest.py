@@ -13,15 +13,17 @@ from unittest.mock import PropertyMock, patch
 import bleak_retry_connector
 from prometheus_client import REGISTRY
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import turns
 from custom_components.jk_bms.jkbms import client
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_time import Clock, JumpingLoop
 
-from . import SPEED
+from . import SPEED, setup_integration
 
 
 class HouseLoop(JumpingLoop):
@@ -119,6 +121,17 @@ def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
 def bms(make_bms: Callable[..., VirtualBms], model: str) -> VirtualBms:
     """Place a battery in reach of the proxy; it has not been heard yet."""
     return make_bms(model)
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery that has been heard."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
 
 
 @pytest.fixture

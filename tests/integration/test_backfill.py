@@ -32,10 +32,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 from homeassistant.util.unit_conversion import TemperatureConverter
 from tests.virtual_bms import Battery, VirtualBms
-from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import DetailRecord
-
-from . import setup_integration
 
 pytestmark = pytest.mark.usefixtures("reads_only")
 
@@ -75,15 +72,6 @@ async def bluetooth(
 def model() -> str:
     """Take a battery with a detail log."""
     return "JK_B2A8S20P 19.10"
-
-
-@pytest.fixture
-async def entry(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
-) -> MockConfigEntry:
-    """Set up a battery."""
-    proxy.advertise(bms)
-    return await setup_integration(hass, bms)
 
 
 @pytest.fixture

@@ -13,21 +13,15 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms.event import ALARM as ALARM_EVENT, LOG_ENTRY
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import (
-    Event,
-    EventStateChangedData,
-    HomeAssistant,
-    State,
-    callback,
-)
+from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers.event import async_track_state_change_event
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, pass_time, setup_integration
+from . import TRANSLATIONS, note_events, pass_time, setup_integration
 
 type MakeBms = Callable[..., VirtualBms]
-type Told = list[tuple[str, str]]
+type Told = list[dict[str, Any]]
 
 ALARM = "event.house_24v_alarm"
 WIRE_RESISTANCE = 1 << 0
@@ -37,21 +31,20 @@ PACK_UNDERVOLTAGE = 1 << 12
 INFORMATION = 1 << 18 | 1 << 19
 
 
+def raised(alarm: str) -> dict[str, Any]:
+    """Return what is told of an alarm that is new."""
+    return {"event_type": "raised", "alarm": alarm}
+
+
+def cleared(alarm: str) -> dict[str, Any]:
+    """Return what is told of an alarm that is over."""
+    return {"event_type": "cleared", "alarm": alarm}
+
+
 @pytest.fixture
 def told(hass: HomeAssistant) -> Told:
     """Note what is told, each time that it is something new."""
-    told: Told = []
-    seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
-
-    @callback
-    def note(event: Event[EventStateChangedData]) -> None:
-        state = event.data["new_state"]
-        if state and state.state not in seen:
-            seen.add(state.state)
-            told.append((state.attributes["event_type"], state.attributes["alarm"]))
-
-    async_track_state_change_event(hass, ALARM, note)
-    return told
+    return note_events(hass, ALARM, "event_type", "alarm")
 
 
 @pytest.fixture
@@ -70,19 +63,19 @@ async def test_raised_and_cleared(
     """Each change of each fault is an event, and only a change is."""
     assert hass.states.get(ALARM).state == STATE_UNKNOWN
     for alarms, changes in (
-        (CELL_UNDERVOLTAGE, [("raised", "cell_undervoltage")]),
+        (CELL_UNDERVOLTAGE, [raised("cell_undervoltage")]),
         (CELL_UNDERVOLTAGE, []),
-        (CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE, [("raised", "pack_undervoltage")]),
+        (CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE, [raised("pack_undervoltage")]),
         (
             CELL_OVERVOLTAGE,
             [
-                ("cleared", "cell_undervoltage"),
-                ("cleared", "pack_undervoltage"),
-                ("raised", "cell_overvoltage"),
+                cleared("cell_undervoltage"),
+                cleared("pack_undervoltage"),
+                raised("cell_overvoltage"),
             ],
         ),
         (CELL_OVERVOLTAGE | INFORMATION, []),
-        (0, [("cleared", "cell_overvoltage")]),
+        (0, [cleared("cell_overvoltage")]),
     ):
         told.clear()
         bms.battery.override(alarms=alarms)
@@ -164,13 +157,13 @@ async def test_raised_while_away(
     ("alarms", "changes"),
     [
         (CELL_UNDERVOLTAGE, []),
-        (0, [("cleared", "cell_undervoltage")]),
+        (0, [cleared("cell_undervoltage")]),
         (
             PACK_UNDERVOLTAGE | CELL_OVERVOLTAGE,
             [
-                ("cleared", "cell_undervoltage"),
-                ("raised", "cell_overvoltage"),
-                ("raised", "pack_undervoltage"),
+                cleared("cell_undervoltage"),
+                raised("cell_overvoltage"),
+                raised("pack_undervoltage"),
             ],
         ),
     ],
@@ -201,7 +194,7 @@ async def test_restart(
     bms.battery.override(alarms=alarms)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    assert told == [("raised", "cell_undervoltage"), *changes]
+    assert told == [raised("cell_undervoltage"), *changes]
 
 
 async def test_reload(
@@ -226,7 +219,7 @@ async def test_first_start(
     bms.battery.override(alarms=CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE | INFORMATION)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    assert told == [("raised", "cell_undervoltage"), ("raised", "pack_undervoltage")]
+    assert told == [raised("cell_undervoltage"), raised("pack_undervoltage")]
 
 
 async def test_no_alarms(
@@ -250,7 +243,7 @@ async def test_a_reading_says_it_once(
     coordinator.async_update_listeners()
     coordinator._async_publish(coordinator.data)
     await hass.async_block_till_done()
-    assert told == [("raised", "pack_overvoltage")]
+    assert told == [raised("pack_overvoltage")]
 
 
 def test_names() -> None:

@@ -29,17 +29,6 @@ from . import MAX_DATA_AGE, mock_entry, pass_time, sentence, setup_integration, 
 VOLTAGE = "sensor.house_24v_total_voltage"
 
 
-@pytest.fixture
-async def entry(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
-) -> MockConfigEntry:
-    """Set up a battery that has been heard."""
-    proxy.advertise(bms)
-    entry = await setup_integration(hass, bms)
-    assert entry.state is ConfigEntryState.LOADED
-    return entry
-
-
 async def start_poll(hass: HomeAssistant, bms: VirtualBms) -> None:
     """Let a read begin, and return in the middle of it."""
     async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)

@@ -14,28 +14,21 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache_with_extra_data,
 )
 
-from custom_components.jk_bms.const import CONF_LINK, LinkBehaviour
+from custom_components.jk_bms.const import LinkBehaviour
 from custom_components.jk_bms.event import JkBmsLogEvent
 from custom_components.jk_bms.jkbms.client import Log, Reading
 from homeassistant.components.event import DATA_COMPONENT
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import (
-    Event,
-    EventStateChangedData,
-    HomeAssistant,
-    State,
-    callback,
-)
+from homeassistant.const import STATE_UNKNOWN
+from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import LogEntry
 
-from . import mock_entry, pass_time, setup_integration, until
+from . import note_events, pass_time, setup_integration, until
 
 type MakeBms = Callable[..., VirtualBms]
 type Told = list[dict[str, Any]]
@@ -75,19 +68,7 @@ def later() -> Iterator[Later]:
 @pytest.fixture
 def told(hass: HomeAssistant) -> Told:
     """Note what is told, each time that it is something new."""
-    told: Told = []
-    seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
-
-    @callback
-    def note(event: Event[EventStateChangedData]) -> None:
-        state = event.data["new_state"]
-        if state and state.state not in seen:
-            seen.add(state.state)
-            ours = ("event_type", "time", "code", "cell")
-            told.append({k: v for k, v in state.attributes.items() if k in ours})
-
-    async_track_state_change_event(hass, LOG, note)
-    return told
+    return note_events(hass, LOG, "event_type", "time", "code", "cell")
 
 
 @pytest.fixture
@@ -120,13 +101,7 @@ async def held(
 ) -> MockConfigEntry:
     """Set up a battery on a held link, whose logbook has been read once."""
     proxy.advertise(bms)
-    entry = mock_entry(bms)
-    entry.add_to_hass(hass)
-    hass.config_entries.async_update_entry(
-        entry, options={CONF_LINK: LinkBehaviour.HELD}
-    )
-    assert await hass.config_entries.async_setup(entry.entry_id)
-    await hass.async_block_till_done()
+    entry = await setup_integration(hass, bms, link=LinkBehaviour.HELD)
     await look(entry, later, lambda: known(hass))
     return entry
 

@@ -43,17 +43,6 @@ def clock(monkeypatch: pytest.MonkeyPatch, short_deadline: float) -> Clock:
     return clock
 
 
-@pytest.fixture
-async def entry(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
-) -> MockConfigEntry:
-    """Set up a battery that has been heard."""
-    proxy.advertise(bms)
-    entry = await setup_integration(hass, bms)
-    assert entry.state is ConfigEntryState.LOADED
-    return entry
-
-
 def issues(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
     """Return the issues of the integration by what they are about."""
     return {

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.const import CONF_LINK, DOMAIN, LinkBehaviour
+from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,
@@ -24,7 +24,7 @@ from tests.virtual_bms import Battery, Faults, VirtualBms, frames
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import DetailRecord, LogEntry
 
-from . import TRANSLATIONS, mock_entry, sentence, setup_integration
+from . import TRANSLATIONS, sentence, setup_integration
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -42,27 +42,12 @@ def model() -> str:
 
 
 @pytest.fixture
-async def entry(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
-) -> MockConfigEntry:
-    """Set up a battery."""
-    proxy.advertise(bms)
-    return await setup_integration(hass, bms)
-
-
-@pytest.fixture
 async def held(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> MockConfigEntry:
     """Set up a battery on a held link."""
     proxy.advertise(bms)
-    entry = mock_entry(bms)
-    entry.add_to_hass(hass)
-    hass.config_entries.async_update_entry(
-        entry, options={CONF_LINK: LinkBehaviour.HELD}
-    )
-    assert await hass.config_entries.async_setup(entry.entry_id)
-    await hass.async_block_till_done()
+    entry = await setup_integration(hass, bms, link=LinkBehaviour.HELD)
     await entry.runtime_data.async_refresh()
     return entry
 

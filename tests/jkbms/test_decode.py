@@ -49,6 +49,7 @@ from . import (
     Content,
     build_frame,
 )
+from .states import ALARMS
 
 JK04 = choose_profile("JK-B2A16S", "3.3.0")
 OLD = choose_profile("JK-B2A24S15P", "10.07")
@@ -1836,41 +1837,6 @@ def test_plausible_settings(profile: Profile, content: Content, expected: bool) 
 
 # Alarms
 
-ALARMS = [
-    "wire_resistance",
-    "mosfet_overtemperature",
-    "cell_count",
-    "current_sensor",
-    "cell_overvoltage",
-    "pack_overvoltage",
-    "charge_overcurrent",
-    "charge_short_circuit",
-    "charge_overtemperature",
-    "charge_undertemperature",
-    "internal_communication",
-    "cell_undervoltage",
-    "pack_undervoltage",
-    "discharge_overcurrent",
-    "discharge_short_circuit",
-    "discharge_overtemperature",
-    "charge_mosfet",
-    "discharge_mosfet",
-    "gps_disconnected",
-    "default_password",
-    "discharge_on_failed",
-    "battery_overtemperature",
-    "temperature_sensor",
-    "parallel_module",
-    "short_circuit_release_failed",
-    "discharge_overcurrent_2",
-    "discharge_overcurrent_3",
-    "discharge_undertemperature",
-    "gps_locked",
-    "bit_29",
-    "bit_30",
-    "bit_31",
-]
-
 
 @pytest.mark.parametrize(("bit", "name"), list(enumerate(ALARMS)))
 def test_alarm(bit: int, name: str) -> None:
@@ -1884,7 +1850,7 @@ def test_alarm(bit: int, name: str) -> None:
 
 def test_alarms() -> None:
     """Several are in the order of their bits."""
-    assert cells(NEW, {166: "FFFFFFFF"}).alarms == tuple(ALARMS)
+    assert cells(NEW, {166: "FFFFFFFF"}).alarms == ALARMS
     assert cells(NEW).alarms == ()
     assert cells(NEW, {146: "FFFFFFFF"}).wire_resistance_alarm == tuple(range(1, 33))
     assert cells(NEW).wire_resistance_alarm == ()
@@ -1898,7 +1864,7 @@ def test_faults(charging: str, percent: int, full: bool) -> None:
     """Two alarms inform, and one is normal on a full battery; the others are faults."""
     content = {198: charging, 173: bytes((percent,)), 150: "01"}
     decoded = cells(NEW, content, {166: "FFFFFFFF"})
-    assert decoded.alarms == tuple(ALARMS)
+    assert decoded.alarms == ALARMS
     harmless = {"gps_disconnected", "default_password"}
     if full:
         harmless.add("cell_overvoltage")
