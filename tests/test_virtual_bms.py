@@ -601,13 +601,14 @@ def test_same_arguments_same_battery() -> None:
 def test_a_believable_day() -> None:
     """Load at night, charge in the morning, balancing and full at noon, load in the evening."""
     battery = Battery(MODELS[BMS_8S], hour=0.0, step=10.0)
-    states = [battery.state, *(battery.advance(900.0) for _ in range(96))]
+    # Some more than 15 min, to see the balancer at both of its turns
+    states = [battery.state, *(battery.advance(910.0) for _ in range(95))]
     night = states[8]
     assert night.current < -2.0
     assert 1.0 < night.average < 3.3
     morning = states[40]
     assert morning.current > 20.0
-    assert any(s.balancer and s.balance_current for s in states)
+    assert {s.balancer for s in states} == {0, 1, 2}
     assert all(s.balance_current > 0 for s in states if s.balancer == 1)
     assert all(s.balance_current < 0 for s in states if s.balancer == 2)
     full = [s for s in states if s.soc == 100]

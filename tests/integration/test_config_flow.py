@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 from unittest.mock import patch
 
@@ -31,7 +32,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant, State
-from homeassistant.data_entry_flow import FlowResultType, InvalidData
+from homeassistant.data_entry_flow import FlowResultType, InvalidData, UnknownFlow
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
@@ -228,7 +229,7 @@ async def test_link_ends_with_the_dialog(
         hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await asyncio.wait([reading], timeout=3)
     assert not bms.connected
-    assert reading.exception() is None or end == "closed"
+    assert type(reading.exception()) is (UnknownFlow if end == "closed" else NoneType)
     await hass.async_block_till_done()
 
 
@@ -253,7 +254,7 @@ async def test_turn_ends_with_the_dialog(
     else:
         hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
     await asyncio.wait([reading], timeout=10)
-    assert reading.exception() is None or end == "closed"
+    assert type(reading.exception()) is (UnknownFlow if end == "closed" else NoneType)
     assert not bms.connections
     await hass.async_block_till_done()
 

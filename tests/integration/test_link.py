@@ -140,6 +140,8 @@ async def test_a_link_that_dies_at_once_is_not_hurried(
 ) -> None:
     """It is made again after a while, or else battery and proxy had no peace."""
     monkeypatch.setattr(coordinator, "_LASTING", 1000.0)
+    bms.battery.override(soc=41)
+    await until_shown(hass, 41)
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 2

@@ -357,8 +357,9 @@ async def test_unanswered(
         asked += asks
         assert [c.register for c in bms.commands].count(LOGBOOK) == asked
     assert {attempt.outcome for attempt in entry.runtime_data.history} == {"read"}
-    with pytest.raises(HomeAssistantError):
+    with pytest.raises(HomeAssistantError) as error:
         await entry.runtime_data.async_read_logbook()
+    assert error.value.translation_key == "log_unanswered"
     await read(hass, later)
     assert [c.register for c in bms.commands].count(LOGBOOK) == asked + 2
     assert hass.states.get(LOG).state == STATE_UNKNOWN

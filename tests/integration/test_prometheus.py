@@ -110,7 +110,9 @@ async def test_no_metric_without_a_unit(
     assert await async_setup_component(hass, "prometheus", {"prometheus": {}})
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    for entity_id, of_entity in (await scrape(hass_client)).items():
+    samples = await scrape(hass_client)
+    assert len(samples) > 40
+    for entity_id, of_entity in samples.items():
         odd = [name for name in of_entity if name.lower().endswith("_none")]
         # The state "off" of a choice passes for 0 there
         kind = hass.states.get(entity_id).attributes.get("device_class")

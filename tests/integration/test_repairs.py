@@ -93,11 +93,15 @@ def fall_silent(proxy: VirtualProxy, bms: VirtualBms) -> None:
     forget(proxy, bms)
 
 
-def carry_away(proxy: VirtualProxy, bms: VirtualBms) -> None:
-    """Let the battery be heard as badly as can be."""
-    proxy.place(bms, rssi=-96)
-    hear(proxy, bms)
-    bms.faults = Faults(refuse_connection=True)
+def carry_away(rssi: int) -> Callable[[VirtualProxy, VirtualBms], None]:
+    """Return what takes the battery to where it is heard, but refuses."""
+
+    def carry(proxy: VirtualProxy, bms: VirtualBms) -> None:
+        proxy.place(bms, rssi=rssi)
+        hear(proxy, bms)
+        bms.faults = Faults(refuse_connection=True)
+
+    return carry
 
 
 def carry_back(proxy: VirtualProxy, bms: VirtualBms) -> None:
@@ -146,7 +150,8 @@ MEND = fails_by(Faults())
         (fails_by(Faults(garbage=True)), MEND, "implausible", "make no sense"),
         (muddle, release, "implausible", "make no sense"),
         (move_values, release, "unsupported_layout", "JK_B2A8S20P, firmware 11.48"),
-        (carry_away, carry_back, "weak_signal", "only -96 dBm"),
+        (carry_away(-90), carry_back, "weak_signal", "only -90 dBm"),
+        (carry_away(-89), carry_back, "not_reachable", "only one connection at"),
         (
             fails_by(Faults(refuse_connection=True)),
             MEND,

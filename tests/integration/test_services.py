@@ -1,5 +1,6 @@
 """What the battery remembers, asked for by an action."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,11 +11,13 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
+from custom_components.jk_bms.jkbms.client import Log, Reading
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,
     IMPORT_DETAIL_LOG,
 )
+from custom_components.jk_bms.turns import async_get_turns
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID
 from homeassistant.core import HomeAssistant, ServiceResponse
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -24,7 +27,7 @@ from tests.virtual_bms import Battery, Faults, VirtualBms, frames
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import DetailRecord, LogEntry
 
-from . import TRANSLATIONS, sentence, setup_integration
+from . import TRANSLATIONS, sentence, setup_integration, until
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -308,6 +311,55 @@ async def test_link_released(
         await ask(hass, entry, action)
     assert error.value.translation_key == "link_released"
     assert len(bms.connections) == links
+
+
+@pytest.mark.parametrize("waits_for", ["the battery", "a slot"])
+async def test_link_released_meanwhile(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    waits_for: str,
+) -> None:
+    """Who hands the link to others need not wait, nor is told that the battery failed."""
+    bms.faults = Faults(never_answer={LOGBOOK})
+    if waits_for == "a slot":
+        proxy.radio.slots = 0
+        proxy._report_slots()
+    asking = hass.async_create_task(ask(hass, entry, GET_LOGBOOK))
+    await until(
+        lambda: (
+            async_get_turns(hass)._askers
+            and (waits_for == "a slot" or bms.commands[-1].register == LOGBOOK)
+        )
+    )
+    began = hass.loop.time()
+    await hass.services.async_call(
+        "switch", "turn_off", {"entity_id": "switch.boat_bluetooth_link"}, blocking=True
+    )
+    with pytest.raises(HomeAssistantError) as error:
+        await asking
+    assert error.value.translation_key == "link_released"
+    assert hass.loop.time() - began < 1
+
+
+async def test_slow_log(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """The time that a log takes has passed for its entries too."""
+    bms.battery.log = [LogEntry(bms.spec.run_time - 60, 0x15)]
+    client = entry.runtime_data.client
+    read = client.read_logbook
+
+    async def read_slowly(publish: Callable[[Reading], None]) -> Log[Any]:
+        log: Log[Any] = await read(publish)
+        await asyncio.sleep(600)
+        return log
+
+    with patch.object(client, "read_logbook", read_slowly):
+        (found,) = (await ask(hass, entry, GET_LOGBOOK))["entries"]
+    # The wall clock does not jump
+    assert 658 < seconds_ago(found["time"]) < 690
 
 
 async def test_not_loaded(hass: HomeAssistant, entry: MockConfigEntry) -> None:
