@@ -324,15 +324,11 @@ async def test_link_released_meanwhile(
     """Who hands the link to others need not wait, nor is told that the battery failed."""
     bms.faults = Faults(never_answer={LOGBOOK})
     if waits_for == "a slot":
-        proxy.radio.slots = 0
-        proxy._report_slots()
+        proxy.radio.slots = 1
+        proxy.radio._occupy("AA:BB:CC:00:00:01")
     asking = hass.async_create_task(ask(hass, entry, GET_LOGBOOK))
-    await until(
-        lambda: (
-            async_get_turns(hass)._askers
-            and (waits_for == "a slot" or bms.commands[-1].register == LOGBOOK)
-        )
-    )
+    await until(lambda: async_get_turns(hass)._waiting or bms.registers[-1] == LOGBOOK)
+    assert bool(async_get_turns(hass)._waiting) == (waits_for == "a slot")
     began = hass.loop.time()
     await hass.services.async_call(
         "switch", "turn_off", {"entity_id": "switch.boat_bluetooth_link"}, blocking=True

@@ -529,6 +529,21 @@ async def test_tried_until_time_is_up(
     assert 1 < tries < 15
 
 
+async def test_no_pause_in_vain(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no time is left for another try, what went wrong is told at once."""
+    monkeypatch.setattr(push_module, "_FIRST_PAUSE", 1000.0)
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=500)
+
+    async with serving(refuse) as address, asyncio.timeout(30):
+        target = PushTarget.parse(f"http://{address}{IMPORT}")
+        with pytest.raises(PushServerError, match="HTTP 500"):
+            await push(session, target, STATES, deadline=1000.0)
+
+
 async def test_refused_connection(session: aiohttp.ClientSession, once: None) -> None:
     """Nobody listens there."""
     port = free_port()
