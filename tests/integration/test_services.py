@@ -327,7 +327,9 @@ async def test_link_released_meanwhile(
         proxy.radio.slots = 1
         proxy.radio._occupy("AA:BB:CC:00:00:01")
     asking = hass.async_create_task(ask(hass, entry, GET_LOGBOOK))
-    await until(lambda: async_get_turns(hass)._waiting or bms.registers[-1] == LOGBOOK)
+    await until(
+        lambda: async_get_turns(hass)._waiting or bms.commands[-1].register == LOGBOOK
+    )
     assert bool(async_get_turns(hass)._waiting) == (waits_for == "a slot")
     began = hass.loop.time()
     await hass.services.async_call(
