@@ -13,7 +13,13 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms.event import ALARM as ALARM_EVENT, LOG_ENTRY
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import HomeAssistant, State
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    State,
+    callback,
+)
 from homeassistant.helpers.event import async_track_state_change_event
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
