@@ -350,7 +350,7 @@ DAMAGES: dict[str, Damage] = {
     "drive": Damage(GARAGE, 230, "40"),
     "soc": Damage(GARAGE, 173, "04"),
     "soc, 24S": Damage(OLD, 141, "04"),
-    "remaining, lowest byte": Damage(GARAGE, 174, "80"),
+    "remaining, lowest byte": Damage(GARAGE, 174, "40"),
     "remaining": Damage(GARAGE, 175, "20"),
     "capacity": Damage(GARAGE, 178, "01"),
     "capacity, 24S": Damage(OLD, 148, "01"),
