@@ -194,6 +194,7 @@ class PlainAssembler:
                 self.held = self.held[300:]
             else:
                 self.seen.rejected += 1
+                self.seen.damaged += HEADER not in candidate[4:]
                 self.skip(4)
         return found
 
