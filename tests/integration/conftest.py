@@ -1,7 +1,7 @@
 """Home Assistant with its own Bluetooth stack, a proxy and a battery in software."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from os import fstat
 from stat import S_ISSOCK
@@ -42,15 +42,21 @@ class HouseLoop(JumpingLoop):
         )
 
 
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], HouseLoop]]:
-    """Let a test be done as soon as its work is, on a busy machine as well."""
-    return {"house": HouseLoop}
+@pytest.fixture(scope="session")
+def _asyncio_loop_factory() -> type[HouseLoop]:
+    """Let a test be done as soon as its work is, on a busy machine as well.
+
+    The hook for it would make the loop of the session anew for each test, too.
+    """
+    return HouseLoop
 
 
 @pytest.fixture(autouse=True)
 async def configure_event_loop(configure_event_loop: None) -> None:
     """Keep the loop's own time, instead of which Home Assistant takes the machine's."""
-    del asyncio.get_running_loop().time  # type: ignore[method-assign]
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, HouseLoop)
+    del loop.time
 
 
 @pytest.fixture(autouse=True)

@@ -193,8 +193,7 @@ def _prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus
         "scrape_configs:\n"
         "- job_name: files\n"
         "  honor_labels: true\n"
-        # It may miss a file that comes as it begins to watch the folder
-        "  file_sd_configs: [{files: [targets/*.json], refresh_interval: 1s}]\n"
+        "  file_sd_configs: [{files: [targets/*.json]}]\n"
     )
     port = free_port()
     with running(
