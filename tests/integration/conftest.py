@@ -189,11 +189,12 @@ def durations() -> Iterator[list[float]]:
     read = client.JkBmsClient.read
 
     async def timed_read(reader: client.JkBmsClient) -> client.Reading:
-        begin = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        begin = clock()
         try:
             return await read(reader)
         finally:
-            durations.append(time.monotonic() - begin)
+            durations.append(clock() - begin)
 
     with patch.object(client.JkBmsClient, "read", timed_read):
         yield durations
