@@ -18,6 +18,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import push
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.push import DEADLINE
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -288,8 +289,12 @@ async def test_failure(
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
     assert entry.runtime_data.available
 
-    monkeypatch.setattr(push, "LASTS", 0.0)
-    await pass_time(hass, INTERVAL)
+    clock, passed = hass.loop.time, [0.0]
+    monkeypatch.setattr(hass.loop, "time", lambda: clock() + passed[-1])
+    for later, is_there in ((200.0, False), (300.0, True)):
+        passed.append(later)
+        await pass_time(hass, INTERVAL)
+        assert bool(issue_registry.async_get_issue(DOMAIN, issue_id)) is is_there
     issue = issue_registry.async_get_issue(DOMAIN, issue_id)
     assert issue
     assert issue.translation_key == "push_failed"
@@ -305,6 +310,9 @@ async def test_failure(
     assert told()[1:] == ["x is pushed again"]
 
     receiver.status = 404
+    await pass_time(hass, INTERVAL)
+    assert not issue_registry.async_get_issue(DOMAIN, issue_id)
+    passed.append(600.0)
     await pass_time(hass, INTERVAL)
     assert issue_registry.async_get_issue(DOMAIN, issue_id)
     await hass.config_entries.async_unload(entry.entry_id)
@@ -334,6 +342,28 @@ async def test_silent_server(
     assert await hass.config_entries.async_unload(entry.entry_id)
     assert entry.state is ConfigEntryState.NOT_LOADED
     await until(lambda: receiver.got[0].transport is None)
+
+
+async def test_given_up(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A push that gets no answer ends before the next one is due."""
+    deadlines: list[float] = []
+
+    async def note(*_: Any, deadline: float) -> None:
+        deadlines.append(deadline)
+
+    monkeypatch.setattr(push, "push", note)
+    for interval in (10.0, 60.0, 3600.0):
+        await set_up(hass, proxy, bms, title="x", url=receiver.url, interval=interval)
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        await hass.config_entries.async_remove(entry.entry_id)
+    assert deadlines == [8.0, DEADLINE, DEADLINE]
+    assert DEADLINE < 60.0
 
 
 async def test_options_that_became_unusable(
