@@ -678,6 +678,13 @@ def test_rejected_frames(radio: VirtualRadio, serve: Serve) -> None:
     ] == [(True, 1)] * 3
 
 
+@pytest.fixture
+def seldom_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let days pass quickly."""
+    monkeypatch.setattr("tests.virtual_bms.radio.SCAN_INTERVAL", 20.0)
+
+
+@pytest.mark.usefixtures("seldom_heard")
 @pytest.mark.parametrize("asked", [False, True])
 def test_forgotten(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture, asked: bool
@@ -729,6 +736,7 @@ def test_nothing_is_left_of_who_is_forgotten(
         runner.run(pass_by())
 
 
+@pytest.mark.usefixtures("seldom_heard")
 def test_forgotten_before_it_was_read(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -743,6 +751,7 @@ def test_forgotten_before_it_was_read(
     assert list(ups(known, "UPS_BMS").values()) == [False] * 25 + [None] * 24
 
 
+@pytest.mark.usefixtures("seldom_heard")
 def test_not_forgotten_without_bluetooth(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
