@@ -566,7 +566,7 @@ def serve(run: Run, monkeypatch: pytest.MonkeyPatch) -> Serve:
             if not known:
                 for at, event in events.items():
                     loop.call_at(at, event)
-            known[loop.time()] = {state.device: state for state in states}
+            known[round(loop.time(), 6)] = {state.device: state for state in states}
             if loop.time() >= duration:
                 signal.raise_signal(signal.SIGTERM)
 
