@@ -346,7 +346,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     def async_add_listener(
         self, update_callback: CALLBACK_TYPE, context: Any = None
     ) -> CALLBACK_TYPE:
-        """Note a listener, without the closure that the base class makes for each."""
+        """Note a listener, without the closure that the base class makes for each.
+
+        Those of all entities of a battery would take some 30 KB.
+        """
         self._listeners[update_callback] = update_callback, context
         return partial(delitem, self._listeners, update_callback)
 
