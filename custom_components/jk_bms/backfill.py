@@ -26,7 +26,7 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 
 from .coordinator import JkBmsConfigEntry
-from .jkbms.dating import Dated
+from .jkbms.protocol.timestamps import Dated
 from .jkbms.models import DetailLogRecord
 from .sensor import SENSORS
 

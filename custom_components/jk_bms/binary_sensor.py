@@ -20,7 +20,7 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.client import Reading
-from .jkbms.layouts import ALARMS
+from .jkbms.protocol.layouts import ALARMS
 from .jkbms.models import INFORMATION, Alarm
 
 # All values come with the one read of the coordinator.

@@ -18,7 +18,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
-from .jkbms.decode import redact
+from .jkbms.protocol.decode import redact
 from .jkbms.models import SECRET_FIELDS
 from .trouble import NOBODY
 

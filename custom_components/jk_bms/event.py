@@ -21,8 +21,8 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
-from .jkbms.dating import Dated
-from .jkbms.layouts import LOG_EVENTS
+from .jkbms.protocol.timestamps import Dated
+from .jkbms.protocol.layouts import LOG_EVENTS
 from .jkbms.models import LogEntry
 
 # All values come with the one read of the coordinator.

@@ -43,7 +43,7 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.client import Reading
-from .jkbms.layouts import MAX_CELLS
+from .jkbms.protocol.layouts import MAX_CELLS
 from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
 
 # All values come with the one read of the coordinator.

@@ -16,7 +16,7 @@ from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .jkbms.decode import parse_firmware
+from .jkbms.protocol.decode import parse_firmware
 from .jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,

@@ -11,14 +11,14 @@ from random import Random
 from typing import Any, Final, Protocol, override
 
 from custom_components.jk_bms.jkbms.client import READ_DEADLINE, Reading
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
 )
-from custom_components.jk_bms.jkbms.frames import Frame
-from tests.jkbms.bench import RememberingBms, measured
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
+from tests.protocol.bench import RememberingBms, measured
 from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 
 INTERVAL: Final = 30.0

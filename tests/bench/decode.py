@@ -14,10 +14,10 @@ from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
 from custom_components.jk_bms.jkbms.client import Reading, _Link
-from custom_components.jk_bms.jkbms.decode import choose_profile, decode_cell_data
-from custom_components.jk_bms.jkbms.frames import Frame, FrameStatistics
-from custom_components.jk_bms.jkbms.guard import Guard
-from custom_components.jk_bms.jkbms.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.decode import choose_profile, decode_cell_data
+from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameStatistics
+from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
 
 from .figure import Figure, Options, at_most

@@ -16,8 +16,11 @@ from time import process_time
 from types import CodeType
 from typing import Any, Final
 
-from custom_components.jk_bms.jkbms import decode, frames, guard, layouts
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol import decode
+from custom_components.jk_bms.jkbms.protocol import frames
+from custom_components.jk_bms.jkbms.protocol import consistency as guard
+from custom_components.jk_bms.jkbms.protocol import layouts
+from custom_components.jk_bms.jkbms.protocol.decode import (
     confirm_profile,
     decode_cell_data,
     decode_detail_log,
@@ -30,9 +33,9 @@ from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     UnsupportedLayoutError,
 )
-from custom_components.jk_bms.jkbms.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.guard import Guard
-from custom_components.jk_bms.jkbms.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
+from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from custom_components.jk_bms.jkbms.models import Layout
 from tests.virtual_bms import MODELS, Battery, frames as sent
 
@@ -41,7 +44,7 @@ from .figure import Figure, Options, at_least, at_most
 _CASES: Final = 20_000, 10_000_000
 """In the short and the long form."""
 _STATE: Final = Path(".cache/fuzz")
-_CORPUS: Final = Path(__file__).parents[1] / "jkbms" / "corpus"
+_CORPUS: Final = Path(__file__).parents[1] / "protocol" / "corpus"
 _SESSION: Final = 500
 """Cases that share an assembler and a guard."""
 _SAVED_EVERY: Final = 100_000

@@ -16,8 +16,8 @@ from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
 
 from custom_components.jk_bms.jkbms.client import JkBmsClient
-from custom_components.jk_bms.jkbms.frames import FrameAssembler, FrameType
-from tests.jkbms.virtual_time import VirtualTimeLoop
+from custom_components.jk_bms.jkbms.protocol.frames import FrameAssembler, FrameType
+from tests.protocol.virtual_time import VirtualTimeLoop
 from tests.virtual_bms import MODELS, Battery, Behaviour, Link, VirtualBms, VirtualRadio
 from tests.virtual_bms.gatt import Characteristic
 from tests.virtual_bms.link import READ_CELLS, READ_INFO

@@ -2,12 +2,12 @@
 
 from typing import Any, Final
 
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     find_profile,
 )
-from custom_components.jk_bms.jkbms.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
 from custom_components.jk_bms.jkbms.metrics import BatteryState
 from tests.servers import Samples
 from tests.virtual_bms import MODELS, Battery, frames

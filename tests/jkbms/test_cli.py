@@ -15,11 +15,11 @@ import pytest
 
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.cli import main
-from custom_components.jk_bms.jkbms.decode import redact
-from custom_components.jk_bms.jkbms.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.decode import redact
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
 from custom_components.jk_bms.jkbms.options import ExitCode
 
-from . import (
+from ..protocol import (
     ACKNOWLEDGEMENT,
     AT_LINE,
     CELL_DATA,
@@ -691,7 +691,7 @@ def test_library_stands_alone() -> None:
             sys.executable,
             "-c",
             (
-                "import sys, jkbms.decode;"
+                "import sys, jkbms.protocol.decode;"
                 "print(*{name.partition('.')[0] for name in sys.modules})"
             ),
         ]

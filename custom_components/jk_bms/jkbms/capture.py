@@ -7,7 +7,7 @@ import re
 import sys
 from typing import Any, Final
 
-from .decode import (
+from .protocol.decode import (
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -17,8 +17,8 @@ from .decode import (
 )
 from .errors import ImplausibleFrameError, UnsupportedLayoutError
 from .formats import Answers, Told, masked
-from .frames import Frame, FrameAssembler, FrameStatistics, FrameType
-from .layouts import Profile
+from .protocol.frames import Frame, FrameAssembler, FrameStatistics, FrameType
+from .protocol.layouts import Profile
 from .models import DeviceInfo
 from .options import ExitCode, Options
 from .terminal import complain, show

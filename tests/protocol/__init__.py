@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from custom_components.jk_bms.jkbms.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
 
 HEADER = bytes.fromhex("55AAEB90")
 ACKNOWLEDGEMENT = bytes.fromhex("AA5590EB C8 01 01 00000000 00000000 00000000 44")

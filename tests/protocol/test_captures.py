@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -23,8 +23,8 @@ from custom_components.jk_bms.jkbms.decode import (
     redact,
 )
 from custom_components.jk_bms.jkbms.errors import FrameError
-from custom_components.jk_bms.jkbms.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     BalancerState,

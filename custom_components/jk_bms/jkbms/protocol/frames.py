@@ -6,7 +6,7 @@ import re
 from typing import Final
 from zlib import adler32
 
-from .errors import FrameError
+from ..errors import FrameError
 
 FRAME_SIZE: Final = 300
 COMMAND_SIZE: Final = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     confirm_profile,
     decode_cell_data,
@@ -24,8 +24,8 @@ from custom_components.jk_bms.jkbms.errors import (
     JkBmsError,
     UnsupportedLayoutError,
 )
-from custom_components.jk_bms.jkbms.frames import Frame
-from custom_components.jk_bms.jkbms.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     Alarm,
@@ -49,7 +49,7 @@ from . import (
     Content,
     build_frame,
 )
-from .states import ALARMS
+from ..jkbms.states import ALARMS
 
 JK04 = choose_profile("JK-B2A16S", "3.3.0")
 OLD = choose_profile("JK-B2A24S15P", "10.07")

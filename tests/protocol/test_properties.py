@@ -11,7 +11,7 @@ import sys
 from hypothesis import assume, example, given, settings, strategies as st
 import pytest
 
-from custom_components.jk_bms.jkbms.decode import (
+from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     confirm_profile,
     decode_cell_data,
@@ -27,14 +27,14 @@ from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     UnsupportedLayoutError,
 )
-from custom_components.jk_bms.jkbms.frames import (
+from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
     FrameStatistics,
     FrameType,
     build_command,
 )
-from custom_components.jk_bms.jkbms.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from custom_components.jk_bms.jkbms.models import SECRET_FIELDS, Layout
 
 from . import ACKNOWLEDGEMENT, AT_LINE, HEADER, build, cut

@@ -13,7 +13,7 @@ from typing import Final
 
 from .frames import Frame, FrameStatistics
 from .layouts import CELLS, EVIDENCE, Evidence, has_gaps, steady_bytes
-from .models import DeviceInfo, Layout, Settings
+from ..models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""

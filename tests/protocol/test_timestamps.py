@@ -6,13 +6,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from custom_components.jk_bms.jkbms.dating import (
+from custom_components.jk_bms.jkbms.protocol.timestamps import (
     Dated,
     date_detail_log,
     date_logbook,
     run_time,
 )
-from custom_components.jk_bms.jkbms.decode import decode_detail_log
+from custom_components.jk_bms.jkbms.protocol.decode import decode_detail_log
 from custom_components.jk_bms.jkbms.models import (
     CellData,
     DetailLogRecord,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry
+from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry
 
 _CLOCK_SET: Final = "clock_set"
 _CORRECTION: Final = 600

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from custom_components.jk_bms.jkbms.errors import FrameError, JkBmsError
-from custom_components.jk_bms.jkbms.frames import (
+from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
     FrameStatistics,

@@ -14,9 +14,9 @@ from operator import itemgetter, truediv
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
-from .errors import ImplausibleFrameError
+from ..errors import ImplausibleFrameError
 from .frames import FrameType
-from .models import (
+from ..models import (
     SECRET_FIELDS,
     Alarm,
     BalancerState,

@@ -1,0 +1,1 @@
+"""Bytes and what they mean (docs/protocol.md): no link, no output."""
