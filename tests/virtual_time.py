@@ -94,3 +94,16 @@ class _Selector(selectors.DefaultSelector):
             # Adding the timeout up would miss the moment by a rounding error
             loop.clock.now = max(loop.time(), loop._scheduled[0].when())
         return ready
+
+
+class VirtualTimeLoop(JumpingLoop):
+    """Notes what would have been logged as an unhandled error.
+
+    Use it for what has no other business with the world: `asyncio.Runner(loop_factory=VirtualTimeLoop)`.
+    """
+
+    def __init__(self) -> None:
+        """Begin at second 0."""
+        super().__init__()
+        self.mishaps: list[dict[str, Any]] = []
+        self.set_exception_handler(lambda _, context: self.mishaps.append(context))

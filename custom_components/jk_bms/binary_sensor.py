@@ -19,7 +19,7 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
-from .jkbms.client import Reading
+from .jkbms.bluetooth.client import Reading
 from .jkbms.protocol.layouts import ALARMS
 from .jkbms.models import INFORMATION, Alarm
 

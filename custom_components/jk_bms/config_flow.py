@@ -66,8 +66,8 @@ from .const import (
 )
 from .coordinator import async_create_client
 from .entity import async_move_entities
-from .jkbms.adverts import LISTED_IDS, MANUFACTURER_IDS
-from .jkbms.client import JkBmsClient, Reading
+from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
+from .jkbms.bluetooth.client import JkBmsClient, Reading
 from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
 from .jkbms.push import DEFAULT_JOB, PushKind
 from .push import parse_target

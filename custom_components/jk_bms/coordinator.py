@@ -45,7 +45,7 @@ from .const import (
     UPDATE_INTERVAL,
     LinkBehaviour,
 )
-from .jkbms.client import READ_DEADLINE, JkBmsClient, Log, Reading
+from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient, Log, Reading
 from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry

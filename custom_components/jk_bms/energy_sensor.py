@@ -18,7 +18,7 @@ from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 
 from .coordinator import JkBmsCoordinator
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
-from .jkbms.client import Reading
+from .jkbms.bluetooth.client import Reading
 from .meter import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
 
 MAX_GAP: Final = 3

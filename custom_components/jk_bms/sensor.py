@@ -42,7 +42,7 @@ from .entity import (
     Pace,
     async_setup_entities,
 )
-from .jkbms.client import Reading
+from .jkbms.bluetooth.client import Reading
 from .jkbms.protocol.layouts import MAX_CELLS
 from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
 

@@ -15,7 +15,7 @@ from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
 
-from custom_components.jk_bms.jkbms.client import JkBmsClient
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.protocol.frames import FrameAssembler, FrameType
 from tests.protocol.virtual_time import VirtualTimeLoop
 from tests.virtual_bms import MODELS, Battery, Behaviour, Link, VirtualBms, VirtualRadio

@@ -16,7 +16,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import turns
-from custom_components.jk_bms.jkbms import client
+from custom_components.jk_bms.jkbms.bluetooth import client
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms

@@ -21,7 +21,7 @@ from custom_components.jk_bms.const import (
     DOMAIN,
     LinkBehaviour,
 )
-from custom_components.jk_bms.jkbms.client import JkBmsClient
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_BLUETOOTH,

@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms import coordinator
 from custom_components.jk_bms.const import RETRY_INTERVAL
-from custom_components.jk_bms.jkbms import client
+from custom_components.jk_bms.jkbms.bluetooth import client
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant

@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
-from custom_components.jk_bms.jkbms.client import Log, Reading
+from custom_components.jk_bms.jkbms.bluetooth.client import Log, Reading
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,

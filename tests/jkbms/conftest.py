@@ -1,13 +1,9 @@
-"""What the tests of the library share."""
+"""What the tests of the command share."""
 
 from collections.abc import Iterator
 import signal
 
 import pytest
-
-from .bench import switch_on
-
-__all__ = ["switch_on"]
 
 
 @pytest.fixture

@@ -27,15 +27,15 @@ import pytest
 from rich.live import _RefreshThread
 
 from custom_components.jk_bms.jkbms.cli import main
-from custom_components.jk_bms.jkbms.client import JkBmsClient
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
 from custom_components.jk_bms.jkbms.metrics import BatteryState
-from custom_components.jk_bms.jkbms.scan import Scan
+from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
 
-from .virtual_time import VirtualTimeLoop
+from tests.virtual_time import VirtualTimeLoop
 
 UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
 HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
@@ -363,7 +363,7 @@ def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     place(radio, UPS, faults=Faults())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "custom_components.jk_bms.jkbms.client.confirm_profile", _fits_nothing
+            "custom_components.jk_bms.jkbms.bluetooth.client.confirm_profile", _fits_nothing
         )
         result = run("-i", "-c", "-d", "UPS_BMS")
     assert result.code == 1
@@ -384,7 +384,7 @@ def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
     place(radio, HOME)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "custom_components.jk_bms.jkbms.client._Link._decode_settings",
+            "custom_components.jk_bms.jkbms.bluetooth.client._Link._decode_settings",
             lambda *_: None,
         )
         result = run("--settings", "-d", "HOME_BMS")

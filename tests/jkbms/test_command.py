@@ -293,7 +293,7 @@ def test_integration_needs_none_of_it() -> None:
         "print(*sys.modules)"
     )
     loaded = set(run([sys.executable, "-c", code]).stdout.split())
-    assert "jkbms.client" in loaded
+    assert "jkbms.bluetooth.client" in loaded
     command = "actions capture cli formats logs options scan service survey table watch"
     assert not {f"jkbms.{name}" for name in command.split()} & loaded
     assert not {"logging_journald", "rich", "tomli_w", "yaml"} & loaded

@@ -12,7 +12,7 @@ from time import time
 from typing import Any, Final
 
 from .advice import explain
-from .client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
+from .bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
 from .errors import (
     JkBmsError,
     LinkError,
@@ -20,7 +20,7 @@ from .errors import (
     NoFreeSlotError,
     NotReachableError,
 )
-from .scan import Heard, Scan, not_heard
+from .bluetooth.scanner import Heard, Scan, not_heard
 
 _LOGGER = logging.getLogger(__name__)
 

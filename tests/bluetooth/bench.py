@@ -13,7 +13,7 @@ from bleak.backends.client import NotifyCallback
 from bleak.backends.device import BLEDevice
 import pytest
 
-from custom_components.jk_bms.jkbms.client import JkBmsClient, Reading
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient, Reading
 from tests.virtual_bms import (
     MODELS,
     Battery,
@@ -27,7 +27,7 @@ from tests.virtual_bms import (
 )
 from tests.virtual_bms.radio import GATT_TIME
 
-from .virtual_time import VirtualTimeLoop
+from tests.virtual_time import VirtualTimeLoop
 
 HOUSE = "JK_B2A8S20P 11.48"
 GARAGE = "JK_PB2A16S20P 15.41"

@@ -11,8 +11,8 @@ from typing import Any, override
 from bleak.backends.characteristic import BleakGATTCharacteristic
 import pytest
 
-from custom_components.jk_bms.jkbms import client as client_module
-from custom_components.jk_bms.jkbms.client import READ_DEADLINE, Log, Reading
+from custom_components.jk_bms.jkbms.bluetooth import client as client_module
+from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE, Log, Reading
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     LinkError,

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from custom_components.jk_bms.jkbms.client import JkBmsClient
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import JkBmsError
 from tests.bench.batteries import CannedBattery
 from tests.bench.campaign import (
@@ -23,7 +23,7 @@ from tests.bench.campaign import (
 from tests.virtual_bms import MODELS, Faults, VirtualBackend, VirtualRadio
 
 from .bench import RememberingBms
-from .virtual_time import VirtualTimeLoop
+from tests.virtual_time import VirtualTimeLoop
 
 KINDS = ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41", "JK-B2A24S15P 10.07")
 BATTERIES = 12

@@ -17,8 +17,8 @@ from bleak.exc import (
 import bleak_retry_connector
 import pytest
 
-from custom_components.jk_bms.jkbms import client as client_module
-from custom_components.jk_bms.jkbms.client import Reading, choose_characteristics
+from custom_components.jk_bms.jkbms.bluetooth import client as client_module
+from custom_components.jk_bms.jkbms.bluetooth.client import Reading, choose_characteristics
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,

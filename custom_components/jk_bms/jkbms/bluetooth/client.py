@@ -23,7 +23,7 @@ from bleak.uuids import normalize_uuid_str
 import bleak_retry_connector
 from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS, establish_connection
 
-from .protocol.decode import (
+from ..protocol.decode import (
     choose_profile,
     confirm_profile,
     decode_cell_data,
@@ -32,7 +32,7 @@ from .protocol.decode import (
     decode_logbook,
     decode_settings,
 )
-from .errors import (
+from ..errors import (
     ImplausibleFrameError,
     LinkError,
     LogUnansweredError,
@@ -43,7 +43,7 @@ from .errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from .protocol.frames import (
+from ..protocol.frames import (
     COMMAND_HEADER,
     HEADER,
     IDLE_LINE,
@@ -54,9 +54,9 @@ from .protocol.frames import (
     ReadCommand,
     build_command,
 )
-from .protocol.consistency import Guard
-from .protocol.layouts import DETAIL_LOG_CAPACITY, Profile
-from .models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
+from ..protocol.consistency import Guard
+from ..protocol.layouts import DETAIL_LOG_CAPACITY, Profile
+from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""The link to a battery: found, connected, read."""
