@@ -69,7 +69,7 @@ from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.bluetooth.client import JkBmsClient, Reading
 from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
-from .jkbms.push import DEFAULT_JOB, PushKind
+from .jkbms.export.push import DEFAULT_JOB, PushKind
 from .push import parse_target
 from .trouble import async_diagnose
 from .turns import async_get_turns

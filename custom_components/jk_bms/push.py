@@ -28,10 +28,10 @@ from .const import (
     PUSH_INTERVAL,
 )
 from .coordinator import JkBmsConfigEntry
-from .jkbms.credentials import Credentials
+from .jkbms.export.credentials import Credentials
 from .jkbms.errors import ExportError
-from .jkbms.metrics import BatteryState
-from .jkbms.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .jkbms.export.metrics import BatteryState
+from .jkbms.export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
 from .trouble import LASTS
 
 _LOGGER = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_device_info,
     find_profile,
 )
-from custom_components.jk_bms.jkbms.exporter import Endpoint, Exporter
+from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.metrics import BatteryState
+from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from tests.virtual_bms import MODELS, Battery, frames
 
 from .figure import Figure, Options, at_most

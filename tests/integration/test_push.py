@@ -18,7 +18,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import push
 from custom_components.jk_bms.const import DOMAIN
-from custom_components.jk_bms.jkbms.push import DEADLINE
+from custom_components.jk_bms.jkbms.export.push import DEADLINE
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType

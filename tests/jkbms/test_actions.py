@@ -29,7 +29,7 @@ from rich.live import _RefreshThread
 from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
-from custom_components.jk_bms.jkbms.metrics import BatteryState
+from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
 from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio

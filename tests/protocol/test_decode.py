@@ -49,7 +49,7 @@ from . import (
     Content,
     build_frame,
 )
-from ..jkbms.states import ALARMS
+from ..export.states import ALARMS
 
 JK04 = choose_profile("JK-B2A16S", "3.3.0")
 OLD = choose_profile("JK-B2A24S15P", "10.07")

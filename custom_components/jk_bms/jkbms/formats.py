@@ -112,7 +112,7 @@ class Answers:
 
     def metrics(self) -> str:
         """Return what of it is exported."""
-        from .metrics import BatteryState, to_text
+        from .export.metrics import BatteryState, to_text
 
         # One that was asked for twice is one battery
         states = {

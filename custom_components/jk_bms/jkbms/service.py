@@ -9,12 +9,12 @@ import aiohttp
 from yarl import URL
 
 from .actions import Action, judge, make_survey, progress
-from .credentials import Credentials
+from .export.credentials import Credentials
 from .errors import PushError, PushUrlError
-from .exporter import DEFAULT_URL, Endpoint, Exporter
-from .metrics import BatteryState
+from .export.exporter import DEFAULT_URL, Endpoint, Exporter
+from .export.metrics import BatteryState
 from .options import ExitCode, Options
-from .push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
 from .survey import Survey, ticks
 from .terminal import complain
 

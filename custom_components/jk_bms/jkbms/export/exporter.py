@@ -17,9 +17,9 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from .credentials import Credentials
-from .errors import EndpointError
+from ..errors import EndpointError
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, BatteryState, to_openmetrics, to_text
-from .plain import url_trouble
+from ..plain import url_trouble
 
 _LOGGER = logging.getLogger(__name__)
 

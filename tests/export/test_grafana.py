@@ -2,8 +2,8 @@
 
 import re
 
-from custom_components.jk_bms.jkbms.exporter import Endpoint, Exporter
-from custom_components.jk_bms.jkbms.metrics import to_openmetrics, to_text
+from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
+from custom_components.jk_bms.jkbms.export.metrics import to_openmetrics, to_text
 from tests.servers import Prometheus, grafana
 
 from .states import GARAGE, HOUSE, battery

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from .errors import CredentialsError
+from ..errors import CredentialsError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

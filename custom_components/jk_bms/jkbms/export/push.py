@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from .credentials import Credentials
-from .errors import (
+from ..errors import (
     PushError,
     PushRefusedError,
     PushServerError,
@@ -25,7 +25,7 @@ from .errors import (
     PushUrlError,
 )
 from .metrics import TEXT_TYPE, BatteryState, to_text
-from .plain import one_line, url_trouble
+from ..plain import one_line, url_trouble
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0

@@ -8,7 +8,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     find_profile,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.metrics import BatteryState
+from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from tests.servers import Samples
 from tests.virtual_bms import MODELS, Battery, frames
 

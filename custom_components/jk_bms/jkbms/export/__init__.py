@@ -1,0 +1,1 @@
+"""Values for those who keep them: metrics, push client, exporter."""
