@@ -26,8 +26,8 @@ from homeassistant.helpers.recorder import get_instance
 from homeassistant.util import dt as dt_util
 
 from .coordinator import JkBmsConfigEntry
-from .jkbms.protocol.timestamps import Dated
 from .jkbms.models import DetailLogRecord
+from .jkbms.protocol.timestamps import Dated
 from .sensor import SENSORS
 
 _SETTLED: Final = timedelta(hours=2)

@@ -20,8 +20,8 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.bluetooth.client import Reading
-from .jkbms.protocol.layouts import ALARMS
 from .jkbms.models import INFORMATION, Alarm
+from .jkbms.protocol.layouts import ALARMS
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0

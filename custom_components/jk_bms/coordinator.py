@@ -46,9 +46,9 @@ from .const import (
     LinkBehaviour,
 )
 from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient, Log, Reading
-from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
+from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
 from .trouble import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
 from .turns import async_get_turns
 

@@ -18,8 +18,8 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
-from .jkbms.protocol.decode import redact
 from .jkbms.models import SECRET_FIELDS
+from .jkbms.protocol.decode import redact
 from .trouble import NOBODY
 
 _PRIVATE: Final = SECRET_FIELDS | {

@@ -21,9 +21,9 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
-from .jkbms.protocol.timestamps import Dated
-from .jkbms.protocol.layouts import LOG_EVENTS
 from .jkbms.models import LogEntry
+from .jkbms.protocol.layouts import LOG_EVENTS
+from .jkbms.protocol.timestamps import Dated
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0

@@ -28,8 +28,8 @@ from .const import (
     PUSH_INTERVAL,
 )
 from .coordinator import JkBmsConfigEntry
-from .jkbms.export.credentials import Credentials
 from .jkbms.errors import ExportError
+from .jkbms.export.credentials import Credentials
 from .jkbms.export.metrics import BatteryState
 from .jkbms.export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
 from .trouble import LASTS

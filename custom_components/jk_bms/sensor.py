@@ -43,8 +43,8 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.bluetooth.client import Reading
-from .jkbms.protocol.layouts import MAX_CELLS
 from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
+from .jkbms.protocol.layouts import MAX_CELLS
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0

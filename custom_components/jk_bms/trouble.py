@@ -16,7 +16,6 @@ from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .jkbms.protocol.decode import parse_firmware
 from .jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
@@ -27,6 +26,7 @@ from .jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
+from .jkbms.protocol.decode import parse_firmware
 
 if TYPE_CHECKING:
     from .coordinator import JkBmsConfigEntry

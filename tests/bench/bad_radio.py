@@ -9,17 +9,21 @@ from math import inf
 from random import Random
 from typing import Final, Protocol
 
+from custom_components.jk_bms.jkbms.errors import FrameError, ImplausibleFrameError
+from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Settings
+from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
 )
-from custom_components.jk_bms.jkbms.errors import FrameError, ImplausibleFrameError
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.frames import (
+    Frame,
+    FrameAssembler,
+    FrameType,
+)
 from custom_components.jk_bms.jkbms.protocol.layouts import Profile
-from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Settings
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames
 from tests.virtual_bms.chemistry import default_settings
 

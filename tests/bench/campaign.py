@@ -18,7 +18,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_settings,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from tests.protocol.bench import RememberingBms, measured
+from tests.bluetooth.bench import RememberingBms, measured
 from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 
 INTERVAL: Final = 30.0

@@ -14,9 +14,12 @@ from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
 from custom_components.jk_bms.jkbms.bluetooth.client import Reading, _Link
-from custom_components.jk_bms.jkbms.protocol.decode import choose_profile, decode_cell_data
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameStatistics
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.decode import (
+    choose_profile,
+    decode_cell_data,
+)
+from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameStatistics
 from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
 

@@ -11,14 +11,14 @@ from statistics import median
 import time
 from typing import Final
 
+from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
+from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     find_profile,
 )
-from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from tests.virtual_bms import MODELS, Battery, frames
 
 from .figure import Figure, Options, at_most

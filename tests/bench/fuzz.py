@@ -16,10 +16,18 @@ from time import process_time
 from types import CodeType
 from typing import Any, Final
 
-from custom_components.jk_bms.jkbms.protocol import decode
-from custom_components.jk_bms.jkbms.protocol import frames
-from custom_components.jk_bms.jkbms.protocol import consistency as guard
-from custom_components.jk_bms.jkbms.protocol import layouts
+from custom_components.jk_bms.jkbms.errors import (
+    ImplausibleFrameError,
+    UnsupportedLayoutError,
+)
+from custom_components.jk_bms.jkbms.models import Layout
+from custom_components.jk_bms.jkbms.protocol import (
+    consistency as guard,
+    decode,
+    frames,
+    layouts,
+)
+from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
     confirm_profile,
     decode_cell_data,
@@ -29,14 +37,12 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_settings,
     redact,
 )
-from custom_components.jk_bms.jkbms.errors import (
-    ImplausibleFrameError,
-    UnsupportedLayoutError,
+from custom_components.jk_bms.jkbms.protocol.frames import (
+    Frame,
+    FrameAssembler,
+    FrameType,
 )
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.layouts import Profile
-from custom_components.jk_bms.jkbms.models import Layout
 from tests.virtual_bms import MODELS, Battery, frames as sent
 
 from .figure import Figure, Options, at_least, at_most

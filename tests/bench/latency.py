@@ -17,11 +17,11 @@ from bleak.exc import BleakError
 
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.protocol.frames import FrameAssembler, FrameType
-from tests.protocol.virtual_time import VirtualTimeLoop
 from tests.virtual_bms import MODELS, Battery, Behaviour, Link, VirtualBms, VirtualRadio
 from tests.virtual_bms.gatt import Characteristic
 from tests.virtual_bms.link import READ_CELLS, READ_INFO
 from tests.virtual_bms.radio import GATT_TIME
+from tests.virtual_time import VirtualTimeLoop
 
 from .figure import Figure, Options, Target, at_most
 

@@ -23,7 +23,7 @@ from typing import Final, override
 from custom_components import jk_bms
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import callback
-from tests.protocol.bench import RememberingBms
+from tests.bluetooth.bench import RememberingBms
 from tests.virtual_bms import VirtualRadio
 from tests.virtual_bms.scanner import VirtualProxy
 

@@ -26,7 +26,6 @@ from tests.virtual_bms import (
     VirtualRadio,
 )
 from tests.virtual_bms.radio import GATT_TIME
-
 from tests.virtual_time import VirtualTimeLoop
 
 HOUSE = "JK_B2A8S20P 11.48"

@@ -21,9 +21,9 @@ from tests.bench.campaign import (
     mixtures,
 )
 from tests.virtual_bms import MODELS, Faults, VirtualBackend, VirtualRadio
+from tests.virtual_time import VirtualTimeLoop
 
 from .bench import RememberingBms
-from tests.virtual_time import VirtualTimeLoop
 
 KINDS = ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41", "JK-B2A24S15P 10.07")
 BATTERIES = 12

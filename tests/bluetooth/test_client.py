@@ -18,7 +18,10 @@ import bleak_retry_connector
 import pytest
 
 from custom_components.jk_bms.jkbms.bluetooth import client as client_module
-from custom_components.jk_bms.jkbms.bluetooth.client import Reading, choose_characteristics
+from custom_components.jk_bms.jkbms.bluetooth.client import (
+    Reading,
+    choose_characteristics,
+)
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,

@@ -20,8 +20,8 @@ from custom_components.jk_bms.jkbms.errors import (
     NotReachableError,
     SilentError,
 )
-from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from custom_components.jk_bms.jkbms.models import DetailLogRecord, LogEntry
+from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from tests.virtual_bms import (
     MODELS,
     Battery,

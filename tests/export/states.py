@@ -2,13 +2,13 @@
 
 from typing import Any, Final
 
+from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     find_profile,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState
 from tests.servers import Samples
 from tests.virtual_bms import MODELS, Battery, frames
 

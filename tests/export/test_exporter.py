@@ -10,10 +10,14 @@ import aiohttp
 import pytest
 import pytest_socket
 
-from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.errors import CredentialsError, EndpointError
+from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState, to_openmetrics, to_text
+from custom_components.jk_bms.jkbms.export.metrics import (
+    BatteryState,
+    to_openmetrics,
+    to_text,
+)
 from tests.servers import Prometheus
 from tests.servers.certificate import trusting, write_certificate
 

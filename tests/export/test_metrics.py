@@ -11,8 +11,12 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 import pytest
 
-from custom_components.jk_bms.jkbms.formats import Findings, Found
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState, to_openmetrics, to_text
+from custom_components.jk_bms.jkbms.cli.formats import Findings, Found
+from custom_components.jk_bms.jkbms.export.metrics import (
+    BatteryState,
+    to_openmetrics,
+    to_text,
+)
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     BalancerState,

@@ -13,8 +13,6 @@ from aiohttp import web
 import bcrypt
 import pytest
 
-from custom_components.jk_bms.jkbms.export import push as push_module
-from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.errors import (
     CredentialsError,
     PushError,
@@ -25,6 +23,8 @@ from custom_components.jk_bms.jkbms.errors import (
     PushUnreachableError,
     PushUrlError,
 )
+from custom_components.jk_bms.jkbms.export import push as push_module
+from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.metrics import BatteryState, to_text
 from custom_components.jk_bms.jkbms.export.push import PushKind, PushTarget, push
 from tests.servers import (

@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms.const import DOMAIN
-from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.cli.main import main
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component

@@ -13,6 +13,14 @@ from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.jkbms.errors import FrameError
+from custom_components.jk_bms.jkbms.models import (
+    SECRET_FIELDS,
+    BalancerState,
+    BatteryType,
+    CellData,
+    Layout,
+)
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_detail_log,
@@ -22,16 +30,12 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     find_profile,
     redact,
 )
-from custom_components.jk_bms.jkbms.errors import FrameError
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
-from custom_components.jk_bms.jkbms.models import (
-    SECRET_FIELDS,
-    BalancerState,
-    BatteryType,
-    CellData,
-    Layout,
+from custom_components.jk_bms.jkbms.protocol.frames import (
+    Frame,
+    FrameAssembler,
+    FrameType,
 )
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 
 from . import cut, mended
 

@@ -9,15 +9,19 @@ from typing import Any
 from hypothesis import given, settings, strategies as st
 import pytest
 
+from custom_components.jk_bms.jkbms.models import DeviceInfo, Settings
+from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
 )
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler, FrameType
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
-from custom_components.jk_bms.jkbms.models import DeviceInfo, Settings
+from custom_components.jk_bms.jkbms.protocol.frames import (
+    Frame,
+    FrameAssembler,
+    FrameType,
+)
 from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
 from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames

@@ -7,25 +7,11 @@ from typing import Any
 
 import pytest
 
-from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
-    confirm_profile,
-    decode_cell_data,
-    decode_detail_log,
-    decode_device_info,
-    decode_logbook,
-    decode_settings,
-    find_profile,
-    parse_firmware,
-    redact,
-)
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
     UnsupportedLayoutError,
 )
-from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     Alarm,
@@ -39,7 +25,22 @@ from custom_components.jk_bms.jkbms.models import (
     LogEntry,
     Settings,
 )
+from custom_components.jk_bms.jkbms.protocol.decode import (
+    choose_profile,
+    confirm_profile,
+    decode_cell_data,
+    decode_detail_log,
+    decode_device_info,
+    decode_logbook,
+    decode_settings,
+    find_profile,
+    parse_firmware,
+    redact,
+)
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.layouts import Profile
 
+from ..export.states import ALARMS
 from . import (
     CELL_DATA,
     DETAIL_LOG,
@@ -49,7 +50,6 @@ from . import (
     Content,
     build_frame,
 )
-from ..export.states import ALARMS
 
 JK04 = choose_profile("JK-B2A16S", "3.3.0")
 OLD = choose_profile("JK-B2A24S15P", "10.07")

@@ -11,6 +11,11 @@ import sys
 from hypothesis import assume, example, given, settings, strategies as st
 import pytest
 
+from custom_components.jk_bms.jkbms.errors import (
+    ImplausibleFrameError,
+    UnsupportedLayoutError,
+)
+from custom_components.jk_bms.jkbms.models import SECRET_FIELDS, Layout
 from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     confirm_profile,
@@ -23,10 +28,6 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     parse_firmware,
     redact,
 )
-from custom_components.jk_bms.jkbms.errors import (
-    ImplausibleFrameError,
-    UnsupportedLayoutError,
-)
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
@@ -35,7 +36,6 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     build_command,
 )
 from custom_components.jk_bms.jkbms.protocol.layouts import Profile
-from custom_components.jk_bms.jkbms.models import SECRET_FIELDS, Layout
 
 from . import ACKNOWLEDGEMENT, AT_LINE, HEADER, build, cut
 

@@ -6,19 +6,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from custom_components.jk_bms.jkbms.protocol.timestamps import (
-    Dated,
-    date_detail_log,
-    date_logbook,
-    run_time,
-)
-from custom_components.jk_bms.jkbms.protocol.decode import decode_detail_log
 from custom_components.jk_bms.jkbms.models import (
     CellData,
     DetailLogRecord,
     DeviceInfo,
     Layout,
     LogEntry,
+)
+from custom_components.jk_bms.jkbms.protocol.decode import decode_detail_log
+from custom_components.jk_bms.jkbms.protocol.timestamps import (
+    Dated,
+    date_detail_log,
+    date_logbook,
+    run_time,
 )
 
 from . import DETAIL_LOG, build_frame

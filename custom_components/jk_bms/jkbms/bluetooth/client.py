@@ -23,15 +23,6 @@ from bleak.uuids import normalize_uuid_str
 import bleak_retry_connector
 from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS, establish_connection
 
-from ..protocol.decode import (
-    choose_profile,
-    confirm_profile,
-    decode_cell_data,
-    decode_detail_log,
-    decode_device_info,
-    decode_logbook,
-    decode_settings,
-)
 from ..errors import (
     ImplausibleFrameError,
     LinkError,
@@ -42,6 +33,17 @@ from ..errors import (
     PairingRequiredError,
     SilentError,
     UnsupportedLayoutError,
+)
+from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
+from ..protocol.consistency import Guard
+from ..protocol.decode import (
+    choose_profile,
+    confirm_profile,
+    decode_cell_data,
+    decode_detail_log,
+    decode_device_info,
+    decode_logbook,
+    decode_settings,
 )
 from ..protocol.frames import (
     COMMAND_HEADER,
@@ -54,9 +56,7 @@ from ..protocol.frames import (
     ReadCommand,
     build_command,
 )
-from ..protocol.consistency import Guard
 from ..protocol.layouts import DETAIL_LOG_CAPACITY, Profile
-from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _LOGGER = logging.getLogger(__name__)
 

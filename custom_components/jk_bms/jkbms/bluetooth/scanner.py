@@ -17,8 +17,8 @@ from bleak.exc import (
     BleakError,
 )
 
-from .advertisement import LISTED_IDS
 from ..errors import AmbiguousNameError, NoBluetoothError, NotReachableError
+from .advertisement import LISTED_IDS
 
 _NAMESAKE_TIME: Final = 1.0
 """s in which a second battery of the same name would be heard as well."""

@@ -16,10 +16,10 @@ from typing import Final, Self
 from aiohttp import hdrs, web
 from yarl import URL
 
-from .credentials import Credentials
 from ..errors import EndpointError
+from ..text import url_trouble
+from .credentials import Credentials
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, BatteryState, to_openmetrics, to_text
-from ..plain import url_trouble
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.exposition import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from ..protocol.layouts import ALARMS
 from ..models import CellData, DeviceInfo, Layout
+from ..protocol.layouts import ALARMS
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `to_text`."""

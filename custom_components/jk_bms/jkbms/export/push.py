@@ -14,7 +14,6 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from .credentials import Credentials
 from ..errors import (
     PushError,
     PushRefusedError,
@@ -24,8 +23,9 @@ from ..errors import (
     PushUnreachableError,
     PushUrlError,
 )
+from ..text import one_line, url_trouble
+from .credentials import Credentials
 from .metrics import TEXT_TYPE, BatteryState, to_text
-from ..plain import one_line, url_trouble
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0

@@ -11,9 +11,9 @@ from functools import cached_property
 from math import frexp
 from typing import Final
 
+from ..models import DeviceInfo, Layout, Settings
 from .frames import Frame, FrameStatistics
 from .layouts import CELLS, EVIDENCE, Evidence, has_gaps, steady_bytes
-from ..models import DeviceInfo, Layout, Settings
 
 _HELD_AT_MOST: Final = 2
 """Frames in a row; the next one is believed whatever it says."""

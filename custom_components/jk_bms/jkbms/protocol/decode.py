@@ -8,6 +8,7 @@ import re
 from typing import Any, Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
+from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 from .frames import Frame, FrameType, checksum
 from .layouts import (
     CELL_DATA_FIELDS,
@@ -35,7 +36,6 @@ from .layouts import (
     has_gaps,
     settings_table,
 )
-from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)

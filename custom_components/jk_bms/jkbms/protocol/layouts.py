@@ -15,7 +15,6 @@ from struct import Struct
 from typing import Any, Final, NamedTuple
 
 from ..errors import ImplausibleFrameError
-from .frames import FrameType
 from ..models import (
     SECRET_FIELDS,
     Alarm,
@@ -25,6 +24,7 @@ from ..models import (
     ChargePhase,
     Layout,
 )
+from .frames import FrameType
 
 type Convert = Callable[[Any], Any]
 

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 import yaml
 
-from custom_components.jk_bms.jkbms.formats import (
+from custom_components.jk_bms.jkbms.cli.arguments import FORMATS
+from custom_components.jk_bms.jkbms.cli.formats import (
     WRITERS,
     Answers,
     Findings,
@@ -28,7 +29,6 @@ from custom_components.jk_bms.jkbms.models import (
     LogEntry,
     Settings,
 )
-from custom_components.jk_bms.jkbms.options import FORMATS
 
 INFO = DeviceInfo(
     device_model="JK_BD4A8S4P",

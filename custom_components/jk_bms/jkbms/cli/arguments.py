@@ -11,8 +11,8 @@ import sys
 from types import MappingProxyType
 from typing import Final, NoReturn, override
 
-from . import __version__
-from .models import Layout
+from .. import __version__
+from ..models import Layout
 from .terminal import complain, printing
 
 

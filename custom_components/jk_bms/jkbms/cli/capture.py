@@ -7,7 +7,9 @@ import re
 import sys
 from typing import Any, Final
 
-from .protocol.decode import (
+from ..errors import ImplausibleFrameError, UnsupportedLayoutError
+from ..models import DeviceInfo
+from ..protocol.decode import (
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -15,12 +17,10 @@ from .protocol.decode import (
     decode_settings,
     find_profile,
 )
-from .errors import ImplausibleFrameError, UnsupportedLayoutError
+from ..protocol.frames import Frame, FrameAssembler, FrameStatistics, FrameType
+from ..protocol.layouts import Profile
+from .arguments import ExitCode, Options
 from .formats import Answers, Told, masked
-from .protocol.frames import Frame, FrameAssembler, FrameStatistics, FrameType
-from .protocol.layouts import Profile
-from .models import DeviceInfo
-from .options import ExitCode, Options
 from .terminal import complain, show
 
 _BYTE_ORDER_MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"

@@ -7,16 +7,16 @@ from functools import partial
 import signal
 import sys
 
-from .advice import ADVICE, explain
-from .errors import (
+from ..errors import (
     ExportError,
     NoBluetoothError,
     NotReachableError,
     UnsupportedLayoutError,
 )
+from .advice import ADVICE, explain
+from .arguments import ExitCode, Options
 from .formats import Answers, Findings, Found, Told, masked
-from .options import ExitCode, Options
-from .survey import Battery, Survey
+from .monitor import Battery, Survey
 from .terminal import complain, show
 
 type Action = Callable[[], Awaitable[ExitCode | None]]
@@ -45,7 +45,7 @@ def _plan(options: Options) -> Action:
 
         return partial(watch, options)
     if options.exporter or options.push:
-        from .service import plan
+        from .serve import plan
 
         return plan(options)
     if options.sections or options.asked:

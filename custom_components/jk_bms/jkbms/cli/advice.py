@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .errors import (
+from ..errors import (
     AmbiguousNameError,
     ImplausibleFrameError,
     JkBmsError,

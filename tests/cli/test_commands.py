@@ -26,15 +26,14 @@ from bleak.exc import (
 import pytest
 from rich.live import _RefreshThread
 
-from custom_components.jk_bms.jkbms.cli import main
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
+from custom_components.jk_bms.jkbms.cli.main import main
+from custom_components.jk_bms.jkbms.cli.monitor import Survey
 from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
 from custom_components.jk_bms.jkbms.export.metrics import BatteryState
-from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
-from custom_components.jk_bms.jkbms.survey import Survey
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
-
 from tests.virtual_time import VirtualTimeLoop
 
 UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
@@ -363,7 +362,8 @@ def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     place(radio, UPS, faults=Faults())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "custom_components.jk_bms.jkbms.bluetooth.client.confirm_profile", _fits_nothing
+            "custom_components.jk_bms.jkbms.bluetooth.client.confirm_profile",
+            _fits_nothing,
         )
         result = run("-i", "-c", "-d", "UPS_BMS")
     assert result.code == 1
@@ -492,7 +492,7 @@ def test_name_is_kept(
 
     place(radio, UPS)
     monkeypatch.setattr(VirtualScanner, "_hear", hear_seldom)
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.push", push)
     run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", *arguments)
     assert labels == [label] * 4
 
@@ -532,7 +532,7 @@ def test_pushes_have_their_own_timer(
         if len(times) == 5:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.push", push)
     devices = ["-d", "UPS_BMS", "-d", "HOME_BMS"]
     result = run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", *devices)
     assert result.code == 0
@@ -570,7 +570,7 @@ def serve(run: Run, monkeypatch: pytest.MonkeyPatch) -> Serve:
             if loop.time() >= duration:
                 signal.raise_signal(signal.SIGTERM)
 
-        monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+        monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.push", push)
         assert run("-ep", "-u", "http://127.0.0.1/gate", *arguments).code == 0
         return known
 
@@ -713,7 +713,7 @@ def test_nothing_is_left_of_who_is_forgotten(
     radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand batteries may pass by."""
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.survey._FORGOTTEN", 100)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._FORGOTTEN", 100)
     bms = place(radio, UPS)
     place(radio, HOME)
 
@@ -902,7 +902,7 @@ def test_adapter(
     async def push(*_: object, **__: object) -> None:
         """Take it."""
 
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.push", push)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.push", push)
     monkeypatch.setattr(VirtualScanner, "__init__", watched)
     place(radio, UPS)
     assert run(*arguments, *adapter).code == 0

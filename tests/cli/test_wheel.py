@@ -32,7 +32,7 @@ def test_wheel(tmp_path: Path) -> None:
         archive.extractall(installed)
         names = archive.namelist()
         (points,) = (name for name in names if name.endswith("/entry_points.txt"))
-        assert "jkbms = jkbms.cli:main" in archive.read(points).decode()
+        assert "jkbms = jkbms.cli.main:main" in archive.read(points).decode()
     assert {name.split("/")[0] for name in names} == {
         "jkbms",
         f"jkbms-{__version__}.dist-info",
@@ -41,7 +41,7 @@ def test_wheel(tmp_path: Path) -> None:
     spec = MODELS["JK_PB2A16S20P 15.41"]
     state = Battery(spec, hour=10.0).advance(1.0)
     code = (
-        f"import sys; sys.path.insert(0, {str(installed)!r}); from jkbms import cli\n"
+        f"import sys; sys.path.insert(0, {str(installed)!r}); from jkbms.cli import main as cli\n"
         f"assert cli.__file__.startswith({str(installed)!r})\n"
         "sys.exit(cli.main())"
     )

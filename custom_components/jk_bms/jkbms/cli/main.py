@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 import sys
 
-from .errors import JournalError, OutputError
-from .options import ExitCode, parse
+from ..errors import JournalError, OutputError
+from .arguments import ExitCode, parse
 from .terminal import complain, open_streams
 
 
@@ -27,20 +27,16 @@ def _run(argv: Sequence[str] | None) -> ExitCode:
         sys.stdout.reconfigure(errors="replace")
     try:
         options = parse(argv)
-        from .logs import set_up
+        from .log_setup import set_up
 
         set_up(options.log, to_journal=options.journal)
         if options.decode is not None:
             from .capture import decode_capture
 
             return decode_capture(options.decode, options)
-        from .actions import act
+        from .commands import act
 
         return act(options)
     except (JournalError, OutputError) as err:
         complain(str(err))
         return ExitCode.FAILED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,7 @@ import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from .models import (
+from ..models import (
     SECRET_FIELDS,
     CellData,
     DetailLogRecord,
@@ -112,7 +112,7 @@ class Answers:
 
     def metrics(self) -> str:
         """Return what of it is exported."""
-        from .export.metrics import BatteryState, to_text
+        from ..export.metrics import BatteryState, to_text
 
         # One that was asked for twice is one battery
         states = {

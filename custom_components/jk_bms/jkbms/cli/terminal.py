@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 import sys
 
-from .errors import OutputError
+from ..errors import OutputError
+from ..text import one_line
 from .formats import WRITERS, Report
-from .plain import one_line
 
 
 def open_streams() -> None:

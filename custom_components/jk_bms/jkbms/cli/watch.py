@@ -14,11 +14,11 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from .actions import make_survey
+from ..text import one_line
 from .advice import explain
-from .options import ExitCode, Options
-from .plain import one_line
-from .survey import Battery, Survey
+from .arguments import ExitCode, Options
+from .commands import make_survey
+from .monitor import Battery, Survey
 from .table import INDENT, live_view
 
 _INTERVAL: Final = 1.0

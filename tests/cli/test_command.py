@@ -223,7 +223,7 @@ def test_exporter_without_dbus(tmp_path: Path) -> None:
     with running([str(COMMAND), "-e", "-d", "UPS_BMS", "-u", url], **bus) as process:
         assert ready_line(process) == f"jkbms: serving on {url}/metrics\n"
         assert ready_line(process).startswith(
-            "WARNING jkbms.survey: Bluetooth fails, and is tried again: "
+            "WARNING jkbms.cli.monitor: Bluetooth fails, and is tried again: "
             "D-Bus does not run ("
         )
         with pytest.raises(HTTPError) as caught:
@@ -257,8 +257,8 @@ def test_start(arguments: list[str], code: int, text: str) -> None:
 def test_help_comes_at_once(option: str) -> None:
     """Nothing is loaded that help does not need."""
     code = (
-        "import sys, jkbms.cli\n"
-        f"try: jkbms.cli.main([{option!r}])\n"
+        "import sys, jkbms.cli.main\n"
+        f"try: jkbms.cli.main.main([{option!r}])\n"
         "finally: print(*sys.modules, file=sys.stderr)"
     )
     done = run([sys.executable, "-c", code])
@@ -271,8 +271,8 @@ def test_decoding_needs_no_radio(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.touch()
     code = (
-        "import sys, jkbms.cli\n"
-        f"jkbms.cli.main(['--decode', {str(empty)!r}])\n"
+        "import sys, jkbms.cli.main\n"
+        f"jkbms.cli.main.main(['--decode', {str(empty)!r}])\n"
         "print(*sys.modules, file=sys.stderr)"
     )
     loaded = HEAVY & set(run([sys.executable, "-c", code]).stderr.split())
@@ -281,19 +281,21 @@ def test_decoding_needs_no_radio(tmp_path: Path) -> None:
 
 def test_integration_needs_none_of_it() -> None:
     """Home Assistant has neither the command nor what only the command needs."""
-    library = ROOT / "custom_components" / "jk_bms"
+    integration = ROOT / "custom_components" / "jk_bms"
     used = {
         name
-        for path in library.glob("*.py")
-        for name in re.findall(r"from \.jkbms\.(\w+) import", path.read_text("utf-8"))
+        for path in integration.glob("*.py")
+        for name in re.findall(
+            r"from \.jkbms\.([\w.]+) import", path.read_text("utf-8")
+        )
     }
-    assert {"client", "metrics"} <= used
+    assert {"bluetooth.client", "export.metrics"} <= used
     code = (
         f"import sys, {', '.join(f'jkbms.{name}' for name in sorted(used))}\n"
         "print(*sys.modules)"
     )
     loaded = set(run([sys.executable, "-c", code]).stdout.split())
     assert "jkbms.bluetooth.client" in loaded
-    command = "actions capture cli formats logs options scan service survey table watch"
-    assert not {f"jkbms.{name}" for name in command.split()} & loaded
+    assert not {name for name in loaded if name.startswith("jkbms.cli")}
+    assert "jkbms.export.exporter" not in loaded
     assert not {"logging_journald", "rich", "tomli_w", "yaml"} & loaded

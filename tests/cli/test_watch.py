@@ -14,7 +14,7 @@ from typing import Any
 from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
 import pytest
 
-from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.cli.main import main
 from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
 
@@ -96,7 +96,7 @@ class Terminal:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """Return a terminal of 100 columns."""
     terminal = Terminal(monkeypatch)
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.survey._RETRY", 0.1)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._RETRY", 0.1)
     yield terminal
     assert termios.tcgetattr(terminal.keyboard) == terminal.before
     terminal.keyboard.close()

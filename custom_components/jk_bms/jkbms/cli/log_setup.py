@@ -4,8 +4,8 @@ from collections.abc import Mapping
 import logging
 from typing import Final, override
 
-from .errors import JournalError
-from .plain import one_line
+from ..errors import JournalError
+from ..text import one_line
 
 _SELF: Final = "jkbms"
 _TELLS_ALL: Final = "bleak.backends.bluezdbus.manager"

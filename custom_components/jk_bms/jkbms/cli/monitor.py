@@ -11,16 +11,16 @@ from math import inf
 from time import time
 from typing import Any, Final
 
-from .advice import explain
-from .bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
-from .errors import (
+from ..bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
+from ..bluetooth.scanner import Heard, Scan, not_heard
+from ..errors import (
     JkBmsError,
     LinkError,
     NoBluetoothError,
     NoFreeSlotError,
     NotReachableError,
 )
-from .bluetooth.scanner import Heard, Scan, not_heard
+from .advice import explain
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, override
 import pytest
 
 from custom_components.jk_bms.jkbms import __version__
-from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.cli.arguments import ExitCode
+from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.protocol.decode import redact
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.options import ExitCode
 
 from ..protocol import (
     ACKNOWLEDGEMENT,
@@ -664,7 +664,7 @@ def process(command: list[str], text: str = "") -> Result:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param([sys.executable, "-W", "error", "-m", "jkbms.cli"], id="module"),
+        pytest.param([sys.executable, "-W", "error", "-m", "jkbms"], id="module"),
         pytest.param([str(ROOT / "scripts" / "jkbms")], id="script"),
     ],
 )
@@ -705,8 +705,7 @@ def test_module_is_the_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run as a module, it ends with the code of the command."""
-    module = "custom_components.jk_bms.jkbms.cli"
-    monkeypatch.delitem(sys.modules, module)
+    module = "custom_components.jk_bms.jkbms"
     monkeypatch.setattr(sys, "argv", ["jkbms", "--decode", "/nothing/here"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(module, run_name="__main__")
@@ -719,7 +718,7 @@ def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
     with subprocess.Popen(
-        [sys.executable, "-m", "jkbms.cli", "--decode", str(path)],
+        [sys.executable, "-m", "jkbms", "--decode", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as command:
@@ -735,7 +734,7 @@ def test_full_disk(tmp_path: Path, name: str) -> None:
     """Output that cannot be written is a failure of one line."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
-    command = [sys.executable, "-m", "jkbms.cli", "--decode", str(path), "-f", name]
+    command = [sys.executable, "-m", "jkbms", "--decode", str(path), "-f", name]
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
             command,
@@ -844,7 +843,7 @@ def test_process_with_a_closed_stream(
     """It goes on with the others."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
-    command = [sys.executable, "-m", "jkbms.cli", "--decode", str(path)]
+    command = [sys.executable, "-m", "jkbms", "--decode", str(path)]
     result = process(["sh", "-c", f'exec "$@" {closed}', "sh", *command])
     assert (result.code, result.out[: len(out)], result.err) == (0, out, err)
     assert bool(result.out) is bool(out)
@@ -868,5 +867,5 @@ def test_interrupted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli._run", interrupt)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.main._run", interrupt)
     assert main([]) == 130

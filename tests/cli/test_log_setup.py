@@ -13,8 +13,8 @@ import logging_journald
 import pytest
 import pytest_socket
 
-from custom_components.jk_bms.jkbms import logs
-from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.cli import log_setup as logs
+from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.errors import JournalError
 
 PACKAGE = "custom_components.jk_bms.jkbms"
@@ -71,7 +71,9 @@ def test_names_from_the_air(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -
 
 def test_levels(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
     """Loggers have levels of their own; `jkbms` is the library, wherever it is."""
-    set_up({"": logging.ERROR, "jkbms.bluetooth.scanner": logging.INFO}, to_journal=False)
+    set_up(
+        {"": logging.ERROR, "jkbms.bluetooth.scanner": logging.INFO}, to_journal=False
+    )
     logging.getLogger("bleak").warning("unheard")
     logging.getLogger(f"{PACKAGE}.scan").info("heard")
     assert capsys.readouterr().err == f"INFO {PACKAGE}.scan: heard\n"

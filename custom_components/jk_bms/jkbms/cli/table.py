@@ -10,9 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
+from ..text import one_line
 from .formats import Found, Told
-from .models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
-from .plain import one_line
 
 _BAR_WIDTH: Final = 10
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"

@@ -17,15 +17,15 @@ from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailabl
 import pytest
 from yarl import URL
 
-from custom_components.jk_bms.jkbms.cli import main
+from custom_components.jk_bms.jkbms.cli.arguments import ExitCode, parse
+from custom_components.jk_bms.jkbms.cli.main import main
+from custom_components.jk_bms.jkbms.cli.serve import plan
 from custom_components.jk_bms.jkbms.errors import (
     CredentialsError,
     EndpointError,
     PushUnauthorizedError,
     PushUrlError,
 )
-from custom_components.jk_bms.jkbms.options import ExitCode, parse
-from custom_components.jk_bms.jkbms.service import plan
 from tests.servers import free_port
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
@@ -290,7 +290,7 @@ async def test_serve_over_tls_and_ipv6(
         async def __aexit__(self, *_: object) -> None:
             pass
 
-    module = "custom_components.jk_bms.jkbms.service"
+    module = "custom_components.jk_bms.jkbms.cli.serve"
     monkeypatch.setattr(f"{module}.Exporter", Exporter)
     async with doing("-e", "-u", "http://localhost"):
         await asyncio.sleep(0)
@@ -496,7 +496,7 @@ def test_refusals(
     """What the server says is told in one line, without the credentials."""
     place(radio, UPS)
     monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.DEADLINE", 1.0)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
     url = f"http://127.0.0.1:{server.server_port}/api/v1/{path}"
     assert main(["-p", "-u", url, "-d", UPS.address]) == 1
     out, err = capsys.readouterr()
@@ -515,7 +515,7 @@ def test_unreachable_servers(
 ) -> None:
     """Nobody listens, or it is not who it says it is."""
     place(radio, UPS)
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.service.DEADLINE", 1.0)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
     url = f"http://127.0.0.1:{free_port()}"
     assert main(["-p", "-u", url, "-d", UPS.address]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -8,14 +8,14 @@ import logging
 import aiohttp
 from yarl import URL
 
-from .actions import Action, judge, make_survey, progress
-from .export.credentials import Credentials
-from .errors import PushError, PushUrlError
-from .export.exporter import DEFAULT_URL, Endpoint, Exporter
-from .export.metrics import BatteryState
-from .options import ExitCode, Options
-from .export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
-from .survey import Survey, ticks
+from ..errors import PushError, PushUrlError
+from ..export.credentials import Credentials
+from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
+from ..export.metrics import BatteryState
+from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .arguments import ExitCode, Options
+from .commands import Action, judge, make_survey, progress
+from .monitor import Survey, ticks
 from .terminal import complain
 
 _LOGGER = logging.getLogger(__name__)
