@@ -7,9 +7,9 @@ from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_pause
-from .push import async_start_push
+from .diagnosis import async_clear_trouble
+from .metrics_push import async_start_push
 from .services import async_setup_services
-from .trouble import async_clear_trouble
 
 PLATFORMS = [
     Platform.BINARY_SENSOR,

@@ -44,6 +44,7 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
+from .connection_slots import async_get_turns
 from .const import (
     CONF_INTERVAL,
     CONF_JOB,
@@ -65,14 +66,13 @@ from .const import (
     LinkBehaviour,
 )
 from .coordinator import async_create_client
+from .diagnosis import async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.bluetooth.client import JkBmsClient, Reading
 from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
 from .jkbms.export.push import DEFAULT_JOB, PushKind
-from .push import parse_target
-from .trouble import async_diagnose
-from .turns import async_get_turns
+from .metrics_push import parse_target
 
 _LOGGER = logging.getLogger(__name__)
 

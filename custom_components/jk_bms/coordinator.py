@@ -33,6 +33,7 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
+from .connection_slots import async_get_turns
 from .const import (
     CONF_INTERVAL,
     CONF_LINK,
@@ -45,12 +46,11 @@ from .const import (
     UPDATE_INTERVAL,
     LinkBehaviour,
 )
+from .diagnosis import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
 from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient, Log, Reading
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
 from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
-from .trouble import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
-from .turns import async_get_turns
 
 _LOGGER = logging.getLogger(__name__)
 

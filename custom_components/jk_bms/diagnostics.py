@@ -18,9 +18,9 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .diagnosis import NOBODY
 from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
-from .trouble import NOBODY
 
 _PRIVATE: Final = SECRET_FIELDS | {
     CONF_ADDRESS,

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms import turns
+from custom_components.jk_bms import connection_slots as turns
 from custom_components.jk_bms.jkbms.bluetooth import client
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant

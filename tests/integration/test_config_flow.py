@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import (
     mock_restore_cache_with_extra_data,
 )
 
-from custom_components.jk_bms import turns
+from custom_components.jk_bms import connection_slots as turns
 from custom_components.jk_bms.const import (
     CONF_INTERVAL,
     CONF_LINK,

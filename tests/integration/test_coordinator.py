@@ -15,9 +15,9 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.jk_bms.const import UPDATE_INTERVAL
+from custom_components.jk_bms.diagnosis import ERROR_KEYS
 from custom_components.jk_bms.jkbms import errors
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
-from custom_components.jk_bms.trouble import ERROR_KEYS
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms import trouble
+from custom_components.jk_bms import diagnosis as trouble
 from custom_components.jk_bms.const import DOMAIN, PAUSE
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState

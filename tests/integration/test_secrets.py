@@ -16,7 +16,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.jk_bms import coordinator as coordinators, trouble
+from custom_components.jk_bms import coordinator as coordinators, diagnosis as trouble
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth import client
 from homeassistant.const import EVENT_STATE_CHANGED, MATCH_ALL

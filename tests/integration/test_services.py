@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.jk_bms.connection_slots import async_get_turns
 from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
 from custom_components.jk_bms.jkbms.bluetooth.client import Log, Reading
 from custom_components.jk_bms.services import (
@@ -17,7 +18,6 @@ from custom_components.jk_bms.services import (
     GET_LOGBOOK,
     IMPORT_DETAIL_LOG,
 )
-from custom_components.jk_bms.turns import async_get_turns
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID
 from homeassistant.core import HomeAssistant, ServiceResponse
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError

@@ -12,13 +12,13 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.diagnosis import ERROR_KEYS
 from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
 from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
-from custom_components.jk_bms.push import ISSUE as PUSH_FAILED
+from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
 from custom_components.jk_bms.sensor import LINK_SENSORS, SENSORS
-from custom_components.jk_bms.trouble import ERROR_KEYS
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 

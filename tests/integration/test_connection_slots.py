@@ -8,10 +8,10 @@ from bleak_retry_connector import Allocations
 from habluetooth import get_manager
 import pytest
 
-from custom_components.jk_bms import turns as turns_module
+from custom_components.jk_bms import connection_slots as turns_module
+from custom_components.jk_bms.connection_slots import Turns, async_get_turns
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.errors import NoFreeSlotError
-from custom_components.jk_bms.turns import Turns, async_get_turns
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component

@@ -28,11 +28,11 @@ from .const import (
     PUSH_INTERVAL,
 )
 from .coordinator import JkBmsConfigEntry
+from .diagnosis import LASTS
 from .jkbms.errors import ExportError
 from .jkbms.export.credentials import Credentials
 from .jkbms.export.metrics import BatteryState
 from .jkbms.export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
-from .trouble import LASTS
 
 _LOGGER = logging.getLogger(__name__)
 

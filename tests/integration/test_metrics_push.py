@@ -16,7 +16,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.jk_bms import push
+from custom_components.jk_bms import metrics_push as push
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.export.push import DEADLINE
 from homeassistant.config_entries import ConfigEntryState

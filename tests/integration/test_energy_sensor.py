@@ -1,0 +1,433 @@
+"""Counted energy and time left: what is shown, when, and after whatever came between."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+import json
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_mock_restore_state_shutdown_restart,
+    mock_restore_cache_with_extra_data,
+)
+
+from custom_components.jk_bms.coordinator import JkBmsCoordinator
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient, Reading
+from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Layout
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
+from homeassistant.const import (
+    EVENT_HOMEASSISTANT_STOP,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.restore_state import STORAGE_KEY, async_get
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import MODELS, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import pass_time, setup_integration
+from .week import Truth, power_of_a_week, readings_of_a_week, true_energy
+
+CHARGED = "sensor.house_24v_energy_charged"
+DISCHARGED = "sensor.house_24v_energy_discharged"
+TO_EMPTY = "sensor.house_24v_time_to_empty"
+TO_FULL = "sensor.house_24v_time_to_full"
+
+
+class House:
+    """A battery whose readings are made up, each at its own moment."""
+
+    def __init__(self, hass: HomeAssistant, bms: VirtualBms) -> None:
+        """Nothing is read yet."""
+        self.hass = hass
+        self.bms = bms
+        self.entry: MockConfigEntry
+        self.next: Reading
+        self.expect(0.0, 0.0)
+
+    @property
+    def coordinator(self) -> JkBmsCoordinator:
+        """Return what hands the readings out."""
+        coordinator: JkBmsCoordinator = self.entry.runtime_data
+        return coordinator
+
+    def expect(self, time: float, power: float | None, **values: Any) -> None:
+        """Choose what the next read gives."""
+        values = {
+            "battery_voltage": 50.0,
+            "battery_power": power,
+            "battery_current": None if power is None else power / 50,
+            "remain_capacity": 140.0,
+            "nominal_capacity": 280.0,
+        } | values
+        self.next = Reading(
+            layout=Layout.JK02_32S,
+            device_info=DeviceInfo(device_model="BMS", software_version="11.48"),
+            settings=None,
+            cell_data=CellData(**values),
+            time=time,
+        )
+
+    async def read(self) -> Reading:
+        """Read it, in place of the client."""
+        return self.next
+
+    async def set_up(self) -> None:
+        """Add the battery; the first reading is the one chosen."""
+        self.entry = await setup_integration(self.hass, self.bms)
+        assert self.entry.state is ConfigEntryState.LOADED
+
+    def hear(self, time: float, power: float | None, **values: Any) -> None:
+        """Let a reading come in."""
+        self.expect(time, power, **values)
+        self.coordinator._async_publish(self.next)
+
+    def miss(self) -> None:
+        """Let the values become too old."""
+        self.coordinator._async_outdated(dt_util.utcnow())
+
+    async def reload(self, time: float, power: float | None) -> None:
+        """Set the entry up anew, as a change of its options does."""
+        self.expect(time, power)
+        assert await self.hass.config_entries.async_reload(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+
+    async def restart(self, time: float, power: float | None) -> None:
+        """Store and load what outlives Home Assistant, and nothing else."""
+        await async_mock_restore_state_shutdown_restart(self.hass)
+        stored = dict(async_get(self.hass).last_states)
+        assert await self.hass.config_entries.async_unload(self.entry.entry_id)
+        async_get(self.hass).last_states = stored
+        self.expect(time, power)
+        assert await self.hass.config_entries.async_setup(self.entry.entry_id)
+        await self.hass.async_block_till_done()
+
+    def shown(self, entity_id: str) -> str:
+        """Return the state of an entity."""
+        state = self.hass.states.get(entity_id)
+        assert state
+        return state.state
+
+    @property
+    def energies(self) -> tuple[str, str]:
+        """Return what is shown as charged and as discharged."""
+        return self.shown(CHARGED), self.shown(DISCHARGED)
+
+
+@pytest.fixture
+def house(
+    hass: HomeAssistant, hass_storage: dict[str, Any], bms: VirtualBms
+) -> Iterator[House]:
+    """Put made-up readings in place of those of the client."""
+    house = House(hass, bms)
+    with patch.object(JkBmsClient, "read", house.read):
+        yield house
+
+
+async def test_counting(house: House) -> None:
+    """Each direction is counted by itself, from the first reading on."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    assert house.energies == ("0.0", "0.0")
+    house.hear(1060, 3600)
+    assert house.energies == ("0.06", "0.0")
+    house.hear(1120, -3600)
+    assert house.energies == ("0.09", "0.03")
+    house.hear(1180, -3600)
+    assert house.energies == ("0.09", "0.09")
+
+
+async def test_gaps(house: House) -> None:
+    """Three intervals are bridged, more are not; nor is a missing value."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1090, 3600)
+    assert house.shown(CHARGED) == "0.09"
+    house.hear(1180.1, 3600)
+    assert house.shown(CHARGED) == "0.09"
+    house.hear(1210, None)
+    house.hear(1240, 3600)
+    house.hear(1300, 3600)
+    assert house.shown(CHARGED) == "0.15"
+
+
+async def test_pace(house: House) -> None:
+    """A state is written once a minute, or when the battery is lost and found."""
+    house.expect(1020, 3600)
+    await house.set_up()
+    for time, shown in ((1050, "0.0"), (1079, "0.0"), (1080, "0.06"), (1133, "0.06")):
+        house.hear(time, 3600)
+        assert house.shown(CHARGED) == shown
+    house.miss()
+    assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
+    house.hear(1133.5, 3600)
+    assert house.shown(CHARGED) == "0.113"
+
+    for time in (1200, 1300):
+        house.hear(time, 0)
+    state = house.hass.states.get(CHARGED)
+    for time in range(1330, 6000, 30):
+        house.hear(time, 0)
+    idle = house.hass.states.get(CHARGED)
+    assert idle
+    assert state
+    assert idle.last_reported == state.last_reported
+
+
+async def test_reload(house: House) -> None:
+    """Nothing is lost while the options change: the clock goes on."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1030.0001, 3600)
+    await house.reload(1060, 3600)
+    assert house.energies == ("0.06", "0.0")
+    await house.reload(1180, 3600)
+    assert house.energies == ("0.06", "0.0")
+    house.hear(1240, 3600)
+    assert house.energies == ("0.12", "0.0")
+
+
+@pytest.mark.parametrize("time", [10, 1000, 1031, 1e6])
+async def test_restart(house: House, time: float) -> None:
+    """A total goes on to the last digit, whatever clock the machine has then."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1030.4999, 3600)
+    for _ in range(3):
+        await house.restart(time, 3600)
+        assert house.energies == ("0.03", "0.0")
+    house.hear(time + 60.0002, 3600)
+    assert house.energies == ("0.091", "0.0")
+
+
+async def test_stop(
+    hass: HomeAssistant, house: House, hass_storage: dict[str, Any]
+) -> None:
+    """What Home Assistant writes when it stops is what was counted."""
+    house.expect(1020, -3600)
+    await house.set_up()
+    async_get(hass).async_setup_dump()
+    house.hear(1050.4999, -3600)
+    assert house.shown(DISCHARGED) == "0.0"
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    await hass.async_block_till_done()
+    stored = json.loads(json.dumps(hass_storage[STORAGE_KEY]["data"]))
+    assert {
+        item["state"]["entity_id"]: item["extra_data"]["total"]
+        for item in stored
+        if item["extra_data"]
+    } == {CHARGED: 0.0, DISCHARGED: pytest.approx(0.0304999)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "shown"),
+    [
+        ({"total": 12.3456}, "12.346"),
+        ({"total": 0.0}, "0.0"),
+        ({}, "0.0"),
+        ({"total": None}, "0.0"),
+        ({"total": "12.3456"}, "0.0"),
+        ({"total": True}, "0.0"),
+        ({"total": -1.0}, "0.0"),
+        ({"total": float("nan")}, "0.0"),
+        ({"total": float("inf")}, "0.0"),
+        ({"total": {"total": 1.0}}, "0.0"),
+        ({"total": 12.3456, "owner": "another battery"}, "0.0"),
+        ([1.0], "0.0"),
+        ("total", "0.0"),
+        (None, "0.0"),
+    ],
+)
+async def test_what_was_stored(
+    hass: HomeAssistant,
+    house: House,
+    caplog: pytest.LogCaptureFixture,
+    extra: Any,
+    shown: str,
+) -> None:
+    """Damaged data, and those of another battery, are no reason to fail."""
+    if isinstance(extra, dict):
+        extra = {"owner": house.bms.address} | extra
+    mock_restore_cache_with_extra_data(hass, [(State(CHARGED, "9.9"), extra)])
+    house.expect(1000, 3600)
+    await house.set_up()
+    assert house.energies == (shown, "0.0")
+    house.hear(1060, 3600)
+    assert float(house.shown(CHARGED)) == pytest.approx(float(shown) + 0.06)
+    assert "Traceback" not in caplog.text
+
+
+async def test_disabled_and_enabled(
+    hass: HomeAssistant, house: House, entity_registry: er.EntityRegistry
+) -> None:
+    """What flows while the counter is off is not counted, the rest is kept."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1060, 3600)
+    entity_registry.async_update_entity(
+        CHARGED, disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await hass.async_block_till_done()
+    assert hass.states.get(CHARGED) is None
+    house.hear(1120, 3600)
+    await house.restart(10, 3600)
+    house.hear(70, 3600)
+    assert hass.states.get(CHARGED) is None
+    entity_registry.async_update_entity(CHARGED, disabled_by=None)
+    await house.reload(130, 3600)
+    assert house.energies == ("0.06", "0.0")
+    house.hear(190, 3600)
+    assert house.energies == ("0.12", "0.0")
+
+
+async def test_disabled_entry(hass: HomeAssistant, house: House) -> None:
+    """The same holds for the whole battery."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1060, 3600)
+    entry_id = house.entry.entry_id
+    await hass.config_entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER)
+    house.expect(5000, 3600)
+    await hass.config_entries.async_set_disabled_by(entry_id, None)
+    await hass.async_block_till_done()
+    assert house.energies == ("0.06", "0.0")
+
+
+async def test_new_entity_id(
+    hass: HomeAssistant, house: House, entity_registry: er.EntityRegistry
+) -> None:
+    """A counter goes on under another id, and back under the old one."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear(1060, 3600)
+    new_id = "sensor.into_the_battery"
+    entity_registry.async_update_entity(CHARGED, new_entity_id=new_id)
+    await hass.async_block_till_done()
+    assert house.shown(new_id) == "0.06"
+    house.hear(1120, 3600)
+    assert house.shown(new_id) == "0.12"
+    await house.restart(10, 3600)
+    assert house.shown(new_id) == "0.12"
+    house.hear(70, 3600)
+    # What was stored under the old id is older by now.
+    assert async_get(hass).last_states[CHARGED].extra_data
+    entity_registry.async_update_entity(new_id, new_entity_id=CHARGED)
+    await hass.async_block_till_done()
+    assert house.shown(CHARGED) == "0.18"
+    house.hear(130, 3600)
+    assert house.shown(CHARGED) == "0.24"
+
+
+@pytest.mark.parametrize(
+    "model", [name for name in MODELS if "B2A16S 3" in name or "DZ11" in name]
+)
+async def test_units_without_power(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Balancers have nothing to count."""
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    assert hass.states.async_entity_ids("sensor")
+    assert not [
+        entity_id
+        for entity_id in er.async_get(hass).entities
+        if "energy" in entity_id or "time_to" in entity_id
+    ]
+
+
+async def test_moment_of_a_reading(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """Readings of the real client carry the time of the event loop."""
+    proxy.advertise(bms)
+    begin = hass.loop.time()
+    entry = await setup_integration(hass, bms)
+    first = entry.runtime_data.data.time
+    await pass_time(hass)
+    assert begin < first < entry.runtime_data.data.time < hass.loop.time()
+
+
+async def test_a_week(
+    house: House,
+    entity_registry: er.EntityRegistry,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """Clocks are set, Home Assistant starts anew, the battery is lost: all is counted."""
+    random = Random(1)
+    power = power_of_a_week(random)
+    readings = list(readings_of_a_week(random, power))
+    house.expect(1.0, readings[0].power)
+    await house.set_up()
+    # What is not looked at here would only take time.
+    for entity in er.async_entries_for_config_entry(
+        entity_registry, house.entry.entry_id
+    ):
+        if entity.entity_id not in {CHARGED, DISCHARGED}:
+            entity_registry.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    clock = readings[0].time - 1.0
+    steps: dict[str, Callable[[float, float], Any]] = {
+        "reload": house.reload,
+        "restart": house.restart,
+        "reboot": house.restart,
+    }
+    highest = [0.0, 0.0]
+    for number, reading in enumerate(readings[1:]):
+        if number % 1500 == 0:
+            # Summer time, a wrong time from the router, and the right one again.
+            hours = random.choice([1, -1, 7.3, -30])
+            freezer.move_to(dt_util.utcnow() + timedelta(hours=hours))
+        if reading.after == "reboot":
+            clock = reading.time - random.uniform(5, 100)
+        moment = reading.time - clock
+        if reading.after in steps:
+            await steps[reading.after](moment, reading.power)
+        else:
+            if reading.after == "outage":
+                house.miss()
+            house.hear(moment, reading.power)
+        shown = [float(state) for state in house.energies]
+        assert all(now >= before for now, before in zip(shown, highest, strict=True))
+        highest = shown
+    for sign, kwh in zip((1, -1), highest, strict=True):
+        true = true_energy(readings, Truth(power, sign))
+        assert kwh == pytest.approx(true, rel=0.005)
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_time_left(house: House) -> None:
+    """The time is told for the direction in which the charge moves."""
+    house.expect(1000, 0)
+    await house.set_up()
+    assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
+
+    house.hear(2000, -50 * 28)
+    assert float(house.shown(TO_EMPTY)) == pytest.approx(5)
+    assert house.shown(TO_FULL) == STATE_UNKNOWN
+
+    # A load that comes for a moment does not turn everything over.
+    house.hear(2060, 50 * 28)
+    assert 5 < float(house.shown(TO_EMPTY)) < 9
+
+    house.hear(3000, 50 * 14, remain_capacity=210.0)
+    assert house.shown(TO_EMPTY) == STATE_UNKNOWN
+    assert float(house.shown(TO_FULL)) == pytest.approx(5)
+
+    house.hear(4000, None)
+    assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
+
+    house.hear(5000, 50 * 14, nominal_capacity=None)
+    assert house.shown(TO_FULL) == STATE_UNKNOWN
+
+    house.hear(6000, 50 * 14, remain_capacity=None)
+    assert house.shown(TO_FULL) == STATE_UNKNOWN
+
+    house.miss()
+    assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNAVAILABLE
