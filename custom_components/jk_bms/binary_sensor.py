@@ -19,8 +19,7 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
-from .jkbms.bluetooth.client import Reading
-from .jkbms.models import INFORMATION, Alarm
+from .jkbms.models import INFORMATION, Alarm, Reading
 from .jkbms.protocol.layouts import ALARMS
 
 # All values come with the one read of the coordinator.

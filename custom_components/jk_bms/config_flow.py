@@ -69,9 +69,10 @@ from .coordinator import async_create_client
 from .diagnosis import async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
-from .jkbms.bluetooth.client import JkBmsClient, Reading
+from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
 from .jkbms.export.push import DEFAULT_JOB, PushKind
+from .jkbms.models import Reading
 from .metrics_push import parse_target
 
 _LOGGER = logging.getLogger(__name__)

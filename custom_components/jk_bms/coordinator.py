@@ -47,9 +47,9 @@ from .const import (
     LinkBehaviour,
 )
 from .diagnosis import Trouble, async_clear_trouble, async_diagnose, async_note_trouble
-from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient, Log, Reading
+from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
-from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry
+from .jkbms.models import DetailLogRecord, DeviceInfo, Log, LogEntry, Reading
 from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
 
 _LOGGER = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 from .coordinator import JkBmsCoordinator
 from .energy import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
-from .jkbms.bluetooth.client import Reading
+from .jkbms.models import Reading
 
 MAX_GAP: Final = 3
 """Intervals between two readings; what lies in a longer gap is not known."""

@@ -21,7 +21,7 @@ from homeassistant.helpers.typing import UNDEFINED
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
-from .jkbms.bluetooth.client import Reading
+from .jkbms.models import Reading
 
 
 class Pace(IntEnum):

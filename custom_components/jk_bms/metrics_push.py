@@ -31,8 +31,8 @@ from .coordinator import JkBmsConfigEntry
 from .diagnosis import LASTS
 from .jkbms.errors import ExportError
 from .jkbms.export.credentials import Credentials
-from .jkbms.export.metrics import BatteryState
 from .jkbms.export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .jkbms.models import BatteryState
 
 _LOGGER = logging.getLogger(__name__)
 

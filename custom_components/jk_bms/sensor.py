@@ -42,8 +42,7 @@ from .entity import (
     Pace,
     async_setup_entities,
 )
-from .jkbms.bluetooth.client import Reading
-from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout
+from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout, Reading
 from .jkbms.protocol.layouts import MAX_CELLS
 
 # All values come with the one read of the coordinator.

@@ -10,7 +10,8 @@ from itertools import batched, chain
 from random import Random
 from typing import Any, Final, Protocol, override
 
-from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE, Reading
+from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
+from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,
     decode_cell_data,

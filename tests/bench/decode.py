@@ -13,7 +13,8 @@ from typing import Any, Final, override
 from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
-from custom_components.jk_bms.jkbms.bluetooth.client import Reading, _Link
+from custom_components.jk_bms.jkbms.bluetooth.client import _Link
+from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
     choose_profile,

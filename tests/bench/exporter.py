@@ -12,7 +12,7 @@ import time
 from typing import Final
 
 from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState
+from custom_components.jk_bms.jkbms.models import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,

@@ -13,7 +13,8 @@ from bleak.backends.client import NotifyCallback
 from bleak.backends.device import BLEDevice
 import pytest
 
-from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient, Reading
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.jkbms.models import Reading
 from tests.virtual_bms import (
     MODELS,
     Battery,

@@ -18,10 +18,7 @@ import bleak_retry_connector
 import pytest
 
 from custom_components.jk_bms.jkbms.bluetooth import client as client_module
-from custom_components.jk_bms.jkbms.bluetooth.client import (
-    Reading,
-    choose_characteristics,
-)
+from custom_components.jk_bms.jkbms.bluetooth.client import choose_characteristics
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
@@ -33,6 +30,7 @@ from custom_components.jk_bms.jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
+from custom_components.jk_bms.jkbms.models import Reading
 from tests.virtual_bms import MODELS, Faults, Spec, State, frames
 from tests.virtual_bms.gatt import (
     COMMAND,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from custom_components.jk_bms.jkbms.bluetooth.client import Reading
+from custom_components.jk_bms.jkbms.models import Reading
 
 from .bench import (
     CADENCE,

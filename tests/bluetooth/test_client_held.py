@@ -12,7 +12,7 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 import pytest
 
 from custom_components.jk_bms.jkbms.bluetooth import client as client_module
-from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE, Log, Reading
+from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     LinkError,
@@ -20,7 +20,12 @@ from custom_components.jk_bms.jkbms.errors import (
     NotReachableError,
     SilentError,
 )
-from custom_components.jk_bms.jkbms.models import DetailLogRecord, LogEntry
+from custom_components.jk_bms.jkbms.models import (
+    DetailLogRecord,
+    Log,
+    LogEntry,
+    Reading,
+)
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from tests.virtual_bms import (
     MODELS,

@@ -31,7 +31,7 @@ from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
 from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.cli.monitor import Survey
 from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState
+from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
 from tests.virtual_time import VirtualTimeLoop

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState
+from custom_components.jk_bms.jkbms.models import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,

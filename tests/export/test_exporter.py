@@ -13,11 +13,8 @@ import pytest_socket
 from custom_components.jk_bms.jkbms.errors import CredentialsError, EndpointError
 from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
-from custom_components.jk_bms.jkbms.export.metrics import (
-    BatteryState,
-    to_openmetrics,
-    to_text,
-)
+from custom_components.jk_bms.jkbms.export.metrics import to_openmetrics, to_text
+from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.servers import Prometheus
 from tests.servers.certificate import trusting, write_certificate
 

@@ -12,14 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 import pytest
 
 from custom_components.jk_bms.jkbms.cli.formats import Findings, Found
-from custom_components.jk_bms.jkbms.export.metrics import (
-    BatteryState,
-    to_openmetrics,
-    to_text,
-)
+from custom_components.jk_bms.jkbms.export.metrics import to_openmetrics, to_text
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     BalancerState,
+    BatteryState,
     CellData,
     DeviceInfo,
     Layout,

@@ -25,8 +25,9 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.jkbms.export import push as push_module
 from custom_components.jk_bms.jkbms.export.credentials import Credentials
-from custom_components.jk_bms.jkbms.export.metrics import BatteryState, to_text
+from custom_components.jk_bms.jkbms.export.metrics import to_text
 from custom_components.jk_bms.jkbms.export.push import PushKind, PushTarget, push
+from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.servers import (
     VictoriaMetrics,
     free_port,

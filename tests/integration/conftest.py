@@ -17,6 +17,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import connection_slots as turns
 from custom_components.jk_bms.jkbms.bluetooth import client
+from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
@@ -188,7 +189,7 @@ def durations() -> Iterator[list[float]]:
     durations: list[float] = []
     read = client.JkBmsClient.read
 
-    async def timed_read(reader: client.JkBmsClient) -> client.Reading:
+    async def timed_read(reader: client.JkBmsClient) -> Reading:
         clock = asyncio.get_running_loop().time
         begin = clock()
         try:

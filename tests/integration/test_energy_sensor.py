@@ -16,8 +16,8 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
-from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient, Reading
-from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Layout
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Layout, Reading
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import (
     EVENT_HOMEASSISTANT_STOP,

@@ -16,7 +16,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms.const import LinkBehaviour
 from custom_components.jk_bms.event import JkBmsLogEvent
-from custom_components.jk_bms.jkbms.bluetooth.client import Log, Reading
+from custom_components.jk_bms.jkbms.models import Log, Reading
 from homeassistant.components.event import DATA_COMPONENT
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNKNOWN

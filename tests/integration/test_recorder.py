@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.components.recorder.common import (
 )
 from sqlalchemy import func, select
 
-from custom_components.jk_bms.jkbms.bluetooth.client import Reading
+from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.components.recorder import Recorder
 from homeassistant.components.recorder.db_schema import States, StatesMeta
 from homeassistant.components.recorder.util import session_scope

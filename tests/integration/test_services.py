@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.connection_slots import async_get_turns
 from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
-from custom_components.jk_bms.jkbms.bluetooth.client import Log, Reading
+from custom_components.jk_bms.jkbms.models import Log, Reading
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,

@@ -371,3 +371,43 @@ class DetailLogRecord:
     min_temperature: int | None
     mosfet_temperature: int
     heater_current: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Everything that one read of the battery tells."""
+
+    layout: Layout
+    device_info: DeviceInfo
+    settings: Settings | None
+    """`None` where their frame was lost."""
+    cell_data: CellData
+    time: float
+    """s of the event loop's clock when the cell data came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log[EntryT]:
+    """One of the battery's own logs, and a reading of the same link to date it by."""
+
+    reading: Reading
+    entries: tuple[EntryT, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatteryState:
+    """What is known of one battery at the moment."""
+
+    device: str
+    """The label `device`: the name that the user gave, of one battery only."""
+    device_info: DeviceInfo | None = None
+    cell_data: CellData | None = None
+    layout: Layout | None = None
+    """Tells which alarms the battery can raise; `None` is any."""
+    up: bool | None = None
+    """Whether it answers: one that does not has no values. `None` where that is not
+    watched, in output that is made once."""
+    last_update: float | None = None
+    """Unix time of the values, s."""
+    rejected_frames: int | None = None

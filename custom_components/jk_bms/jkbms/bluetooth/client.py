@@ -9,7 +9,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import logging
 from math import inf
 import re
@@ -34,7 +34,7 @@ from ..errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
+from ..models import DetailLogRecord, DeviceInfo, Log, LogEntry, Reading, Settings
 from ..protocol.consistency import Guard
 from ..protocol.decode import (
     choose_profile,
@@ -103,28 +103,6 @@ _NO_ANSWER: Final = "it did not answer in time"
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")
 
 type FindDevice = Callable[[], BLEDevice | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """Everything that one read of the battery tells."""
-
-    layout: Layout
-    device_info: DeviceInfo
-    settings: Settings | None
-    """`None` where their frame was lost."""
-    cell_data: CellData
-    time: float
-    """s of the event loop's clock when the cell data came."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log[EntryT]:
-    """One of the battery's own logs, and a reading of the same link to date it by."""
-
-    reading: Reading
-    entries: tuple[EntryT, ...]
-    """Oldest first."""
 
 
 class JkBmsClient:

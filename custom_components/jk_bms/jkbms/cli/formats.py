@@ -112,7 +112,8 @@ class Answers:
 
     def metrics(self) -> str:
         """Return what of it is exported."""
-        from ..export.metrics import BatteryState, to_text
+        from ..export.metrics import to_text
+        from ..models import BatteryState
 
         # One that was asked for twice is one battery
         states = {

@@ -11,7 +11,7 @@ from math import inf
 from time import time
 from typing import Any, Final
 
-from ..bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient, Reading
+from ..bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient
 from ..bluetooth.scanner import Heard, Scan, not_heard
 from ..errors import (
     JkBmsError,
@@ -20,6 +20,7 @@ from ..errors import (
     NoFreeSlotError,
     NotReachableError,
 )
+from ..models import Reading
 from .advice import explain
 
 _LOGGER = logging.getLogger(__name__)

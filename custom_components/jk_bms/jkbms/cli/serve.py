@@ -11,8 +11,8 @@ from yarl import URL
 from ..errors import PushError, PushUrlError
 from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
-from ..export.metrics import BatteryState
 from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from ..models import BatteryState
 from .arguments import ExitCode, Options
 from .commands import Action, judge, make_survey, progress
 from .monitor import Survey, ticks

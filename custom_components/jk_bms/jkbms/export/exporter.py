@@ -17,9 +17,10 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from ..errors import EndpointError
+from ..models import BatteryState
 from ..text import url_trouble
 from .credentials import Credentials
-from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, BatteryState, to_openmetrics, to_text
+from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, to_openmetrics, to_text
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -16,31 +16,13 @@ from prometheus_client.openmetrics.exposition import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from ..models import CellData, DeviceInfo, Layout
+from ..models import BatteryState
 from ..protocol.layouts import ALARMS
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `to_text`."""
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 """Media type of `to_openmetrics`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatteryState:
-    """What is known of one battery at the moment."""
-
-    device: str
-    """The label `device`: the name that the user gave, of one battery only."""
-    device_info: DeviceInfo | None = None
-    cell_data: CellData | None = None
-    layout: Layout | None = None
-    """Tells which alarms the battery can raise; `None` is any."""
-    up: bool | None = None
-    """Whether it answers: one that does not has no values. `None` where that is not
-    watched, in output that is made once."""
-    last_update: float | None = None
-    """Unix time of the values, s."""
-    rejected_frames: int | None = None
 
 
 def to_text(states: Iterable[BatteryState]) -> str:

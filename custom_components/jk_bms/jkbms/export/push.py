@@ -23,9 +23,10 @@ from ..errors import (
     PushUnreachableError,
     PushUrlError,
 )
+from ..models import BatteryState
 from ..text import one_line, url_trouble
 from .credentials import Credentials
-from .metrics import TEXT_TYPE, BatteryState, to_text
+from .metrics import TEXT_TYPE, to_text
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
