@@ -565,7 +565,7 @@ async def test_replaced_module(
     assert result["reason"] == "reconfigure_successful"
     assert result.get("translation_domain") is None
     text = TRANSLATIONS["config"]["abort"]["reconfigure_successful"]
-    assert text.format(**result["description_placeholders"]).startswith("House 24V has")
+    assert text.format(**result["description_placeholders"]).startswith("House 24V now")
     assert NEW_ADDRESS not in discovered(hass)
 
     assert hass.config_entries.async_entries(DOMAIN) == [entry]

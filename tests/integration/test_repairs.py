@@ -142,13 +142,13 @@ MEND = fails_by(Faults())
 @pytest.mark.parametrize(
     ("harm", "mend", "error", "words"),
     [
-        (unplug, replug, "not_heard", "a Shelly only listens"),
+        (unplug, replug, "not_heard", "Shelly devices cannot connect"),
         (take_slots, free_slots, "no_free_slot", "in use, by: AA:BB:CC:00:00:01."),
         (fall_silent, hear, "other_client", "Close the JK app"),
         (fails_by(Faults(pairing=True)), MEND, "pairing_required", "a pairing code"),
-        (fails_by(Faults(silent=True)), MEND, "silent", "does not answer"),
-        (fails_by(Faults(garbage=True)), MEND, "implausible", "make no sense"),
-        (muddle, release, "implausible", "make no sense"),
+        (fails_by(Faults(silent=True)), MEND, "silent", "does not respond"),
+        (fails_by(Faults(garbage=True)), MEND, "implausible", "are not plausible"),
+        (muddle, release, "implausible", "are not plausible"),
         (move_values, release, "unsupported_layout", "JK_B2A8S20P, firmware 11.48"),
         (carry_away(-90), carry_back, "weak_signal", "only -90 dBm"),
         (carry_away(-89), carry_back, "not_reachable", "only one connection at"),
