@@ -10,6 +10,7 @@ from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_pause
 from .diagnosis import async_clear_trouble
 from .metrics_push import async_start_push
 from .services import async_setup_services
+from .websocket import async_setup_websocket
 
 PLATFORMS = [
     Platform.BINARY_SENSOR,
@@ -23,8 +24,9 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which are there whether a battery is or not."""
+    """Register what exists whether a battery is set up or not."""
     async_setup_services(hass)
+    async_setup_websocket(hass)
     return True
 
 

@@ -1,0 +1,285 @@
+"""What the card asks for: which entity is which, and what no entity has."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+import logging
+from typing import Any, Final
+
+import probatio
+
+from homeassistant.components.websocket_api import async_register_command
+from homeassistant.components.websocket_api.connection import ActiveConnection
+from homeassistant.components.websocket_api.decorators import websocket_command
+from homeassistant.components.websocket_api.messages import event_message
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.debounce import Debouncer
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
+
+from .const import CONF_LINK, DOMAIN, LinkBehaviour
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .jkbms import __version__
+from .jkbms.models import BatteryType
+
+_LOGGER = logging.getLogger(__name__)
+
+_COOLDOWN: Final = 0.5
+"""s in which registry events are collected: a new battery causes dozens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLimits:
+    """Cell voltages at which the battery acts, in V; `None` where not reported."""
+
+    undervoltage: float | None
+    empty: float | None
+    balance_start: float | None
+    full: float | None
+    overvoltage: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why a battery is not read: a key of the translations' `exceptions`."""
+
+    key: str
+    placeholders: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """What changes with every reading and has no entity, or one that is off by default."""
+
+    available: bool = False
+    last_read: datetime | None = None
+    resumes_at: datetime | None = None
+    """When a link that was released to other clients is taken back."""
+    reason: Reason | None = None
+    faults: tuple[str, ...] = ()
+    """Names of `Alarm`, lower case."""
+    wire_resistance_cells: tuple[int, ...] = ()
+    """1-based numbers of the cells that the wire resistance alarm is about."""
+    cell_resistance: tuple[float | None, ...] = ()
+    """Ohm, cell 1 first; 0 is not measured yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatteryCard:
+    """What a card needs to know of one battery, apart from its states."""
+
+    entry_id: str
+    device_id: str
+    title: str
+    entities: dict[str, str]
+    """Entity ids of the enabled entities, by platform and key: `sensor.cell_voltage_7`."""
+    cell_count: int | None
+    chemistry: BatteryType | None
+    limits: CellLimits | None
+    holds_link: bool
+
+
+@callback
+def async_setup_websocket(hass: HomeAssistant) -> None:
+    """Register the commands."""
+    async_register_command(hass, subscribe_batteries)
+
+
+@callback
+@websocket_command({probatio.Required("type"): f"{DOMAIN}/batteries"})
+def subscribe_batteries(
+    hass: HomeAssistant,
+    connection: ActiveConnection,
+    message: dict[str, Any],
+) -> None:
+    """Send all batteries, again when one changes, and `live` of each that is read."""
+    subscription = _Subscription(hass, connection, message["id"])
+    connection.subscriptions[message["id"]] = subscription.stop
+    connection.send_result(message["id"])
+    subscription.start()
+
+
+class _Subscription:
+    """One page that shows batteries."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        connection: ActiveConnection,
+        message_id: int,
+    ) -> None:
+        self._hass = hass
+        self._connection = connection
+        self._id = message_id
+        self._batteries: list[BatteryCard] | None = None
+        """As last sent, like `_live`."""
+        self._live: dict[str, Live] = {}
+        self._debouncer = Debouncer(
+            hass,
+            _LOGGER,
+            cooldown=_COOLDOWN,
+            immediate=False,
+            function=self._send_batteries,
+        )
+        self._unsubscribe: list[CALLBACK_TYPE] = []
+        self._followed: dict[JkBmsCoordinator, CALLBACK_TYPE] = {}
+
+    @callback
+    def start(self) -> None:
+        """Send the first event and follow what changes."""
+        listen = self._hass.bus.async_listen
+        self._unsubscribe = [
+            listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._schedule),
+            listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._schedule),
+            async_dispatcher_connect(
+                self._hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._on_entry_changed
+            ),
+        ]
+        self._send_batteries()
+
+    @callback
+    def stop(self) -> None:
+        """Follow nothing any more."""
+        self._debouncer.async_shutdown()
+        for unsubscribe in (*self._unsubscribe, *self._followed.values()):
+            unsubscribe()
+
+    @callback
+    def _schedule(self, _event: Event[Any] | None = None) -> None:
+        self._debouncer.async_schedule_call()
+
+    @callback
+    def _on_entry_changed(self, _change: ConfigEntryChange, entry: ConfigEntry) -> None:
+        if entry.domain == DOMAIN:
+            self._schedule()
+
+    @callback
+    def _send_batteries(self) -> None:
+        """Send everything, if it is not what was sent last."""
+        self._follow_coordinators()
+        found = list(_find_batteries(self._hass))
+        batteries = [battery for battery, _ in found]
+        live = {battery.device_id: live for battery, live in found}
+        if (batteries, live) != (self._batteries, self._live):
+            self._batteries, self._live = batteries, live
+            self._send(version=__version__, batteries=batteries, live=live)
+
+    @callback
+    def _send_live(self) -> None:
+        """Send what changed with a reading; the limits may have changed as well."""
+        live = {battery.device_id: now for battery, now in _find_batteries(self._hass)}
+        changed = {
+            device_id: now
+            for device_id, now in live.items()
+            if now != self._live.get(device_id)
+        }
+        if changed:
+            self._live |= changed
+            self._send(live=changed)
+        self._schedule()
+
+    @callback
+    def _follow_coordinators(self) -> None:
+        """Listen to the coordinators of the entries that are loaded now."""
+        loaded = {
+            entry.runtime_data
+            for entry in self._hass.config_entries.async_loaded_entries(DOMAIN)
+        }
+        for coordinator in self._followed.keys() - loaded:
+            self._followed.pop(coordinator)()
+        for coordinator in loaded - self._followed.keys():
+            self._followed[coordinator] = coordinator.async_add_listener(
+                self._send_live
+            )
+
+    @callback
+    def _send(self, **event: Any) -> None:
+        self._connection.send_message(event_message(self._id, event))
+
+
+def _find_batteries(hass: HomeAssistant) -> Iterator[tuple[BatteryCard, Live]]:
+    """Yield the batteries that were ever read, in the order in which they were added."""
+    devices = dr.async_get(hass)
+    for entry in hass.config_entries.async_entries(DOMAIN, include_disabled=False):
+        coordinator = _coordinator(entry)
+        for device in dr.async_entries_for_config_entry(devices, entry.entry_id):
+            yield (
+                _battery(hass, entry, device, coordinator),
+                _live(coordinator) if coordinator else _not_loaded(entry),
+            )
+
+
+def _coordinator(entry: JkBmsConfigEntry) -> JkBmsCoordinator | None:
+    return entry.runtime_data if entry.state is ConfigEntryState.LOADED else None
+
+
+def _battery(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    device: dr.DeviceEntry,
+    coordinator: JkBmsCoordinator | None,
+) -> BatteryCard:
+    entities = er.async_entries_for_device(er.async_get(hass), device.id)
+    reading = coordinator.data if coordinator and coordinator.last_update else None
+    settings = reading.settings if reading else None
+    return BatteryCard(
+        entry_id=entry.entry_id,
+        device_id=device.id,
+        title=device.name_by_user or device.name or entry.title,
+        entities={
+            # A unique id is the address, which has no underscore, and the key.
+            f"{entity.domain}.{entity.unique_id.partition('_')[2]}": entity.entity_id
+            for entity in entities
+            if entity.platform == DOMAIN
+        },
+        cell_count=len(reading.cell_data.cell_voltage) if reading else None,
+        chemistry=reading.cell_data.battery_type if reading else None,
+        limits=CellLimits(
+            undervoltage=settings.cell_uvp,
+            empty=settings.soc_0,
+            balance_start=settings.balance_start_voltage,
+            full=settings.soc_100,
+            overvoltage=settings.cell_ovp,
+        )
+        if settings
+        else None,
+        holds_link=entry.options.get(CONF_LINK) == LinkBehaviour.HELD,
+    )
+
+
+def _live(coordinator: JkBmsCoordinator) -> Live:
+    """Return what the last reading brought, and why there is none since."""
+    error = coordinator.last_exception
+    cells = coordinator.data.cell_data if coordinator.last_update else None
+    return Live(
+        available=coordinator.available,
+        last_read=coordinator.last_update,
+        resumes_at=coordinator.resumes_at,
+        reason=_reason(error.translation_key, error.translation_placeholders)
+        if isinstance(error, HomeAssistantError)
+        else None,
+        faults=(cells and cells.faults) or (),
+        wire_resistance_cells=(cells and cells.wire_resistance_alarm) or (),
+        cell_resistance=cells.cell_resistance if cells else (),
+    )
+
+
+def _not_loaded(entry: JkBmsConfigEntry) -> Live:
+    """Return the reason why Home Assistant goes on trying to set an entry up."""
+    return Live(
+        reason=_reason(
+            entry.error_reason_translation_key,
+            entry.error_reason_translation_placeholders,
+        )
+    )
+
+
+def _reason(key: str | None, placeholders: Mapping[str, str] | None) -> Reason | None:
+    return Reason(key=key, placeholders=dict(placeholders or {})) if key else None
