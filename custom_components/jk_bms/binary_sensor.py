@@ -20,7 +20,7 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.models import INFORMATION, Alarm, Reading
-from .jkbms.protocol.layouts import ALARMS
+from .jkbms.protocol.codes import ALARMS
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0

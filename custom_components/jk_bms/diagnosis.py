@@ -26,7 +26,7 @@ from .jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from .jkbms.protocol.decode import parse_firmware
+from .jkbms.protocol.profile import parse_firmware
 
 if TYPE_CHECKING:
     from .coordinator import JkBmsConfigEntry

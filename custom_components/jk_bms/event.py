@@ -22,7 +22,7 @@ from .entity import (
     async_setup_entities,
 )
 from .jkbms.models import LogEntry
-from .jkbms.protocol.layouts import LOG_EVENTS
+from .jkbms.protocol.codes import LOG_EVENTS
 from .jkbms.protocol.timestamps import Dated
 
 # All values come with the one read of the coordinator.

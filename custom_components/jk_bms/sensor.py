@@ -42,8 +42,14 @@ from .entity import (
     Pace,
     async_setup_entities,
 )
-from .jkbms.models import BalancerState, BatteryType, ChargePhase, Layout, Reading
-from .jkbms.protocol.layouts import MAX_CELLS
+from .jkbms.models import (
+    MAX_CELLS,
+    BalancerState,
+    BatteryType,
+    ChargePhase,
+    Layout,
+    Reading,
+)
 
 # All values come with the one read of the coordinator.
 PARALLEL_UPDATES = 0

@@ -13,7 +13,6 @@ from custom_components.jk_bms.jkbms.errors import FrameError, ImplausibleFrameEr
 from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Settings
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
@@ -23,7 +22,7 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     FrameAssembler,
     FrameType,
 )
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import Profile, choose_profile
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames
 from tests.virtual_bms.chemistry import default_settings
 

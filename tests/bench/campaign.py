@@ -13,12 +13,12 @@ from typing import Any, Final, Protocol, override
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
+from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
 from tests.bluetooth.bench import RememberingBms, measured
 from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 

@@ -16,12 +16,9 @@ from bleak.backends.device import BLEDevice
 from custom_components.jk_bms.jkbms.bluetooth.client import _Link
 from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
-from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
-    decode_cell_data,
-)
+from custom_components.jk_bms.jkbms.protocol.decode import decode_cell_data
 from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameStatistics
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import Profile, choose_profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
 
 from .figure import Figure, Options, at_most

@@ -22,14 +22,18 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.jkbms.models import Layout
 from custom_components.jk_bms.jkbms.protocol import (
-    consistency as guard,
+    codes,
+    confirmation,
+    consistency,
     decode,
+    detect,
+    fields,
     frames,
     layouts,
+    profile,
 )
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    confirm_profile,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -37,12 +41,13 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_settings,
     redact,
 )
+from custom_components.jk_bms.jkbms.protocol.detect import confirm_profile
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
     FrameType,
 )
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import Profile
 from tests.virtual_bms import MODELS, Battery, frames as sent
 
 from .figure import Figure, Options, at_least, at_most
@@ -64,7 +69,13 @@ PROFILES: Final = (
     Profile(Layout.JK02_32S, 19.27, "JK-PB2A16S20P"),
 )
 _DOCUMENTED: Final = ImplausibleFrameError, UnsupportedLayoutError
-_MODULES: Final = {str(each.__file__) for each in (decode, frames, guard, layouts)}
+_MODULES: Final = {
+    str(module.__file__)
+    for module in (
+        *(codes, confirmation, consistency, decode, detect),
+        *(fields, frames, layouts, profile),
+    )
+}
 _TOOL: Final = 4
 """Of `sys.monitoring`; the lower ones have names of their own."""
 _WORDS: Final = tuple(
@@ -139,16 +150,16 @@ class Subject:
 
     def cell_data(self, frame: Frame) -> None:
         """Take cell data as a client does."""
-        profile = confirm_profile(frame, self._profile)
-        assert decode_cell_data(frame, profile).frame_counter == frame.counter
+        confirmed = confirm_profile(frame, self._profile)
+        assert decode_cell_data(frame, confirmed).frame_counter == frame.counter
         if frame.data[-1] & 7 == 0:
-            self._guard.see(frame, profile.layout, self._time)
+            self._guard.see(frame, confirmed.layout, self._time)
             self._held = 0
-        elif self._guard.admits(frame, profile.layout, self._time):
+        elif self._guard.admits(frame, confirmed.layout, self._time):
             self._held = 0
         else:
             self._held += 1
-            assert self._held <= guard._HELD_AT_MOST
+            assert self._held <= consistency._HELD_AT_MOST
 
     def settings(self, frame: Frame) -> None:
         """Take settings."""

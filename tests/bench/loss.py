@@ -7,7 +7,7 @@ from aiobmsble import BMSSample
 from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
-from custom_components.jk_bms.jkbms.protocol.decode import parse_firmware
+from custom_components.jk_bms.jkbms.protocol.profile import parse_firmware
 from tests.virtual_bms import Spec
 
 from .bad_radio import (

@@ -6,8 +6,8 @@ from custom_components.jk_bms.jkbms.models import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
-    find_profile,
 )
+from custom_components.jk_bms.jkbms.protocol.detect import find_profile
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
 from tests.servers import Samples
 from tests.virtual_bms import MODELS, Battery, frames

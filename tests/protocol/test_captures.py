@@ -27,15 +27,15 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_device_info,
     decode_logbook,
     decode_settings,
-    find_profile,
     redact,
 )
+from custom_components.jk_bms.jkbms.protocol.detect import find_profile
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
     FrameType,
 )
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import Profile
 
 from . import cut, mended
 

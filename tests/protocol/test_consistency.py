@@ -12,7 +12,6 @@ import pytest
 from custom_components.jk_bms.jkbms.models import DeviceInfo, Settings
 from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
     decode_cell_data,
     decode_device_info,
     decode_settings,
@@ -22,6 +21,7 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     FrameAssembler,
     FrameType,
 )
+from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
 from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
 from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames

@@ -26,19 +26,20 @@ from custom_components.jk_bms.jkbms.models import (
     Settings,
 )
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
-    confirm_profile,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
     decode_logbook,
     decode_settings,
-    find_profile,
-    parse_firmware,
     redact,
 )
+from custom_components.jk_bms.jkbms.protocol.detect import confirm_profile, find_profile
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import (
+    Profile,
+    choose_profile,
+    parse_firmware,
+)
 
 from ..export.states import ALARMS
 from . import (

@@ -17,17 +17,14 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.jkbms.models import SECRET_FIELDS, Layout
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    choose_profile,
-    confirm_profile,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
     decode_logbook,
     decode_settings,
-    find_profile,
-    parse_firmware,
     redact,
 )
+from custom_components.jk_bms.jkbms.protocol.detect import confirm_profile, find_profile
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
@@ -35,7 +32,11 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     FrameType,
     build_command,
 )
-from custom_components.jk_bms.jkbms.protocol.layouts import Profile
+from custom_components.jk_bms.jkbms.protocol.profile import (
+    Profile,
+    choose_profile,
+    parse_firmware,
+)
 
 from . import ACKNOWLEDGEMENT, AT_LINE, HEADER, build, cut
 

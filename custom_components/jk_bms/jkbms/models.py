@@ -8,6 +8,9 @@ durations in s unless a field says otherwise.
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 
+MAX_CELLS = 32
+"""Of the layout with the most room."""
+
 
 class Layout(StrEnum):
     """Where the values stand in a frame (docs/protocol.md 6)."""

@@ -37,14 +37,13 @@ from ..errors import (
 from ..models import DetailLogRecord, DeviceInfo, Log, LogEntry, Reading, Settings
 from ..protocol.consistency import Guard
 from ..protocol.decode import (
-    choose_profile,
-    confirm_profile,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
     decode_logbook,
     decode_settings,
 )
+from ..protocol.detect import confirm_profile
 from ..protocol.frames import (
     COMMAND_HEADER,
     HEADER,
@@ -56,7 +55,8 @@ from ..protocol.frames import (
     ReadCommand,
     build_command,
 )
-from ..protocol.layouts import DETAIL_LOG_CAPACITY, Profile
+from ..protocol.layouts import DETAIL_LOG_CAPACITY
+from ..protocol.profile import Profile, choose_profile
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from ..protocol.decode import (
     decode_device_info,
     decode_logbook,
     decode_settings,
-    find_profile,
 )
+from ..protocol.detect import find_profile
 from ..protocol.frames import Frame, FrameAssembler, FrameStatistics, FrameType
-from ..protocol.layouts import Profile
+from ..protocol.profile import Profile
 from .arguments import ExitCode, Options
 from .formats import Answers, Told, masked
 from .terminal import complain, show

@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.exposition import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ..models import BatteryState
-from ..protocol.layouts import ALARMS
+from ..protocol.codes import ALARMS
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Media type of `to_text`."""

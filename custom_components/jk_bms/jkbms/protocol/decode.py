@@ -1,135 +1,45 @@
 """Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import make_dataclass, replace
 from itertools import islice
 from math import fsum
-import re
 from typing import Any, Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
-from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
+from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
+from .codes import LOG_CELLS, LOG_EVENTS
+from .fields import CellSlots, has_gaps
 from .frames import Frame, FrameType, checksum
 from .layouts import (
-    CELL_DATA_FIELDS,
-    CELLS,
     DETAIL_LOG_HEAD,
     DETAIL_LOG_RECORD,
     DETAIL_LOG_RECORD_SIZE,
     DETAIL_LOG_RECORDS,
-    FIRMWARE_SIGNS,
     IDENTITY,
-    JK04_SETTINGS_MARK,
-    LOG_CELLS,
-    LOG_EVENTS,
     LOGBOOK_COUNT,
     LOGBOOK_ENTRIES,
     LOGBOOK_ENTRY,
     MOSFET_SENSOR,
     NEED_CELLS,
-    OLDEST_32S,
     PRIVATE,
-    SETTINGS_END,
-    CellSlots,
+)
+from .profile import (
+    CELL_DATA_FIELDS,
     Profile,
+    choose_profile,
     device_info_table,
-    has_gaps,
     settings_table,
 )
 
-_FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
-_JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
-
 _ASTERISK: Final = ord("*")
 
-_LIVE_CELL: Final = 0.3, 6.0
+LIVE_CELL: Final = 0.3, 6.0
 """V a cell in use can have; a dead one may read 0."""
 _TEMPERATURE: Final = -60.0, 150.0
 _FULL: Final = 100
-_CONFIRMED_WITHIN: Final = 0.5
-"""V between the sum of the cells and the pack voltage that prove a layout."""
 _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
 """V and part of the pack voltage by which a believable frame may be off."""
-
-
-def parse_firmware(software_version: str) -> float:
-    """Return the software version as a number, 11.288 for `11.288H`.
-
-    Raises `UnsupportedLayoutError` if it does not start with a number.
-    """
-    if not (match := _FIRMWARE.match(software_version)):
-        raise UnsupportedLayoutError("The software version is not a version")
-    return float(f"{match[1]}.{match[2] or 0}")
-
-
-def choose_profile(device_model: str, software_version: str) -> Profile:
-    """Choose layout and fields by model and firmware (docs/protocol.md 6.1).
-
-    Raises `UnsupportedLayoutError` if the version is none.
-    """
-    firmware = parse_firmware(software_version)
-    if firmware >= OLDEST_32S:
-        layout = Layout.JK02_32S
-    elif _JK04_MODEL.fullmatch(device_model):
-        layout = Layout.JK04
-    else:
-        layout = Layout.JK02_24S
-    return Profile(layout, firmware, device_model)
-
-
-def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
-    """Let cell data prove or correct the layout (docs/protocol.md 6.2).
-
-    Data win over the version. Without device information the firmware is taken as the
-    oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits, and
-    `ImplausibleFrameError` if the expected one does, but not the values.
-    """
-    if expected and _proves(expected.layout, frame):
-        return expected
-    for layout in Layout:
-        if _proves(layout, frame):
-            return _with_layout(expected, layout, [frame])
-    # A dead cell or no cell at all proves nothing, but does not contradict either
-    if expected and _allows(expected, frame):
-        return expected
-    for layout, slots in CELLS.items():
-        if not expected and _adds_up(slots, frame):
-            return _with_layout(None, layout, [frame])
-    raise UnsupportedLayoutError("The cell data fit no known layout")
-
-
-def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profile:
-    """Find the profile of the one device that all these frames come from.
-
-    Device information decides and cell data confirm; settings alone do as well. Raises
-    `UnsupportedLayoutError` if the frames tell no layout or contradict it, unless the
-    layout is given.
-    """
-    frames = tuple(frames)
-    expected = _told_by_device_info(frames)
-    return _with_layout(expected, layout or _find_layout(frames, expected), frames)
-
-
-def _find_layout(frames: Sequence[Frame], expected: Profile | None) -> Layout:
-    cell_data = [frame for frame in frames if frame.type is FrameType.CELL_DATA]
-    settings = [frame for frame in frames if frame.type is FrameType.SETTINGS]
-    fits = not cell_data
-    for frame in cell_data:
-        try:
-            return confirm_profile(frame, expected).layout
-        except ImplausibleFrameError:
-            fits = True
-        except UnsupportedLayoutError:
-            continue
-    if not fits:
-        raise UnsupportedLayoutError("The cell data fit no known layout")
-    told = expected and expected.layout
-    for frame in settings:
-        if not told or (_layout_of_settings(frame) is Layout.JK04):
-            return _layout_of_settings(frame)
-    if told:
-        return told
-    raise UnsupportedLayoutError("No frame tells the layout")
 
 
 def decode_device_info(frame: Frame) -> DeviceInfo:
@@ -257,98 +167,6 @@ def redact(frame: Frame) -> Frame:
     return replace(frame, data=bytes(data))
 
 
-def _told_by_device_info(frames: Iterable[Frame]) -> Profile | None:
-    told = None
-    for frame in frames:
-        if frame.type is not FrameType.DEVICE_INFO:
-            continue
-        try:
-            info = decode_device_info(frame)
-            told = choose_profile(info.device_model, info.software_version)
-        except ImplausibleFrameError, UnsupportedLayoutError:
-            continue
-    return told
-
-
-def _layout_of_settings(frame: Frame) -> Layout:
-    if JK04_SETTINGS_MARK.unpack_from(frame.data) == (1.0,):
-        return Layout.JK04
-    return Layout.JK02_32S if any(frame.data[SETTINGS_END]) else Layout.JK02_24S
-
-
-def _with_layout(
-    expected: Profile | None, layout: Layout, frames: Iterable[Frame]
-) -> Profile:
-    """Exchange the layout, or else tell the rest from the frames themselves."""
-    if expected:
-        return replace(expected, layout=layout)
-    if layout is not Layout.JK02_32S:
-        return Profile(layout)
-    signs = (
-        sign.since
-        for frame in frames
-        for sign in FIRMWARE_SIGNS
-        if frame.type is sign.type and frame.data[sign.span] not in sign.idle
-    )
-    return Profile(layout, max(signs, default=OLDEST_32S))
-
-
-def _proves(layout: Layout, frame: Frame) -> bool:
-    """Tell whether cell data are surely of this layout."""
-    slots = CELLS[layout]
-    volts = slots.voltage.raw(frame.data)
-    if not slots.pack_voltage:
-        low, high = _LIVE_CELL
-        return any(volts) and all(not volt or low <= volt <= high for volt in volts)
-    (pack,) = slots.pack_voltage.unpack_from(frame.data)
-    (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
-    return (
-        _row_of_cells(slots, frame) == sum(map(bool, volts)) > 0
-        and difference < _CONFIRMED_WITHIN
-    )
-
-
-def _adds_up(slots: CellSlots, frame: Frame) -> bool:
-    """Tell whether the cells make the pack, be one of them dead or left out."""
-    if not slots.pack_voltage:
-        return False
-    (mask,) = slots.enabled.unpack_from(frame.data)
-    (pack,) = slots.pack_voltage.unpack_from(frame.data)
-    volts = slots.voltage.raw(frame.data)
-    (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
-    unused = (volt for cell, volt in enumerate(volts) if not mask >> cell & 1)
-    return (
-        mask.bit_length() <= slots.room
-        and any(volts)
-        and not any(unused)
-        and difference < _CONFIRMED_WITHIN
-    )
-
-
-def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
-    """Return how many cells are enabled, 0 unless they are the first ones, no gap."""
-    (mask,) = slots.enabled.unpack_from(frame.data)
-    count: int = mask.bit_count()
-    return count if count <= slots.room and mask == (1 << count) - 1 else 0
-
-
-def _allows(expected: Profile, frame: Frame) -> bool:
-    """Tell whether cell data make sense in the layout that the version told.
-
-    Raises `ImplausibleFrameError` if it is that layout, but the values make none.
-    """
-    slots = expected.cells
-    try:
-        cell_data = decode_cell_data(frame, expected)
-    except ImplausibleFrameError:
-        # The mask alone tells little where no pack voltage could contradict
-        if slots.pack_voltage and _row_of_cells(slots, frame):
-            raise
-        return False
-    volts = slots.voltage.raw(frame.data)
-    return bool(cell_data.cell_voltage) or not any(volts)
-
-
 def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     """Return the mask of enabled cells, cell 1 in its lowest bit."""
     mask: int
@@ -415,7 +233,7 @@ def _check(cell_data: CellData, total: float) -> None:
     """
     lowest, highest = cell_data.min_cell_voltage, cell_data.max_cell_voltage
     if lowest is not None and highest is not None:
-        if not (lowest >= 0 and 0 < highest <= _LIVE_CELL[1]):
+        if not (lowest >= 0 and 0 < highest <= LIVE_CELL[1]):
             raise ImplausibleFrameError("No cell has such a voltage")
     if (cell_data.remain_percent or 0) > _FULL:
         raise ImplausibleFrameError("The state of charge exceeds 100 %")

@@ -1,0 +1,216 @@
+"""How a row of a layout table is read: one value, all values of a frame, all cells."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import Placeholder, partial
+from itertools import compress, repeat
+from math import isfinite
+from operator import itemgetter, truediv
+from struct import Struct
+from typing import Any, Final
+
+from ..errors import ImplausibleFrameError
+
+type Convert = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """Turns whole numbers of a small unit into the standard unit."""
+
+    by: int
+
+
+MILLI: Final = Divided(1000)
+CENTI: Final = Divided(100)
+DECI: Final = Divided(10)
+
+
+def bit(number: int) -> Convert:
+    """Return what takes one bit, 0 the lowest, as a flag."""
+    return lambda raw: bool(raw >> number & 1)
+
+
+def set_bits(raw: int, first: int = 0) -> tuple[int, ...]:
+    """Return the numbers of the bits that are set; the lowest is `first`."""
+    if not raw:
+        # Where the bits are alarms, it is nearly always so
+        return ()
+    return tuple(i + first for i in range(raw.bit_length()) if raw >> i & 1)
+
+
+def member[E](*members: E, unknown: E) -> Convert:
+    """Name the codes of one byte."""
+    return (members + (unknown,) * (0x100 - len(members))).__getitem__
+
+
+def single(raw: float) -> float:
+    """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
+    if not isfinite(raw):
+        raise ImplausibleFrameError("A value is not a number")
+    # The sum makes 0.0 of -0.0
+    return round(raw, 6) + 0.0
+
+
+def text(raw: bytes) -> str | None:
+    """Return text up to its NUL, `None` if there is none."""
+    return raw.partition(b"\0")[0].decode(errors="replace").strip() or None
+
+
+_CONTROLS: Final = bytes(range(0x20))
+
+
+def label(raw: bytes) -> str | None:
+    """Drop a binary byte at the end, such as the maximum cell count behind a model."""
+    return text(raw.rstrip(_CONTROLS))
+
+
+def one_based(raw: int) -> int:
+    """Count from 1 what the wire counts from 0."""
+    return raw + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a frame."""
+
+    name: str
+    code: str
+    """Of `struct`: size and sign of the raw value."""
+    convert: Convert | Divided | None = None
+    """`None` where the raw value says it all."""
+    missing: tuple[int, ...] = ()
+    """Raw values that mean that there is nothing."""
+    since: tuple[float, ...] = ()
+    """First firmware that fills it; several where several series gained it."""
+    model: str = ""
+    """Part of the model name of the devices that have it, if only some have."""
+
+
+type Placed = tuple[int, Field]
+"""Offset in the frame and what stands there."""
+
+
+def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return what takes the values at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)
+
+
+class Table:
+    """Fields compiled to be read in one go; several fields may share one raw value.
+
+    Whatever every field needs is done by `struct`, `map` and `itemgetter`; only what a
+    function converts, or what may be missing, costs a turn of a loop.
+    """
+
+    def __init__(self, rows: Iterable[Placed], names: Iterable[str] = ()) -> None:
+        """Compile; raw values must not overlap unless they are the same.
+
+        The last of several rows of one name counts. The values come in the order of
+        `names`, among which may be some without a row, or else of the rows. What may
+        be missing and is not converted has its raw value to itself.
+        """
+        fields = {field.name: (offset, field) for offset, field in rows}
+        self.names = tuple(names) or tuple(fields)
+        codes, end = ["<"], 0
+        places = sorted({(offset, field.code) for offset, field in fields.values()})
+        for offset, code in places:
+            codes.append(f"{offset - end}x{code}")
+            end = offset + Struct(f"<{code}").size
+        self._unpack = Struct("".join(codes)).unpack_from
+
+        raw: dict[str, int] = {}
+        divisors: dict[str, int] = {}
+        converts: dict[str, Convert] = {}
+        for name, (offset, field) in fields.items():
+            raw[name] = places.index((offset, field.code))
+            if isinstance(field.convert, Divided):
+                divisors[name] = field.convert.by
+            elif field.convert:
+                converts[name] = field.convert
+        self._divided = _picking([raw[name] for name in divisors])
+        self._divisors = tuple(divisors.values())
+        self._converted = _picking([raw[name] for name in converts])
+        self._converts = tuple(converts.values())
+        # All that `values` has to choose from: the raw values come first
+        found = [*range(len(places)), *divisors, *converts, None]
+        where = raw | {name: found.index(name) for name in (*divisors, *converts)}
+        self._missing = tuple(
+            (raw[name], field.missing, where[name])
+            for name, (_, field) in fields.items()
+            if field.missing
+        )
+        nothing = found.index(None)
+        self._arranged = _picking([where.get(name, nothing) for name in self.names])
+
+    def values(self, data: bytes) -> tuple[Any, ...]:
+        """Return the values in the order of `names`, `None` where there is nothing."""
+        raw = self._unpack(data)
+        divided = map(truediv, self._divided(raw), self._divisors)
+        pairs = zip(self._converts, self._converted(raw), strict=True)
+        converted = [convert(value) for convert, value in pairs]
+        found = [*raw, *divided, *converted, None]
+        for place, missing, where in self._missing:
+            if raw[place] in missing:
+                found[where] = None
+        return self._arranged(found)
+
+    def read(self, data: bytes) -> dict[str, Any]:
+        """Return the values by name, `None` where there is nothing."""
+        return dict(zip(self.names, self.values(data), strict=True))
+
+
+def has_gaps(enabled: int) -> bool:
+    """Tell whether a mask of cells has some that are not enabled before the last one."""
+    return enabled & (enabled + 1) != 0
+
+
+type ConvertEach = Callable[[Iterable[Any]], Iterator[float]]
+
+each_milli: Final[ConvertEach] = partial(map, truediv, Placeholder, repeat(MILLI.by))
+each_single: Final[ConvertEach] = partial(map, single)
+
+
+class Slots:
+    """Room for one value a cell."""
+
+    def __init__(
+        self, offset: int, room: int, code: str, convert_each: ConvertEach
+    ) -> None:
+        """Compile for any number of cells; `code` is that of `struct` for one."""
+        self.convert_each = convert_each
+        self._offset = offset
+        self._unpack = tuple(
+            Struct(f"<{count}{code}").unpack_from for count in range(room + 1)
+        )
+
+    def raw(self, data: bytes) -> tuple[Any, ...]:
+        """Return the raw values of all slots, used or not."""
+        return self._unpack[-1](data, self._offset)
+
+    def read(self, data: bytes, enabled: int) -> tuple[float | None, ...]:
+        """Return the values up to the last cell in the mask, `None` for one not in it."""
+        count = enabled.bit_length()
+        raw = self._unpack[count](data, self._offset)
+        if not has_gaps(enabled):
+            return tuple(self.convert_each(raw))
+        used = [bool(enabled >> i & 1) for i in range(count)]
+        values = self.convert_each(compress(raw, used))
+        return tuple(next(values) if is_used else None for is_used in used)
+
+
+@dataclass(frozen=True, slots=True)
+class CellSlots:
+    """Where the values of single cells stand, and which of them count."""
+
+    enabled: Struct
+    """Of the mask of enabled cells, with its offset as padding."""
+    voltage: Slots
+    resistance: Slots
+    pack_voltage: Struct | None
+    """In the unit of the cells; JK04 has none."""
+    room: int
+    decimals: int
+    """Of a voltage in V, as many as the wire carries."""

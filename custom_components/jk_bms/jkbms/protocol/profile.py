@@ -1,0 +1,110 @@
+"""Which fields a unit has, by layout, firmware and model (docs/protocol.md 6)."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from math import inf
+import re
+from typing import Final
+
+from ..errors import UnsupportedLayoutError
+from ..models import CellData, Layout
+from .fields import CellSlots, Field, Table
+from .layouts import (
+    BALANCER_FIELDS,
+    BALANCER_MODEL,
+    BATTERY_SENSORS,
+    CELL_DATA,
+    CELLS,
+    DEVICE_INFO,
+    OLDEST_32S,
+    SENSOR_MASK,
+    SETTINGS,
+)
+
+CELL_DATA_FIELDS: Final = tuple(field.name for field in fields(CellData))
+
+_FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
+_JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What decides which fields a device carries."""
+
+    layout: Layout
+    firmware: float = 0.0
+    """As printed, read as a number: 11.288 is older than 11.48; 0 is unknown."""
+    model: str = ""
+    """Empty is unknown."""
+
+    @cached_property
+    def cells(self) -> CellSlots:
+        """Where the values of single cells stand."""
+        return CELLS[self.layout]
+
+    @cached_property
+    def cell_data(self) -> Table:
+        """`CELL_DATA_FIELDS`, then the mask of sensors, then the `battery_sensors`."""
+        return _cell_data_table(self)
+
+    @cached_property
+    def battery_sensors(self) -> tuple[int, ...]:
+        """Bits, in the mask, of the temperature sensors that the battery may have."""
+        names = self.cell_data.names[len(CELL_DATA_FIELDS) + 1 :]
+        return tuple(BATTERY_SENSORS[name] for name in names)
+
+    def carries(self, field: Field) -> bool:
+        """Tell whether the device has the field (docs/protocol.md 6.3)."""
+        series = [first for first in field.since if int(first) <= int(self.firmware)]
+        return (not self.model or field.model in self.model) and (
+            not field.since or self.firmware >= max(series, default=inf)
+        )
+
+
+@lru_cache(maxsize=32)
+def _cell_data_table(profile: Profile) -> Table:
+    balancer = BALANCER_MODEL in profile.model
+    rows = [
+        (offset, field)
+        for offset, field in CELL_DATA[profile.layout]
+        if profile.carries(field) and (not balancer or field.name in BALANCER_FIELDS)
+    ]
+    carried = [field.name for _, field in rows if field.name in BATTERY_SENSORS]
+    return Table(rows, (*CELL_DATA_FIELDS, SENSOR_MASK, *carried))
+
+
+@lru_cache(maxsize=32)
+def settings_table(profile: Profile) -> Table:
+    """Return the settings that the device carries."""
+    return Table(row for row in SETTINGS[profile.layout] if profile.carries(row[1]))
+
+
+@lru_cache(maxsize=32)
+def device_info_table(profile: Profile) -> Table:
+    """Return the fields of device information that the device carries."""
+    return Table(row for row in DEVICE_INFO[profile.layout] if profile.carries(row[1]))
+
+
+def parse_firmware(software_version: str) -> float:
+    """Return the software version as a number, 11.288 for `11.288H`.
+
+    Raises `UnsupportedLayoutError` if it does not start with a number.
+    """
+    if not (match := _FIRMWARE.match(software_version)):
+        raise UnsupportedLayoutError("The software version is not a version")
+    return float(f"{match[1]}.{match[2] or 0}")
+
+
+def choose_profile(device_model: str, software_version: str) -> Profile:
+    """Choose layout and fields by model and firmware (docs/protocol.md 6.1).
+
+    Raises `UnsupportedLayoutError` if the version is none.
+    """
+    firmware = parse_firmware(software_version)
+    if firmware >= OLDEST_32S:
+        layout = Layout.JK02_32S
+    elif _JK04_MODEL.fullmatch(device_model):
+        layout = Layout.JK04
+    else:
+        layout = Layout.JK02_24S
+    return Profile(layout, firmware, device_model)
