@@ -22,7 +22,7 @@ from .entity import (
 from .jkbms.models import INFORMATION, Alarm, Reading
 from .jkbms.protocol.codes import ALARMS
 
-# All values come with the one read of the coordinator.
+# Read only: all values come from the coordinator.
 PARALLEL_UPDATES = 0
 
 
@@ -51,6 +51,8 @@ def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
 
     return JkBmsBinarySensorDescription(
         key=key,
+        # Apart from sensors of the same subject, such as the cell count.
+        object_id=None if key in INFORMATION else f"{key}_alarm",
         device_class=None if key in INFORMATION else BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
@@ -65,7 +67,7 @@ def _setting(key: str, field: str) -> JkBmsBinarySensorDescription:
         key=key,
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
-        # Settings may be missing as a whole.
+        # A reading may have no settings at all.
         value_fn=lambda reading: getattr(reading.settings, field, None),
     )
 
@@ -115,7 +117,8 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     ),
 )
 
-# What is allowed is not yet so, and what protects has not yet struck: the keys say it.
+# Charging that is allowed may not be happening, and a protection that is enabled may not
+# have tripped, hence the suffixes of the keys.
 SETTINGS: Final = {
     "charging_allowed": "charging",
     "discharging_allowed": "discharging",
@@ -151,13 +154,12 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the binary sensors of a battery."""
-    await async_setup_entities(
+    async_setup_entities(
         hass,
         entry,
         async_add_entities,
-        platform=Platform.BINARY_SENSOR,
-        descriptions=BINARY_SENSORS,
-        entity_class=JkBmsBinarySensor,
+        Platform.BINARY_SENSOR,
+        ((JkBmsBinarySensor, BINARY_SENSORS),),
     )
 
 

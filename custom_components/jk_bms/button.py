@@ -1,4 +1,4 @@
-"""The button that reads the battery at once."""
+"""The button that reads the battery now."""
 
 from typing import override
 
@@ -9,7 +9,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import JkBmsConfigEntry
 from .entity import JkBmsLinkEntity
 
-# There is one link.
+# There is only one link.
 PARALLEL_UPDATES = 1
 
 REFRESH = ButtonEntityDescription(key="refresh")
@@ -25,9 +25,9 @@ async def async_setup_entry(
 
 
 class JkBmsRefreshButton(JkBmsLinkEntity, ButtonEntity):
-    """Reads the battery now, whatever the interval."""
+    """Reads the battery now, independent of the interval."""
 
     @override
     async def async_press(self) -> None:
-        """Read, and say so if it fails."""
+        """Read the battery; raise an error if that fails."""
         await self.coordinator.async_refresh()

@@ -89,10 +89,9 @@ class _FollowingSensor(JkBmsEntity[float], SensorEntity):
     """A sensor that takes every reading into account, whether it is shown or not."""
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Begin with the reading that is there."""
+    async def _async_restore(self) -> None:
+        """Start with the current reading."""
         self._follow(self.coordinator.data)
-        await super().async_added_to_hass()
 
     @callback
     @override
@@ -143,11 +142,11 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
         self._owner = coordinator.config_entry.entry_id
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Go on where the counter was left."""
+    async def _async_restore(self) -> None:
+        """Restore the counter before it counts on."""
         if stored := await self.async_get_last_extra_data():
             self._restore(stored)
-        await super().async_added_to_hass()
+        await super()._async_restore()
 
     @property
     @override
@@ -164,7 +163,11 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
     @override
     def _follow(self, reading: Reading) -> None:
         """Count up to this reading."""
-        self._meter.feed(reading.time, self._value_fn(reading), max_gap=self._max_gap)
+        self._meter.feed(
+            reading.time,
+            self._description.value_fn(reading),
+            max_gap=self._max_gap,
+        )
 
     def _restore(self, stored: ExtraStoredData) -> None:
         """Take what was stored, unless it is damaged or of another battery."""
@@ -197,7 +200,7 @@ class JkBmsTimeLeftSensor(_FollowingSensor):
     def _value(self) -> int | None:
         """Return the time in s, `None` if it cannot be told."""
         reading = self.coordinator.data
-        remaining = self._value_fn(reading)
+        remaining = self._description.value_fn(reading)
         nominal = reading.cell_data.nominal_capacity
         current = self._current.value
         if remaining is None or nominal is None or current is None:

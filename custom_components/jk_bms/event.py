@@ -1,4 +1,4 @@
-"""What happens to the battery: its faults, and what it writes into its own logbook."""
+"""Events: faults raised and cleared, and new entries of the battery's own logbook."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from .jkbms.models import LogEntry
 from .jkbms.protocol.codes import LOG_EVENTS
 from .jkbms.protocol.timestamps import Dated
 
-# All values come with the one read of the coordinator.
+# Read only: all values come from the coordinator.
 PARALLEL_UPDATES = 0
 
 type Faults = tuple[str, ...]
@@ -41,7 +41,7 @@ ATTR_KNOWN: Final = "known"
 class JkBmsEventDescription[ValueT](
     EventEntityDescription, JkBmsEntityDescription[ValueT]
 ):
-    """Something that happens."""
+    """A kind of events."""
 
 
 ALARM = JkBmsEventDescription[Faults](
@@ -53,7 +53,7 @@ LOG_ENTRY = JkBmsEventDescription[None](
     key="log_entry",
     entity_registry_enabled_default=False,
     event_types=[*dict.fromkeys(LOG_EVENTS.values()), UNKNOWN],
-    # Only asking tells whether there is a logbook.
+    # Only a request shows whether the battery has a logbook.
     value_fn=lambda _: None,
     exists_fn=lambda _: True,
 )
@@ -65,70 +65,60 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the events of a battery."""
-    await async_setup_entities(
+    async_setup_entities(
         hass,
         entry,
         async_add_entities,
-        platform=Platform.EVENT,
-        descriptions=(ALARM,),
-        entity_class=JkBmsAlarmEvent,
-    )
-    await async_setup_entities(
-        hass,
-        entry,
-        async_add_entities,
-        platform=Platform.EVENT,
-        descriptions=(LOG_ENTRY,),
-        entity_class=JkBmsLogEvent,
+        Platform.EVENT,
+        ((JkBmsAlarmEvent, (ALARM,)), (JkBmsLogEvent, (LOG_ENTRY,))),
     )
 
 
 @dataclass
 class StoredFaults(EventExtraStoredData):
-    """What has been told, over a restart."""
+    """The faults already reported, kept over a restart."""
 
     faults: list[str]
 
 
 class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
-    """The faults, told once each when they come and when they go."""
+    """The faults: one event when a fault is raised, one when it is cleared."""
 
-    _told: Faults = ()
+    _reported: Faults = ()
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Take up where the last run has ended."""
-        await super().async_added_to_hass()
+    async def _async_restore(self) -> None:
+        """Restore the faults that were reported before the restart."""
         if stored := await self.async_get_last_extra_data():
-            self._told = tuple(stored.as_dict().get(ATTR_FAULTS, ()))
-        # No state is written before this method has returned.
-        self.hass.loop.call_soon(self._tell_changes)
+            self._reported = tuple(stored.as_dict().get(ATTR_FAULTS, ()))
+        # Events can only be written once the entity is added.
+        self.hass.loop.call_soon(self._report_changes)
 
     @property
     @override
     def extra_restore_state_data(self) -> StoredFaults:
-        """Return the last event and the faults that have been told."""
+        """Return the last event and the faults already reported."""
         return StoredFaults(
-            **super().extra_restore_state_data.as_dict(), faults=list(self._told)
+            **super().extra_restore_state_data.as_dict(), faults=list(self._reported)
         )
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Tell what has changed, of a battery that is back first that it is."""
+        """Report the changes, after the availability of a battery that is back."""
         super()._handle_coordinator_update()
-        self._tell_changes()
+        self._report_changes()
 
     @callback
-    def _tell_changes(self) -> None:
-        """Let each change since the last reading be a state of its own."""
-        before, now = self._told, self._value or ()
-        self._told = now
-        self._tell(CLEARED, (alarm for alarm in before if alarm not in now))
-        self._tell(RAISED, (alarm for alarm in now if alarm not in before))
+    def _report_changes(self) -> None:
+        """Write one state for each fault raised or cleared since the last reading."""
+        before, now = self._reported, self._value or ()
+        self._reported = now
+        self._report(CLEARED, (alarm for alarm in before if alarm not in now))
+        self._report(RAISED, (alarm for alarm in now if alarm not in before))
 
     @callback
-    def _tell(self, event_type: str, alarms: Iterable[str]) -> None:
+    def _report(self, event_type: str, alarms: Iterable[str]) -> None:
         for alarm in alarms:
             details: dict[str, Any] = alarm_attributes(alarm, self.coordinator.data)
             self._trigger_event(event_type, {"alarm": alarm} | details)
@@ -137,36 +127,35 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
 
 @dataclass
 class StoredLog(EventExtraStoredData):
-    """What stood in the logbook when it was read last, `None` if it never was."""
+    """The entries of the logbook when last read, `None` if it never was."""
 
     known: list[tuple[int, int]] | None
 
 
 class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
-    """The entries of the battery's logbook, each when it is found."""
+    """The entries of the battery's logbook: one event for each new one."""
 
     _known: list[tuple[int, int]] | None = None
 
     @override
-    async def async_added_to_hass(self) -> None:
-        """Take up where the last run has ended."""
-        await super().async_added_to_hass()
+    async def _async_restore(self) -> None:
+        """Restore the known entries, then follow the logbook."""
         if stored := await self.async_get_last_extra_data():
             known = stored.as_dict().get(ATTR_KNOWN)
             self._known = known and [(time, code) for time, code in known]
-        self.async_on_remove(self.coordinator.async_follow_logbook(self._tell_new))
+        self.async_on_remove(self.coordinator.async_follow_logbook(self._report_new))
 
     @property
     @override
     def extra_restore_state_data(self) -> StoredLog:
-        """Return the last event and the entries that are known."""
+        """Return the last event and the known entries."""
         return StoredLog(
             **super().extra_restore_state_data.as_dict(), known=self._known
         )
 
     @callback
-    def _tell_new(self, log: tuple[Dated[LogEntry], ...]) -> None:
-        """Let each new entry be a state of its own; at first, all are old."""
+    def _report_new(self, log: tuple[Dated[LogEntry], ...]) -> None:
+        """Write one state for each new entry; those of the first read are not new."""
         known = self._known
         self._known = [(dated.entry.time, dated.entry.code) for dated in log]
         if known is None:
@@ -174,7 +163,7 @@ class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
         old = Counter(known)
         for dated, key in zip(log, self._known, strict=True):
             if old[key]:
-                # Two equal ones may stand in one second.
+                # The same event can be logged twice within one second.
                 old[key] -= 1
                 continue
             entry = dated.entry

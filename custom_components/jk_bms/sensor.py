@@ -51,14 +51,16 @@ from .jkbms.models import (
     Reading,
 )
 
-# All values come with the one read of the coordinator.
+# Read only: all values come from the coordinator.
 PARALLEL_UPDATES = 0
 
-# The last digit of these flickers: a change has to be more than one of it.
-NOISE_OF_TEMPERATURE: Final = 0.15
-NOISE_OF_CAPACITY: Final = 0.1
+# The last digit of these flickers, so a change by one digit may be noise.
+TEMPERATURE_NOISE: Final = 0.15
+"""°C."""
+CAPACITY_NOISE: Final = 0.1
+"""Ah."""
 
-# Home Assistant knows no unit of resistance.
+# Home Assistant has no unit of resistance.
 UNIT_OHM: Final = "Ω"
 
 
@@ -66,11 +68,11 @@ UNIT_OHM: Final = "Ω"
 class JkBmsSensorDescription(
     SensorEntityDescription, JkBmsEntityDescription[StateType]
 ):
-    """A sensor; an enum value that is not among the options shows as unknown."""
+    """A sensor; an enum value without a name is shown as unknown."""
 
 
 def _part(value: float | None, sign: int) -> float | None:
-    """Return how much of the value has this sign, 0 if it has the other."""
+    """Return the value without its sign, 0 if it has the other sign."""
     return None if value is None else max(0.0, sign * value)
 
 
@@ -80,7 +82,7 @@ def _nth[ValueT](values: tuple[ValueT, ...], index: int) -> ValueT | None:
 
 
 def _temperature_sensor(number: int, index: int) -> JkBmsSensorDescription:
-    """Describe a battery temperature sensor by its name and its place."""
+    """Describe a temperature sensor by its number and its index in the reading."""
     return JkBmsSensorDescription(
         key=f"temperature_sensor_{number}",
         device_class=SensorDeviceClass.TEMPERATURE,
@@ -88,15 +90,15 @@ def _temperature_sensor(number: int, index: int) -> JkBmsSensorDescription:
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
         value_fn=lambda reading: _nth(reading.cell_data.battery_temperature, index),
-        noise=NOISE_OF_TEMPERATURE,
+        noise=TEMPERATURE_NOISE,
     )
 
 
-def _of_cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
+def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
     """Describe voltage and wire resistance of a cell, counted from 1."""
 
     def gone(reading: Reading) -> bool:
-        # No cell at all is a loose connector, not a smaller battery.
+        # No cell at all means a loose connector, not a smaller battery.
         return 0 < len(reading.cell_data.cell_voltage) < cell
 
     def resistance(reading: Reading) -> float | None:
@@ -123,7 +125,7 @@ def _of_cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]
         native_unit_of_measurement=UNIT_OHM,
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=3,
-        # 0 has not been measured yet.
+        # 0 means not measured yet.
         value_fn=lambda reading: resistance(reading) or None,
         exists_fn=lambda reading: resistance(reading) is not None,
         gone_fn=gone,
@@ -133,12 +135,12 @@ def _of_cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]
 
 
 CELL_VOLTAGES, CELL_RESISTANCES = zip(
-    *(_of_cell(cell) for cell in range(1, MAX_CELLS + 1)), strict=True
+    *(_cell(cell) for cell in range(1, MAX_CELLS + 1)), strict=True
 )
 
 
 def _total_runtime(reading: Reading) -> int | None:
-    """Return the run time over life, which JK04 tells in another frame."""
+    """Return the total run time, which JK04 sends in the device information."""
     if reading.layout is Layout.JK04:
         return reading.device_info.up_time
     return reading.cell_data.up_time
@@ -161,7 +163,7 @@ def _settings(
             entity_registry_enabled_default=False,
             native_unit_of_measurement=unit,
             suggested_display_precision=precision,
-            # Settings may be missing as a whole.
+            # A reading may have no settings at all.
             value_fn=lambda reading: getattr(reading.settings, field, None),
         )
 
@@ -224,7 +226,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
         value_fn=lambda reading: reading.cell_data.remain_capacity,
-        noise=NOISE_OF_CAPACITY,
+        noise=CAPACITY_NOISE,
     ),
     JkBmsSensorDescription(
         key="delta_cell_voltage",
@@ -256,9 +258,9 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=1,
         value_fn=lambda reading: reading.cell_data.mosfet_temperature,
-        noise=NOISE_OF_TEMPERATURE,
+        noise=TEMPERATURE_NOISE,
     ),
-    # There is no sensor 3: that one sits at the MOSFETs.
+    # Sensor 3 does not exist: that one is at the MOSFETs.
     *(_temperature_sensor(n, i) for i, n in enumerate((1, 2, 4, 5))),
     JkBmsSensorDescription(
         key="charge_status",
@@ -307,7 +309,7 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         value_fn=lambda reading: reading.cell_data.max_cell_voltage,
         pace=Pace.CELLS,
     ),
-    # A state class keeps every change of these out of the device's activity.
+    # A state class keeps each change of these out of the device's activity.
     JkBmsSensorDescription(
         key="min_voltage_cell",
         state_class=SensorStateClass.MEASUREMENT,
@@ -418,8 +420,8 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     ),
 )
 
-# Key and field of a setting differ: the field is named as the battery's maker has it,
-# the key says what it is among all the other values.
+# The key and the field of a setting can differ: the field has the manufacturer's name,
+# the key is clear among all other entities.
 SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     *_settings(
         {
@@ -549,32 +551,17 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the sensors of a battery."""
-    await async_setup_entities(
+    async_setup_entities(
         hass,
         entry,
         async_add_entities,
-        platform=Platform.SENSOR,
-        descriptions=SENSORS,
-        entity_class=JkBmsSensor,
-    )
-    await async_setup_entities(
-        hass,
-        entry,
-        async_add_entities,
-        platform=Platform.SENSOR,
-        descriptions=ENERGY_SENSORS,
-        entity_class=JkBmsEnergySensor,
-    )
-    await async_setup_entities(
-        hass,
-        entry,
-        async_add_entities,
-        platform=Platform.SENSOR,
-        descriptions=TIME_LEFT_SENSORS,
-        entity_class=JkBmsTimeLeftSensor,
-    )
-    async_add_entities(
-        JkBmsLinkSensor(entry.runtime_data, description) for description in LINK_SENSORS
+        Platform.SENSOR,
+        (
+            (JkBmsSensor, SENSORS),
+            (JkBmsEnergySensor, ENERGY_SENSORS),
+            (JkBmsTimeLeftSensor, TIME_LEFT_SENSORS),
+        ),
+        [JkBmsLinkSensor(entry.runtime_data, each) for each in LINK_SENSORS],
     )
 
 
@@ -584,42 +571,30 @@ class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsLinkSensorDescription
     ) -> None:
-        """Show what there is so far."""
+        """Show the current value first."""
         super().__init__(coordinator, description)
         self._link_fn = description.link_fn
         self._attr_native_value = self._link_fn(coordinator)
-        self._shown_at = -1.0
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Follow the readings."""
-        self.async_on_remove(self.coordinator.async_add_listener(self._follow))
+        self._written_at = -1.0
 
     @callback
-    def _follow(self) -> None:
-        """Write the state only if it would show something else, and not too often."""
-        value, now = self._link_fn(self.coordinator), self.hass.loop.time()
-        if value != self._attr_native_value and Pace.SLOW.lets_go_on(
-            self._shown_at, now
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state only if it changed and the slow pace allows it."""
+        value = self._link_fn(self.coordinator)
+        now = self.hass.loop.time()
+        if value != self._attr_native_value and Pace.SLOW.allows_write(
+            self._written_at, now
         ):
-            self._attr_native_value, self._shown_at = value, now
+            self._attr_native_value, self._written_at = value, now
             self.async_write_ha_state()
 
 
 class JkBmsSensor(JkBmsEntity[StateType], SensorEntity):
     """A measurement or a setting."""
 
-    # Kept here for the reason that its base gives.
-    last_reset = None
-
-    @property
-    @override
-    def suggested_unit_of_measurement(self) -> str | None:
-        """Return the unit to show at first, if it is another."""
-        return self.entity_description.suggested_unit_of_measurement
-
     @property
     @override
     def native_value(self) -> StateType:
-        """Return the value; a code that nobody knows is no value."""
+        """Return the value; a code without a name is shown as unknown."""
         return None if self._value == STATE_UNKNOWN else self._value

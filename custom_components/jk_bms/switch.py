@@ -1,6 +1,5 @@
-"""The switch that lets others have the battery for a while."""
+"""The switch that frees the battery for other clients, such as the phone app."""
 
-from datetime import datetime
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
@@ -8,10 +7,10 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import JkBmsConfigEntry
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .entity import JkBmsLinkEntity
 
-# It takes its time until a link is released.
+# Disconnecting takes a moment; two calls at once would only wait for each other.
 PARALLEL_UPDATES = 1
 
 BLUETOOTH_LINK = SwitchEntityDescription(
@@ -29,19 +28,19 @@ async def async_setup_entry(
 
 
 class JkBmsLinkSwitch(JkBmsLinkEntity, SwitchEntity):
-    """On while Home Assistant uses the link; off lets the phone app in."""
+    """On while Home Assistant uses the link; off frees it for the phone app."""
 
-    _resumes_at: datetime | None = None
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Follow the coordinator, which takes the link back by itself."""
-        self._resumes_at = self.coordinator.resumes_at
-        self.async_on_remove(self.coordinator.async_add_listener(self._follow))
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: SwitchEntityDescription
+    ) -> None:
+        """Show the current state first."""
+        super().__init__(coordinator, description)
+        self._resumes_at = coordinator.resumes_at
 
     @callback
-    def _follow(self) -> None:
-        """Write the state only if it would show something else."""
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Write the state only if it changed; the link resumes by itself."""
         if self._resumes_at != self.coordinator.resumes_at:
             self._resumes_at = self.coordinator.resumes_at
             self.async_write_ha_state()
@@ -49,21 +48,21 @@ class JkBmsLinkSwitch(JkBmsLinkEntity, SwitchEntity):
     @property
     @override
     def is_on(self) -> bool:
-        """Return whether the link is used."""
+        """Return whether Home Assistant uses the link."""
         return self._resumes_at is None
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        """Tell when the link is taken back."""
+        """Return when Home Assistant uses the link again."""
         return {"resumes_at": self._resumes_at}
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
-        """Take the link back now."""
+        """Use the link again now."""
         self.coordinator.async_resume_link()
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
-        """Release the link for a while."""
+        """Disconnect, and stay away until the pause is over."""
         await self.coordinator.async_release_link()

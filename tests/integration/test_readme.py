@@ -53,7 +53,7 @@ async def test_drifting_cells(
 ) -> None:
     """It tells of it after a minute, and names the lowest cell."""
     # A minute of this test takes no time by the clock that paces the cells.
-    monkeypatch.setattr(Pace, "lets_go_on", lambda *_: True)
+    monkeypatch.setattr(Pace, "allows_write", lambda *_: True)
     calls = async_mock_service(hass, "persistent_notification", "create")
     await setup_integration(hass, house)
     house.battery.override(cells=(3.31, 3.3, 3.15, *[3.3] * 13))

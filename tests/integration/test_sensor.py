@@ -9,12 +9,8 @@ import pytest
 
 from custom_components.jk_bms.entity import Pace
 from custom_components.jk_bms.jkbms.models import Settings
-from custom_components.jk_bms.sensor import SENSORS, SETTING_SENSORS, JkBmsSensor
-from homeassistant.components.sensor import (
-    ATTR_STATE_CLASS,
-    DATA_COMPONENT,
-    DOMAIN as SENSOR_DOMAIN,
-)
+from custom_components.jk_bms.sensor import SENSORS, SETTING_SENSORS
+from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_DOMAIN
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,
     ATTR_UNIT_OF_MEASUREMENT,
@@ -81,7 +77,7 @@ CARRIED = {
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let entities follow every reading; test_recorder.py is about their paces."""
-    monkeypatch.setattr(Pace, "lets_go_on", lambda *_: True)
+    monkeypatch.setattr(Pace, "allows_write", lambda *_: True)
 
 
 async def setup(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
@@ -248,23 +244,6 @@ KINDS = {
     "rejected_frames": (None, None, "total_increasing", None),
 }
 """Unit, device class, state class and decimals shown."""
-
-
-MAX_ATTRIBUTES = 29
-"""For which CPython 3.14 has room in an object; more take a dict of 1.5 KB."""
-
-
-async def test_size(
-    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
-) -> None:
-    """A sensor has no more attributes than fit into the object itself."""
-    await setup(hass, proxy, make_bms(model, name="battery"))
-    sizes = {
-        entity.entity_id: len(vars(entity))
-        for entity in hass.data[DATA_COMPONENT].entities
-        if isinstance(entity, JkBmsSensor)
-    }
-    assert 0 < max(sizes.values()) <= MAX_ATTRIBUTES
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
