@@ -209,7 +209,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 published.set()
 
         cancel = self.async_add_listener(note_reading)
-        self.client.hurry()
+        self.client.publish_next()
         self._async_start_poll()
         assert self._poll_task
         waiting = asyncio.create_task(published.wait())
@@ -418,7 +418,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Use the link again; who had the battery may have changed anything."""
         self.resumes_at = None
         async_forget_pause(self.hass, self.address)
-        self.client.hurry()
+        self.client.publish_next()
         self.async_update_listeners()
         self._async_start_poll()
 
@@ -445,7 +445,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     async def _async_hold(self) -> None:
         if not self.last_poll_successful:
             # What is said to be lost shall not wait for its interval.
-            self.client.hurry()
+            self.client.publish_next()
         async with self._turns.turn(self.address):
             await self.client.hold(
                 self._async_publish_held,

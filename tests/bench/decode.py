@@ -13,11 +13,10 @@ from typing import Any, Final, override
 from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
-from custom_components.jk_bms.jkbms.bluetooth.client import _Link
+from custom_components.jk_bms.jkbms.bluetooth.session import Memory, Session
 from custom_components.jk_bms.jkbms.models import Reading
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
 from custom_components.jk_bms.jkbms.protocol.decode import decode_cell_data
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameStatistics
+from custom_components.jk_bms.jkbms.protocol.frames import Frame
 from custom_components.jk_bms.jkbms.protocol.profile import Profile, choose_profile
 from tests.virtual_bms import MODELS, Battery, Spec, frames
 
@@ -135,15 +134,15 @@ async def _time(take: Take, sent: Sequence[Notifications]) -> float:
 
 def _decoding(spec: Spec) -> Take:
     """Take the way of a held link: its handler, its queue, the decoder."""
-    link = _link(spec)
+    session, profile = _session(spec), _profile(spec)
 
     async def take(sent: Iterable[Notifications]) -> object:
         for notifications in sent:
             for chunk in notifications:
-                link._on_notification(_NOBODY, chunk)
-            frame = link._frames.get_nowait()
+                session.on_data(chunk)
+            frame = session._frames.get_nowait()
             assert frame
-            last = decode_cell_data(frame, link._profile)
+            last = decode_cell_data(frame, profile)
         return last
 
     return take
@@ -151,34 +150,34 @@ def _decoding(spec: Spec) -> Take:
 
 def _checking(spec: Spec) -> Take:
     """Take the way of a frame inside the interval, which ends in the handler."""
-    link = _link(spec)
-    link._due = inf
+    session = _session(spec)
+    session._due = inf
 
     async def take(sent: Iterable[Notifications]) -> object:
         for notifications in sent:
             for chunk in notifications:
-                link._on_notification(_NOBODY, chunk)
-        assert link._frames.empty()
-        return link._guard
+                session.on_data(chunk)
+        assert session._frames.empty()
+        return session._guard
 
     return take
 
 
 def _publishing(spec: Spec) -> Take:
     """Take the whole way of a frame that is due, to the task that awaits the reading."""
-    link = _link(spec)
+    session = _session(spec)
     before = frames.cell_frame(spec, Battery(spec, hour=9.0).advance(0.0), 255)
     newest = Reading(
-        layout=link._profile.layout,
+        layout=_profile(spec).layout,
         device_info=_NOBODY,
         settings=None,
-        cell_data=decode_cell_data(Frame.parse(before), link._profile),
+        cell_data=decode_cell_data(Frame.parse(before), _profile(spec)),
         time=0.0,
     )
 
     async def hold() -> None:
         nonlocal newest
-        async for reading in link.follow(newest, 0.0, -inf):
+        async for reading in session.follow(newest, 0.0, -inf):
             newest = reading
 
     holding = asyncio.create_task(hold())
@@ -189,7 +188,7 @@ def _publishing(spec: Spec) -> Take:
         for notifications in sent:
             loop.now += _CADENCE
             for chunk in notifications:
-                link._on_notification(_NOBODY, chunk)
+                session.on_data(chunk)
             # It is woken in the next turn of the loop
             await asyncio.sleep(0)
             assert newest.time == loop.now
@@ -222,10 +221,11 @@ _NOBODY: Any = None
 """What nobody looks at."""
 
 
-def _link(spec: Spec) -> _Link:
-    link = _Link("battery", FrameStatistics(), {}, Guard())
-    link._profile = _profile(spec)
-    return link
+def _session(spec: Spec) -> Session:
+    session = Session("battery", Memory())
+    session._profile = _profile(spec)
+    session._device_info = _NOBODY
+    return session
 
 
 def _profile(spec: Spec) -> Profile:

@@ -17,8 +17,8 @@ from bleak.exc import (
 import bleak_retry_connector
 import pytest
 
-from custom_components.jk_bms.jkbms.bluetooth import client as client_module
-from custom_components.jk_bms.jkbms.bluetooth.client import choose_characteristics
+from custom_components.jk_bms.jkbms.bluetooth import connection as connection_module
+from custom_components.jk_bms.jkbms.bluetooth.connection import choose_characteristics
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
@@ -631,7 +631,9 @@ def test_not_heard(switch_on: SwitchOn) -> None:
     bench = switch_on()
     bench.device = None
 
-    with pytest.raises(NotReachableError, match="No adapter hears the battery"):
+    with pytest.raises(
+        NotReachableError, match="No Bluetooth adapter can see the battery"
+    ):
         bench.read()
 
     assert bench.elapsed == 0
@@ -643,7 +645,9 @@ def test_not_heard_any_more(switch_on: SwitchOn) -> None:
     bench = switch_on(faults=MUTE)
     bench.before[2] = lambda: setattr(bench, "device", None)
 
-    with pytest.raises(NotReachableError, match="No adapter hears the battery"):
+    with pytest.raises(
+        NotReachableError, match="No Bluetooth adapter can see the battery"
+    ):
         bench.read()
 
     assert len(bench.connecting) == 1
@@ -672,7 +676,7 @@ def test_hanging_connection(switch_on: SwitchOn) -> None:
     """A connection that never comes about ends with the deadline."""
     bench = switch_on(faults=Faults(hang_connection=True))
 
-    with pytest.raises(NotReachableError, match="did not answer in time"):
+    with pytest.raises(NotReachableError, match="did not respond in time"):
         bench.read()
 
     assert bench.elapsed == exactly(DEADLINE - 3)
@@ -683,7 +687,7 @@ def test_out_of_reach(switch_on: SwitchOn) -> None:
     bench = switch_on()
     bench.bms.power_off()
 
-    with pytest.raises(NotReachableError, match="did not answer in time"):
+    with pytest.raises(NotReachableError, match="did not respond in time"):
         bench.read()
 
     assert len(bench.connecting) == 2
@@ -1225,7 +1229,7 @@ def test_path_while_connecting(
         given.update(kwargs)
         return await bleak_retry_connector.establish_connection(*args, **kwargs)
 
-    monkeypatch.setattr(client_module, "establish_connection", establish)
+    monkeypatch.setattr(connection_module, "establish_connection", establish)
     bench.read()
     old = bench.device
     new = bench.radio.device(bench.bms)
@@ -1503,7 +1507,7 @@ def test_log_second_link(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture) 
 
     ours = [r for r in caplog.records if r.name.startswith("custom_components.jk_bms")]
     assert {record.levelno for record in ours} == {logging.DEBUG}
-    assert "battery: one more try, for The connection was lost" in caplog.text
+    assert "battery: reconnecting once: The connection was lost" in caplog.text
 
 
 def test_cancelled_twice_while_closing(switch_on: SwitchOn) -> None:

@@ -11,7 +11,7 @@ from typing import Any, override
 from bleak.backends.characteristic import BleakGATTCharacteristic
 import pytest
 
-from custom_components.jk_bms.jkbms.bluetooth import client as client_module
+from custom_components.jk_bms.jkbms.bluetooth import session as session_module
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
@@ -184,13 +184,13 @@ def test_only_what_is_due_is_decoded(
 ) -> None:
     """Some hundred frames pass by, and hardly any is looked at."""
     decoded: list[int] = []
-    decode = client_module.decode_cell_data
+    decode = session_module.decode_cell_data
 
     def count(frame: Any, profile: Any) -> Any:
         decoded.append(frame.counter)
         return decode(frame, profile)
 
-    monkeypatch.setattr(client_module, "decode_cell_data", count)
+    monkeypatch.setattr(session_module, "decode_cell_data", count)
     bench = switch_on()
     holder = Holder(bench, interval=30.0)
 
@@ -206,13 +206,13 @@ def test_only_what_is_due_wakes_anyone(
 ) -> None:
     """Those that pass by do not, but for a look every six seconds whether they still do."""
     waits: list[float] = []
-    wait = client_module._Link._next_frame
+    get = asyncio.Queue.get
 
-    async def count(link: Any) -> Any:
+    async def count(queue: asyncio.Queue[Any]) -> Any:
         waits.append(asyncio.get_running_loop().time())
-        return await wait(link)
+        return await get(queue)
 
-    monkeypatch.setattr(client_module._Link, "_next_frame", count)
+    monkeypatch.setattr(asyncio.Queue, "get", count)
     bench = switch_on(habits=STEADY)
 
     Holder(bench, interval=30.0).run()
@@ -293,7 +293,7 @@ def test_hurry(switch_on: SwitchOn) -> None:
     holder = Holder(bench, interval=30.0)
 
     async def hold() -> None:
-        at((10.0, bench.client.hurry), (10.01, bench.client.hurry))
+        at((10.0, bench.client.publish_next), (10.01, bench.client.publish_next))
         await holder.hold()
 
     bench.run(hold())
@@ -317,7 +317,7 @@ def test_hurry_before_the_link(switch_on: SwitchOn, before: str) -> None:
         bench.before[2] = become(bench)
 
     async def hold() -> None:
-        bench.client.hurry()
+        bench.client.publish_next()
         await holder.hold()
 
     bench.run(hold())

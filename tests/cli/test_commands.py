@@ -381,14 +381,9 @@ def _fits_nothing(*_: object) -> None:
 
 def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
     """Settings that are asked for and do not come are a failure."""
-    place(radio, HOME)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "custom_components.jk_bms.jkbms.bluetooth.client._Link._decode_settings",
-            lambda *_: None,
-        )
-        result = run("--settings", "-d", "HOME_BMS")
-        assert run("-c", "-d", "HOME_BMS").code == 0
+    place(radio, HOME, faults=Faults(lose={6}))
+    result = run("--settings", "-d", "HOME_BMS")
+    assert run("-c", "-d", "HOME_BMS").code == 0
     assert (result.code, result.output) == (1, {"settings": []})
     assert result.complaints == [
         "jkbms: HOME_BMS: its settings did not come; try again"

@@ -16,7 +16,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import connection_slots as turns
-from custom_components.jk_bms.jkbms.bluetooth import client
+from custom_components.jk_bms.jkbms.bluetooth import client, session
 from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -63,7 +63,7 @@ async def configure_event_loop(configure_event_loop: None) -> None:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the client hurry as much as the batteries do; it waits only on set-up."""
-    monkeypatch.setattr(client, "_SETTLE_TIME", client._SETTLE_TIME / SPEED)
+    monkeypatch.setattr(session, "SETTLE_TIME", session.SETTLE_TIME / SPEED)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.jk_bms import coordinator
 from custom_components.jk_bms.const import RETRY_INTERVAL
-from custom_components.jk_bms.jkbms.bluetooth import client
+from custom_components.jk_bms.jkbms.bluetooth import client, session
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
@@ -91,7 +91,7 @@ async def test_loss_is_repaired(
     end: str,
 ) -> None:
     """A link that dies, or only pretends to live, is made anew at once."""
-    monkeypatch.setattr(client, "_SILENCE", 1.0)
+    monkeypatch.setattr(session, "SILENCE_TIMEOUT", 1.0)
     match end:
         case "dropped":
             bms.drop()

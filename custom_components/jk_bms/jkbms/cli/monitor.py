@@ -11,8 +11,9 @@ from math import inf
 from time import time
 from typing import Any, Final
 
-from ..bluetooth.client import ANSWER_TIMEOUT, READ_DEADLINE, JkBmsClient
+from ..bluetooth.client import READ_DEADLINE, JkBmsClient
 from ..bluetooth.scanner import Heard, Scan, not_heard
+from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import (
     JkBmsError,
     LinkError,

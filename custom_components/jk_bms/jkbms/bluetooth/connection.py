@@ -1,0 +1,215 @@
+"""One Bluetooth connection to a battery: the only user of bleak beside the scanner."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+import re
+from typing import Any, Final, override
+
+from bleak import BleakClient
+from bleak.backends.characteristic import BleakGATTCharacteristic
+from bleak.backends.device import BLEDevice
+from bleak.backends.service import BleakGATTServiceCollection
+from bleak.uuids import normalize_uuid_str
+import bleak_retry_connector
+from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS, establish_connection
+
+from ..errors import (
+    LinkError,
+    NoFreeSlotError,
+    NotJkBmsError,
+    NotReachableError,
+    PairingRequiredError,
+)
+
+DISCONNECT_TIMEOUT: Final = 3.0
+"""s to wait for the end of a connection; some backends never confirm it."""
+_SUBSCRIBE_TIMEOUT: Final = 8.0
+"""s to turn notifications on; leaves time in a read for a second connection."""
+_WRITE_TIMEOUT: Final = 5.0
+"""s to write one command."""
+
+_SERVICE: Final = normalize_uuid_str("ffe0")
+_SERIAL: Final = normalize_uuid_str("ffe1")
+_EXTRA_WRITE: Final = normalize_uuid_str("ffe2")
+_WRITE_WITHOUT_RESPONSE: Final = "write-without-response"
+_WRITE: Final = frozenset({"write", _WRITE_WITHOUT_RESPONSE})
+
+_PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
+_NO_SLOT: Final = re.compile(r"available connection|connection slot")
+_PAIRING_REQUIRED: Final = "The battery requires pairing"
+_NO_RESPONSE: Final = "the battery did not respond in time"
+
+type FindDevice = Callable[[], BLEDevice | None]
+
+
+class Connection:
+    """Connects, subscribes, writes and disconnects; every error is a `LinkError`."""
+
+    def __init__(
+        self,
+        name: str,
+        on_data: Callable[[bytearray], None],
+        on_disconnected: Callable[[], None],
+    ) -> None:
+        """`name` is for the log; the callbacks are called once `open` has connected."""
+        self._name = name
+        self._on_data = on_data
+        self._on_disconnected = on_disconnected
+        self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
+        self._send_to: BleakGATTCharacteristic
+        self._connect_error: Exception | None = None
+        """Why the latest attempt to connect failed."""
+
+    @property
+    def was_established(self) -> bool:
+        """Whether connecting succeeded; stays true when the connection ends."""
+        return self._client is not None
+
+    async def open(self, find_device: FindDevice) -> None:
+        """Connect and turn notifications on (docs/protocol.md 2.3)."""
+        if not (device := find_device()):
+            raise NotReachableError("No Bluetooth adapter can see the battery")
+        try:
+            self._client = await establish_connection(
+                self._client_class(),
+                device,
+                self._name,
+                disconnected_callback=self._on_client_disconnected,
+                ble_device_callback=lambda: find_device() or device,
+            )
+        except BLEAK_RETRY_EXCEPTIONS as err:
+            # The retry connector's own error adds advice that may mention slots
+            self._connect_error = self._connect_error or err
+            raise self.connect_failure() from err
+        with _translated_errors():
+            chosen = choose_characteristics(self._client.services)
+        if not chosen:
+            raise NotJkBmsError("The device has no serial service of a JK BMS")
+        receive_from, self._send_to = chosen
+        try:
+            with _translated_errors():
+                async with asyncio.timeout(_SUBSCRIBE_TIMEOUT):
+                    await self._client.start_notify(
+                        receive_from, lambda _, data: self._on_data(data)
+                    )
+        except NotReachableError:
+            # The cached handles may be outdated
+            await self.forget_services()
+            raise
+
+    async def write(self, data: bytes) -> None:
+        """Write a command, without response where the device supports it."""
+        assert self._client
+        needs_response = _WRITE_WITHOUT_RESPONSE not in self._send_to.properties
+        with _translated_errors():
+            async with asyncio.timeout(_WRITE_TIMEOUT):
+                await self._client.write_gatt_char(
+                    self._send_to, data, response=needs_response
+                )
+
+    async def forget_services(self) -> None:
+        """Clear the cached services, so that the next connection discovers them again."""
+        client = self._client
+        assert client
+        # Plain bleak has no cache: the retry connector's method would log a warning
+        base = bleak_retry_connector.BleakClientWithServiceCache
+        if isinstance(client, base) and hasattr(super(base, client), "clear_cache"):
+            with suppress(*BLEAK_RETRY_EXCEPTIONS):
+                await client.clear_cache()
+
+    async def close(self) -> None:
+        """Disconnect, in any state and even if cancelled; returns within 3 s."""
+        if not self._client:
+            return
+        disconnecting = asyncio.create_task(self._disconnect(self._client))
+        cancelled: asyncio.CancelledError | None = None
+        while not disconnecting.done():
+            try:
+                await asyncio.shield(disconnecting)
+            except asyncio.CancelledError as err:
+                # A battery that stays connected is invisible to every other client
+                cancelled = err
+        if cancelled:
+            raise cancelled
+
+    def connect_failure(self) -> LinkError:
+        """Return the error for a connection that was never established."""
+        reason = str(self._connect_error or "") or _NO_RESPONSE
+        if _NO_SLOT.search(reason):
+            return NoFreeSlotError(reason)
+        if _PAIRING.search(reason):
+            return PairingRequiredError(_PAIRING_REQUIRED)
+        return NotReachableError(f"Connecting failed: {reason}")
+
+    async def _disconnect(self, client: BleakClient) -> None:
+        with suppress(*BLEAK_RETRY_EXCEPTIONS):
+            async with asyncio.timeout(DISCONNECT_TIMEOUT):
+                await client.disconnect()
+
+    def _on_client_disconnected(self, _: BleakClient) -> None:
+        # Before that it is the end of one attempt, which the retry connector repeats
+        if self.was_established:
+            self._on_disconnected()
+
+    def _client_class(self) -> type[bleak_retry_connector.BleakClientWithServiceCache]:
+        """Return a client class that records why connecting failed.
+
+        While every slot is taken, `establish_connection` retries for longer than the
+        deadline of a read and reports nothing until it gives up, and it takes no
+        callback for the errors in between: only the client sees them in time.
+
+        Home Assistant replaces the base class at start, so it is looked up at each use.
+        """
+        connection = self
+
+        class Client(bleak_retry_connector.BleakClientWithServiceCache):
+            @override
+            async def connect(self, **kwargs: Any) -> None:
+                connection._connect_error = None
+                try:
+                    await super().connect(**kwargs)
+                except BLEAK_RETRY_EXCEPTIONS as err:
+                    connection._connect_error = err
+                    raise
+
+        return Client
+
+
+def choose_characteristics(
+    services: BleakGATTServiceCollection,
+) -> tuple[BleakGATTCharacteristic, BleakGATTCharacteristic] | None:
+    """Choose what to receive from and what to send to (docs/protocol.md 2.3).
+
+    The UUID may exist twice, so the properties decide; `None` if one is missing.
+    """
+    characteristics = [
+        characteristic
+        for service in services
+        if service.uuid == _SERVICE
+        for characteristic in service.characteristics
+    ]
+    serial = [each for each in characteristics if each.uuid == _SERIAL]
+    receive_from = [each for each in serial if "notify" in each.properties]
+    send_to = [
+        *(each for each in receive_from if _WRITE & set(each.properties)),
+        *(each for each in serial if _WRITE & set(each.properties)),
+        *(
+            each
+            for each in characteristics
+            if each.uuid == _EXTRA_WRITE and _WRITE_WITHOUT_RESPONSE in each.properties
+        ),
+    ]
+    return (receive_from[0], send_to[0]) if receive_from and send_to else None
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    try:
+        yield
+    except BLEAK_RETRY_EXCEPTIONS as err:
+        if _PAIRING.search(str(err)):
+            raise PairingRequiredError(_PAIRING_REQUIRED) from err
+        raise NotReachableError(
+            f"The connection was lost: {str(err) or _NO_RESPONSE}"
+        ) from err

@@ -1,0 +1,432 @@
+"""The JK conversation on one connection: ask, wait, repeat (docs/protocol.md 4)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+import logging
+from math import inf
+from typing import Final
+
+from ..errors import (
+    ImplausibleFrameError,
+    LinkError,
+    LogUnansweredError,
+    NotJkBmsError,
+    NotReachableError,
+    SilentError,
+    UnsupportedLayoutError,
+)
+from ..models import DetailLogRecord, DeviceInfo, LogEntry, Reading, Settings
+from ..protocol.consistency import Guard
+from ..protocol.decode import (
+    decode_cell_data,
+    decode_detail_log,
+    decode_device_info,
+    decode_logbook,
+    decode_settings,
+)
+from ..protocol.detect import confirm_profile
+from ..protocol.frames import (
+    COMMAND_HEADER,
+    HEADER,
+    IDLE_LINE,
+    Frame,
+    FrameAssembler,
+    FrameStatistics,
+    FrameType,
+    ReadCommand,
+    build_command,
+)
+from ..protocol.layouts import DETAIL_LOG_CAPACITY
+from ..protocol.profile import Profile, choose_profile
+from .connection import Connection
+
+_LOGGER = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT: Final = 5.0
+"""s until an unanswered command is repeated."""
+SETTLE_TIME: Final = 0.3
+"""s between the subscription and the first command (docs/protocol.md 4.1)."""
+SILENCE_TIMEOUT: Final = 6.0
+"""s without a frame until 0x96 is repeated; after as long again the session fails."""
+_ACKNOWLEDGEMENT_TIMEOUT: Final = 0.5
+"""s to wait for the acknowledgement of the first command."""
+_UNLIKELY_ACKNOWLEDGEMENT_TIMEOUT: Final = 0.12
+"""s to wait for it if the previous one did not come; in captures it takes 0.1 s."""
+_DETAIL_LOG_END_TIMEOUT: Final = 2.0
+"""s of silence that end a detail log, which has no end mark."""
+_COMMAND_ATTEMPTS: Final = 2
+"""How often a command is sent at most."""
+_INVALID_FRAMES: Final = 3
+"""Cell data in a row that cannot be decoded; the last of them fails the session."""
+_BLANK_FRAMES: Final = 2
+"""Cell data in a row without any cell that are skipped; the next one is believed."""
+_EARLY_FRAMES: Final = 2
+"""Cell data before the settings that are skipped: left over from an earlier stream.
+
+After more of them the settings were lost.
+"""
+
+_NO_LOG: Final = "Connected, but the battery does not send its log"
+_CONNECTION_LOST: Final = "The connection was lost"
+_LOG_TYPES: Final = frozenset({FrameType.LOGBOOK, FrameType.DETAIL_LOG})
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of a battery from one session to the next."""
+
+    statistics: FrameStatistics = field(default_factory=FrameStatistics)
+    last_frames: dict[FrameType, Frame] = field(default_factory=dict)
+    """The last good frame of each type; they hold secrets."""
+    guard: Guard = field(init=False)
+    acknowledges: bool = True
+    """Whether the battery acknowledged the last first command in time."""
+    publish_next: bool = False
+    """Whether the next cell data are due, whatever the interval."""
+
+    def __post_init__(self) -> None:
+        """Count what the guard rejects in the same statistics."""
+        self.guard = Guard(self.statistics)
+
+
+class Session:
+    """Reads the battery on one connection, which the owner opens and closes."""
+
+    def __init__(
+        self, name: str, memory: Memory, answer_timeout: float = ANSWER_TIMEOUT
+    ) -> None:
+        """`name` is for the log."""
+        self.connection = Connection(name, self.on_data, self._on_disconnected)
+        self._name = name
+        self._memory = memory
+        self._guard = memory.guard
+        self._statistics = memory.statistics
+        self._answer_timeout = answer_timeout
+        self._assembler = FrameAssembler(memory.statistics)
+        # `None` is the end of the connection
+        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._acknowledged = asyncio.Event()
+        self._device_info: DeviceInfo
+        self._expected_profile: Profile | None = None
+        """What the device information implies, if anything."""
+        self._profile: Profile | None = None
+        """What the cell data confirmed; set with the first reading."""
+        self._settings: Settings | None = None
+        self._pending_settings: Frame | None = None
+        """Settings that are not decoded yet."""
+        self._expects_cells = True
+        """Whether cell data without cells are a surprise."""
+        self._due = -inf
+        """s of the loop's clock; earlier cell data are skipped."""
+        self._skipped_at = -inf
+        """s of the loop's clock when cell data were last skipped."""
+        self._stream_requested_again = False
+        self._frame_seen = False
+        self._jk_bytes_seen = False
+        self._foreign_bytes_seen = False
+
+    async def read(self) -> Reading:
+        """Request everything in the order that every model understands.
+
+        Raises a `LinkError`, `UnsupportedLayoutError` or `ImplausibleFrameError`.
+        """
+        await asyncio.sleep(SETTLE_TIME)
+        await self._drain()
+        self._guard.begin()
+        self._device_info = await self._read_device_info()
+        self._expected_profile = _expected_profile(self._device_info)
+        await self._wait_for_acknowledgement()
+        await self._send(ReadCommand.CELL_DATA)
+        try:
+            return await self._next_reading()
+        except UnsupportedLayoutError as err:
+            err.device_info = self._device_info
+            raise
+
+    async def follow(
+        self, reading: Reading, interval: float, since: float
+    ) -> AsyncGenerator[Reading]:
+        """Yield a reading every `interval` s while the battery streams.
+
+        The first is `reading` if the one before it, from `since`, is old enough.
+        """
+        self._due = since + interval
+        while True:
+            if self._memory.publish_next or reading.time >= self._due:
+                self._memory.publish_next = False
+                self._due = reading.time + interval
+                yield reading
+            reading = await self._next_reading()
+
+    async def read_logbook(self, _: Reading) -> tuple[LogEntry, ...]:
+        """Request the logbook (docs/protocol.md 10)."""
+        self._drop_log_frames()
+        for _attempt in range(_COMMAND_ATTEMPTS):
+            await self._send(ReadCommand.LOGBOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._answer_timeout):
+                    return decode_logbook(await self._next_log_frame(FrameType.LOGBOOK))
+        raise LogUnansweredError(_NO_LOG)
+
+    async def read_detail_log(self, reading: Reading) -> tuple[DetailLogRecord, ...]:
+        """Request the detail log, twice if a part is missing (docs/protocol.md 11)."""
+        self._drop_log_frames()
+        records: dict[int, DetailLogRecord] = {}
+        for _attempt in range(_COMMAND_ATTEMPTS):
+            await self._send(ReadCommand.DETAIL_LOG)
+            with suppress(TimeoutError):
+                async for record in self._detail_log_records():
+                    records[record.index] = record
+            stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
+            if len(records) >= stored:
+                break
+        if not records:
+            raise LogUnansweredError(_NO_LOG)
+        return tuple(records[index] for index in sorted(records))
+
+    def failure(self) -> LinkError:
+        """Return why there is no reading, as far as this session has come."""
+        if not self.connection.was_established:
+            return self.connection.connect_failure()
+        if self._foreign_bytes_seen and not self._jk_bytes_seen:
+            return NotJkBmsError("The device does not use the JK BMS protocol")
+        return SilentError("Connected, but the battery does not respond")
+
+    def on_data(self, data: bytearray) -> None:
+        """Take one notification."""
+        if not self._frame_seen:
+            self._detect_protocol(bytes(data))
+        acknowledged = self._statistics.acknowledged
+        for frame in self._assembler.feed(data):
+            _LOGGER.debug("%s: received %s", self._name, frame)
+            if self._guard.trusts_line():
+                self._on_frame(frame)
+        if self._statistics.acknowledged > acknowledged:
+            self._jk_bytes_seen = True
+            self._acknowledged.set()
+
+    def _on_frame(self, frame: Frame) -> None:
+        """Take one good frame: all of them pass here, whether due or not."""
+        self._memory.last_frames[frame.type] = frame
+        self._frame_seen = self._jk_bytes_seen = True
+        if self._skip(frame):
+            return
+        self._frames.put_nowait(frame)
+        if frame.type in _LOG_TYPES:
+            self._log_frames.put_nowait(frame)
+
+    def _skip(self, frame: Frame) -> bool:
+        """Return whether these are cell data that are not due; they wake no task."""
+        if frame.type is not FrameType.CELL_DATA or self._memory.publish_next:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now >= self._due:
+            return False
+        assert self._profile
+        self._guard.see(frame, self._profile.layout, now)
+        self._skipped_at, self._stream_requested_again = now, False
+        return True
+
+    def _detect_protocol(self, chunk: bytes) -> None:
+        """Note whether a JK BMS sends this; not called once a frame has begun."""
+        self._frame_seen = HEADER in chunk
+        if self._frame_seen or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
+            self._jk_bytes_seen = True
+        else:
+            self._foreign_bytes_seen = True
+
+    def _on_disconnected(self) -> None:
+        self._frames.put_nowait(None)
+        self._log_frames.put_nowait(None)
+
+    async def _drain(self) -> None:
+        """Drop what an earlier session left in the radio module.
+
+        Raises if the connection is already lost.
+        """
+        self._assembler.clear()
+        while not self._frames.empty():
+            await self._next_frame()
+
+    async def _read_device_info(self) -> DeviceInfo:
+        for _ in range(_COMMAND_ATTEMPTS):
+            await self._send(ReadCommand.DEVICE_INFO)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._answer_timeout):
+                    return await self._next_device_info()
+        raise self.failure()
+
+    async def _next_device_info(self) -> DeviceInfo:
+        while True:
+            frame = await self._next_frame()
+            if frame.type is not FrameType.DEVICE_INFO:
+                continue
+            try:
+                info = decode_device_info(frame)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+                continue
+            if self._guard.admits_record(info, asyncio.get_running_loop().time()):
+                return info
+            await self._send(ReadCommand.DEVICE_INFO)
+
+    async def _wait_for_acknowledgement(self) -> None:
+        """Wait for it, but not for long: some models send none or delay it."""
+        memory = self._memory
+        timeout = (
+            _ACKNOWLEDGEMENT_TIMEOUT
+            if memory.acknowledges
+            else _UNLIKELY_ACKNOWLEDGEMENT_TIMEOUT
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                await self._acknowledged.wait()
+        except TimeoutError:
+            memory.acknowledges = False
+        else:
+            memory.acknowledges = True
+
+    async def _next_reading(self) -> Reading:
+        """Wait for cell data that are due and believed.
+
+        This is the only loop over the stream: the first reading of a session and every
+        later one of a held link come from here.
+        """
+        clock = asyncio.get_running_loop().time
+        early = invalid = blank = 0
+        while True:
+            frame = await self._next_streamed_frame()
+            if frame.type is FrameType.SETTINGS:
+                self._pending_settings = frame
+                if self._profile:
+                    await self._take_settings(self._profile)
+            # Of two frames in one notification the second may not be due any more
+            if frame.type is not FrameType.CELL_DATA or self._skip(frame):
+                continue
+            is_early = not self._profile and not self._pending_settings
+            if is_early and early < _EARLY_FRAMES:
+                early += 1
+                continue
+            try:
+                profile = self._profile or confirm_profile(
+                    frame, self._expected_profile
+                )
+                cell_data = decode_cell_data(frame, profile)
+            except ImplausibleFrameError, UnsupportedLayoutError:
+                self._statistics.rejected += 1
+                invalid += 1
+                if invalid < _INVALID_FRAMES:
+                    continue
+                raise
+            is_blank = self._expects_cells and not cell_data.cell_voltage
+            if is_blank and blank < _BLANK_FRAMES:
+                self._guard.see(frame, profile.layout, clock())
+                blank += 1
+                continue
+            if not self._guard.admits(frame, profile.layout, clock()):
+                continue
+            if not await self._take_settings(profile):
+                early = 0
+                continue
+            if not self._profile and profile != self._expected_profile:
+                _LOGGER.debug("%s: the data are %s", self._name, profile.layout)
+            self._profile = profile
+            self._expects_cells = bool(cell_data.cell_voltage)
+            return Reading(
+                layout=profile.layout,
+                device_info=self._device_info,
+                settings=self._settings,
+                cell_data=cell_data,
+                time=clock(),
+            )
+
+    async def _take_settings(self, profile: Profile) -> bool:
+        """Decode pending settings, if any; request them again if not believed yet.
+
+        Returns whether there is nothing to wait for.
+        """
+        frame, self._pending_settings = self._pending_settings, None
+        if not frame:
+            return True
+        try:
+            settings = decode_settings(frame, profile)
+        except ImplausibleFrameError:
+            self._statistics.rejected += 1
+            return True
+        if self._guard.admits_record(settings, asyncio.get_running_loop().time()):
+            self._settings = settings
+            return True
+        await self._send(ReadCommand.CELL_DATA)
+        return False
+
+    async def _next_streamed_frame(self) -> Frame:
+        """Wait for a frame; after silence request the stream once more, then fail."""
+        clock = asyncio.get_running_loop().time
+        last_frame_at = clock()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(last_frame_at + SILENCE_TIMEOUT):
+                    frame = await self._next_frame()
+                self._stream_requested_again &= frame.type is not FrameType.CELL_DATA
+                return frame
+            if self._skipped_at > last_frame_at:
+                last_frame_at = self._skipped_at
+                continue
+            # Settings alone answer each request, but they are no stream
+            if self._stream_requested_again:
+                raise self.failure()
+            self._stream_requested_again = True
+            await self._send(ReadCommand.CELL_DATA)
+            last_frame_at = clock()
+
+    async def _next_frame(self) -> Frame:
+        if frame := await self._frames.get():
+            return frame
+        if self._frame_seen:
+            raise NotReachableError(_CONNECTION_LOST)
+        # Some models disconnect if not paired, or if the first command got lost
+        raise self.failure()
+
+    async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:
+        timeout = self._answer_timeout
+        while True:
+            async with asyncio.timeout(timeout):
+                frame = await self._next_log_frame(FrameType.DETAIL_LOG)
+            try:
+                records = decode_detail_log(frame)
+            except ImplausibleFrameError:
+                self._statistics.rejected += 1
+                continue
+            for record in records:
+                yield record
+            if len(records) < DETAIL_LOG_CAPACITY:
+                return
+            timeout = _DETAIL_LOG_END_TIMEOUT
+
+    async def _next_log_frame(self, kind: FrameType) -> Frame:
+        while True:
+            if not (frame := await self._log_frames.get()):
+                raise NotReachableError(_CONNECTION_LOST)
+            if frame.type is kind:
+                return frame
+
+    def _drop_log_frames(self) -> None:
+        """Drop late answers to an earlier request."""
+        while not self._log_frames.empty():
+            self._log_frames.get_nowait()
+
+    async def _send(self, command: ReadCommand) -> None:
+        self._acknowledged.clear()
+        _LOGGER.debug("%s: sending %s", self._name, command.name)
+        await self.connection.write(build_command(command))
+
+
+def _expected_profile(info: DeviceInfo) -> Profile | None:
+    """Return what the device information implies; where it does not, the data decide."""
+    try:
+        return choose_profile(info.device_model, info.software_version)
+    except UnsupportedLayoutError:
+        return None
