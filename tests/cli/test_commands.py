@@ -359,24 +359,14 @@ def test_names_from_the_air(radio: VirtualRadio, run: Run) -> None:
 
 def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     """Then the device information is shown, and it is a failure all the same."""
-    place(radio, UPS, faults=Faults())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "custom_components.jk_bms.jkbms.bluetooth.client.confirm_profile",
-            _fits_nothing,
-        )
-        result = run("-i", "-c", "-d", "UPS_BMS")
+    bms = place(radio, UPS)
+    bms.battery.override(voltage=99.0, enabled=0b1011)
+    result = run("-i", "-c", "-d", "UPS_BMS")
     assert result.code == 1
     (info,) = result.output["device_info"]
     assert (info["device_model"], info["device_passcode"]) == (UPS.model, "********")
     assert result.output["cell_data"] == []
     assert "please report" in result.err
-
-
-def _fits_nothing(*_: object) -> None:
-    from custom_components.jk_bms.jkbms.errors import UnsupportedLayoutError  # noqa: PLC0415
-
-    raise UnsupportedLayoutError("The cell data fit no known layout")
 
 
 def test_lost_settings(radio: VirtualRadio, run: Run) -> None:

@@ -1,3 +1,108 @@
-"""JiKong (JK) battery management systems over Bluetooth LE."""
+"""JiKong (JK) battery management systems over Bluetooth LE: the face of the library."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .errors import (
+    AmbiguousNameError,
+    CredentialsError,
+    EndpointError,
+    ExportError,
+    FrameError,
+    ImplausibleFrameError,
+    JkBmsError,
+    JournalError,
+    LinkError,
+    LogUnansweredError,
+    NoBluetoothError,
+    NoFreeSlotError,
+    NotJkBmsError,
+    NotReachableError,
+    OutputError,
+    PairingRequiredError,
+    PushError,
+    PushRefusedError,
+    PushServerError,
+    PushTlsError,
+    PushUnauthorizedError,
+    PushUnreachableError,
+    PushUrlError,
+    SilentError,
+    UnsupportedLayoutError,
+)
+
+if TYPE_CHECKING:
+    from .bluetooth.client import JkBmsClient
+    from .models import (
+        Alarm,
+        BalancerState,
+        BatteryState,
+        BatteryType,
+        CellData,
+        ChargePhase,
+        DetailLogRecord,
+        DeviceInfo,
+        Layout,
+        Log,
+        LogEntry,
+        Reading,
+        Settings,
+    )
+else:
+
+    def __getattr__(name):
+        """Import the client or a model when it is first used (PEP 562).
+
+        Every import of a submodule runs this file first, and `jkbms --help` needs
+        neither: bleak takes a second to import, the models a tenth of one.
+        """
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = ".bluetooth.client" if name == "JkBmsClient" else ".models"
+        return getattr(import_module(module, __name__), name)
+
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Alarm",
+    "AmbiguousNameError",
+    "BalancerState",
+    "BatteryState",
+    "BatteryType",
+    "CellData",
+    "ChargePhase",
+    "CredentialsError",
+    "DetailLogRecord",
+    "DeviceInfo",
+    "EndpointError",
+    "ExportError",
+    "FrameError",
+    "ImplausibleFrameError",
+    "JkBmsClient",
+    "JkBmsError",
+    "JournalError",
+    "Layout",
+    "LinkError",
+    "Log",
+    "LogEntry",
+    "LogUnansweredError",
+    "NoBluetoothError",
+    "NoFreeSlotError",
+    "NotJkBmsError",
+    "NotReachableError",
+    "OutputError",
+    "PairingRequiredError",
+    "PushError",
+    "PushRefusedError",
+    "PushServerError",
+    "PushTlsError",
+    "PushUnauthorizedError",
+    "PushUnreachableError",
+    "PushUrlError",
+    "Reading",
+    "Settings",
+    "SilentError",
+    "UnsupportedLayoutError",
+    "__version__",
+]
