@@ -223,7 +223,7 @@ def test_exporter_without_dbus(tmp_path: Path) -> None:
     with running([str(COMMAND), "-e", "-d", "UPS_BMS", "-u", url], **bus) as process:
         assert ready_line(process) == f"jkbms: serving on {url}/metrics\n"
         assert ready_line(process).startswith(
-            "WARNING jkbms.cli.monitor: Bluetooth fails, and is tried again: "
+            "WARNING jkbms.cli.polling: Bluetooth is not available, will retry: "
             "D-Bus does not run ("
         )
         with pytest.raises(HTTPError) as caught:
@@ -289,7 +289,7 @@ def test_integration_needs_none_of_it() -> None:
             r"from \.jkbms\.([\w.]+) import", path.read_text("utf-8")
         )
     }
-    assert {"bluetooth.client", "export.metrics"} <= used
+    assert {"bluetooth.client", "export.push"} <= used
     code = (
         f"import sys, {', '.join(f'jkbms.{name}' for name in sorted(used))}\n"
         "print(*sys.modules)"

@@ -29,7 +29,8 @@ from rich.live import _RefreshThread
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
 from custom_components.jk_bms.jkbms.cli.main import main
-from custom_components.jk_bms.jkbms.cli.monitor import Survey
+from custom_components.jk_bms.jkbms.cli.monitor import Monitor
+from custom_components.jk_bms.jkbms.cli.polling import Poller
 from custom_components.jk_bms.jkbms.errors import NotReachableError, SilentError
 from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
@@ -42,7 +43,7 @@ BOAT = replace(MODELS["JK_B2A8S20P 19.10"], name="BOAT_BMS")
 SPARE = replace(HOME, address="C8:47:8C:99:00:01", serial="3040100099")
 
 NO_ANSWER = "Bluetooth does not answer: `systemctl restart bluetooth`"
-UNREACHABLE = "see that it is on, close the JK app on every phone, come closer"
+UNREACHABLE = "check that it is on, close the JK app on every phone, move closer"
 
 
 class Result(NamedTuple):
@@ -137,7 +138,7 @@ def test_discovery_of_nothing(run: Run) -> None:
     result = run("-t", "4")
     assert (result.code, result.output) == (1, {"devices": []})
     assert result.complaints == [
-        f"jkbms: no battery was heard within 4 s; {UNREACHABLE}"
+        f"jkbms: no battery in range within 4 s; {UNREACHABLE}"
     ]
 
 
@@ -236,7 +237,7 @@ def test_no_slot_at_all(radio: VirtualRadio, run: Run) -> None:
     result = run("-c", "-d", "UPS_BMS", "-d", "HOME_BMS")
     assert (result.code, result.output) == (1, {"cell_data": []})
     assert len(result.complaints) == 2
-    assert "end another connection of the adapter" in result.complaints[0]
+    assert "close another connection of the adapter" in result.complaints[0]
 
 
 def test_one_battery_twice(radio: VirtualRadio, run: Run) -> None:
@@ -313,7 +314,7 @@ def test_namesakes(radio: VirtualRadio, run: Run) -> None:
     assert result.complaints == [
         (
             f"jkbms: HOME_BMS: {HOME.address} and {SPARE.address} have this name; "
-            "ask for one by its address"
+            "select one by its address"
         )
     ]
     (info,) = run("-i", "-d", SPARE.address).output["device_info"]
@@ -327,8 +328,8 @@ def test_namesakes(radio: VirtualRadio, run: Run) -> None:
 @pytest.mark.parametrize(
     ("faults", "advice"),
     [
-        (Faults(silent=True), "switch its Bluetooth off and on in the JK app"),
-        (Faults(foreign="neey"), "ask for another device"),
+        (Faults(silent=True), "turn its Bluetooth off and on in the JK app"),
+        (Faults(foreign="neey"), "select another device"),
         (Faults(refuse_connection=True), UNREACHABLE),
         (Faults(pairing=True), "pair it with bluetoothctl"),
         (Faults(glitch_every=1), "please report its model and firmware"),
@@ -375,9 +376,7 @@ def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
     result = run("--settings", "-d", "HOME_BMS")
     assert run("-c", "-d", "HOME_BMS").code == 0
     assert (result.code, result.output) == (1, {"settings": []})
-    assert result.complaints == [
-        "jkbms: HOME_BMS: its settings did not come; try again"
-    ]
+    assert result.complaints == ["jkbms: HOME_BMS: its settings were lost; try again"]
 
 
 def test_gone_from_all(radio: VirtualRadio) -> None:
@@ -385,18 +384,19 @@ def test_gone_from_all(radio: VirtualRadio) -> None:
     place(radio, UPS)
     gone = place(radio, HOME)
 
-    async def read_twice() -> Survey:
-        survey = Survey()
-        await survey.read()
-        assert [battery.error for battery in survey.batteries] == [None, None]
+    async def read_twice() -> Monitor:
+        monitor = Monitor()
+        poller = Poller(monitor)
+        await poller.read_once()
+        assert [battery.error for battery in monitor.batteries] == [None, None]
         radio.remove(gone)
         place(radio, BOAT)
-        await survey.read()
-        return survey
+        await poller.read_once()
+        return monitor
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        survey = runner.run(read_twice())
-    assert {name: str(battery.error) for name, battery in survey.named()} == {
+        monitor = runner.run(read_twice())
+    assert {name: str(battery.error) for name, battery in monitor.named()} == {
         "UPS_BMS": "None",
         "HOME_BMS": "Not heard within 30 s",
         "BOAT_BMS": "None",
@@ -406,21 +406,21 @@ def test_gone_from_all(radio: VirtualRadio) -> None:
 # Again and again
 
 
-def readings(radio: VirtualRadio, survey: Survey, interval: float) -> list[float]:
+def readings(radio: VirtualRadio, monitor: Monitor, interval: float) -> list[float]:
     """Read for 200 s; return when UPS_BMS gave a reading."""
     times: list[float] = []
 
     def note() -> None:
-        for name, battery in survey.named():
+        for name, battery in monitor.named():
             if name == "UPS_BMS" and battery.reading not in seen:
                 seen.append(battery.reading)
                 times.append(asyncio.get_running_loop().time())
 
     async def read() -> None:
-        survey.on_news = note
+        monitor.on_change = note
         with suppress(TimeoutError):
             async with asyncio.timeout(200):
-                await survey.read_on(interval)
+                await Poller(monitor).read_every(interval)
 
     seen: list[Any] = [None]
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -429,17 +429,17 @@ def readings(radio: VirtualRadio, survey: Survey, interval: float) -> list[float
     return times
 
 
-@pytest.mark.parametrize("asked", [[], ["UPS_BMS", "HOME_BMS", "NOBODY"]])
-def test_own_timers(radio: VirtualRadio, asked: list[str]) -> None:
+@pytest.mark.parametrize("targets", [[], ["UPS_BMS", "HOME_BMS", "NOBODY"]])
+def test_own_timers(radio: VirtualRadio, targets: list[str]) -> None:
     """One that is silent, or gone, delays no other."""
     place(radio, UPS)
     place(radio, HOME, faults=Faults(silent=True))
-    survey = Survey(asked)
-    times = readings(radio, survey, 5)
+    monitor = Monitor(targets)
+    times = readings(radio, monitor, 5)
     assert len(times) == 40
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps == pytest.approx([5] * 39, abs=1.5)
-    errors = {name: battery.error for name, battery in survey.named()}
+    errors = {name: battery.error for name, battery in monitor.named()}
     assert errors["UPS_BMS"] is None
     assert isinstance(errors["HOME_BMS"], SilentError)
 
@@ -486,17 +486,17 @@ def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
     """Who finds no free connection gets one before the next reading is due."""
     radio.slots = 1
     place(radio, UPS, HOME, BOAT)
-    survey = Survey(["UPS_BMS", "HOME_BMS", "BOAT_BMS"])
-    assert len(readings(radio, survey, 50)) == 4
+    monitor = Monitor(["UPS_BMS", "HOME_BMS", "BOAT_BMS"])
+    assert len(readings(radio, monitor, 50)) == 4
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
-    assert all(battery.reading and not battery.error for battery in survey.batteries)
+    assert all(battery.reading and not battery.error for battery in monitor.batteries)
 
 
 def test_no_turn(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
     """If there is none until then, it is lost."""
     radio.slots = 0
     place(radio, UPS)
-    assert readings(radio, Survey(["UPS_BMS"]), 50) == []
+    assert readings(radio, Monitor(["UPS_BMS"]), 50) == []
     (lost, *_) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert lost.getMessage().startswith("UPS_BMS is lost: No free")
 
@@ -598,8 +598,8 @@ def test_bluetooth_stops_to_answer(
         330: True,
     }
     assert warnings(caplog) == [
-        f"Bluetooth fails, and is tried again: {NO_ANSWER}",
-        "Bluetooth works again",
+        f"Bluetooth is not available, will retry: {NO_ANSWER}",
+        "Bluetooth is available again",
     ]
 
 
@@ -644,7 +644,7 @@ def test_namesakes_are_told_once(
     assert warnings(caplog) == [
         (
             f"HOME_BMS is lost: {HOME.address} and {SPARE.address} have this name; "
-            "ask for one by its address"
+            "select one by its address"
         )
     ]
 
@@ -690,7 +690,7 @@ def test_forgotten(
     assert found[99000] is True
     assert [text for text in warnings(caplog) if "HOME" in text] == [
         f"HOME_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
-        "HOME_BMS is back" if asked else "HOME_BMS is forgotten: not heard for 24 h",
+        "HOME_BMS is back" if asked else "HOME_BMS is dropped: not seen for 24 h",
     ]
 
 
@@ -698,21 +698,21 @@ def test_nothing_is_left_of_who_is_forgotten(
     radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand batteries may pass by."""
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._FORGOTTEN", 100)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._FORGET_AFTER", 100)
     bms = place(radio, UPS)
     place(radio, HOME)
 
     async def pass_by() -> None:
-        survey = Survey()
-        reading = asyncio.create_task(survey.read_on(20))
+        monitor = Monitor()
+        reading = asyncio.create_task(Poller(monitor).read_every(20))
         await asyncio.sleep(30)
-        client = weakref.ref(survey.batteries[0].client)
+        client = weakref.ref(monitor.batteries[0].client)
         assert client()
-        assert len(survey.batteries) == 2
+        assert len(monitor.batteries) == 2
         radio.remove(bms)
         await asyncio.sleep(200)
         gc.collect()
-        assert [battery.name for battery in survey.batteries] == ["HOME_BMS"]
+        assert [battery.name for battery in monitor.batteries] == ["HOME_BMS"]
         assert client() is None
         reading.cancel()
         await asyncio.wait([reading])
@@ -977,8 +977,8 @@ def test_table_is_for_terminals(
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["-t", "1"], ["0 heard, 0 read", "1 heard, 0 read"]),
-        (["-d", "UPS_BMS", "-c"], ["0 of 1 heard, 0 read", "1 of 1 heard, 1 read"]),
+        (["-t", "1"], ["0 found, 0 read", "1 found, 0 read"]),
+        (["-d", "UPS_BMS", "-c"], ["0 of 1 found, 0 read", "1 of 1 found, 1 read"]),
     ],
 )
 def test_progress(

@@ -11,15 +11,16 @@ from rich.console import Console
 import yaml
 
 from custom_components.jk_bms.jkbms.cli.arguments import FORMATS
-from custom_components.jk_bms.jkbms.cli.formats import (
-    WRITERS,
-    Answers,
-    Findings,
-    Found,
+from custom_components.jk_bms.jkbms.cli.formats import WRITERS
+from custom_components.jk_bms.jkbms.cli.report import (
+    BatteryReport,
+    ReadReport,
     Report,
-    Told,
+    ScanReport,
+    ScanResult,
     masked,
 )
+from custom_components.jk_bms.jkbms.cli.table import draw
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     BalancerState,
@@ -93,7 +94,7 @@ HISTORY_WORDS = (
     "25 0.0"
 )
 
-TOLD = Told(
+BATTERY = BatteryReport(
     device="UPS_BMS",
     device_info=masked(INFO),
     cell_data=CELLS,
@@ -103,9 +104,9 @@ TOLD = Told(
     last_update=1.5,
 )
 SECTIONS = ["device_info", "cell_data", "settings", "logbook", "detail_log"]
-ANSWERS = Answers([TOLD], SECTIONS)
-FINDINGS = Findings(
-    {"UPS_BMS": Found(address="C8:47:80:00:00:01", name="UPS_BMS", rssi=-60)}
+READ = ReadReport([BATTERY], SECTIONS)
+SCAN = ScanReport(
+    {"UPS_BMS": ScanResult(address="C8:47:80:00:00:01", name="UPS_BMS", rssi=-60)}
 )
 
 
@@ -119,7 +120,7 @@ def test_formats_are_those_of_the_options() -> None:
     assert {*WRITERS, "table"} == set(FORMATS.values())
 
 
-@pytest.mark.parametrize("report", [ANSWERS, FINDINGS, Answers([], SECTIONS)])
+@pytest.mark.parametrize("report", [READ, SCAN, ReadReport([], SECTIONS)])
 def test_json_and_yaml(report: Report) -> None:
     """They say the same, absent values included."""
     assert json.loads(WRITERS["json-pretty"](report)) == plain(report)
@@ -129,8 +130,10 @@ def test_json_and_yaml(report: Report) -> None:
 
 def test_shape() -> None:
     """A section is a list with one element a battery; who told nothing is not in it."""
-    mute = Told(device="HOME_BMS", up=False)
-    document = plain(Answers([mute, TOLD, mute, TOLD], ["device_info", "cell_data"]))
+    mute = BatteryReport(device="HOME_BMS", up=False)
+    document = plain(
+        ReadReport([mute, BATTERY, mute, BATTERY], ["device_info", "cell_data"])
+    )
     assert [*document] == ["device_info", "cell_data"]
     assert [len(section) for section in document.values()] == [2, 2]
     assert document["device_info"][0]["device_model"] == "JK_BD4A8S4P"
@@ -140,7 +143,7 @@ def test_shape() -> None:
 @pytest.mark.parametrize("name", ["toml", "toml-pretty"])
 def test_toml(name: str) -> None:
     """TOML has no null: the key is left out, and in a list it is not-a-number."""
-    text = WRITERS[name](ANSWERS)
+    text = WRITERS[name](READ)
     document = tomllib.loads(text)
     assert [line for line in text.splitlines() if line.startswith("[[")] == [
         "[[device_info]]",
@@ -160,14 +163,12 @@ def test_toml(name: str) -> None:
 
 def test_toml_for_programs_and_people() -> None:
     """Lists are on one line for the one and below each other for the other."""
-    assert "uart1_protocols = [0, 1, 2]\n" in WRITERS["toml"](ANSWERS)
-    assert "uart1_protocols = [\n  0,\n  1,\n  2,\n]\n" in WRITERS["toml-pretty"](
-        ANSWERS
-    )
-    assert WRITERS["toml"](FINDINGS) == (
+    assert "uart1_protocols = [0, 1, 2]\n" in WRITERS["toml"](READ)
+    assert "uart1_protocols = [\n  0,\n  1,\n  2,\n]\n" in WRITERS["toml-pretty"](READ)
+    assert WRITERS["toml"](SCAN) == (
         '[[devices]]\naddress = "C8:47:80:00:00:01"\nname = "UPS_BMS"\nrssi = -60\n'
     )
-    assert WRITERS["toml"](Findings({})) == "devices = []\n"
+    assert WRITERS["toml"](ScanReport({})) == "devices = []\n"
 
 
 @pytest.mark.parametrize("name", ["repr", "repr-pretty"])
@@ -178,7 +179,7 @@ def test_repr(name: str) -> None:
         def __init__(self, **told: Any) -> None:
             super().__init__(told)
 
-    text = WRITERS[name](ANSWERS)
+    text = WRITERS[name](READ)
     classes = ("DeviceInfo", "CellData", "Settings", "LogEntry")
     document = eval(text, dict.fromkeys(classes, Model))  # noqa: S307
     assert [*document] == SECTIONS
@@ -204,13 +205,13 @@ def test_masks() -> None:
 
 def test_metrics() -> None:
     """Those of one are those of the exporter."""
-    lost = Told(device="HOME_BMS", up=False)
-    lines = WRITERS["metrics"](Answers([TOLD, lost], ["cell_data"])).splitlines()
+    lost = BatteryReport(device="HOME_BMS", up=False)
+    lines = WRITERS["metrics"](ReadReport([BATTERY, lost], ["cell_data"])).splitlines()
     assert 'cell_voltage{cell="0",device="UPS_BMS"} 3.301' in lines
     assert 'up{device="UPS_BMS"} 1.0' in lines
     assert 'up{device="HOME_BMS"} 0.0' in lines
-    assert WRITERS["metrics"](FINDINGS).splitlines() == [
-        "# HELP signal_strength How well it is heard in dBm.",
+    assert WRITERS["metrics"](SCAN).splitlines() == [
+        "# HELP signal_strength Signal strength in dBm.",
         "# TYPE signal_strength gauge",
         'signal_strength{device="UPS_BMS"} -60.0',
     ]
@@ -222,15 +223,15 @@ def test_metrics() -> None:
 def drawn(report: Report, width: int = 100) -> list[str]:
     """Return the lines that a terminal shows."""
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    console.print(report.table())
+    console.print(draw(report))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
 def test_table_of_found() -> None:
     """The one that is heard best is first."""
-    far = Found(address="C8:47:80:00:00:02", name=None, rssi=-90)
-    assert drawn(Findings({"far": far, **FINDINGS.batteries})) == [
+    far = ScanResult(address="C8:47:80:00:00:02", name=None, rssi=-90)
+    assert drawn(ScanReport({"far": far, **SCAN.batteries})) == [
         "address            name        RSSI",
         "C8:47:80:00:00:01  UPS_BMS  -60 dBm",
         "C8:47:80:00:00:02           -90 dBm",
@@ -244,13 +245,13 @@ HARMLESS = "[/x] [2J BMS [bold]"
 
 def test_table_of_names_from_the_air() -> None:
     """They are neither markup nor commands for a terminal, nor more than a line."""
-    found = Found(address="C8:47:80:00:00:01", name=EVIL, rssi=-60)
-    _, line = drawn(Findings({EVIL: found}))
+    found = ScanResult(address="C8:47:80:00:00:01", name=EVIL, rssi=-60)
+    _, line = drawn(ScanReport({EVIL: found}))
     assert line == f"C8:47:80:00:00:01  {HARMLESS}  -60 dBm"
     info = replace(INFO, device_name=EVIL, userdata="\x9b2J[/]")
     odd = [LogEntry(time=5, code=1, event="[/x]")]
-    told = Told(device=EVIL, device_info=info, logbook=odd)
-    lines = drawn(Answers([told], SECTIONS), 200)
+    told = BatteryReport(device=EVIL, device_info=info, logbook=odd)
+    lines = drawn(ReadReport([told], SECTIONS), 200)
     assert lines[0] == HARMLESS
     text = "\n".join(lines)
     assert f"device_name {HARMLESS}" in text
@@ -261,7 +262,7 @@ def test_table_of_names_from_the_air() -> None:
 
 def test_table_of_values() -> None:
     """What matters comes first, the cells have bars, and all the rest follows."""
-    lines = drawn(ANSWERS)
+    lines = drawn(READ)
     assert [line.split("   ")[0].strip() for line in lines[:4]] == [
         "UPS_BMS",
         "13.21 V",
@@ -307,21 +308,21 @@ def test_table_of_values() -> None:
 def test_table_of_little() -> None:
     """Old units tell less, and what they do not tell leaves no gap."""
     cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)
-    little = drawn(Answers([Told(device="Old", cell_data=cells)], SECTIONS))
+    little = drawn(ReadReport([BatteryReport(device="Old", cell_data=cells)], SECTIONS))
     assert [line.strip() for line in little] == [
         "Old",
         "1 3.300 V ██████████    2 3.300 V ██████████",
     ]
-    blank = Answers([Told(device="Old", cell_data=CellData())], SECTIONS)
+    blank = ReadReport([BatteryReport(device="Old", cell_data=CellData())], SECTIONS)
     assert [line for line in drawn(blank) if line] == ["Old"]
     # Who told nothing has said so elsewhere
-    assert drawn(Answers([Told(device="Lost")], [])) == []
+    assert drawn(ReadReport([BatteryReport(device="Lost")], [])) == []
 
 
 def test_table_of_logs() -> None:
     """A log is a table, and what was not told is a dash."""
-    logs = Told(device="Log", logbook=LOG, detail_log=HISTORY)
-    assert [line.split() for line in drawn(Answers([logs], SECTIONS), 300)] == [
+    logs = BatteryReport(device="Log", logbook=LOG, detail_log=HISTORY)
+    assert [line.split() for line in drawn(ReadReport([logs], SECTIONS), 300)] == [
         ["Log"],
         ["logbook"],
         [field.name for field in fields(LogEntry)],
@@ -336,8 +337,8 @@ def test_table_of_logs() -> None:
 def test_width(width: int) -> None:
     """Values are not cut, however narrow the terminal."""
     cells = replace(CELLS, cell_voltage=tuple(3 + n / 1000 for n in range(24)))
-    told = replace(TOLD, cell_data=cells)
-    lines = drawn(Answers([told], SECTIONS), width)
+    told = replace(BATTERY, cell_data=cells)
+    lines = drawn(ReadReport([told], SECTIONS), width)
     assert max(len(line) for line in lines) <= width
     text = " ".join(lines)
     for number in range(24):

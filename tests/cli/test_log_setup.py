@@ -13,7 +13,8 @@ import logging_journald
 import pytest
 import pytest_socket
 
-from custom_components.jk_bms.jkbms.cli import log_setup as logs
+from custom_components.jk_bms.jkbms.cli import log_setup
+from custom_components.jk_bms.jkbms.cli.log_setup import LogFilter
 from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.errors import JournalError
 
@@ -31,16 +32,22 @@ def set_up() -> Iterator[SetUp]:
     level = root.level
     added: list[logging.Handler] = []
 
-    def set_up(levels: dict[str, int], *, to_journal: bool) -> None:
+    def set_up(text: str, *, to_journal: bool = False) -> None:
         root.handlers.clear()
-        logs.set_up(levels, to_journal=to_journal)
+        log_setup.set_up(LogFilter.parse(text), to_journal=to_journal)
         added.extend(root.handlers)
 
     yield set_up
     for handler in added:
         root.removeHandler(handler)
     root.setLevel(level)
-    for name in (PACKAGE, f"{PACKAGE}.scan", "bleak", "bleak.backends", MANAGER):
+    for name in (
+        PACKAGE,
+        f"{PACKAGE}.bluetooth.scanner",
+        "bleak",
+        "bleak.backends",
+        MANAGER,
+    ):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -53,35 +60,90 @@ def journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
-def test_stderr(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without more words only warnings are logged, one line each."""
-    set_up({}, to_journal=False)
-    logger = logging.getLogger(f"{PACKAGE}.client")
-    logger.info("unheard")
-    logger.warning("heard")
-    assert capsys.readouterr().err == f"WARNING {PACKAGE}.client: heard\n"
+def test_warnings_are_logged_by_default(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without -l only warnings are logged, one line each."""
+    set_up("")
+    logger = logging.getLogger(f"{PACKAGE}.bluetooth.client")
+    logger.info("hidden")
+    logger.warning("shown")
+    expected = f"WARNING {PACKAGE}.bluetooth.client: shown\n"
+    assert capsys.readouterr().err == expected
 
 
-def test_names_from_the_air(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
-    """A message is one line, whatever it quotes, and no command for a terminal."""
-    set_up({}, to_journal=False)
+def test_message_with_control_characters_is_one_line(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A message may quote a name from an advertisement."""
+    set_up("")
     logging.getLogger("x").warning("%s is back", "A\x1b[2J\nERROR B")
     assert capsys.readouterr().err == "WARNING x: A [2J ERROR B is back\n"
 
 
-def test_levels(set_up: SetUp, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_logger_has_its_level(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Loggers have levels of their own; `jkbms` is the library, wherever it is."""
-    set_up(
-        {"": logging.ERROR, "jkbms.bluetooth.scanner": logging.INFO}, to_journal=False
-    )
-    logging.getLogger("bleak").warning("unheard")
-    logging.getLogger(f"{PACKAGE}.scan").info("heard")
-    assert capsys.readouterr().err == f"INFO {PACKAGE}.scan: heard\n"
+    set_up("error,jkbms.bluetooth.scanner=info")
+    logging.getLogger("bleak").warning("hidden")
+    logging.getLogger(f"{PACKAGE}.bluetooth.scanner").info("shown")
+    assert capsys.readouterr().err == f"INFO {PACKAGE}.bluetooth.scanner: shown\n"
 
 
-@pytest.mark.parametrize("name", ["", "bleak", "bleak.backends", MANAGER])
-def test_notifications(
-    set_up: SetUp, capsys: pytest.CaptureFixture[str], name: str
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("debug", {"": logging.DEBUG}),
+        ("WARN", {"": logging.WARNING}),
+        ("ubmsc=debug", {PACKAGE: logging.DEBUG}),
+        ("jk_bms=debug", {PACKAGE: logging.DEBUG}),
+        ("jkbms=info", {PACKAGE: logging.INFO}),
+        ("ubmsc", {PACKAGE: logging.DEBUG}),
+        ("ubmsc=", {PACKAGE: logging.DEBUG}),
+        ("ubmsc::client=trace", {PACKAGE: logging.DEBUG}),
+        ("jkbms::bluetooth=info", {f"{PACKAGE}.bluetooth": logging.INFO}),
+        (
+            " error , bleak.backends=info,,ubmsc=off",
+            {"": logging.ERROR, "bleak.backends": logging.INFO, PACKAGE: 51},
+        ),
+        ("", {}),
+    ],
+)
+def test_filter_takes_the_syntax_of_env_logger(
+    text: str, levels: dict[str, int]
+) -> None:
+    """A level, a target or both, separated by commas; `ubmsc` is the library."""
+    assert LogFilter.parse(text) == LogFilter(levels)
+
+
+def test_filter_hides_messages_without_a_match(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind a slash stands a regular expression, which messages must match."""
+    set_up("info/b[ae]ck$")
+    logger = logging.getLogger(PACKAGE)
+    logger.info("%s is lost", "UPS_BMS")
+    logger.info("%s is back", "UPS_BMS")
+    assert capsys.readouterr().err == f"INFO {PACKAGE}: UPS_BMS is back\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("jkbms=loud", "'loud' is not a level: off, error, warn"),
+        ("info/(", r"'\(' is not a regular expression"),
+    ],
+)
+def test_filter_error_names_the_part_that_is_wrong(text: str, message: str) -> None:
+    """It also says what would be right."""
+    with pytest.raises(ValueError, match=message):
+        LogFilter.parse(text)
+
+
+@pytest.mark.parametrize("target", ["", "bleak=", "bleak.backends=", f"{MANAGER}="])
+def test_notifications_are_never_logged(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str], target: str
 ) -> None:
     """What batteries send, passcodes and all, is not logged by bleak's BlueZ manager."""
     notification = Message(
@@ -93,32 +155,32 @@ def test_notifications(
         body=["org.bluez.GattCharacteristic1", {"Value": Variant("ay", b"4711x")}, []],
     )
     manager = BlueZManager()
-    set_up({name: logging.DEBUG}, to_journal=False)
+    set_up(f"{target}debug")
     manager._parse_msg(notification)
     logging.getLogger("bleak.backends.bluezdbus.client").debug("connecting")
     err = capsys.readouterr().err
     assert "4711x" not in err
-    assert ("connecting" in err) is (name != MANAGER)
+    assert ("connecting" in err) is (target != f"{MANAGER}=")
 
 
-def test_notifications_stay_unheard(
+def test_notification_logger_keeps_a_higher_level(
     set_up: SetUp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever wants less gets less."""
-    set_up({"": logging.ERROR}, to_journal=False)
-    logging.getLogger(MANAGER).warning("unheard")
+    """Raising its level to info must not raise it above what was asked for."""
+    set_up("error")
+    logging.getLogger(MANAGER).warning("hidden")
     assert capsys.readouterr().err == ""
 
 
-def test_journal(
+def test_journal_gets_the_log_and_stderr_does_not(
     set_up: SetUp, journal: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With -j the log goes to journald, by its own protocol, and nowhere else."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(journal))
         journald.settimeout(10)
-        set_up({"jkbms": logging.INFO}, to_journal=True)
-        logging.getLogger(f"{PACKAGE}.survey").info("%s is back", "UPS_BMS")
+        set_up("jkbms=info", to_journal=True)
+        logging.getLogger(f"{PACKAGE}.cli.monitor").info("%s is back", "UPS_BMS")
         lines = journald.recv(65536).split(b"\n")
     assert b"MESSAGE=UPS_BMS is back" in lines
     assert b"PRIORITY=6" in lines
@@ -130,28 +192,30 @@ def test_journal(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_journal(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is none it is told, and what to do."""
-    advice = "; without -j it goes to stderr\n"
-    said = f"jkbms: The journal does not take a log ({journal}: "
+def test_missing_journal_fails_with_advice(
+    journal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says what to do."""
+    advice = "; without -j the log goes to stderr\n"
+    said = f"jkbms: Cannot log to journald ({journal}: "
     assert main(["-j", "-t", "1"]) == 1
     assert capsys.readouterr() == ("", f"{said}No such file or directory){advice}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(journal))
-    # It is still there, and nobody listens
+    # The socket still exists, but nothing listens
     assert main(["-j", "-t", "1"]) == 1
     assert capsys.readouterr().err == f"{said}Connection refused){advice}"
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_journal_that_is_read_only(
+def test_unwritable_journal_fails(
     set_up: SetUp, journal: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """So is one that must not be written to."""
+    """The system does not allow to write to its socket."""
 
     def refuse(_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(logging_journald.JournaldTransport, "_connect", refuse)
     with pytest.raises(JournalError, match=os.strerror(number)):
-        set_up({}, to_journal=True)
+        set_up("", to_journal=True)

@@ -536,9 +536,9 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["--help"], 0, "--decode FILE", ""),
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
-        (["--decode", "-", "--watch"], 2, "", "--decode and --watch do not go"),
-        (["--decode", "-", "-e"], 2, "", "--decode and --exporter do not go"),
-        (["--decode", "-", "-e", "-p"], 2, "", "--decode and --push do not go"),
+        (["--decode", "-", "--watch"], 2, "", "--decode and --watch cannot be"),
+        (["--decode", "-", "-e"], 2, "", "--decode and --exporter cannot be"),
+        (["--decode", "-", "-e", "-p"], 2, "", "--decode and --push cannot be"),
         (["-d", "X", "--decode", "-"], 2, "", "--decode takes no --devices"),
         (["--decode", "-", "-t", "30"], 2, "", "--decode takes no --scan-timeout"),
         (["--decode", "-", "-r", "5"], 2, "", "--decode takes no --request-timeout"),
@@ -554,11 +554,16 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["-e", "-u", ""], 2, "", "--url: its value is empty"),
         (["-e", "--tls-cert", ""], 2, "", "--tls-cert: its value is empty"),
         (["-d", "A,,B"], 2, "", "--devices needs names or addresses"),
-        (["-t", "0"], 2, "", "'0' is no number of seconds above 0"),
-        (["-s", "0.9"], 2, "", "no battery can be read every 0.9 s; 1 is the least"),
-        (["-s", "often"], 2, "", "'often' is no number of seconds above 0"),
-        (["-r", "inf"], 2, "", "'inf' is no number of seconds above 0"),
-        (["-l", "jkbms=loud"], 2, "", "'loud' is none of off, error"),
+        (["-t", "0"], 2, "", "'0' is not a number of seconds above 0"),
+        (
+            ["-s", "0.9"],
+            2,
+            "",
+            "a battery cannot be read every 0.9 s; the minimum is 1",
+        ),
+        (["-s", "often"], 2, "", "'often' is not a number of seconds above 0"),
+        (["-r", "inf"], 2, "", "'inf' is not a number of seconds above 0"),
+        (["-l", "jkbms=loud"], 2, "", "'loud' is not a level: off, error"),
         (
             ["--decode", "-", "--layout", "JK02"],
             2,
@@ -573,7 +578,7 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
         (["-e", "--settings"], 2, "", "--exporter takes no --settings"),
         (["-e", "--secrets"], 2, "", "--exporter takes no --secrets"),
         (["-p", "-c", "--settings"], 2, "", "--push takes no --settings"),
-        (["-f", "m", "--settings"], 2, "", "--settings are no metrics: choose another"),
+        (["-f", "m", "--settings"], 2, "", "--settings has no metrics: choose another"),
         (["--watch"], 2, "", "--watch needs a terminal"),
     ],
 )
@@ -747,7 +752,7 @@ def test_full_disk(tmp_path: Path, name: str) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "jkbms: 1 frame good, 0 rejected",
-        "jkbms: The output cannot be written: No space left on device",
+        "jkbms: Cannot write the output: No space left on device",
     ]
 
 
@@ -759,7 +764,7 @@ def test_output_that_fails(
         monkeypatch.setattr(sys, "stdout", full)
         result = run([CELLS])
     assert (result.code, result.out) == (1, "")
-    assert result.err.endswith("cannot be written: No space left on device\n")
+    assert result.err.endswith("Cannot write the output: No space left on device\n")
 
 
 @pytest.mark.parametrize("name", ["yaml", "table"])
@@ -799,7 +804,7 @@ def test_help_that_does_not_arrive(
         monkeypatch.setattr(sys, "stdout", full)
         assert main([option]) == 1
     assert capsys.readouterr().err == (
-        "jkbms: The output cannot be written: No space left on device\n"
+        "jkbms: Cannot write the output: No space left on device\n"
     )
     read_end, write_end = os.pipe()
     os.close(read_end)

@@ -265,9 +265,9 @@ async def test_bluetooth_comes_and_goes(
         for record in caplog.records
         if "Bluetooth" in (text := record.getMessage())
     ] == [
-        f"Bluetooth fails, and is tried again: {reason}",
-        "Bluetooth works again",
-        f"Bluetooth fails, and is tried again: {reason}",
+        f"Bluetooth is not available, will retry: {reason}",
+        "Bluetooth is available again",
+        f"Bluetooth is not available, will retry: {reason}",
     ]
 
 
@@ -279,7 +279,7 @@ async def test_serve_over_tls_and_ipv6(
     """The line that says where is a URL to be clicked."""
 
     class Exporter:
-        addresses = (("::1", 9898), ("127.0.0.1", 9898))
+        addresses = (("::1", 9889), ("127.0.0.1", 9889))
 
         def __init__(self, *_: object) -> None:
             pass
@@ -296,8 +296,8 @@ async def test_serve_over_tls_and_ipv6(
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert capsys.readouterr().err.splitlines() == [
-        "jkbms: serving on http://[::1]:9898/metrics",
-        "jkbms: serving on http://127.0.0.1:9898/metrics",
+        "jkbms: serving on http://[::1]:9889/metrics",
+        "jkbms: serving on http://127.0.0.1:9889/metrics",
     ]
 
 
@@ -391,7 +391,7 @@ async def test_push_of_nothing(
     options = parse(["-p", "-u", taker.url, "-t", "0.3"])
     assert await plan(options)() == ExitCode.FAILED
     assert taker.pushed == []
-    assert "no battery was heard" in capsys.readouterr().err
+    assert "no battery in range" in capsys.readouterr().err
 
 
 async def test_push_refused(radio: VirtualRadio, taker: Taker) -> None:
@@ -423,9 +423,9 @@ async def test_push_on(
             taker.status = 204
             await until(lambda: pushed(5))
     assert capsys.readouterr().err == f"jkbms: pushing to {url} every 1 s\n"
-    messages = [r.getMessage() for r in caplog.records if r.name.endswith("service")]
+    messages = [r.getMessage() for r in caplog.records if r.name.endswith("cli.serve")]
     assert len(messages) == 2
-    assert messages[0].startswith("Pushing fails, and is tried again: ")
+    assert messages[0].startswith("Pushing fails, will retry: ")
     assert messages[1] == "Pushing works again"
     assert taker.pushed[-1][2].count(f'up{{device="{UPS.address}"}} 1.0') == 1
 

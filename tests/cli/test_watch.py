@@ -96,7 +96,9 @@ class Terminal:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """Return a terminal of 100 columns."""
     terminal = Terminal(monkeypatch)
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._RETRY", 0.1)
+    monkeypatch.setattr(
+        "custom_components.jk_bms.jkbms.cli.polling._RETRY_INTERVAL", 0.1
+    )
     yield terminal
     assert termios.tcgetattr(terminal.keyboard) == terminal.before
     terminal.keyboard.close()
@@ -130,7 +132,7 @@ def test_one(radio: VirtualRadio, terminal: Terminal) -> None:
     """The values of a battery are shown until q is pressed."""
     bms = place(radio, UPS)
     steps = [
-        ("looking for it", terminal.press(b"x")),
+        ("scanning", terminal.press(b"x")),
         ("UPS_BMS", lambda: None),
         ("JK_BD4A8S4P 15.26", lambda: None),
         ("3.814 V", terminal.press(b"xQ")),
@@ -151,7 +153,7 @@ def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     steps: list[Step] = [
-        ("looking for batteries", lambda: None),
+        ("scanning for batteries", lambda: None),
         ("JK_BD4A8S4P 15.26", lambda: None),
         ("JK_B2A8S20P 11.48", interrupt),
     ]
@@ -198,7 +200,7 @@ def test_lost_and_back(radio: VirtualRadio, terminal: Terminal) -> None:
     bms = place(radio, UPS)
     steps = [
         ("3.814 V", terminal.call(bms.power_off)),
-        ("Not heard within 0.3 s; see that it is on", terminal.call(bms.power_on)),
+        ("Not heard within 0.3 s; check that it is on", terminal.call(bms.power_on)),
         ("3.814 V", terminal.press(b"q")),
     ]
     assert terminal.watch("-d", UPS.address, "-t", "0.3", steps=steps) == 0

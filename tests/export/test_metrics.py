@@ -11,7 +11,8 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 import pytest
 
-from custom_components.jk_bms.jkbms.cli.formats import Findings, Found
+from custom_components.jk_bms.jkbms.cli.formats import WRITERS
+from custom_components.jk_bms.jkbms.cli.report import ScanReport, ScanResult
 from custom_components.jk_bms.jkbms.export.metrics import to_openmetrics, to_text
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
@@ -285,5 +286,5 @@ def test_promtool(state: BatteryState, counters: set[str]) -> None:
 
 def test_promtool_on_a_list() -> None:
     """Nor is there anything to say about the batteries in reach."""
-    found = Found(address="C8:47:8C:12:34:56", name="UPS_BMS", rssi=-60)
-    assert lint(Findings({"UPS_BMS": found}).metrics()) == []
+    found = ScanResult(address="C8:47:8C:12:34:56", name="UPS_BMS", rssi=-60)
+    assert lint(WRITERS["metrics"](ScanReport({"UPS_BMS": found}))) == []

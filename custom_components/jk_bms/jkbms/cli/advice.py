@@ -1,4 +1,4 @@
-"""What a person can do about what went wrong with a battery."""
+"""What a person can do about each failure of a battery."""
 
 from typing import Final
 
@@ -16,18 +16,18 @@ from ..errors import (
 
 _REPORT: Final = "please report its model and firmware"
 ADVICE: Final[dict[type[JkBmsError], str]] = {
-    AmbiguousNameError: "ask for one by its address",
+    AmbiguousNameError: "select one by its address",
     ImplausibleFrameError: _REPORT,
-    NoFreeSlotError: "end another connection of the adapter, or use another adapter",
-    NotJkBmsError: "ask for another device",
-    NotReachableError: "see that it is on, close the JK app on every phone, come closer",
+    NoFreeSlotError: "close another connection of the adapter, or use another adapter",
+    NotJkBmsError: "select another device",
+    NotReachableError: "check that it is on, close the JK app on every phone, move closer",
     PairingRequiredError: "pair it with bluetoothctl",
-    SilentError: "switch its Bluetooth off and on in the JK app",
+    SilentError: "turn its Bluetooth off and on in the JK app",
     UnsupportedLayoutError: _REPORT,
 }
 
 
-def explain(err: JkBmsError) -> str:
-    """Say what is wrong and what to do about it."""
+def failure_text(err: JkBmsError) -> str:
+    """Return what is wrong and what to do about it."""
     advice = ADVICE.get(type(err))
     return f"{err}; {advice}" if advice else str(err)

@@ -1,27 +1,26 @@
-"""What the command can be told."""
+"""The options of the command: parse them and reject contradictions."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-import logging
 from math import inf
 import os
 from pathlib import Path
 import sys
-from types import MappingProxyType
 from typing import Final, NoReturn, override
 
 from .. import __version__
 from ..models import Layout
-from .terminal import complain, printing
+from .log_setup import LogFilter
+from .terminal import print_error, printing
 
 
 class ExitCode(IntEnum):
-    """How it went."""
+    """The exit codes of the command."""
 
     GOOD = 0
     FAILED = 1
-    """Any battery, or what its values were meant for."""
+    """A battery could not be read, or its values could not be delivered."""
     USAGE = 2
     INTERRUPTED = 130
     TERMINATED = 143
@@ -38,47 +37,37 @@ FORMATS: Final = {
     "R": "repr-pretty",
     "table": "table",
 }
-"""By what they may be called for short."""
+"""The formats by their short names."""
 _FORMATS: Final = ", ".join(
     name if letter == name else f"{name} ({letter})" for letter, name in FORMATS.items()
 )
 
 _MIN_INTERVAL: Final = 1.0
-"""s, in which a battery can just be read."""
-
-_LEVELS: Final = {
-    "off": logging.CRITICAL + 1,
-    "error": logging.ERROR,
-    "warn": logging.WARNING,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
-    "trace": logging.DEBUG,
-}
+"""s: reading a battery takes about as long."""
 
 _EPILOG: Final = """\
 examples:
-  jkbms                                       list the batteries in reach
+  jkbms                                       list the batteries in range
   jkbms -f J -i -d UPS_BMS                    device information of one
   jkbms -f t -i -c                            information and cells of all
   jkbms -f metrics -c -d UPS_BMS              cells as Prometheus metrics, once
   jkbms -e -d UPS_BMS -d HOME_BMS             serve the metrics of two
   jkbms -e -p -u http://HOST:8428/api/v1/import/prometheus
-                                              push the metrics of all, for ever
+                                              push the metrics of all, continuously
   jkbms --watch                               a live table
 
 environment:
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
-exit codes: 0 all answered, 1 something failed, 2 wrong usage,
+exit codes: 0 all answered, 1 something failed, 2 usage error,
   130 interrupted, 143 terminated (with --exporter: 0)
 """
 
 
 class Options(argparse.Namespace):
-    """What it was told; the class knows what goes without saying."""
+    """The parsed options; class attributes are the defaults."""
 
-    log: Mapping[str, int] = MappingProxyType({})
+    log: LogFilter = LogFilter()
     journal: bool = False
     scan_timeout: float = 30.0
     request_timeout: float = 5.0
@@ -106,7 +95,7 @@ class Options(argparse.Namespace):
 
     @property
     def modes(self) -> list[str]:
-        """What is to be done other than to print what batteries say, if anything."""
+        """The options that replace reading batteries once, if any."""
         return [
             name
             for name, is_chosen in (
@@ -119,13 +108,13 @@ class Options(argparse.Namespace):
         ]
 
     @property
-    def asked(self) -> list[str]:
-        """Each name or address once, in the order asked for."""
+    def targets(self) -> list[str]:
+        """Each requested name or address once, in order."""
         return list(dict.fromkeys(self.devices))
 
     @property
     def sections(self) -> list[str]:
-        """What of each battery is asked for."""
+        """The sections that are requested of each battery."""
         return [
             name
             for name in ("device_info", "cell_data", "settings")
@@ -134,49 +123,49 @@ class Options(argparse.Namespace):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """Prints an error as one line."""
 
     @override
     def _print_message(self, message: str, file: object = None) -> None:
-        """Print help, and see that it arrives. Raises `OutputError`."""
+        """Print help. Raises `OutputError`."""
         with printing():
             sys.stdout.write(message)
 
     @override
     def error(self, message: str) -> NoReturn:
-        complain(f"{message} (jkbms --help tells more)")
+        print_error(f"{message} (see jkbms --help)")
         self.exit(ExitCode.USAGE)
 
 
 def parse(arguments: Sequence[str] | None) -> Options:
-    """Read the command line; ends the process where it is wrong.
+    """Parse the command line; exit with a message where it is wrong.
 
     Raises `OutputError` if help cannot be printed.
     """
     parser = _make_parser()
     options = parser.parse_args(arguments, namespace=Options())
-    if complaint := _contradiction(options):
-        parser.error(complaint)
+    if error := _contradiction(options):
+        parser.error(error)
     return options
 
 
 def _contradiction(options: Options) -> str | None:
-    """Return what of the options does not go together."""
-    if not all(options.asked):
+    """Return which options cannot be combined, if any."""
+    if not all(options.targets):
         return "--devices needs names or addresses"
     if len(options.modes) > 1:
-        return f"{' and '.join(options.modes)} do not go together"
+        return f"{' and '.join(options.modes)} cannot be combined"
     (mode,) = options.modes or ("",)
     given = [f"--{name.replace('_', '-')}" for name in vars(options)]
     for name in given:
         if mode not in (modes := _ONLY_WITH.get(name, (mode,))):
             return f"{name} is only for {' and '.join(modes)}"
-        if name in _OF_NO_USE.get(mode, ()):
+        if name in _IGNORED_BY.get(mode, ()):
             return f"{mode} takes no {name}"
     if options.settings and options.format == "metrics":
-        return "--settings are no metrics: choose another --format"
+        return "--settings has no metrics: choose another --format"
     if mode == "--push" and options.url is None:
-        return "--push needs --url, which says where to"
+        return "--push needs --url, the server to push to"
     if options.watch and not (sys.stdin.isatty() and sys.stdout.isatty()):
         return "--watch needs a terminal"
     if options.watch and os.environ.get("TERM") in _DUMB:
@@ -198,7 +187,7 @@ _ONLY_WITH: Final = {
     "--job": ("--push",),
     "--auth-file": ("--push",),
 }
-_OF_NO_USE: Final = {
+_IGNORED_BY: Final = {
     "--decode": (
         "--devices",
         "--scan-timeout",
@@ -217,7 +206,7 @@ _OF_NO_USE: Final = {
     "--exporter": ("--settings", "--secrets"),
     "--push": ("--settings", "--secrets"),
 }
-"""What could only be ignored. What `ubmsc` ignores is not among it."""
+"""Options without a use in a mode, which are refused; not those that `ubmsc` ignores."""
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -225,7 +214,7 @@ def _make_parser() -> argparse.ArgumentParser:
         prog="jkbms",
         usage="jkbms [OPTION]...",
         description="Read JiKong (JK) battery management systems over Bluetooth. "
-        "Without options: list the batteries in reach.",
+        "Without options, list the batteries in range.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -239,9 +228,12 @@ def _make_parser() -> argparse.ArgumentParser:
         "--log",
         type=_log_filter,
         metavar="FILTER",
-        help="a level (error, warn, info, debug, off), or some: jkbms=debug,bleak=info",
+        help="a level (error, warn, info, debug, off) or targets, and a pattern: "
+        "jkbms=debug,bleak=info/regex",
     )
-    add("-j", "--journal", action="store_true", help="log to journald, not to stderr")
+    add(
+        "-j", "--journal", action="store_true", help="log to journald instead of stderr"
+    )
 
     radio = parser.add_argument_group("batteries")
     add = radio.add_argument
@@ -251,22 +243,22 @@ def _make_parser() -> argparse.ArgumentParser:
         action="extend",
         type=_names,
         metavar="DEVICE",
-        help="name or address, more than one with commas or as -d A -d B; "
-        "without it every battery that is found",
+        help="name or address; several with commas or as -d A -d B; "
+        "default: every battery in range",
     )
     add(
         "-t",
         "--scan-timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="look for them so many seconds (30)",
+        help="how long to scan for them (30)",
     )
     add(
         "-r",
         "--request-timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="wait for an answer so many seconds (5)",
+        help="how long to wait for an answer (5)",
     )
     add("--adapter", type=_text, metavar="NAME", help="Bluetooth adapter, such as hci1")
 
@@ -279,49 +271,59 @@ def _make_parser() -> argparse.ArgumentParser:
         "-f",
         "--format",
         type=_format,
-        help=f"{_FORMATS}; without it a table on a terminal, else json-pretty",
+        help=f"{_FORMATS}; default: a table on a terminal, else json-pretty",
     )
     add("--secrets", action="store_true", help="show passcodes and user data")
     add("--watch", action="store_true", help="show live values until q is pressed")
 
     export = parser.add_argument_group("export")
     add = export.add_argument
-    add("-e", "--exporter", action="store_true", help="serve metrics to Prometheus")
+    add("-e", "--exporter", action="store_true", help="serve metrics for Prometheus")
     add(
         "-p",
         "--push",
         action="store_true",
-        help="push metrics to --url, once; with -e for ever",
+        help="push metrics to --url, once; with -e continuously",
     )
     add(
         "-u",
         "--url",
         type=_text,
-        help="where to serve (http://127.0.0.1:9898/metrics; the port is 9898 where "
-        "it names none), or where to push: a Pushgateway or a Prometheus import URL",
+        help="URL to serve on (http://127.0.0.1:9889/metrics; the default port is 9889) "
+        "or to push to: a Pushgateway or a Prometheus import URL",
     )
     add(
         "-s",
         "--scrape-interval",
         type=_interval,
         metavar="SECONDS",
-        help="read the batteries every so many seconds (60)",
+        help="interval between readings (60)",
     )
-    add("--tls-cert", type=_path, metavar="FILE", help="serve https with it")
-    add("--tls-key", type=_path, metavar="FILE", help="if it is not in --tls-cert")
-    add("--basic-auth", type=_path, metavar="FILE", help="user:password of scrapers")
+    add(
+        "--tls-cert",
+        type=_path,
+        metavar="FILE",
+        help="serve HTTPS with this certificate",
+    )
+    add("--tls-key", type=_path, metavar="FILE", help="its key, if not in --tls-cert")
+    add(
+        "--basic-auth",
+        type=_path,
+        metavar="FILE",
+        help="user:password that scrapers must send",
+    )
     add(
         "--push-kind",
         choices=("pushgateway", "import"),
-        help="what --url is, if it does not show",
+        help="kind of server at --url, if its path does not show it",
     )
-    add("--job", type=_text, help="label of what is pushed (jkbms)")
+    add("--job", type=_text, help="job label of pushed metrics (jkbms)")
     add(
         "--auth-file",
         type=_path,
         metavar="FILE",
-        help="user:password or token to push with; a token with a colon has to be in "
-        "JKBMS_PUSH_TOKEN",
+        help="user:password or token to push with; a token that contains a colon must be "
+        "in JKBMS_PUSH_TOKEN",
     )
 
     capture = parser.add_argument_group("captured bytes")
@@ -337,9 +339,13 @@ def _make_parser() -> argparse.ArgumentParser:
         "--layout",
         type=_layout,
         metavar=f"{{{','.join(Layout)}}}",
-        help="of the frames, if they do not tell it themselves",
+        help="layout of the frames, if it cannot be detected",
     )
-    add("--all", action="store_true", help="show all frames, not the last of each type")
+    add(
+        "--all",
+        action="store_true",
+        help="show all frames, not just the last of each type",
+    )
     return parser
 
 
@@ -363,7 +369,7 @@ def _layout(text: str) -> Layout:
 
 
 def _filled(text: str) -> str:
-    # A variable that is not set is easily taken for a value
+    # Usually a shell variable that is not set
     if not text:
         raise argparse.ArgumentTypeError("its value is empty")
     return text
@@ -391,7 +397,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0
     if not 0 < value < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
 
 
@@ -399,19 +405,13 @@ def _interval(text: str) -> float:
     value = _seconds(text)
     if value < _MIN_INTERVAL:
         raise argparse.ArgumentTypeError(
-            f"no battery can be read every {value:g} s; {_MIN_INTERVAL:g} is the least"
+            f"a battery cannot be read every {value:g} s; the minimum is {_MIN_INTERVAL:g}"
         )
     return value
 
 
-def _log_filter(text: str) -> dict[str, int]:
-    """Return levels by logger; the empty name is that of all others."""
-    levels = {}
-    for part in text.split(","):
-        logger, _, level = part.strip().rpartition("=")
-        if level.lower() not in _LEVELS:
-            raise argparse.ArgumentTypeError(
-                f"{level!r} is none of {', '.join(_LEVELS)}"
-            )
-        levels[logger] = _LEVELS[level.lower()]
-    return levels
+def _log_filter(text: str) -> LogFilter:
+    try:
+        return LogFilter.parse(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err

@@ -20,8 +20,8 @@ from ..protocol.detect import find_profile
 from ..protocol.frames import Frame, FrameAssembler, FrameStatistics, FrameType
 from ..protocol.profile import Profile
 from .arguments import ExitCode, Options
-from .formats import Answers, Told, masked
-from .terminal import complain, show
+from .report import BatteryReport, ReadReport, masked
+from .terminal import print_error, show
 
 _BYTE_ORDER_MARK: Final = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PUNCTUATION: Final = re.compile(r"\b0x|[:,;-]", re.IGNORECASE)
@@ -51,7 +51,7 @@ def decode_capture(name: str, options: Options) -> ExitCode:
             frame for chunk in _read_capture(name) for frame in assembler.feed(chunk)
         ]
     except _CaptureError as err:
-        complain(str(err))
+        print_error(str(err))
         return ExitCode.USAGE
     assembler.clear()
     seen = assembler.statistics
@@ -61,17 +61,17 @@ def decode_capture(name: str, options: Options) -> ExitCode:
         profile = find_profile(frames, options.layout)
     except UnsupportedLayoutError as err:
         if needs_profile:
-            complain(f"{err}; --layout overrides")
+            print_error(f"{err}; --layout overrides")
     output = _decode_all(frames, profile, options, seen)
     frames_good = "1 frame" if seen.good == 1 else f"{seen.good} frames"
-    complain(f"{frames_good} good, {seen.rejected} rejected")
+    print_error(f"{frames_good} good, {seen.rejected} rejected")
     if not options.all:
         output = _newest(output)
     asked = options.sections
     sections = asked or [
         key for key, decoded in output.items() if decoded or key in _MAIN_SECTIONS
     ]
-    show(Answers(_told(output, profile), sections), options.format)
+    show(ReadReport(_reports(output, profile), sections), options.format)
     if asked:
         is_whole = all(output[key] for key in asked)
     else:
@@ -108,7 +108,7 @@ def _decode_all(
         try:
             decoded = _decode(frame, profile)
         except ImplausibleFrameError as err:
-            complain(f"{frame.type.name.lower()} frame rejected: {err}")
+            print_error(f"{frame.type.name.lower()} frame rejected: {err}")
             seen.good -= 1
             seen.rejected += 1
             continue
@@ -143,11 +143,11 @@ def _newest(output: _Output) -> _Output:
     return newest
 
 
-def _told(output: _Output, profile: Profile | None) -> list[Told]:
+def _reports(output: _Output, profile: Profile | None) -> list[BatteryReport]:
     """Return the first of each section together, then the second, and so on."""
     infos = [info.device_name for info in output["device_info"]]
     return [
-        Told(
+        BatteryReport(
             device=infos[0] if infos and infos[0] else "capture",
             layout=profile.layout if profile else None,
             **dict(zip(output, row, strict=True)),

@@ -1,45 +1,28 @@
-"""What the command does over the air."""
+"""What the command does over Bluetooth: choose the action, list or read batteries."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-import signal
-import sys
 
-from ..errors import (
-    ExportError,
-    NoBluetoothError,
-    NotReachableError,
-    UnsupportedLayoutError,
-)
-from .advice import ADVICE, explain
+from ..errors import ExportError, UnsupportedLayoutError
 from .arguments import ExitCode, Options
-from .formats import Answers, Findings, Found, Told, masked
-from .monitor import Battery, Survey
-from .terminal import complain, show
+from .monitor import Battery
+from .polling import Poller
+from .report import BatteryReport, ReadReport, ScanReport, ScanResult, masked
+from .run import Action, exit_code, progress, run
+from .terminal import print_error, show
 
-type Action = Callable[[], Awaitable[ExitCode | None]]
-"""Something to do, which may go on until it is cancelled."""
 
-
-def act(options: Options) -> ExitCode:
-    """Do what the options say, until it is done or a signal ends it."""
+def execute(options: Options) -> ExitCode:
+    """Do what the options request, until it is done or a signal ends it."""
     try:
-        action = _plan(options)
+        action = _choose(options)
     except ExportError as err:
-        complain(str(err))
+        print_error(str(err))
         return ExitCode.USAGE
-    try:
-        with asyncio.Runner() as runner:
-            return runner.run(_until_ended(action, options)) or ExitCode.GOOD
-    except (NoBluetoothError, ExportError) as err:
-        complain(str(err))
-        return ExitCode.FAILED
+    return run(action, options)
 
 
-def _plan(options: Options) -> Action:
-    """Return what to do; raises an `ExportError` where that cannot be done."""
+def _choose(options: Options) -> Action:
+    """Return the action of the options; raises an `ExportError` for a wrong target."""
     if options.watch:
         from .watch import watch
 
@@ -48,86 +31,49 @@ def _plan(options: Options) -> Action:
         from .serve import plan
 
         return plan(options)
-    if options.sections or options.asked:
+    if options.sections or options.targets:
         return partial(_read, options)
-    return partial(_discover, options)
+    return partial(_scan, options)
 
 
-async def _until_ended(action: Action, options: Options) -> ExitCode | None:
-    """Do it; a signal ends it, but not before every connection is released."""
-    task = asyncio.current_task()
-    assert task
-    ending = ExitCode.GOOD
+async def _scan(options: Options) -> ExitCode:
+    """List the batteries in range."""
+    poller = Poller.from_options(options)
 
-    def end(code: ExitCode) -> None:
-        nonlocal ending
-        ending = code
-        task.cancel()
-
-    # For a service to be told to stop is no failure
-    told = ExitCode.GOOD if options.exporter else ExitCode.TERMINATED
-    codes = {
-        signal.SIGINT: ExitCode.INTERRUPTED,
-        signal.SIGTERM: told,
-        signal.SIGHUP: told,
-    }
-    for number, code in codes.items():
-        # Whoever starts this with nohup wants it to go on
-        if signal.getsignal(number) != signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(number, end, code)
-    try:
-        return await action()
-    except asyncio.CancelledError:
-        return ending
-
-
-async def _discover(options: Options) -> ExitCode:
-    """List the batteries in reach."""
-    survey = make_survey(options)
-
-    async def leave_alone(_: Battery) -> None:
+    async def skip(_: Battery) -> None:
         pass
 
-    with progress(survey):
-        await survey.find_each(leave_alone)
-    found = {
-        name: Found(address=heard.address, name=heard.name, rssi=heard.rssi)
-        for name, battery in survey.named()
-        if (heard := battery.heard)
+    with progress(poller):
+        await poller.find_each(skip)
+    results = {
+        name: ScanResult(address=seen.address, name=seen.name, rssi=seen.rssi)
+        for name, battery in poller.monitor.named()
+        if (seen := battery.seen)
     }
-    show(Findings(found), options.format)
-    return judge(survey)
+    show(ScanReport(results), options.format)
+    return exit_code(poller)
 
 
 async def _read(options: Options) -> ExitCode:
-    """Print what the batteries say."""
-    survey = make_survey(options)
-    with progress(survey):
-        await survey.read()
+    """Read the batteries once and print their values."""
+    poller = Poller.from_options(options)
+    monitor = poller.monitor
+    with progress(poller):
+        await poller.read_once()
     sections = options.sections or ["device_info", "cell_data"]
-    answers = [_told(name, battery, options) for name, battery in survey.named()]
-    show(Answers(answers, sections), options.format)
-    verdict = judge(survey)
+    reports = [_report(name, battery, options) for name, battery in monitor.named()]
+    show(ReadReport(reports, sections), options.format)
+    code = exit_code(poller)
     if "settings" in sections:
-        for battery in survey.batteries:
+        for battery in monitor.batteries:
             if battery.reading and not battery.reading.settings:
-                complain(f"{battery.name}: its settings did not come; try again")
-                verdict = ExitCode.FAILED
-    return verdict
+                print_error(f"{battery.name}: its settings were lost; try again")
+                code = ExitCode.FAILED
+    return code
 
 
-def make_survey(options: Options) -> Survey:
-    """Return the survey that is asked for."""
-    return Survey(
-        options.asked,
-        adapter=options.adapter,
-        scan_timeout=options.scan_timeout,
-        answer_timeout=options.request_timeout,
-    )
-
-
-def _told(name: str, battery: Battery, options: Options) -> Told:
-    """Return what a battery told just now."""
+def _report(name: str, battery: Battery, options: Options) -> BatteryReport:
+    """Return what a battery has just sent."""
     err, reading = battery.error, None if battery.error else battery.reading
     if isinstance(err, UnsupportedLayoutError):
         info = err.device_info
@@ -135,7 +81,7 @@ def _told(name: str, battery: Battery, options: Options) -> Told:
         info = reading.device_info if reading else None
     if info and not options.secrets:
         info = masked(info)
-    return Told(
+    return BatteryReport(
         device=name,
         layout=reading.layout if reading else None,
         device_info=info,
@@ -144,39 +90,3 @@ def _told(name: str, battery: Battery, options: Options) -> Told:
         up=reading is not None,
         last_update=battery.read_at,
     )
-
-
-def judge(survey: Survey) -> ExitCode:
-    """Say who failed and why."""
-    if not survey.batteries:
-        complain(
-            f"no battery was heard within {survey.scan_timeout:g} s; "
-            f"{ADVICE[NotReachableError]}"
-        )
-        return ExitCode.FAILED
-    failed = {name: b.error for name, b in survey.named() if b.error}
-    for name, err in failed.items():
-        complain(f"{name}: {explain(err)}")
-    return ExitCode.FAILED if failed else ExitCode.GOOD
-
-
-@contextmanager
-def progress(survey: Survey) -> Iterator[None]:
-    """Tell people at a terminal how far it has come."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-
-        def tell() -> None:
-            batteries = survey.batteries
-            heard = sum(battery.heard is not None for battery in batteries)
-            wanted = f" of {len(batteries)}" if survey.asked else ""
-            read = sum(battery.reading is not None for battery in batteries)
-            status.update(f"{heard}{wanted} heard, {read} read")
-
-        survey.on_news = tell
-        tell()
-        yield

@@ -1,158 +1,19 @@
-"""What the command prints, in every format that it knows."""
+"""Every format in which the command prints a report, except the table."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from enum import Enum
 import json
 from math import nan
 from pprint import pformat
 import re
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from ..models import (
-    SECRET_FIELDS,
-    CellData,
-    DetailLogRecord,
-    DeviceInfo,
-    Layout,
-    LogEntry,
-    Settings,
-)
+from .report import ReadReport, Report, ScanReport
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-_SECTIONS: Final = frozenset(
-    {"device_info", "cell_data", "settings", "logbook", "detail_log"}
-)
-_MASK: Final = "********"
 # No string in TOML holds a line end, so these are in arrays
 _ARRAY_BREAK: Final = re.compile(r",\n *\]|[\[,]\n +")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A battery that was heard."""
-
-    address: str
-    name: str | None
-    rssi: int
-    """dBm."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What one battery told; `None` is what was not asked for or did not come."""
-
-    device: str
-    """A name that no other battery has."""
-    layout: Layout | None = None
-    device_info: DeviceInfo | None = None
-    cell_data: CellData | None = None
-    settings: Settings | None = None
-    logbook: Sequence[LogEntry] | None = None
-    detail_log: Sequence[DetailLogRecord] | None = None
-    up: bool | None = None
-    last_update: float | None = None
-    """Unix time, s."""
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The batteries that were found, to be printed."""
-
-    batteries: Mapping[str, Found]
-    """By a name that no other battery has."""
-
-    def document(self) -> Document:
-        """Return them as lists by section."""
-        return {"devices": list(self.batteries.values())}
-
-    def metrics(self) -> str:
-        """Return how well they are heard."""
-        from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
-        registry = CollectorRegistry()
-        gauge = Gauge(
-            "signal_strength",
-            "How well it is heard in dBm.",
-            ["device"],
-            registry=registry,
-        )
-        for device, found in self.batteries.items():
-            gauge.labels(device).set(found.rssi)
-        return generate_latest(registry).decode()
-
-    def table(self) -> RenderableType:
-        """Return them, the nearest first."""
-        from .table import found_table
-
-        return found_table(self.batteries.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the batteries told, to be printed."""
-
-    batteries: Sequence[Told]
-    sections: Sequence[str]
-    """What is shown of it, even if there is none."""
-
-    def document(self) -> Document:
-        """Return it as lists by section, one element a battery."""
-        return {
-            section: [
-                told
-                for battery in self.batteries
-                if (told := getattr(battery, section)) is not None
-            ]
-            for section in self.sections
-        }
-
-    def metrics(self) -> str:
-        """Return what of it is exported."""
-        from ..export.metrics import to_text
-        from ..models import BatteryState
-
-        # One that was asked for twice is one battery
-        states = {
-            told.device: BatteryState(
-                device=told.device,
-                layout=told.layout,
-                device_info=told.device_info,
-                cell_data=told.cell_data,
-                up=told.up,
-                last_update=told.last_update,
-            )
-            for told in self._asked_for()
-        }
-        return to_text(states.values())
-
-    def table(self) -> RenderableType:
-        """Return it for people to read."""
-        from .table import told_table
-
-        return told_table(self._asked_for())
-
-    def _asked_for(self) -> Iterator[Told]:
-        """Yield what each told in the sections that are shown."""
-        hidden: dict[str, Any] = dict.fromkeys(_SECTIONS - {*self.sections})
-        for told in self.batteries:
-            yield replace(told, **hidden)
-
-
-type Document = dict[str, list[Any]]
-"""The models by section."""
-type Report = Findings | Answers
-
-
-def masked(info: DeviceInfo) -> DeviceInfo:
-    """Return device information that anybody may see."""
-    masks: dict[str, Any] = {
-        name: _MASK for name in SECRET_FIELDS if getattr(info, name) is not None
-    }
-    return replace(info, **masks)
 
 
 def _json(report: Report) -> str:
@@ -183,7 +44,7 @@ def _toml_pretty(report: Report) -> str:
     import tomli_w
 
     document = _without_null(json.loads(_json(report)))
-    # What is no table has to come before the first table
+    # Plain values must precede the first table
     plain = {
         section: models
         for section, models in document.items()
@@ -199,7 +60,7 @@ def _toml_pretty(report: Report) -> str:
 
 
 def _without_null(value: Any) -> Any:
-    """Return what TOML can say: without the key, or not-a-number in a list."""
+    """Replace `None`, which TOML lacks: drop the key, or write NaN in a list."""
     match value:
         case dict():
             return {k: _without_null(v) for k, v in value.items() if v is not None}
@@ -219,7 +80,7 @@ def _repr_pretty(report: Report) -> str:
 
 
 def _named(report: Report) -> dict[str, list[Any]]:
-    """Return stand-ins that show every field, which those with secrets do not."""
+    """Return stand-ins whose `repr` shows every field; that of the models hides secrets."""
     return {
         section: [_namespace(model) for model in models]
         for section, models in report.document().items()
@@ -236,7 +97,42 @@ def _namespace(model: Any) -> Any:
 
 
 def _metrics(report: Report) -> str:
-    return report.metrics()
+    match report:
+        case ScanReport():
+            return _signal_strength(report)
+        case ReadReport():
+            return _values(report)
+
+
+def _signal_strength(report: ScanReport) -> str:
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    gauge = Gauge(
+        "signal_strength", "Signal strength in dBm.", ["device"], registry=registry
+    )
+    for device, result in report.batteries.items():
+        gauge.labels(device).set(result.rssi)
+    return generate_latest(registry).decode()
+
+
+def _values(report: ReadReport) -> str:
+    from ..export.metrics import to_text
+    from ..models import BatteryState
+
+    # A battery that was requested twice is one series
+    states = {
+        battery.device: BatteryState(
+            device=battery.device,
+            layout=battery.layout,
+            device_info=battery.device_info,
+            cell_data=battery.cell_data,
+            up=battery.up,
+            last_update=battery.last_update,
+        )
+        for battery in report.shown()
+    }
+    return to_text(states.values())
 
 
 WRITERS: Final[dict[str, Callable[[Report], str]]] = {
@@ -249,4 +145,4 @@ WRITERS: Final[dict[str, Callable[[Report], str]]] = {
     "repr": _repr,
     "repr-pretty": _repr_pretty,
 }
-"""All formats but the table, which depends on where it is shown."""
+"""The writer of each format; the table is drawn for its terminal instead."""

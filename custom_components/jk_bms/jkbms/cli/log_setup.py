@@ -1,56 +1,115 @@
-"""Where the command's log goes and how much of it there is."""
+"""Set up the command's log: where it goes, and which messages it takes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 import logging
-from typing import Final, override
+import re
+from typing import Final, Self, override
 
 from ..errors import JournalError
 from ..text import one_line
 
-_SELF: Final = "jkbms"
-_TELLS_ALL: Final = "bleak.backends.bluezdbus.manager"
-"""Logs the body of every D-Bus signal: of every notification, so of passcodes."""
+_IDENTIFIER: Final = "jkbms"
+_LIBRARY: Final = __name__.rsplit(".", 2)[0]
+"""Logger of the library: `jkbms`, or its name inside Home Assistant's integration."""
+_LOGS_NOTIFICATIONS: Final = "bleak.backends.bluezdbus.manager"
+"""Logs the body of every D-Bus signal: every notification, passcodes included."""
+
+_LEVELS: Final = {
+    "off": logging.CRITICAL + 1,
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": logging.DEBUG,
+}
+_MAX_LEVEL: Final = "trace"
+"""Level of a target that is given without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """A filter in the syntax of Rust's env_logger, which `ubmsc` uses."""
+
+    levels: Mapping[str, int] = field(default_factory=dict)
+    """Levels by the name of the logger; the empty name is the root logger."""
+    pattern: re.Pattern[str] | None = None
+    """Messages without a match are not logged."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `level`, `target` and `target=level`, with commas, and `/regex` behind.
+
+        Raises `ValueError` with the part that is wrong and what would be right.
+        """
+        directives, slash, regex = text.partition("/")
+        levels = {}
+        for directive in filter(None, map(str.strip, directives.split(","))):
+            target, equals, level = map(str.strip, directive.partition("="))
+            if not equals and target.lower() in _LEVELS:
+                target, level = "", target
+            if (name := level.lower() or _MAX_LEVEL) not in _LEVELS:
+                raise ValueError(f"{level!r} is not a level: {', '.join(_LEVELS)}")
+            levels[_logger_name(target)] = _LEVELS[name]
+        try:
+            return cls(levels, re.compile(regex) if slash else None)
+        except re.error as err:
+            raise ValueError(f"{regex!r} is not a regular expression: {err}") from err
+
+    def matches(self, record: logging.LogRecord) -> bool:
+        """Return whether the message of a record has a match of the pattern."""
+        return not self.pattern or bool(self.pattern.search(record.getMessage()))
+
+
+def _logger_name(target: str) -> str:
+    """Return the logger of a target.
+
+    `jkbms` and `jk_bms` are the library, with its modules below them. So is `ubmsc`
+    with all its modules: they have no counterpart here.
+    """
+    head, *modules = target.replace("::", ".").split(".")
+    match head:
+        case "ubmsc":
+            return _LIBRARY
+        case "jkbms" | "jk_bms":
+            return ".".join((_LIBRARY, *modules))
+    return target
 
 
 class _Formatter(logging.Formatter):
-    """Makes one line of each message, for it may quote a name from the air."""
+    """Formats each message as one line: it may quote a name from an advertisement."""
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
         return one_line(super().formatMessage(record))
 
 
-def set_up(levels: Mapping[str, int], *, to_journal: bool) -> None:
-    """Log to stderr or to journald, and of each logger what was asked for.
+def set_up(log_filter: LogFilter, *, to_journal: bool) -> None:
+    """Log to stderr or to journald: warnings, and what the filter asks for.
 
-    The empty name is that of all other loggers. What would hold passcodes is not logged
-    whoever asks for it. Raises `JournalError`.
+    Messages that would hold passcodes are never logged. Raises `JournalError`.
     """
     if to_journal:
-        handler, form = _journal(), "%(message)s"
+        handler, form = _journal_handler(), "%(message)s"
     else:
         handler, form = logging.StreamHandler(), "%(levelname)s %(name)s: %(message)s"
     handler.setFormatter(_Formatter(form))
+    handler.addFilter(log_filter.matches)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    for name, level in levels.items():
-        logging.getLogger(_full_name(name)).setLevel(level)
-    talker = logging.getLogger(_TELLS_ALL)
-    talker.setLevel(max(talker.getEffectiveLevel(), logging.INFO))
+    for name, level in log_filter.levels.items():
+        logging.getLogger(name).setLevel(level)
+    logger = logging.getLogger(_LOGS_NOTIFICATIONS)
+    logger.setLevel(max(logger.getEffectiveLevel(), logging.INFO))
 
 
-def _full_name(name: str) -> str:
-    """Return the name of a logger: our own is where the library happens to be."""
-    head, dot, tail = name.partition(".")
-    return f"{__package__}{dot}{tail}" if head == _SELF else name
-
-
-def _journal() -> logging.Handler:
+def _journal_handler() -> logging.Handler:
     from logging_journald import JournaldLogHandler
 
     try:
-        return JournaldLogHandler(identifier=_SELF)
+        return JournaldLogHandler(identifier=_IDENTIFIER)
     except OSError as err:
         raise JournalError(
-            f"The journal does not take a log ({JournaldLogHandler.SOCKET_PATH}: "
-            f"{err.strerror}); without -j it goes to stderr"
+            f"Cannot log to journald ({JournaldLogHandler.SOCKET_PATH}: "
+            f"{err.strerror}); without -j the log goes to stderr"
         ) from err

@@ -1,6 +1,6 @@
-"""The command `jkbms`: what batteries say, without Home Assistant.
+"""The command `jkbms`: reads batteries without Home Assistant.
 
-What it needs for one thing is imported when that is asked for: help comes at once.
+Modules are imported when an option needs them, so that help appears at once.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import sys
 
 from ..errors import JournalError, OutputError
 from .arguments import ExitCode, parse
-from .terminal import complain, open_streams
+from .terminal import open_streams, print_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> ExitCode:
-    # What a terminal has no characters for is no reason to show nothing
+    # A terminal that lacks a character shows a question mark
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -34,9 +34,9 @@ def _run(argv: Sequence[str] | None) -> ExitCode:
             from .capture import decode_capture
 
             return decode_capture(options.decode, options)
-        from .commands import act
+        from .commands import execute
 
-        return act(options)
+        return execute(options)
     except (JournalError, OutputError) as err:
-        complain(str(err))
+        print_error(str(err))
         return ExitCode.FAILED

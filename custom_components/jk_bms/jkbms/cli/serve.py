@@ -1,4 +1,4 @@
-"""Hand values on to those who keep them: `--exporter` and `--push`."""
+"""Serve metrics and push them: `--exporter` and `--push`."""
 
 import asyncio
 from dataclasses import replace
@@ -14,15 +14,16 @@ from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
 from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
 from ..models import BatteryState
 from .arguments import ExitCode, Options
-from .commands import Action, judge, make_survey, progress
-from .monitor import Survey, ticks
-from .terminal import complain
+from .monitor import Monitor
+from .polling import Poller, ticks
+from .run import Action, exit_code, progress
+from .terminal import print_error
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def plan(options: Options) -> Action:
-    """Return what to do; raises an `ExportError` where that cannot be done."""
+    """Return the action of the options; raises an `ExportError` for a wrong target."""
     if not options.push:
         endpoint = Endpoint.parse(
             options.url or DEFAULT_URL,
@@ -42,38 +43,43 @@ def plan(options: Options) -> Action:
     )
     if "@" in URL(options.url.strip()).raw_authority:
         raise PushUrlError(
-            "A password in the URL is seen by all: use JKBMS_PUSH_USER and "
+            "A password in the URL is visible to all users: use JKBMS_PUSH_USER and "
             "JKBMS_PUSH_PASSWORD, or --auth-file"
         )
-    return partial(_push_on if options.exporter else _push_once, options, target)
+    return partial(
+        _push_continuously if options.exporter else _push_once, options, target
+    )
 
 
 async def _serve(options: Options, endpoint: Endpoint) -> None:
-    """Serve what the batteries say, for ever."""
-    survey = _make_survey(options)
+    """Serve the values of the batteries until cancelled."""
+    poller = _continuous_poller(options)
+    monitor = poller.monitor
     async with Exporter(
-        endpoint, partial(_states, survey, options), lambda: survey.no_bluetooth
+        endpoint, partial(_states, monitor, options), lambda: monitor.no_bluetooth
     ) as exporter:
         scheme = "https" if endpoint.tls else "http"
         for host, port in exporter.addresses:
             where = f"[{host}]" if ":" in host else host
-            complain(f"serving on {scheme}://{where}:{port}{endpoint.path}")
-        await survey.read_on(options.scrape_interval)
+            print_error(f"serving on {scheme}://{where}:{port}{endpoint.path}")
+        await poller.read_every(options.scrape_interval)
 
 
-async def _push_on(options: Options, target: PushTarget) -> None:
-    """Push what was last read of the batteries on a timer of its own, for ever."""
-    survey = _make_survey(options)
-    complain(f"pushing to {target} every {options.scrape_interval:g} s")
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(survey.read_on(options.scrape_interval))
-        tasks.create_task(_keep_pushing(survey, options, target))
-
-
-async def _keep_pushing(survey: Survey, options: Options, target: PushTarget) -> None:
+async def _push_continuously(options: Options, target: PushTarget) -> None:
+    """Push the latest values on a timer of its own until cancelled."""
+    poller = _continuous_poller(options)
     interval = options.scrape_interval
-    works = True
-    # Half-way between two readings those that go well are done: nothing old is pushed
+    print_error(f"pushing to {target} every {interval:g} s")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(poller.read_every(interval))
+        tasks.create_task(_push_every(interval, poller.monitor, options, target))
+
+
+async def _push_every(
+    interval: float, monitor: Monitor, options: Options, target: PushTarget
+) -> None:
+    is_failing = False
+    # Half-way between two readings, those that succeed are done: the values are recent
     await asyncio.sleep(interval / 2)
     async with aiohttp.ClientSession() as session:
         async for _ in ticks(interval):
@@ -81,43 +87,43 @@ async def _keep_pushing(survey: Survey, options: Options, target: PushTarget) ->
                 await push(
                     session,
                     target,
-                    _states(survey, options),
+                    _states(monitor, options),
                     deadline=min(DEADLINE, interval),
                 )
             except PushError as err:
-                if works:
-                    _LOGGER.warning("Pushing fails, and is tried again: %s", err)
-                works = False
+                if not is_failing:
+                    _LOGGER.warning("Pushing fails, will retry: %s", err)
+                is_failing = True
                 continue
-            if not works:
+            if is_failing:
                 _LOGGER.warning("Pushing works again")
-            works = True
+            is_failing = False
 
 
 async def _push_once(options: Options, target: PushTarget) -> ExitCode:
-    """Read the batteries and push what they say."""
-    survey = make_survey(options)
-    with progress(survey):
-        await survey.read()
-    verdict = judge(survey)
-    if states := _states(survey, options):
+    """Read the batteries once and push their values."""
+    poller = Poller.from_options(options)
+    with progress(poller):
+        await poller.read_once()
+    code = exit_code(poller)
+    if states := _states(poller.monitor, options):
         async with aiohttp.ClientSession() as session:
             await push(session, target, states, deadline=DEADLINE)
-    return verdict
+    return code
 
 
-def _make_survey(options: Options) -> Survey:
-    """Return a survey that is not still looking when it is time to read again."""
-    survey = make_survey(options)
-    survey.scan_timeout = min(survey.scan_timeout, options.scrape_interval)
-    return survey
+def _continuous_poller(options: Options) -> Poller:
+    """Return a poller whose scan ends before the next reading is due."""
+    poller = Poller.from_options(options)
+    poller.scan_timeout = min(poller.scan_timeout, options.scrape_interval)
+    return poller
 
 
-def _states(survey: Survey, options: Options) -> list[BatteryState]:
-    """Return what is known of the batteries that were read or tried to be."""
+def _states(monitor: Monitor, options: Options) -> list[BatteryState]:
+    """Return the state of each battery that has been tried at least once."""
     takes_all = not options.sections
     states = {}
-    for name, battery in survey.named():
+    for name, battery in monitor.named():
         reading, client = battery.reading, battery.client
         if not reading and not battery.error:
             continue
@@ -133,6 +139,6 @@ def _states(survey: Survey, options: Options) -> list[BatteryState]:
                 state = replace(state, device_info=reading.device_info)
             if takes_all or options.cell_data:
                 state = replace(state, cell_data=reading.cell_data)
-        # One that was asked for twice is one battery
+        # A battery that was requested twice is one series
         states[name] = state
     return list(states.values())

@@ -1,4 +1,4 @@
-"""What batteries tell, for people at a terminal."""
+"""Draw a report as tables for a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -12,12 +12,12 @@ from rich.text import Text
 
 from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
 from ..text import one_line
-from .formats import Found, Told
+from .report import BatteryReport, ReadReport, Report, ScanReport, ScanResult
 
 _BAR_WIDTH: Final = 10
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
-_SPAN: Final = 0.05
-"""V between an empty and a full bar, at least: cells that are alike look alike."""
+_MIN_BAR_SPAN: Final = 0.05
+"""Least V between an empty and a full bar, so that equal cells look equal."""
 INDENT: Final = (0, 0, 0, 2)
 
 _IN_SUMMARY: Final = frozenset(
@@ -48,55 +48,67 @@ _IN_SUMMARY: Final = frozenset(
 )
 
 
-def found_table(batteries: Iterable[Found]) -> RenderableType:
-    """Return a line for each battery, the one that is heard best first."""
+def draw(report: Report) -> RenderableType:
+    """Return a report as a terminal shows it."""
+    match report:
+        case ScanReport():
+            return _scan_table(report.batteries.values())
+        case ReadReport():
+            return _battery_tables(report.shown())
+
+
+def _scan_table(batteries: Iterable[ScanResult]) -> RenderableType:
+    """Return a line for each battery, the strongest signal first."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("address", no_wrap=True)
     table.add_column("name")
     table.add_column("RSSI", justify="right", no_wrap=True)
-    for found in sorted(batteries, key=lambda found: -found.rssi):
-        name = Text(one_line(found.name or ""))
-        table.add_row(found.address, name, f"{found.rssi} dBm")
+    for result in sorted(batteries, key=lambda result: -result.rssi):
+        name = Text(one_line(result.name or ""))
+        table.add_row(result.address, name, f"{result.rssi} dBm")
     return table
 
 
-def told_table(batteries: Iterable[Told]) -> RenderableType:
-    """Return all that each battery told, for those that told something."""
+def _battery_tables(batteries: Iterable[BatteryReport]) -> RenderableType:
+    """Return everything that each battery sent; skip batteries that sent nothing."""
     parts: list[RenderableType] = []
-    for told in batteries:
-        if everything := [*_everything(told)]:
+    for battery in batteries:
+        if sections := [*_sections(battery)]:
             parts += [
-                Text(one_line(told.device), "bold"),
-                Padding(Group(*everything), INDENT),
+                Text(one_line(battery.device), "bold"),
+                Padding(Group(*sections), INDENT),
             ]
     return Group(*parts)
 
 
-def _everything(told: Told) -> Iterator[RenderableType]:
-    if told.cell_data:
-        yield live_view(told.cell_data)
-        yield from _values(told.cell_data, without=_IN_SUMMARY)
+def _sections(battery: BatteryReport) -> Iterator[RenderableType]:
+    if battery.cell_data:
+        yield live_view(battery.cell_data)
+        yield from _values(battery.cell_data, without=_IN_SUMMARY)
     for title, model in (
-        ("device information", told.device_info),
-        ("settings", told.settings),
+        ("device information", battery.device_info),
+        ("settings", battery.settings),
     ):
         if model:
             yield Text(title, "italic")
             yield from _values(model)
-    for title, log in (("logbook", told.logbook), ("detail log", told.detail_log)):
+    for title, log in (
+        ("logbook", battery.logbook),
+        ("detail log", battery.detail_log),
+    ):
         if log:
             yield Text(title, "italic")
             yield _log(log)
 
 
 def live_view(cells: CellData) -> RenderableType:
-    """Return the values that people look at first, and the cells as bars."""
+    """Return the most important values, and the cells as bars."""
     bars = Columns(_bars(cells), column_first=True, equal=True)
     return Group(*_summary(cells), bars)
 
 
 def _summary(cells: CellData) -> Iterator[Columns]:
-    """Yield a few lines, each of what there is, that may be folded between values."""
+    """Yield a few lines of known values, which may wrap between two values."""
     capacity = _quantity(cells.nominal_capacity, ".1f", "Ah")
     for style, words in (
         (
@@ -130,8 +142,8 @@ def _summary(cells: CellData) -> Iterator[Columns]:
         ),
         ("bold red", [f"{name}!" for name in cells.alarms or ()]),
     ):
-        if told := [Text(word, style) for word in words if word]:
-            yield Columns(told, padding=(0, 3))
+        if known := [Text(word, style) for word in words if word]:
+            yield Columns(known, padding=(0, 3))
 
 
 def _quantity(value: float | None, form: str, unit: str) -> str | None:
@@ -143,10 +155,10 @@ def _switch(name: str, state: bool | None) -> str | None:
 
 
 def _bars(cells: CellData) -> Iterator[Text]:
-    """Yield each cell with a bar, and a mark at the lowest and the highest."""
+    """Yield each cell with a bar; the lowest and the highest cell have a mark."""
     known = [voltage for voltage in cells.cell_voltage if voltage is not None]
     highest, lowest = max(known, default=0), min(known, default=0)
-    span = max(_SPAN, highest - lowest)
+    span = max(_MIN_BAR_SPAN, highest - lowest)
     for number, voltage in enumerate(cells.cell_voltage, 1):
         if voltage is None:
             yield Text(f"{number:2}       -", "dim")
@@ -168,15 +180,15 @@ def _bar(fraction: float) -> str:
 def _values(
     model: DeviceInfo | CellData | Settings, without: frozenset[str] = frozenset()
 ) -> Iterator[Columns]:
-    """Yield the fields that have a value, in as many columns as there is room for."""
-    told = [
+    """Yield the fields that have a value, in as many columns as fit."""
+    known = [
         Text.assemble((f"{field.name} ", "dim"), _word(value))
         for field in fields(model)
         if (value := getattr(model, field.name)) is not None
         and field.name not in without
     ]
-    if told:
-        yield Columns(told, column_first=True, padding=(0, 3))
+    if known:
+        yield Columns(known, column_first=True, padding=(0, 3))
 
 
 def _word(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How the command speaks: values to stdout, all else to stderr."""
+"""Print values to stdout and everything else to stderr."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,24 +8,25 @@ import sys
 
 from ..errors import OutputError
 from ..text import one_line
-from .formats import WRITERS, Report
+from .formats import WRITERS
+from .report import Report
 
 
 def open_streams() -> None:
-    """Have all three, for they may be closed; what goes there goes nowhere."""
+    """Replace each standard stream that is closed by one that discards its text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
 
 
-def complain(text: str) -> None:
-    """Say something to people, if they listen; it is one line whatever it quotes."""
+def print_error(text: str) -> None:
+    """Print a message as one line to stderr, if anything reads it."""
     with suppress(OSError):
         print(f"jkbms: {one_line(text)}", file=sys.stderr)
 
 
 def show(report: Report, name: str | None) -> None:
-    """Print a report in a format, by default the one that suits whoever reads it.
+    """Print a report in a format, by default a table on a terminal, else JSON.
 
     Raises `OutputError`.
     """
@@ -34,14 +35,16 @@ def show(report: Report, name: str | None) -> None:
         if name == "table":
             from rich.console import Console
 
-            Console(highlight=False).print(report.table())
+            from .table import draw
+
+            Console(highlight=False).print(draw(report))
         else:
             print(WRITERS[name](report).removesuffix("\n"))
 
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """See that what is printed arrives, as long as anybody reads it.
+    """Flush stdout at the end; a reader that has closed the pipe is no error.
 
     Raises `OutputError`.
     """
@@ -49,13 +52,12 @@ def printing() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough
-        _give_up()
+        _discard_output()
     except OSError as err:
-        _give_up()
-        raise OutputError(f"The output cannot be written: {err.strerror}") from err
+        _discard_output()
+        raise OutputError(f"Cannot write the output: {err.strerror}") from err
 
 
-def _give_up() -> None:
-    """See that Python does not try again at its end."""
+def _discard_output() -> None:
+    """Discard what is buffered, which Python would otherwise flush again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,33 +15,35 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ..text import one_line
-from .advice import explain
+from .advice import failure_text
 from .arguments import ExitCode, Options
-from .commands import make_survey
-from .monitor import Battery, Survey
+from .monitor import Battery, Monitor
+from .polling import Poller
 from .table import INDENT, live_view
 
 _INTERVAL: Final = 1.0
 """s between two readings of a battery."""
-_KEYS: Final = 100
+_MAX_KEYS: Final = 100
+"""Bytes read from the keyboard at once."""
 
 
 async def watch(options: Options) -> ExitCode:
     """Show the batteries until q is pressed."""
-    survey = make_survey(options)
+    poller = Poller.from_options(options)
+    monitor = poller.monitor
     ended = asyncio.Event()
     with (
         Live(
-            get_renderable=lambda: _screen(survey),
+            get_renderable=lambda: _screen(monitor),
             console=Console(highlight=False),
             auto_refresh=False,
             screen=True,
         ) as live,
         _keys(ended),
     ):
-        survey.on_news = live.refresh
+        monitor.on_change = live.refresh
         live.refresh()
-        following = asyncio.create_task(survey.follow(_INTERVAL))
+        following = asyncio.create_task(poller.follow(_INTERVAL))
         waiting = asyncio.create_task(ended.wait())
         try:
             await asyncio.wait(
@@ -57,7 +59,7 @@ async def watch(options: Options) -> ExitCode:
 
 @contextmanager
 def _keys(ended: asyncio.Event) -> Iterator[None]:
-    """Take note when q is pressed, or the terminal is closed."""
+    """Set the event when q is pressed or the terminal is closed."""
     loop = asyncio.get_running_loop()
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
@@ -66,7 +68,7 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
     def read_keys() -> None:
         keys = b""
         with suppress(OSError):
-            keys = os.read(keyboard, _KEYS)
+            keys = os.read(keyboard, _MAX_KEYS)
         if not keys or b"q" in keys.lower():
             ended.set()
 
@@ -79,13 +81,13 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _screen(survey: Survey) -> RenderableType:
+def _screen(monitor: Monitor) -> RenderableType:
     parts: list[RenderableType] = []
-    for name, battery in survey.named():
+    for name, battery in monitor.named():
         parts += _battery(name, battery)
-    if not survey.batteries:
-        parts.append(Text("looking for batteries …", "dim"))
-    return Group(*parts, Text("q ends", "dim"))
+    if not monitor.batteries:
+        parts.append(Text("scanning for batteries …", "dim"))
+    return Group(*parts, Text("q quits", "dim"))
 
 
 def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
@@ -96,8 +98,8 @@ def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
         title.append(f"  {version}", "not bold dim")
     yield title
     if battery.error:
-        yield Padding(Text(one_line(explain(battery.error)), "yellow"), INDENT)
+        yield Padding(Text(one_line(failure_text(battery.error)), "yellow"), INDENT)
     elif reading:
         yield Padding(live_view(reading.cell_data), INDENT)
     else:
-        yield Text("  connecting …" if battery.heard else "  looking for it …", "dim")
+        yield Text("  connecting …" if battery.seen else "  scanning …", "dim")

@@ -24,8 +24,8 @@ from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, to_openmetrics, to_text
 
 _LOGGER = logging.getLogger(__name__)
 
-DEFAULT_URL: Final = "http://127.0.0.1:9898/metrics"
-DEFAULT_PORT: Final = 9898
+DEFAULT_URL: Final = "http://127.0.0.1:9889/metrics"
+DEFAULT_PORT: Final = 9889
 """Where the URL names none."""
 DEFAULT_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/healthz"
@@ -58,7 +58,7 @@ class Endpoint:
         tls_key: Path | None = None,
         basic_auth: Path | None = None,
     ) -> Self:
-        """Make an endpoint of a URL such as `http://[::1]:9898/metrics`.
+        """Make an endpoint of a URL such as `http://[::1]:9889/metrics`.
 
         `tls_cert` may hold the key too, `basic_auth` holds `user:password`. Raises
         `EndpointError` or `CredentialsError`.

@@ -1,0 +1,259 @@
+"""Find and read many batteries side by side, once or again and again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+import logging
+from typing import Any, Final, Self
+
+from ..bluetooth.client import READ_DEADLINE
+from ..bluetooth.scanner import Heard, Scan, not_heard
+from ..bluetooth.session import ANSWER_TIMEOUT
+from ..errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
+from ..models import Reading
+from .arguments import Options
+from .monitor import Battery, Monitor
+
+_LOGGER = logging.getLogger(__name__)
+
+SCAN_TIMEOUT: Final = 30.0
+"""s until the scan for a battery ends."""
+_RETRY_INTERVAL: Final = 3.0
+"""s until a held link, or a read without a free connection slot, is tried again."""
+_MAX_MISSED: Final = 3
+"""Intervals without a reading after which the last one is stale, whatever hangs."""
+_ANSWERS: Final = READ_DEADLINE / ANSWER_TIMEOUT
+"""Answers that must fit into the deadline of one reading."""
+
+
+class Poller:
+    """Finds and reads the batteries of a monitor."""
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        adapter: str | None = None,
+        scan_timeout: float = SCAN_TIMEOUT,
+        answer_timeout: float = ANSWER_TIMEOUT,
+    ) -> None:
+        """`adapter` is as BlueZ names it, such as `hci1`; timeouts are in s."""
+        self.monitor = monitor
+        self.scan_timeout = scan_timeout
+        self._adapter = adapter
+        self._deadline = max(READ_DEADLINE, answer_timeout * _ANSWERS)
+
+    @classmethod
+    def from_options(cls, options: Options) -> Self:
+        """Return a poller of the requested batteries."""
+        return cls(
+            Monitor(options.targets, answer_timeout=options.request_timeout),
+            adapter=options.adapter,
+            scan_timeout=options.scan_timeout,
+            answer_timeout=options.request_timeout,
+        )
+
+    async def require_bluetooth(self) -> None:
+        """Raise `NoBluetoothError` if there is none."""
+        async with Scan(self._adapter):
+            pass
+
+    # Once
+
+    async def find_each(
+        self, use: Callable[[Battery], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Scan for the batteries, and use each as soon as it is found.
+
+        Returns when all have been used; raises `NoBluetoothError`.
+        """
+        monitor = self.monitor
+        async with AsyncExitStack() as scanning:
+            scan = await scanning.enter_async_context(Scan(self._adapter))
+            async with asyncio.TaskGroup() as uses:
+
+                def found(battery: Battery, seen: Heard) -> None:
+                    monitor.register(battery, seen)
+                    uses.create_task(use(battery))
+
+                async with asyncio.TaskGroup() as searches:
+                    if not monitor.targets:
+                        searches.create_task(self._find_all(scan, found))
+                    else:
+                        for battery in monitor.batteries:
+                            searches.create_task(self._find(scan, battery, found))
+                await scanning.aclose()
+
+    async def _find(
+        self, scan: Scan, battery: Battery, found: Callable[[Battery, Heard], None]
+    ) -> None:
+        try:
+            seen = await scan.find(battery.target, self.scan_timeout)
+        except LinkError as err:
+            self.monitor.fail(battery, err)
+        else:
+            found(battery, seen)
+
+    async def _find_all(
+        self, scan: Scan, found: Callable[[Battery, Heard], None]
+    ) -> None:
+        missing = {battery.target: battery for battery in self.monitor.batteries}
+        async for seen in scan.batteries(self.scan_timeout):
+            battery = missing.pop(seen.address, None)
+            found(battery or self.monitor.add(seen), seen)
+        for battery in missing.values():
+            self.monitor.fail(battery, not_heard(self.scan_timeout))
+
+    async def read_once(self) -> None:
+        """Find and read each battery once; a battery that fails keeps its error.
+
+        The first are read while the scan for others goes on. Batteries that found no
+        free slot are tried again as long as others finish. Raises `NoBluetoothError`.
+        """
+        await self.find_each(self._read)
+        before = len(self.monitor.batteries)
+        while 0 < len(waiting := self._without_slot()) < before:
+            before = len(waiting)
+            async with asyncio.TaskGroup() as readings:
+                for battery in waiting:
+                    readings.create_task(self._read(battery))
+
+    def _without_slot(self) -> list[Battery]:
+        return [
+            battery
+            for battery in self.monitor.batteries
+            if isinstance(battery.error, NoFreeSlotError)
+        ]
+
+    async def _read(self, battery: Battery) -> None:
+        assert battery.client
+        try:
+            reading = await battery.client.read(deadline=self._deadline)
+        except JkBmsError as err:
+            self.monitor.fail(battery, err)
+        else:
+            self.monitor.succeed(battery, reading)
+
+    # On a timer
+
+    async def read_every(self, interval: float) -> None:
+        """Read each battery every `interval` s until cancelled.
+
+        No battery delays another. Lost batteries are logged. Bluetooth may come and go.
+        A battery that was found by a scan and is not seen for long is dropped.
+        """
+        self.monitor.max_age = _MAX_MISSED * interval + self._deadline
+        scan = Scan(self._adapter)
+        async with asyncio.TaskGroup() as readings:
+
+            def found(battery: Battery) -> None:
+                readings.create_task(self._read_every(battery, scan, interval))
+
+            for battery in self.monitor.batteries:
+                found(battery)
+            if not self.monitor.targets:
+                await self._scan_every(scan, interval, found)
+
+    async def _scan_every(
+        self, scan: Scan, interval: float, found: Callable[[Battery], None]
+    ) -> None:
+        """Scan for other batteries every `interval` s until cancelled."""
+        times = ticks(interval)
+        while True:
+            await anext(times)
+            with suppress(NoBluetoothError):
+                async with self._scanning(scan):
+                    async for seen in scan.batteries(self.scan_timeout):
+                        if not self.monitor.has(seen):
+                            battery = self.monitor.add(seen)
+                            self.monitor.register(battery, seen)
+                            found(battery)
+
+    @asynccontextmanager
+    async def _scanning(self, scan: Scan) -> AsyncIterator[None]:
+        """Scan; log once that Bluetooth is missing, and once that it is back."""
+        monitor = self.monitor
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(scan)
+            except NoBluetoothError as err:
+                if not monitor.no_bluetooth:
+                    _LOGGER.warning("Bluetooth is not available, will retry: %s", err)
+                monitor.no_bluetooth = err
+                raise
+            if monitor.no_bluetooth:
+                _LOGGER.warning("Bluetooth is available again")
+                monitor.no_bluetooth = None
+            yield
+
+    async def _read_every(self, battery: Battery, scan: Scan, interval: float) -> None:
+        async for due in ticks(interval):
+            try:
+                reading = await self._read_with_slot(battery, scan, due + interval)
+            except JkBmsError as err:
+                self.monitor.fail(battery, err)
+            else:
+                self.monitor.succeed(battery, reading)
+            self.monitor.log_change(battery)
+            if self.monitor.forget_if_gone(battery):
+                return
+
+    async def _read_with_slot(
+        self, battery: Battery, scan: Scan, until: float
+    ) -> Reading:
+        """Find and read a battery; retry while no connection slot is free."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            async with self._scanning(scan):
+                seen = await scan.find(battery.target, self.scan_timeout)
+            client = self.monitor.register(battery, seen)
+            try:
+                return await client.read(deadline=self._deadline)
+            except NoFreeSlotError:
+                if clock() + _RETRY_INTERVAL >= until:
+                    raise
+            await asyncio.sleep(_RETRY_INTERVAL)
+
+    # On held links
+
+    async def follow(self, interval: float) -> None:
+        """Hold a link to each battery and read every `interval` s until cancelled.
+
+        Raises `NoBluetoothError` if there is none at the start.
+        """
+        await self.require_bluetooth()
+        scan = Scan(self._adapter)
+        async with asyncio.TaskGroup() as links:
+            for battery in self.monitor.batteries:
+                links.create_task(self._follow(battery, scan, interval))
+            if not self.monitor.targets:
+                async with scan:
+                    async for seen in scan.batteries(self.scan_timeout):
+                        battery = self.monitor.add(seen)
+                        links.create_task(self._follow(battery, scan, interval))
+
+    async def _follow(self, battery: Battery, scan: Scan, interval: float) -> None:
+        while True:
+            try:
+                async with scan:
+                    seen = await scan.find(battery.target, self.scan_timeout)
+                client = self.monitor.register(battery, seen)
+                await client.hold(
+                    partial(self.monitor.succeed, battery),
+                    interval=interval,
+                    deadline=self._deadline,
+                )
+            except JkBmsError as err:
+                self.monitor.fail(battery, err)
+                await asyncio.sleep(_RETRY_INTERVAL)
+
+
+async def ticks(interval: float) -> AsyncIterator[float]:
+    """Yield the time at once and every `interval` s; a late tick delays the next ones."""
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    while True:
+        yield due
+        due = max(due + interval, clock())
+        await asyncio.sleep(due - clock())

@@ -1,0 +1,99 @@
+"""What the command reports: the batteries in range, or what each of them sent."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ..models import (
+    SECRET_FIELDS,
+    CellData,
+    DetailLogRecord,
+    DeviceInfo,
+    Layout,
+    LogEntry,
+    Settings,
+)
+
+_SECTIONS: Final = frozenset(
+    {"device_info", "cell_data", "settings", "logbook", "detail_log"}
+)
+_MASK: Final = "********"
+
+type Document = dict[str, list[Any]]
+"""Lists of models by section."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """One battery in range."""
+
+    address: str
+    name: str | None
+    rssi: int
+    """dBm."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """All batteries in range."""
+
+    batteries: Mapping[str, ScanResult]
+    """By a name that no other battery has."""
+
+    def document(self) -> Document:
+        """Return the batteries as one section."""
+        return {"devices": list(self.batteries.values())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatteryReport:
+    """What one battery sent; `None` where it was not requested or did not arrive."""
+
+    device: str
+    """A name that no other battery has."""
+    layout: Layout | None = None
+    device_info: DeviceInfo | None = None
+    cell_data: CellData | None = None
+    settings: Settings | None = None
+    logbook: Sequence[LogEntry] | None = None
+    detail_log: Sequence[DetailLogRecord] | None = None
+    up: bool | None = None
+    last_update: float | None = None
+    """Unix time, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReport:
+    """What all batteries sent."""
+
+    batteries: Sequence[BatteryReport]
+    sections: Sequence[str]
+    """The sections to show, even if they are empty."""
+
+    def document(self) -> Document:
+        """Return the models by section, one element per battery that sent one."""
+        return {
+            section: [
+                model
+                for battery in self.batteries
+                if (model := getattr(battery, section)) is not None
+            ]
+            for section in self.sections
+        }
+
+    def shown(self) -> Iterator[BatteryReport]:
+        """Yield the report of each battery with nothing but the sections to show."""
+        hidden: dict[str, Any] = dict.fromkeys(_SECTIONS - {*self.sections})
+        for battery in self.batteries:
+            yield replace(battery, **hidden)
+
+
+type Report = ScanReport | ReadReport
+
+
+def masked(info: DeviceInfo) -> DeviceInfo:
+    """Return device information with its passcodes and user data masked."""
+    masks: dict[str, Any] = {
+        name: _MASK for name in SECRET_FIELDS if getattr(info, name) is not None
+    }
+    return replace(info, **masks)
