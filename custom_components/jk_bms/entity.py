@@ -1,5 +1,6 @@
 """The base of all entities of a battery, and how they are added."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -127,6 +128,9 @@ class JkBmsEntity[ValueT](_BatteryEntity):
     @override
     async def async_added_to_hass(self) -> None:
         """Restore what outlives a restart, then follow the readings."""
+        # Home Assistant adds all entities of a platform in one go. Let other tasks run
+        # between two of them, or the event loop is blocked for longer than 20 ms.
+        await asyncio.sleep(0)
         await self._async_restore()
         await super().async_added_to_hass()
         self._note_written()
