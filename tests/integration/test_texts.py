@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 
 from custom_components import jk_bms
-from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.diagnosis import ERROR_KEYS
-from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
-from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
 from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
-from custom_components.jk_bms.sensor import LINK_SENSORS, SENSORS
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 
@@ -30,10 +26,6 @@ LANGUAGES: dict[str, dict[str, Any]] = {
     for path in sorted((FOLDER / "translations").glob("*.json"))
 }
 QUOTED = re.compile(r"'[^' ]*{[^}]*}[^' ]*'")
-PLATFORMS = [
-    ("sensor", SENSORS + ENERGY_SENSORS + TIME_LEFT_SENSORS + LINK_SENSORS),
-    ("binary_sensor", BINARY_SENSORS),
-]
 
 
 async def test_matchers(hass: HomeAssistant) -> None:
@@ -53,44 +45,6 @@ def test_version() -> None:
     """Integration and library are released together."""
     manifest = json.loads((FOLDER / "manifest.json").read_text())
     assert manifest["version"] == __version__
-
-
-@pytest.mark.parametrize(("platform", "descriptions"), PLATFORMS)
-def test_names(
-    platform: str, descriptions: tuple[JkBmsEntityDescription[object], ...]
-) -> None:
-    """Every entity has a name, from which its entity id comes, and no name is left."""
-    names = TRANSLATIONS["entity"][platform]
-    used = set()
-    for description in descriptions:
-        key = description.translation_key or description.key
-        name: str = names[key]["name"].format(
-            **description.translation_placeholders or {}
-        )
-        slug = name.lower().replace(" ", "_")
-        assert slug in {description.key, f"{description.key}_alarm"}
-        used.add(key)
-    assert used == set(names)
-
-
-def test_names_of_states() -> None:
-    """Every code has a text."""
-    for description in SENSORS:
-        names = TRANSLATIONS["entity"]["sensor"][
-            description.translation_key or description.key
-        ]
-        assert set(names.get("state", {})) == set(description.options or [])
-
-
-@pytest.mark.parametrize(("platform", "descriptions"), PLATFORMS)
-def test_icons(
-    platform: str, descriptions: tuple[JkBmsEntityDescription[object], ...]
-) -> None:
-    """Icons belong to entities that exist."""
-    icons = json.loads((FOLDER / "icons.json").read_text())["entity"][platform]
-    assert set(icons) <= {
-        description.translation_key or description.key for description in descriptions
-    }
 
 
 @pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
