@@ -110,7 +110,9 @@ def home_assistant(monkeypatch: pytest.MonkeyPatch) -> None:
         ("F", 0x09, 0x09),
     ],
 )
-def test_characteristics_of_a_module(variant: str, receive: int, send: int) -> None:
+def test_characteristics_of_known_modules_are_chosen(
+    variant: str, receive: int, send: int
+) -> None:
     """Every known radio module is used by handle."""
     chosen = choose_characteristics(collection(VARIANTS[variant].services))
 
@@ -154,10 +156,10 @@ def test_characteristics_of_a_module(variant: str, receive: int, send: int) -> N
         pytest.param([], None, id="nothing"),
     ],
 )
-def test_characteristics_by_property(
+def test_properties_decide_between_characteristics(
     characteristics: list[tuple[int, str, Any]], expected: tuple[int, int] | None
 ) -> None:
-    """The UUID may be there twice: the properties decide."""
+    """The UUID may exist twice: the properties decide."""
     service = Service(1, FFE0, tuple(Characteristic(*row) for row in characteristics))
 
     chosen = choose_characteristics(collection((service,)))
@@ -165,8 +167,8 @@ def test_characteristics_by_property(
     assert expected == (chosen and tuple(found.handle for found in chosen))
 
 
-def test_characteristics_of_another_service() -> None:
-    """The same UUID in a service that is not ours is not ours."""
+def test_same_uuid_in_another_service_is_ignored() -> None:
+    """Only the serial service counts."""
     characteristic = Characteristic(3, FFE1, WRITE_BOTH_NOTIFY)
     service = Service(1, FFE2, (characteristic,))
 
@@ -177,8 +179,8 @@ def test_characteristics_of_another_service() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_models(switch_on: SwitchOn, model: str) -> None:
-    """A battery of each kind is read: all it has, in two commands, on one link, without a beep."""
+def test_every_model_is_read(switch_on: SwitchOn, model: str) -> None:
+    """Each model is read completely with two commands on one connection, without a beep."""
     bench = switch_on(model)
 
     reading = bench.read()
@@ -193,8 +195,8 @@ def test_models(switch_on: SwitchOn, model: str) -> None:
 
 @pytest.mark.parametrize("gatt", VARIANTS)
 @pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", GARAGE])
-def test_modules(switch_on: SwitchOn, model: str, gatt: str) -> None:
-    """Any layout comes through any radio module, however it cuts the frames."""
+def test_every_radio_module_is_read(switch_on: SwitchOn, model: str, gatt: str) -> None:
+    """Any layout is read through any radio module, however it splits the frames."""
     bench = switch_on(model, changes={"gatt": gatt})
 
     assert_read(bench.read(), bench.bms)
@@ -212,10 +214,10 @@ def test_modules(switch_on: SwitchOn, model: str, gatt: str) -> None:
         ("F", 0x09, 0x09),
     ],
 )
-def test_write_without_response(
+def test_commands_are_written_without_response(
     switch_on: SwitchOn, gatt: str, receive: int, send: int
 ) -> None:
-    """Commands take the short way where it exists, and only one subscription is made."""
+    """Commands use write-without-response where it exists, and there is one subscription."""
     bench = switch_on(changes={"gatt": gatt})
 
     bench.read()
@@ -224,10 +226,10 @@ def test_write_without_response(
     assert [handle for _, handle in bench.subscribed] == [receive]
 
 
-def test_write_with_response(
+def test_commands_are_written_with_response_if_required(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commands wait for the module where there is no other way."""
+    """A characteristic that has only `write` is written with response."""
     service = Service(
         7, FFE0, (Characteristic(9, FFE1, ("write", "notify"), "uart", cccd=10),)
     )
@@ -238,10 +240,10 @@ def test_write_with_response(
     assert bench.written == [(9, True)] * 2
 
 
-def test_layout_from_the_data(
+def test_data_overrule_the_version(
     switch_on: SwitchOn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the version tells one layout and the data prove another, the data win."""
+    """If the version implies one layout and the data prove another, the data win."""
     bench = switch_on(changes={"software": "10.99"})
 
     reading = bench.read()
@@ -252,8 +254,8 @@ def test_layout_from_the_data(
 
 
 @pytest.mark.parametrize("model", [HOUSE, "JK-B2A24S15P 10.07", "JK-B2A16S 3.3.0"])
-def test_layout_without_a_version(switch_on: SwitchOn, model: str) -> None:
-    """Where the version is none, the data decide alone."""
+def test_data_decide_without_a_version(switch_on: SwitchOn, model: str) -> None:
+    """Without a usable version the data alone decide."""
     bench = switch_on(model)
     bench.bms.battery.spec = replace(bench.bms.spec, software="beta")
 
@@ -264,8 +266,8 @@ def test_layout_without_a_version(switch_on: SwitchOn, model: str) -> None:
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_two_reads(switch_on: SwitchOn, double: bool) -> None:
-    """Each read is of now, on a link of its own; the statistics are of both."""
+def test_each_read_has_its_own_connection(switch_on: SwitchOn, double: bool) -> None:
+    """Each read returns current values on a new connection; the statistics cover both."""
     bench = switch_on(faults=Faults(double=double))
 
     assert_read(bench.read(), bench.bms)
@@ -281,8 +283,10 @@ def test_two_reads(switch_on: SwitchOn, double: bool) -> None:
 
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"JK-B5A24S 8.0.3M"}))
-def test_sequence(switch_on: SwitchOn, model: str) -> None:
-    """0x97 when the link has settled, 0x96 at the moment its acknowledgement is there."""
+def test_cell_command_follows_the_acknowledgement(
+    switch_on: SwitchOn, model: str
+) -> None:
+    """0x97 is sent when the link has settled, 0x96 as soon as 0x97 is acknowledged."""
     bench = switch_on(model)
 
     bench.read()
@@ -306,10 +310,10 @@ def test_sequence(switch_on: SwitchOn, model: str) -> None:
         pytest.param({"gatt": "A_OLD"}, {}, 0.0, id="with the frame"),
     ],
 )
-def test_acknowledgement(
+def test_wait_for_the_acknowledgement_is_bounded(
     switch_on: SwitchOn, changes: dict[str, str], habits: dict[str, Any], wait: float
 ) -> None:
-    """The acknowledgement is waited for, but not for long."""
+    """The second command waits up to 0.5 s for the acknowledgement."""
     bench = switch_on(changes=changes, habits=STEADY | habits)
 
     bench.read()
@@ -321,8 +325,8 @@ def test_acknowledgement(
     assert second == exactly(complete + wait)
 
 
-def test_acknowledgement_unlikely(switch_on: SwitchOn) -> None:
-    """Where it did not come, the next link waits for it no longer than it takes."""
+def test_wait_is_shorter_after_a_missing_acknowledgement(switch_on: SwitchOn) -> None:
+    """If it did not come, the next connection waits only as long as it normally takes."""
     bench = switch_on(
         changes={"gatt": "A_OLD"}, habits=STEADY | {"acknowledges": False}
     )
@@ -353,10 +357,10 @@ def test_acknowledgement_unlikely(switch_on: SwitchOn) -> None:
         pytest.param("F", 0.1 + 3 * 0.025 + 0.09, 0.7 + 3 * 0.025, id="F"),
     ],
 )
-def test_latency(
+def test_read_waits_for_nothing_but_the_battery(
     switch_on: SwitchOn, gatt: str, answer: float, first_cells: float
 ) -> None:
-    """All the time is the radio's and the battery's; ours is the settling of the link."""
+    """All the time is the radio's and the battery's, except for the settling time."""
     bench = switch_on(changes={"gatt": gatt}, habits=STEADY)
 
     bench.read()
@@ -366,8 +370,8 @@ def test_latency(
 
 
 @pytest.mark.parametrize("delay", [0.2, 1.5, 3.0])
-def test_beeps_never(switch_on: SwitchOn, delay: float) -> None:
-    """0x96 is no poll: it is sent once, however late a proxy hands the stream on."""
+def test_slow_stream_is_not_requested_again(switch_on: SwitchOn, delay: float) -> None:
+    """0x96 is not a poll: it is sent once, however late a proxy forwards the stream."""
     bench = switch_on(GARAGE, faults=Faults(delay=delay))
 
     assert_read(bench.read(), bench.bms)
@@ -396,10 +400,10 @@ STALE = [
 
 
 @pytest.mark.parametrize("leftover", STALE)
-def test_leftovers(
+def test_data_of_an_earlier_session_are_dropped(
     switch_on: SwitchOn, leftover: Callable[[Spec, tuple[Any, State, int]], bytes]
 ) -> None:
-    """What an earlier session left in the module is thrown away."""
+    """What an earlier session left in the module is not decoded."""
     bench = switch_on(habits=STEADY)
     spec, battery = bench.bms.spec, bench.bms.battery
     old = replace(battery.state, soc=1, current=-77.0)
@@ -411,8 +415,8 @@ def test_leftovers(
     assert bench.client.statistics.rejected == 0
 
 
-def test_stream_still_running(switch_on: SwitchOn) -> None:
-    """Cell data that flow on from an earlier session are no device information."""
+def test_running_stream_is_not_device_information(switch_on: SwitchOn) -> None:
+    """Cell data that still stream from an earlier session are skipped."""
     bench = switch_on(habits=STEADY)
     battery = bench.bms.battery
 
@@ -430,8 +434,10 @@ def test_stream_still_running(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_stream_before_the_settings(switch_on: SwitchOn, count: int) -> None:
-    """Cell data that flow on behind the command do not end a reading without settings."""
+def test_running_stream_does_not_cost_the_settings(
+    switch_on: SwitchOn, count: int
+) -> None:
+    """Cell data that arrive before the settings do not end the read without them."""
     bench = switch_on(habits=STEADY)
     battery = bench.bms.battery
 
@@ -452,8 +458,8 @@ def test_stream_before_the_settings(switch_on: SwitchOn, count: int) -> None:
 # Silence
 
 
-def test_second_attempts(switch_on: SwitchOn) -> None:
-    """Each command is repeated once when it stays unanswered, in its own time."""
+def test_unanswered_commands_are_repeated_once(switch_on: SwitchOn) -> None:
+    """Each command is repeated once after its own timeout."""
     bench = switch_on(habits=STEADY, faults=Faults(answer_after_attempts=1))
 
     assert_read(bench.read(), bench.bms)
@@ -470,8 +476,8 @@ def test_second_attempts(switch_on: SwitchOn) -> None:
     assert len(bench.bms.connections) == 1
 
 
-def test_silence(switch_on: SwitchOn) -> None:
-    """A link that stays up without a word is given up, and so is the next."""
+def test_silent_battery_fails_after_two_connections(switch_on: SwitchOn) -> None:
+    """A connection without any data is closed, and so is the second one."""
     bench = switch_on(faults=Faults(silent=True))
 
     with pytest.raises(SilentError):
@@ -494,8 +500,10 @@ def test_silence(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("model", [HOUSE, GARAGE])
-def test_drop_without_an_answer(switch_on: SwitchOn, model: str) -> None:
-    """A battery that answers nothing ends the link before we do: still it is silent."""
+def test_battery_that_disconnects_without_answering_is_silent(
+    switch_on: SwitchOn, model: str
+) -> None:
+    """A battery that answers nothing and disconnects first is still a silent one."""
     bench = switch_on(model, faults=MUTE)
 
     with pytest.raises(SilentError):
@@ -505,8 +513,8 @@ def test_drop_without_an_answer(switch_on: SwitchOn, model: str) -> None:
     assert bench.elapsed == exactly(2 * (0.4 + 10))
 
 
-def test_first_link_mute(switch_on: SwitchOn) -> None:
-    """The first link is mute and falls after 10 s, the second one works."""
+def test_second_connection_succeeds_after_a_silent_one(switch_on: SwitchOn) -> None:
+    """The first connection gets no answer and drops after 10 s, the second one works."""
     bench = switch_on(habits=STEADY, faults=MUTE)
     bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
 
@@ -515,8 +523,8 @@ def test_first_link_mute(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(0.4 + 10 + COMPLETE - GATT_TIME)
 
 
-def test_stream_never_starts(switch_on: SwitchOn) -> None:
-    """0x96 again after 6 s; after 12 s of silence the link is given up."""
+def test_missing_stream_fails_after_twelve_seconds(switch_on: SwitchOn) -> None:
+    """0x96 is repeated after 6 s; after 12 s the connection is closed."""
     bench = switch_on(habits=STEADY, faults=Faults(never_answer={CELLS}))
 
     with pytest.raises(SilentError):
@@ -529,8 +537,8 @@ def test_stream_never_starts(switch_on: SwitchOn) -> None:
     assert again.closed == exactly(DEADLINE - 3 + GATT_TIME)
 
 
-def test_settings_but_no_stream(switch_on: SwitchOn) -> None:
-    """Answering 0x96 is not streaming: the link is given up all the same."""
+def test_settings_alone_are_no_stream(switch_on: SwitchOn) -> None:
+    """A battery that answers 0x96 but does not stream is given up."""
     bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=0))
     bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
 
@@ -543,7 +551,9 @@ def test_settings_but_no_stream(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("habits", [{}, {"reply_gap": 0.3}, {"acknowledges": False}])
-def test_early_cell_command(switch_on: SwitchOn, habits: dict[str, Any]) -> None:
+def test_cell_command_is_not_too_early(
+    switch_on: SwitchOn, habits: dict[str, Any]
+) -> None:
     """Inverter boards never stream after an early 0x96: ours is not early."""
     bench = switch_on(GARAGE, habits=habits)
 
@@ -574,7 +584,9 @@ def test_early_cell_command(switch_on: SwitchOn, habits: dict[str, Any]) -> None
         pytest.param(Faults(damage={14}), CADENCE, id="end of cell data damaged"),
     ],
 )
-def test_one_notification(switch_on: SwitchOn, faults: Faults, late: float) -> None:
+def test_one_bad_notification_delays_the_reading(
+    switch_on: SwitchOn, faults: Faults, late: float
+) -> None:
     """One bad notification costs the time to the next frame, not the reading."""
     bench = switch_on(habits=STEADY, faults=faults)
 
@@ -585,8 +597,8 @@ def test_one_notification(switch_on: SwitchOn, faults: Faults, late: float) -> N
 
 @pytest.mark.parametrize("hit", ["lose", "damage"])
 @pytest.mark.parametrize("number", [6, 8])
-def test_settings_lost(switch_on: SwitchOn, hit: str, number: int) -> None:
-    """The settings are not worth a second link, nor a beep, but two frames of waiting."""
+def test_lost_settings_are_left_out(switch_on: SwitchOn, hit: str, number: int) -> None:
+    """Lost settings cost two frames of waiting, but no reconnect and no beep."""
     bench = switch_on(habits=STEADY, faults=Faults(**{hit: {number}}))
 
     reading = bench.read()
@@ -597,8 +609,8 @@ def test_settings_lost(switch_on: SwitchOn, hit: str, number: int) -> None:
     assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
 
 
-def test_settings_implausible(switch_on: SwitchOn) -> None:
-    """Settings that cannot be are counted and left out."""
+def test_implausible_settings_are_left_out(switch_on: SwitchOn) -> None:
+    """Impossible settings are counted and left out."""
     bench = switch_on()
     battery = bench.bms.battery
     battery.settings = replace(battery.settings, cell_count=99)
@@ -611,7 +623,7 @@ def test_settings_implausible(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("gatt", ["A", "B", "C", "D"])
-def test_bad_radio(switch_on: SwitchOn, gatt: str) -> None:
+def test_reading_on_a_bad_radio_is_right(switch_on: SwitchOn, gatt: str) -> None:
     """On a bad link a reading is late, perhaps without settings, never wrong."""
     settings = switch_on(GARAGE, changes={"gatt": gatt}).read().settings
 
@@ -626,8 +638,8 @@ def test_bad_radio(switch_on: SwitchOn, gatt: str) -> None:
 # Errors
 
 
-def test_not_heard(switch_on: SwitchOn) -> None:
-    """Without a path to the battery nothing is tried."""
+def test_battery_out_of_range_is_not_connected(switch_on: SwitchOn) -> None:
+    """Without a path to the battery no connection is attempted."""
     bench = switch_on()
     bench.device = None
 
@@ -640,8 +652,8 @@ def test_not_heard(switch_on: SwitchOn) -> None:
     assert bench.connecting == []
 
 
-def test_not_heard_any_more(switch_on: SwitchOn) -> None:
-    """The path is asked for anew for the second link."""
+def test_path_is_looked_up_for_the_second_connection(switch_on: SwitchOn) -> None:
+    """The device is looked up again before the second connection."""
     bench = switch_on(faults=MUTE)
     bench.before[2] = lambda: setattr(bench, "device", None)
 
@@ -653,8 +665,8 @@ def test_not_heard_any_more(switch_on: SwitchOn) -> None:
     assert len(bench.connecting) == 1
 
 
-def test_refused(switch_on: SwitchOn) -> None:
-    """Refusals are repeated by the retry connector alone."""
+def test_refused_connection_is_not_retried_by_the_client(switch_on: SwitchOn) -> None:
+    """Only the retry connector repeats refused connections."""
     bench = switch_on(faults=Faults(refuse_connection=True))
 
     with pytest.raises(NotReachableError, match="Connection refused"):
@@ -665,15 +677,15 @@ def test_refused(switch_on: SwitchOn) -> None:
     assert bench.elapsed < 1
 
 
-def test_refused_once(switch_on: SwitchOn) -> None:
-    """One refusal is nothing to write home about."""
+def test_one_refused_connection_is_harmless(switch_on: SwitchOn) -> None:
+    """A single refusal is retried and the read succeeds."""
     bench = switch_on(faults=Faults(refuse_connection=1))
 
     assert_read(bench.read(), bench.bms)
 
 
-def test_hanging_connection(switch_on: SwitchOn) -> None:
-    """A connection that never comes about ends with the deadline."""
+def test_hanging_connection_ends_with_the_deadline(switch_on: SwitchOn) -> None:
+    """A connection attempt that never returns ends with the deadline."""
     bench = switch_on(faults=Faults(hang_connection=True))
 
     with pytest.raises(NotReachableError, match="did not respond in time"):
@@ -682,8 +694,8 @@ def test_hanging_connection(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(DEADLINE - 3)
 
 
-def test_out_of_reach(switch_on: SwitchOn) -> None:
-    """A battery that does not answer is not reachable, and the message says more."""
+def test_battery_without_power_is_not_reachable(switch_on: SwitchOn) -> None:
+    """A battery that does not respond is not reachable, and the message gives the reason."""
     bench = switch_on()
     bench.bms.power_off()
 
@@ -693,8 +705,8 @@ def test_out_of_reach(switch_on: SwitchOn) -> None:
     assert len(bench.connecting) == 2
 
 
-def test_no_free_slot(switch_on: SwitchOn) -> None:
-    """The retry connector would try on for 36 s: its reason is known before."""
+def test_full_adapter_fails_as_no_free_slot(switch_on: SwitchOn) -> None:
+    """The retry connector would retry for 36 s: the reason is known before."""
     bench = switch_on()
     bench.radio.slots = 0
 
@@ -713,18 +725,18 @@ def test_no_free_slot(switch_on: SwitchOn) -> None:
     ],
 )
 @pytest.mark.parametrize("deadline", [10, 60])
-def test_no_free_slot_elsewhere(
+def test_no_free_slot_is_recognised_in_every_wording(
     switch_on: SwitchOn, text: str, deadline: float
 ) -> None:
-    """Home Assistant and its proxies say it in their own words."""
+    """Home Assistant and its proxies word it differently."""
     bench = switch_on(faults=Faults(refuse_connection=True, refuse_error=text))
 
     with pytest.raises(NoFreeSlotError, match="slot|available connection"):
         bench.read(deadline=deadline)
 
 
-def test_slot_becomes_free(switch_on: SwitchOn) -> None:
-    """While others hold the slot it is asked for again and again."""
+def test_slot_that_becomes_free_is_used(switch_on: SwitchOn) -> None:
+    """While all slots are taken, connecting is retried."""
     bench = switch_on(habits=STEADY)
     bench.radio.slots = 0
 
@@ -737,7 +749,7 @@ def test_slot_becomes_free(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(8 + COMPLETE)
 
 
-def test_slot_found_but_no_answer(switch_on: SwitchOn) -> None:
+def test_latest_connect_error_is_reported(switch_on: SwitchOn) -> None:
     """The last obstacle counts, not the first."""
     bench = switch_on()
     bench.radio.slots = 0
@@ -754,8 +766,8 @@ def test_slot_found_but_no_answer(switch_on: SwitchOn) -> None:
         bench.run(read())
 
 
-def test_pairing_while_connecting(switch_on: SwitchOn) -> None:
-    """Some adapters pair before they say that they are connected."""
+def test_pairing_error_while_connecting_is_recognised(switch_on: SwitchOn) -> None:
+    """Some adapters pair before they report the connection."""
     bench = switch_on(
         faults=Faults(refuse_connection=True, refuse_error="Authentication Failed")
     )
@@ -764,8 +776,8 @@ def test_pairing_while_connecting(switch_on: SwitchOn) -> None:
         bench.read()
 
 
-def test_rejected_by_the_proxy(switch_on: SwitchOn) -> None:
-    """The advice of the retry connector speaks of slots where there is no lack of them."""
+def test_advice_about_slots_is_not_taken_for_the_reason(switch_on: SwitchOn) -> None:
+    """The advice of the retry connector mentions slots although there are enough."""
     bench = switch_on(
         faults=Faults(
             refuse_connection=True, refuse_error="error: ESP_GATT_CONN_CONN_CANCEL"
@@ -778,8 +790,10 @@ def test_rejected_by_the_proxy(switch_on: SwitchOn) -> None:
 
 @pytest.mark.parametrize("faults", [Faults(foreign="neey"), Faults(garbage=True)])
 @pytest.mark.parametrize("gatt", ["A", "B", "C"])
-def test_foreigner(switch_on: SwitchOn, faults: Faults, gatt: str) -> None:
-    """What answers in another language is not a JK BMS."""
+def test_device_with_another_protocol_is_no_jk_bms(
+    switch_on: SwitchOn, faults: Faults, gatt: str
+) -> None:
+    """A device that answers with another protocol is not a JK BMS."""
     bench = switch_on(changes={"gatt": gatt}, faults=faults)
 
     with pytest.raises(NotJkBmsError):
@@ -787,8 +801,8 @@ def test_foreigner(switch_on: SwitchOn, faults: Faults, gatt: str) -> None:
 
 
 @pytest.mark.parametrize("drops", [False, True])
-def test_header_across_notifications(switch_on: SwitchOn, drops: bool) -> None:
-    """A good frame proves a JK BMS, however it was cut, whatever comes behind it."""
+def test_good_frame_proves_a_jk_bms(switch_on: SwitchOn, drops: bool) -> None:
+    """A good frame proves a JK BMS, however it was split and whatever follows."""
     bench = switch_on(changes={"gatt": "D"}, faults=Faults(never_answer={INFO, CELLS}))
     frame = frames.info_frame(
         bench.bms.spec, bench.bms.battery.settings, bench.bms.battery.state, 7
@@ -811,8 +825,10 @@ def test_header_across_notifications(switch_on: SwitchOn, drops: bool) -> None:
 
 
 @pytest.mark.parametrize("deadline", [4, 8, 12])
-def test_foreigner_in_haste(switch_on: SwitchOn, deadline: float) -> None:
-    """It is recognised as well when the deadline comes first."""
+def test_other_protocol_is_recognised_at_the_deadline(
+    switch_on: SwitchOn, deadline: float
+) -> None:
+    """It is also recognised if the deadline comes first."""
     bench = switch_on(faults=Faults(foreign="neey"))
 
     with pytest.raises(NotJkBmsError):
@@ -834,10 +850,10 @@ def test_foreigner_in_haste(switch_on: SwitchOn, deadline: float) -> None:
         pytest.param([frames.command(INFO)], SilentError, id="echo"),
     ],
 )
-def test_language(
+def test_any_sign_of_the_protocol_proves_a_jk_bms(
     switch_on: SwitchOn, said: list[bytes], expected: type[JkBmsError]
 ) -> None:
-    """One sign of the protocol among other bytes is enough not to call it foreign."""
+    """One sign of the protocol among other bytes is enough."""
     bench = switch_on(faults=Faults(silent=True))
 
     async def read() -> Reading:
@@ -852,8 +868,8 @@ def test_language(
         bench.run(read())
 
 
-def test_pairing(switch_on: SwitchOn) -> None:
-    """A battery that wants a passkey is not asked twice."""
+def test_pairing_requirement_is_not_retried(switch_on: SwitchOn) -> None:
+    """A battery that requires a passkey is not connected twice."""
     bench = switch_on(faults=Faults(pairing=True))
 
     with pytest.raises(PairingRequiredError):
@@ -862,8 +878,8 @@ def test_pairing(switch_on: SwitchOn) -> None:
     assert bench.reasons == ["by the central"]
 
 
-def test_pairing_in_silence(switch_on: SwitchOn) -> None:
-    """Some only drop who is not paired: by the bytes that is silence."""
+def test_unpaired_battery_that_disconnects_is_silent(switch_on: SwitchOn) -> None:
+    """Some batteries only disconnect an unpaired client: to the client that is silence."""
     bench = switch_on(faults=Faults(pairing="drop"))
 
     with pytest.raises(SilentError):
@@ -919,10 +935,10 @@ GATT_ERRORS = [
 
 @pytest.mark.parametrize("method", ["start_notify", "write_gatt_char"])
 @pytest.mark.parametrize(("cause", "expected"), GATT_ERRORS)
-def test_gatt_errors(
+def test_bleak_errors_are_translated(
     switch_on: SwitchOn, method: str, cause: Exception, expected: type[JkBmsError]
 ) -> None:
-    """Whatever bleak raises during use comes out as ours."""
+    """Whatever bleak raises during use becomes an error of the library."""
 
     async def fail(*args: Any, **kwargs: Any) -> None:
         raise cause
@@ -937,8 +953,8 @@ def test_gatt_errors(
 
 
 @pytest.mark.usefixtures("home_assistant")
-def test_services_outdated(switch_on: SwitchOn) -> None:
-    """Where the characteristic is missing, the remembered services are forgotten."""
+def test_missing_characteristic_clears_the_cached_services(switch_on: SwitchOn) -> None:
+    """If the characteristic is missing, the services are discovered again."""
     bench = switch_on(habits=STEADY, faults=Faults(missing_characteristic=1))
 
     assert_read(bench.read(), bench.bms)
@@ -947,8 +963,8 @@ def test_services_outdated(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.usefixtures("home_assistant")
-def test_characteristic_missing(switch_on: SwitchOn) -> None:
-    """Without the serial service it is something else."""
+def test_device_without_the_serial_service_is_no_jk_bms(switch_on: SwitchOn) -> None:
+    """Without the serial service it is another device."""
     bench = switch_on(faults=Faults(missing_characteristic=True))
 
     with pytest.raises(NotJkBmsError, match="no serial service"):
@@ -959,8 +975,8 @@ def test_characteristic_missing(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.usefixtures("home_assistant")
-def test_handles_outdated(switch_on: SwitchOn) -> None:
-    """Where subscribing fails, the remembered services are forgotten as well."""
+def test_failed_subscription_clears_the_cached_services(switch_on: SwitchOn) -> None:
+    """If subscribing fails, the cached services are cleared as well."""
 
     class Outdated(TappedBackend):
         clears = 0
@@ -986,8 +1002,8 @@ def test_handles_outdated(switch_on: SwitchOn) -> None:
 
 @pytest.mark.usefixtures("home_assistant")
 @pytest.mark.parametrize("gatt", ["B", "C", "D", "E"])
-def test_module_exchanged(switch_on: SwitchOn, gatt: str) -> None:
-    """Where remembered handles lead to something else, the battery seems silent."""
+def test_replaced_radio_module_is_read(switch_on: SwitchOn, gatt: str) -> None:
+    """Cached handles of another radio module make the battery appear silent."""
     bench = switch_on(GARAGE)
     bench.read()
     bench.bms.battery.spec = replace(bench.bms.spec, gatt=gatt)
@@ -997,10 +1013,10 @@ def test_module_exchanged(switch_on: SwitchOn, gatt: str) -> None:
     assert len(bench.bms.connections) == 4
 
 
-def test_nothing_to_forget(
+def test_missing_services_cache_logs_no_warning(
     switch_on: SwitchOn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without Home Assistant services cannot be forgotten, which is no warning."""
+    """Outside Home Assistant there is no cache to clear, which is no warning."""
     bench = switch_on(GARAGE, faults=Faults(silent=True))
 
     with pytest.raises(SilentError):
@@ -1010,8 +1026,8 @@ def test_nothing_to_forget(
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
-def test_subscription_hangs(switch_on: SwitchOn) -> None:
-    """A proxy may wait long for the answer: there is time for another link."""
+def test_hanging_subscription_leaves_time_to_reconnect(switch_on: SwitchOn) -> None:
+    """A subscription that hangs times out early enough for a second connection."""
 
     class Hanging(TappedBackend):
         hangs = True
@@ -1030,18 +1046,18 @@ def test_subscription_hangs(switch_on: SwitchOn) -> None:
     assert len(bench.bms.connections) == 2
 
 
-def test_no_services_first(switch_on: SwitchOn) -> None:
-    """An empty list of services has been seen on first attempts."""
+def test_empty_service_list_is_retried(switch_on: SwitchOn) -> None:
+    """An empty service list on the first connection is retried."""
     bench = switch_on(faults=Faults(no_services_first=1))
 
     assert_read(bench.read(), bench.bms)
     assert bench.reasons == ["by the central"] * 2
 
 
-def test_link_lost_while_connecting(
+def test_connection_lost_before_the_services_are_read(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link may be gone before anyone has looked at its services."""
+    """A connection may be lost right after it was established."""
     bench = switch_on()
 
     class Unlucky(bleak_retry_connector.BleakClientWithServiceCache):
@@ -1059,10 +1075,10 @@ def test_link_lost_while_connecting(
 
 
 @pytest.mark.parametrize("lost", [{1}, {1, 3}])
-def test_link_lost_while_finding_services(
+def test_failed_connect_attempt_does_not_end_the_next(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch, lost: set[int]
 ) -> None:
-    """A connection that fails half-way does not end the one that comes after it."""
+    """The disconnect of a failed attempt does not end the connection after it."""
     bench = switch_on()
 
     class Unlucky(bleak_retry_connector.BleakClientWithServiceCache):
@@ -1081,8 +1097,8 @@ def test_link_lost_while_finding_services(
 
 
 @pytest.mark.parametrize("kind", [0x01, 0x02, 0x03])
-def test_link_lost_in_a_frame(switch_on: SwitchOn, kind: int) -> None:
-    """A link that breaks is tried once more, and then not again."""
+def test_lost_connection_is_retried_once(switch_on: SwitchOn, kind: int) -> None:
+    """A read reconnects once after a lost connection, and not again."""
     bench = switch_on(faults=Faults(disconnect_in=kind))
 
     with pytest.raises(NotReachableError, match="connection was lost"):
@@ -1093,8 +1109,10 @@ def test_link_lost_in_a_frame(switch_on: SwitchOn, kind: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 14))
-def test_link_lost_once(switch_on: SwitchOn, number: int) -> None:
-    """A link that breaks once, at any notification, costs the time so far."""
+def test_connection_lost_at_any_notification_is_retried(
+    switch_on: SwitchOn, number: int
+) -> None:
+    """A connection lost at any notification costs the time so far."""
     bench = switch_on(habits=STEADY, faults=Faults(disconnect_after=number))
     bench.before[2] = lambda: setattr(bench.bms, "faults", Faults())
 
@@ -1104,8 +1122,8 @@ def test_link_lost_once(switch_on: SwitchOn, number: int) -> None:
     assert bench.elapsed <= (first.closed or 0) + COMPLETE + 0.5
 
 
-def test_link_lost_while_settling(switch_on: SwitchOn) -> None:
-    """Nothing is sent on a link that is not there any more."""
+def test_nothing_is_sent_on_a_lost_connection(switch_on: SwitchOn) -> None:
+    """No command is sent after the connection is lost."""
     bench = switch_on(habits=STEADY)
 
     async def read() -> Reading:
@@ -1117,8 +1135,8 @@ def test_link_lost_while_settling(switch_on: SwitchOn) -> None:
     assert bench.commands == [INFO, CELLS]
 
 
-def test_unsupported_layout(switch_on: SwitchOn) -> None:
-    """Data that fit no layout three times over are not damage; what was told is kept."""
+def test_unknown_layout_fails_after_three_frames(switch_on: SwitchOn) -> None:
+    """Three frames that match no layout fail the read; the device information is kept."""
     bench = switch_on(habits=STEADY)
     bench.bms.battery.override(voltage=99.0, enabled=0b1011)
 
@@ -1132,8 +1150,8 @@ def test_unsupported_layout(switch_on: SwitchOn) -> None:
     assert len(bench.bms.connections) == 1
 
 
-def test_implausible(switch_on: SwitchOn) -> None:
-    """Data that no battery can have three times over are refused."""
+def test_implausible_data_fail_after_three_frames(switch_on: SwitchOn) -> None:
+    """Three frames with impossible values fail the read."""
     bench = switch_on(habits=STEADY)
     bench.bms.battery.override(soc=120)
 
@@ -1146,8 +1164,10 @@ def test_implausible(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("nonsense", [{"voltage": 99.0}, {"soc": 120}])
-def test_implausible_once(switch_on: SwitchOn, nonsense: dict[str, Any]) -> None:
-    """One frame of nonsense is passed over."""
+def test_one_implausible_frame_is_skipped(
+    switch_on: SwitchOn, nonsense: dict[str, Any]
+) -> None:
+    """One frame with impossible values is skipped."""
     bench = switch_on(habits=STEADY)
     bench.bms.battery.override(**nonsense)
 
@@ -1162,8 +1182,8 @@ def test_implausible_once(switch_on: SwitchOn, nonsense: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("blanks", [1, 2])
-def test_blank_for_a_moment(switch_on: SwitchOn, blanks: int) -> None:
-    """A frame of zeros among others does not make a battery without cells."""
+def test_blank_frames_are_skipped(switch_on: SwitchOn, blanks: int) -> None:
+    """One or two frames of zeros do not make a battery without cells."""
     bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
 
     async def read() -> Reading:
@@ -1176,8 +1196,8 @@ def test_blank_for_a_moment(switch_on: SwitchOn, blanks: int) -> None:
     assert bench.elapsed == exactly(COMPLETE + blanks * CADENCE)
 
 
-def test_blank_and_implausible(switch_on: SwitchOn) -> None:
-    """A frame of nonsense between two of zeros is no third one of zeros."""
+def test_implausible_frame_does_not_count_as_blank(switch_on: SwitchOn) -> None:
+    """An implausible frame between two blank ones is not the third blank one."""
     bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
     later = (Faults(glitch_every=1), Faults(blank_every=1), Faults())
 
@@ -1192,8 +1212,10 @@ def test_blank_and_implausible(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(COMPLETE + 3 * CADENCE)
 
 
-def test_blank(switch_on: SwitchOn) -> None:
-    """A board without cells is believed when it says so three times."""
+def test_board_without_cells_is_believed_after_three_frames(
+    switch_on: SwitchOn,
+) -> None:
+    """A board without cells is believed when three frames show none."""
     bench = switch_on(habits=STEADY, faults=Faults(blank_every=1))
 
     reading = bench.read()
@@ -1203,8 +1225,8 @@ def test_blank(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(COMPLETE + 2 * CADENCE)
 
 
-def test_information_implausible(switch_on: SwitchOn) -> None:
-    """Device information that names no device is no answer."""
+def test_device_information_without_a_model_is_no_answer(switch_on: SwitchOn) -> None:
+    """Device information without a model name is rejected and requested again."""
     bench = switch_on(changes={"model": ""})
 
     with pytest.raises(SilentError):
@@ -1218,10 +1240,10 @@ def test_information_implausible(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("found", [True, False])
-def test_path_while_connecting(
+def test_retry_connector_gets_the_current_path(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch, found: bool
 ) -> None:
-    """The retry connector may ask for the path again; the last one is kept if there is none."""
+    """The retry connector may look up the device again; without one it keeps the last."""
     bench = switch_on()
     given: dict[str, Any] = {}
 
@@ -1262,10 +1284,10 @@ SCENARIOS = {
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("faults", SCENARIOS.values(), ids=SCENARIOS.keys())
-def test_deadline(
+def test_every_fault_ends_by_the_deadline(
     switch_on: SwitchOn, faults: Faults, backend: type[TappedBackend]
 ) -> None:
-    """Whatever goes wrong, also when the link is released, the deadline holds."""
+    """Whatever goes wrong, also while disconnecting, the deadline holds."""
     for deadline in (DEADLINE, 12.0, 4.5, 3.0, 1.0, 0.0):
         bench = switch_on(faults=faults)
         bench.use(backend)
@@ -1280,10 +1302,10 @@ CLOSING = CELLS_COMPLETE + GATT_TIME / 2
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_deadline_at_any_moment(
+def test_deadline_at_any_moment_disconnects(
     switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
 ) -> None:
-    """The link is released wherever the read is when its time is up."""
+    """The battery is disconnected wherever the read is at the deadline."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
 
@@ -1292,10 +1314,10 @@ def test_deadline_at_any_moment(
 
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
-def test_deadline_while_closing(
+def test_slow_disconnect_does_not_cost_the_reading(
     switch_on: SwitchOn, backend: type[TappedBackend]
 ) -> None:
-    """A reading that is there is not lost to a slow release of the link."""
+    """A complete reading is returned although disconnecting takes longer than the deadline."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
 
@@ -1303,8 +1325,8 @@ def test_deadline_while_closing(
     assert bench.reasons == ["by the central"]
 
 
-def test_deadline_between_links(switch_on: SwitchOn) -> None:
-    """Time that is up while the first link is released lets no second one begin."""
+def test_no_second_connection_after_the_deadline(switch_on: SwitchOn) -> None:
+    """A deadline that passes while the first connection closes prevents a second one."""
     bench = switch_on(habits=STEADY, faults=Faults(missing_characteristic=True))
     moment = 0.4 + GATT_TIME + GATT_TIME / 2
 
@@ -1315,8 +1337,8 @@ def test_deadline_between_links(switch_on: SwitchOn) -> None:
     assert bench.found == 1
 
 
-def test_slow_release(switch_on: SwitchOn) -> None:
-    """A link that nobody confirms to be released is left alone after 3 s."""
+def test_unconfirmed_disconnect_is_abandoned(switch_on: SwitchOn) -> None:
+    """A disconnect that is never confirmed is abandoned after 3 s."""
     bench = switch_on(habits=STEADY)
     bench.use(StickyBackend)
 
@@ -1324,8 +1346,8 @@ def test_slow_release(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(CELLS_COMPLETE + 3)
 
 
-def test_failing_release(switch_on: SwitchOn) -> None:
-    """An error on the way out does not spoil the reading."""
+def test_disconnect_error_does_not_cost_the_reading(switch_on: SwitchOn) -> None:
+    """An error while disconnecting does not cost the reading."""
 
     class Failing(TappedBackend):
         @override
@@ -1357,8 +1379,8 @@ async def interrupted(
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_disconnect(switch_on: SwitchOn, moment: float) -> None:
-    """A running read ends at once, and then the link is released."""
+def test_disconnect_ends_a_running_read(switch_on: SwitchOn, moment: float) -> None:
+    """A running read fails at once, and then the battery is disconnected."""
     bench = switch_on(habits=STEADY)
 
     (failed, ended), took = bench.run(
@@ -1374,10 +1396,10 @@ def test_disconnect(switch_on: SwitchOn, moment: float) -> None:
 
 @pytest.mark.parametrize("moment", [0.2, 1.0, CLOSING])
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
-def test_disconnect_twice(
+def test_disconnect_may_be_called_repeatedly(
     switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
 ) -> None:
-    """Unloading and the end of Home Assistant may both ask for it."""
+    """Unloading and stopping Home Assistant may both disconnect."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
     disconnect = bench.client.disconnect
@@ -1394,8 +1416,8 @@ def test_disconnect_twice(
     assert took <= 3 + RIGHT_AWAY
 
 
-def test_disconnect_between_links(switch_on: SwitchOn) -> None:
-    """No second link is tried for a read that was ended."""
+def test_no_second_connection_after_disconnect(switch_on: SwitchOn) -> None:
+    """A read that was ended does not reconnect."""
     bench = switch_on(faults=Faults(missing_characteristic=True))
     moment = 0.4 + GATT_TIME + GATT_TIME / 2
 
@@ -1407,8 +1429,8 @@ def test_disconnect_between_links(switch_on: SwitchOn) -> None:
     assert bench.found == 1
 
 
-def test_disconnect_hanging_connection(switch_on: SwitchOn) -> None:
-    """Nobody waits for a connection that is not wanted any more."""
+def test_disconnect_ends_a_hanging_connection_attempt(switch_on: SwitchOn) -> None:
+    """A connection attempt that hangs is ended at once."""
     bench = switch_on(faults=Faults(hang_connection=True))
 
     (failed, _), took = bench.run(interrupted(bench, 7, bench.client.disconnect))
@@ -1417,8 +1439,8 @@ def test_disconnect_hanging_connection(switch_on: SwitchOn) -> None:
     assert took <= RIGHT_AWAY
 
 
-def test_disconnect_idle(switch_on: SwitchOn) -> None:
-    """There may be nothing to end."""
+def test_disconnect_without_a_connection_returns_at_once(switch_on: SwitchOn) -> None:
+    """There may be nothing to disconnect."""
     bench = switch_on()
 
     bench.run(bench.client.disconnect())
@@ -1430,10 +1452,10 @@ def test_disconnect_idle(switch_on: SwitchOn) -> None:
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
-def test_cancelled(
+def test_cancelled_read_disconnects(
     switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
 ) -> None:
-    """Whoever cancels a read gets the link released, also in the middle of that."""
+    """A cancelled read disconnects the battery, also if cancelled while disconnecting."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
 
@@ -1450,8 +1472,8 @@ def test_cancelled(
     assert_read(bench.read(), bench.bms)
 
 
-def test_one_at_a_time(switch_on: SwitchOn) -> None:
-    """A second read waits for the first, for there is one link."""
+def test_second_read_waits_for_the_first(switch_on: SwitchOn) -> None:
+    """A battery accepts one connection: the reads run one after the other."""
     bench = switch_on(habits=STEADY)
 
     async def read_both() -> list[Reading]:
@@ -1470,8 +1492,10 @@ def test_one_at_a_time(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_log(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture, model: str) -> None:
-    """At DEBUG the log tells what happens, and no secret."""
+def test_debug_log_has_no_secrets(
+    switch_on: SwitchOn, caplog: pytest.LogCaptureFixture, model: str
+) -> None:
+    """The debug log shows what happens, and no secret."""
     caplog.set_level(logging.DEBUG)
     bench = switch_on(model, faults=Faults(answer_after_attempts=1))
 
@@ -1497,8 +1521,10 @@ def test_log(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture, model: str) 
     assert [form for form in forms if form in told] == []
 
 
-def test_log_second_link(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing above DEBUG is logged, also when a link is lost: whoever reads decides."""
+def test_client_logs_at_debug_only(
+    switch_on: SwitchOn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing above DEBUG is logged, even if a connection is lost: the caller decides."""
     caplog.set_level(logging.DEBUG)
     bench = switch_on(faults=Faults(disconnect_in=0x03))
 
@@ -1510,8 +1536,8 @@ def test_log_second_link(switch_on: SwitchOn, caplog: pytest.LogCaptureFixture) 
     assert "battery: reconnecting once: The connection was lost" in caplog.text
 
 
-def test_cancelled_twice_while_closing(switch_on: SwitchOn) -> None:
-    """Home Assistant cancels the task when it stops, and then ends the read as well."""
+def test_read_cancelled_twice_disconnects(switch_on: SwitchOn) -> None:
+    """Home Assistant cancels the task when it stops, and may cancel it again."""
     closing = asyncio.Event()
 
     class Slow(TappedBackend):

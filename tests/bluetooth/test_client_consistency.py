@@ -53,8 +53,8 @@ def bench(switch_on: SwitchOn) -> Bench:
     return switch_on(habits=STEADY)
 
 
-def test_first_reading(bench: Bench) -> None:
-    """The very first frame has only itself to agree with; if it does not, it waits."""
+def test_inconsistent_first_frame_waits_for_the_next(bench: Bench) -> None:
+    """The very first frame can only be compared with itself; if inconsistent, it waits."""
     bench.bms.battery.override(soc=61, remaining=210.0)
 
     reading = bench.read()
@@ -64,8 +64,8 @@ def test_first_reading(bench: Bench) -> None:
     assert bench.client.statistics.rejected == 0
 
 
-def test_reading(bench: Bench) -> None:
-    """A frame that the last reading speaks against is not published, the next one is."""
+def test_frame_that_contradicts_the_last_reading_is_not_published(bench: Bench) -> None:
+    """The next frame is published instead."""
     bench.read()
     bench.read()
     usual = bench.elapsed
@@ -77,7 +77,7 @@ def test_reading(bench: Bench) -> None:
     assert bench.client.statistics.rejected == 1
 
 
-def test_held(bench: Bench) -> None:
+def test_held_link_publishes_the_frame_after_a_damaged_one(bench: Bench) -> None:
     """On a held link the reading comes half a second later, and is right."""
     readings: list[Reading] = []
     bench.forged = swapping(CELL_FRAME, RESISTANCE, lambda: len(readings) == 10)
@@ -91,8 +91,8 @@ def test_held(bench: Bench) -> None:
     assert bench.client.statistics.rejected == 1
 
 
-def test_held_inside_the_interval(bench: Bench) -> None:
-    """What changed while nothing was due, and has stayed so, holds up no reading."""
+def test_change_between_two_readings_causes_no_delay(bench: Bench) -> None:
+    """A change that has lasted since a skipped frame delays no reading."""
     readings: list[Reading] = []
 
     async def hold() -> None:
@@ -108,8 +108,8 @@ def test_held_inside_the_interval(bench: Bench) -> None:
     assert pauses == exactly([10 * CADENCE] * len(pauses))
 
 
-def test_device_information(bench: Bench) -> None:
-    """Other device information than the last time is asked for once more."""
+def test_different_device_information_is_requested_again(bench: Bench) -> None:
+    """Device information that differs from the last is requested once more."""
     bench.read()
     bench.read()
     usual, asked = bench.elapsed, len(bench.sent_at(INFO))
@@ -121,8 +121,8 @@ def test_device_information(bench: Bench) -> None:
     assert usual < bench.elapsed < usual + 1.0
 
 
-def test_new_name(bench: Bench) -> None:
-    """What was really changed is read twice, and then it is so."""
+def test_new_device_name_is_believed_when_read_twice(bench: Bench) -> None:
+    """A real change is read twice and then believed."""
     bench.read()
     bench.bms.battery.spec = replace(bench.bms.spec, name="Garden")
 
@@ -133,8 +133,8 @@ def test_new_name(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("reads_before", [0, 1])
-def test_settings(bench: Bench, reads_before: int) -> None:
-    """Settings that are odd, or not what they were, are asked for once more."""
+def test_doubtful_settings_are_requested_again(bench: Bench, reads_before: int) -> None:
+    """Settings that are odd, or differ from the last ones, are requested once more."""
     for _ in range(reads_before):
         bench.read()
     bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
@@ -146,8 +146,8 @@ def test_settings(bench: Bench, reads_before: int) -> None:
     assert len(bench.sent_at(CELLS)) == reads_before + 2
 
 
-def test_new_settings(bench: Bench) -> None:
-    """What the owner has changed since is known from the same link."""
+def test_new_settings_are_believed_when_read_twice(bench: Bench) -> None:
+    """Settings that the owner has changed are believed on the same connection."""
     bench.read()
     bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
 
@@ -158,8 +158,8 @@ def test_new_settings(bench: Bench) -> None:
         assert len(bench.sent_at(CELLS)) == sent
 
 
-def test_settings_and_no_second_ones(bench: Bench) -> None:
-    """Where the second answer is lost there are no settings, until the next link."""
+def test_settings_read_only_once_are_left_out(bench: Bench) -> None:
+    """If the second answer is lost, there are no settings until the next connection."""
     bench.read()
     bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
     told = iter((False, True))
@@ -171,8 +171,8 @@ def test_settings_and_no_second_ones(bench: Bench) -> None:
     assert_read(bench.read(), bench.bms)
 
 
-def test_settings_without_sense(bench: Bench) -> None:
-    """They are not asked for again: they cost no reading, and no beep."""
+def test_implausible_settings_are_not_requested_again(bench: Bench) -> None:
+    """They cost no reading, and no beep."""
     bench.read()
     bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
     told = iter((False, True))
@@ -190,8 +190,8 @@ def test_settings_without_sense(bench: Bench) -> None:
     assert len(bench.sent_at(CELLS)) == asked + 2
 
 
-def test_bad_line(bench: Bench) -> None:
-    """Behind a row of damaged frames nothing is taken at its first word."""
+def test_first_frame_after_many_damaged_ones_is_not_believed(bench: Bench) -> None:
+    """After a row of damaged frames the first good checksum does not count."""
     readings: list[Reading] = []
     since = 0
 

@@ -148,8 +148,10 @@ def become(bench: Bench, **faults: Any) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("interval", [0.0, 5.0, 30.0])
-def test_interval(switch_on: SwitchOn, interval: float) -> None:
-    """A reading at once and then one an interval, all on one link and without a beep."""
+def test_held_link_publishes_every_interval(
+    switch_on: SwitchOn, interval: float
+) -> None:
+    """A reading at once and then one per interval, all on one connection without a beep."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, interval=interval, lifetime=LONG)
 
@@ -166,8 +168,8 @@ def test_interval(switch_on: SwitchOn, interval: float) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_models(switch_on: SwitchOn, model: str) -> None:
-    """Any battery can be held; never are two readings closer than the interval."""
+def test_every_model_can_be_held(switch_on: SwitchOn, model: str) -> None:
+    """Readings are never closer together than the interval."""
     bench = switch_on(model)
     holder = Holder(bench)
 
@@ -179,10 +181,10 @@ def test_models(switch_on: SwitchOn, model: str) -> None:
     assert bench.client.statistics.rejected == 0
 
 
-def test_only_what_is_due_is_decoded(
+def test_frames_inside_the_interval_are_not_decoded(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some hundred frames pass by, and hardly any is looked at."""
+    """Of some hundred frames only the due ones are decoded."""
     decoded: list[int] = []
     decode = session_module.decode_cell_data
 
@@ -201,10 +203,10 @@ def test_only_what_is_due_is_decoded(
     assert bench.client.statistics.good > 100
 
 
-def test_only_what_is_due_wakes_anyone(
+def test_frames_inside_the_interval_wake_no_task(
     switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that pass by do not, but for a look every six seconds whether they still do."""
+    """The session only wakes every six seconds to check that frames still come."""
     waits: list[float] = []
     get = asyncio.Queue.get
 
@@ -223,7 +225,7 @@ def test_only_what_is_due_wakes_anyone(
 
 
 @pytest.mark.parametrize(("interval", "passed_over"), [(5.0, 10), (0.0, 0)])
-def test_two_frames_at_once(
+def test_second_of_two_frames_in_a_notification_is_skipped(
     switch_on: SwitchOn, interval: float, passed_over: int
 ) -> None:
     """Of two frames in one notification the second is inside the interval, if there is one."""
@@ -250,8 +252,8 @@ def test_two_frames_at_once(
     assert counters[1] - counters[0] == 1 + passed_over
 
 
-def test_values_are_of_now(switch_on: SwitchOn) -> None:
-    """What changes in the battery is in the next reading."""
+def test_held_link_publishes_current_values(switch_on: SwitchOn) -> None:
+    """A change in the battery is in the next reading."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -265,8 +267,8 @@ def test_values_are_of_now(switch_on: SwitchOn) -> None:
     assert changed == [r.cell_data.battery_current == -12.5 for r in holder.readings]
 
 
-def test_since(switch_on: SwitchOn) -> None:
-    """A link that is made anew does not bring the next reading forward."""
+def test_reconnecting_does_not_shorten_the_interval(switch_on: SwitchOn) -> None:
+    """The first reading of a new connection waits for the rest of the interval."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, interval=30.0, since=-10.0)
 
@@ -277,8 +279,8 @@ def test_since(switch_on: SwitchOn) -> None:
     assert holder.times[1] - holder.times[0] == exactly(57 * CADENCE)
 
 
-def test_since_long_ago(switch_on: SwitchOn) -> None:
-    """A reading that is due is published as soon as the link is there."""
+def test_overdue_reading_is_published_at_once(switch_on: SwitchOn) -> None:
+    """A reading that is due is published as soon as the link is established."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, since=-4.0)
 
@@ -287,8 +289,8 @@ def test_since_long_ago(switch_on: SwitchOn) -> None:
     assert holder.times[0] == exactly(CELLS_COMPLETE)
 
 
-def test_hurry(switch_on: SwitchOn) -> None:
-    """Who cannot wait gets the next frame, and the interval counts from there."""
+def test_publish_next_restarts_the_interval(switch_on: SwitchOn) -> None:
+    """The next frame is published, and the interval counts from there."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, interval=30.0)
 
@@ -305,8 +307,8 @@ def test_hurry(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("before", ["no link", "another link", "a link that fails"])
-def test_hurry_before_the_link(switch_on: SwitchOn, before: str) -> None:
-    """The wish outlives the link that it was made on, and is fulfilled once."""
+def test_publish_next_outlives_a_connection(switch_on: SwitchOn, before: str) -> None:
+    """The request outlives the connection that it was made on, and is fulfilled once."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, interval=30.0, since=0.0, lifetime=LONG)
     if before == "another link":
@@ -329,7 +331,7 @@ def test_hurry_before_the_link(switch_on: SwitchOn, before: str) -> None:
     assert holder.times[0] == exactly(opened - 0.4 + CELLS_COMPLETE - known)
 
 
-def test_intervals_go_on_after_a_read(switch_on: SwitchOn) -> None:
+def test_client_can_read_and_hold_in_turn(switch_on: SwitchOn) -> None:
     """One client can do both, one after the other."""
     bench = switch_on()
 
@@ -341,8 +343,8 @@ def test_intervals_go_on_after_a_read(switch_on: SwitchOn) -> None:
     assert bench.reasons == ["by the central"] * 4
 
 
-def test_lifetime_without_a_reading(switch_on: SwitchOn) -> None:
-    """The life of a link begins with its first reading."""
+def test_lifetime_begins_with_the_first_reading(switch_on: SwitchOn) -> None:
+    """The lifetime of a link begins with its first reading."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, lifetime=0.0)
 
@@ -352,8 +354,8 @@ def test_lifetime_without_a_reading(switch_on: SwitchOn) -> None:
     assert bench.reasons == ["by the central"]
 
 
-def test_publish_fails(switch_on: SwitchOn) -> None:
-    """An error of who listens ends the link, and is told."""
+def test_error_in_publish_ends_the_link(switch_on: SwitchOn) -> None:
+    """An error of the callback ends the link and is raised."""
     bench = switch_on()
     holder = Holder(bench)
 
@@ -383,8 +385,8 @@ def settings_of(bench: Bench, **changes: Any) -> Callable[[], None]:
     return tell
 
 
-def test_settings(switch_on: SwitchOn) -> None:
-    """Settings that change in the stream are in the next reading, once told twice."""
+def test_changed_settings_are_published_when_read_twice(switch_on: SwitchOn) -> None:
+    """Settings that change in the stream are in the next reading, once received twice."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -404,8 +406,8 @@ def test_settings(switch_on: SwitchOn) -> None:
     assert bench.bms.beeps == 1
 
 
-def test_settings_implausible(switch_on: SwitchOn) -> None:
-    """Nonsense is counted, and what was known stays."""
+def test_implausible_settings_do_not_replace_known_ones(switch_on: SwitchOn) -> None:
+    """Impossible settings are counted, and the known ones stay."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
     known = bench.bms.battery.settings
@@ -424,8 +426,8 @@ def test_settings_implausible(switch_on: SwitchOn) -> None:
     assert bench.client.statistics.rejected == 1
 
 
-def test_settings_lost_at_first(switch_on: SwitchOn) -> None:
-    """Settings that were lost are made up for when they come."""
+def test_settings_lost_at_first_are_published_later(switch_on: SwitchOn) -> None:
+    """Settings that were lost are published when they come."""
     bench = switch_on(habits=STEADY, faults=Faults(lose={6}))
     readings: list[Reading] = []
 
@@ -445,8 +447,8 @@ def test_settings_lost_at_first(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.01, 0.3, 4.0, 50.0])
-def test_link_dropped(switch_on: SwitchOn, moment: float) -> None:
-    """A link that the battery ends is told at once, and not made again behind the back."""
+def test_dropped_held_link_fails_at_once(switch_on: SwitchOn, moment: float) -> None:
+    """A held link that drops fails at once and does not reconnect by itself."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -461,8 +463,10 @@ def test_link_dropped(switch_on: SwitchOn, moment: float) -> None:
     assert len(bench.bms.connections) == 1
 
 
-def test_never_connected(switch_on: SwitchOn) -> None:
-    """Without a first reading it fails like a read, in its time."""
+def test_hold_without_a_first_reading_fails_by_the_deadline(
+    switch_on: SwitchOn,
+) -> None:
+    """Without a first reading it fails like a read, by the deadline."""
     for fault in ("hang_connection", "silent", "garbage"):
         bench = switch_on(faults=Faults(**{fault: True}))
         with pytest.raises(LinkError):
@@ -470,8 +474,8 @@ def test_never_connected(switch_on: SwitchOn) -> None:
         assert bench.elapsed <= 12.0 + RIGHT_AWAY
 
 
-def test_second_link_at_first(switch_on: SwitchOn) -> None:
-    """A first link that does not work is tried once more, as for a read."""
+def test_hold_reconnects_once_before_the_first_reading(switch_on: SwitchOn) -> None:
+    """A first connection that does not work is retried once, as for a read."""
     bench = switch_on(faults=Faults(disconnect_in=0x03))
     bench.before[2] = become(bench)
     holder = Holder(bench)
@@ -483,8 +487,10 @@ def test_second_link_at_first(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
-def test_silence(switch_on: SwitchOn, backend: type[TappedBackend]) -> None:
-    """0x96 again after 6 s; 12 s after the last frame the link is given up."""
+def test_silent_held_link_fails_after_twelve_seconds(
+    switch_on: SwitchOn, backend: type[TappedBackend]
+) -> None:
+    """0x96 is repeated after 6 s; 12 s after the last frame the link is closed."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
     holder = Holder(bench)
@@ -505,8 +511,8 @@ def test_silence(switch_on: SwitchOn, backend: type[TappedBackend]) -> None:
     assert bench.commands == [INFO, CELLS, CELLS]
 
 
-def test_silence_in_a_module_that_hangs(switch_on: SwitchOn) -> None:
-    """A command that is never taken does not hold up the end of the link."""
+def test_hanging_write_does_not_delay_the_failure(switch_on: SwitchOn) -> None:
+    """A write that never returns does not delay the end of a silent link."""
 
     class Hanging(TappedBackend):
         @override
@@ -532,8 +538,8 @@ def test_silence_in_a_module_that_hangs(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
-def test_stream_dries_up(switch_on: SwitchOn, count: int) -> None:
-    """A stream that stops again and again is started again and again, on the same link."""
+def test_stream_that_stops_is_restarted(switch_on: SwitchOn, count: int) -> None:
+    """A stream that stops repeatedly is restarted each time, on the same connection."""
     bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=count))
     holder = Holder(bench, lifetime=LONG)
 
@@ -552,8 +558,10 @@ def test_stream_dries_up(switch_on: SwitchOn, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
-def test_stream_dries_up_inside_the_interval(switch_on: SwitchOn, count: int) -> None:
-    """It is noticed as soon where nothing is due."""
+def test_stream_that_stops_inside_the_interval_is_restarted(
+    switch_on: SwitchOn, count: int
+) -> None:
+    """It is noticed just as fast if no reading is due."""
     bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=count))
     holder = Holder(bench, interval=2 * LONG, lifetime=LONG)
 
@@ -568,8 +576,8 @@ def test_stream_dries_up_inside_the_interval(switch_on: SwitchOn, count: int) ->
     assert bench.reasons == ["by the central"]
 
 
-def test_silence_inside_the_interval(switch_on: SwitchOn) -> None:
-    """The link is given up as soon where nothing is due."""
+def test_silence_inside_the_interval_fails_as_fast(switch_on: SwitchOn) -> None:
+    """The link is closed just as fast if no reading is due."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, interval=LONG)
 
@@ -585,8 +593,8 @@ def test_silence_inside_the_interval(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(last + 2 * SILENCE + GATT_TIME)
 
 
-def test_settings_but_no_stream(switch_on: SwitchOn) -> None:
-    """Answering 0x96 is no stream: the link is given up 6 s after the settings."""
+def test_settings_alone_are_no_stream(switch_on: SwitchOn) -> None:
+    """Answering 0x96 is no stream: the link is closed 6 s after the settings."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -605,8 +613,10 @@ NONSENSE = {"soc": 120}
 
 
 @pytest.mark.parametrize("frames_hit", [1, 2])
-def test_implausible(switch_on: SwitchOn, frames_hit: int) -> None:
-    """Nonsense that is due is counted, and the next good frame is published instead."""
+def test_implausible_due_frame_is_replaced_by_the_next(
+    switch_on: SwitchOn, frames_hit: int
+) -> None:
+    """Impossible values are counted, and the next good frame is published instead."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
     due = CELLS_COMPLETE + 10 * CADENCE
@@ -626,8 +636,8 @@ def test_implausible(switch_on: SwitchOn, frames_hit: int) -> None:
     assert bench.client.statistics.rejected == frames_hit
 
 
-def test_implausible_inside_the_interval(switch_on: SwitchOn) -> None:
-    """Nonsense that nobody asked for is not even seen."""
+def test_implausible_frame_inside_the_interval_is_ignored(switch_on: SwitchOn) -> None:
+    """Impossible values in a frame that is not due are not even noticed."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -645,8 +655,8 @@ def test_implausible_inside_the_interval(switch_on: SwitchOn) -> None:
     assert bench.client.statistics.rejected == 0
 
 
-def test_implausible_now_and_then(switch_on: SwitchOn) -> None:
-    """Only an unbroken row of nonsense is more than an accident."""
+def test_separate_implausible_frames_do_not_add_up(switch_on: SwitchOn) -> None:
+    """Only implausible frames in a row end the link."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench, lifetime=100.0)
 
@@ -667,8 +677,8 @@ def test_implausible_now_and_then(switch_on: SwitchOn) -> None:
     assert bench.client.statistics.rejected == 2 * 14
 
 
-def test_implausible_in_a_row(switch_on: SwitchOn) -> None:
-    """Three frames of nonsense that are due end the link."""
+def test_three_implausible_frames_end_the_link(switch_on: SwitchOn) -> None:
+    """Three due frames with impossible values end the link."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -686,7 +696,9 @@ def test_implausible_in_a_row(switch_on: SwitchOn) -> None:
 
 
 @pytest.mark.parametrize("blanks", [1, 2, 3])
-def test_blank(switch_on: SwitchOn, blanks: int) -> None:
+def test_blank_frames_are_believed_after_three(
+    switch_on: SwitchOn, blanks: int
+) -> None:
     """Frames of zeros are believed when three in a row are due."""
     bench = switch_on(habits=STEADY)
     readings: list[Reading] = []
@@ -711,8 +723,8 @@ def test_blank(switch_on: SwitchOn, blanks: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_bad_radio(switch_on: SwitchOn, seed: int) -> None:
-    """On a bad link readings are late, never wrong, and nothing beeps."""
+def test_held_link_on_a_bad_radio_is_right(switch_on: SwitchOn, seed: int) -> None:
+    """On a bad radio readings are late, never wrong, and nothing beeps."""
     bench = switch_on(GARAGE, faults=Faults(lose=0.02, damage=0.02, seed=seed))
     readings: list[Reading] = []
 
@@ -735,10 +747,10 @@ CLOSING = CELLS_COMPLETE + LIFETIME + GATT_TIME / 2
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
-def test_disconnect(
+def test_disconnect_ends_a_held_link(
     switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
 ) -> None:
-    """Wherever it is, the link is released when that has been waited for."""
+    """Wherever it is, the battery is disconnected when the call returns."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
     holder = Holder(bench)
@@ -762,8 +774,8 @@ def test_disconnect(
     assert_read(bench.read(), bench.bms)
 
 
-def test_disconnect_as_the_first_reading_comes(switch_on: SwitchOn) -> None:
-    """The end of the first deadline must not take back that the link is unwanted."""
+def test_disconnect_with_the_first_reading_is_not_lost(switch_on: SwitchOn) -> None:
+    """Lifting the first deadline does not undo a disconnect."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
     ending: list[asyncio.Task[None]] = []
@@ -794,10 +806,10 @@ def test_disconnect_as_the_first_reading_comes(switch_on: SwitchOn) -> None:
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
-def test_cancelled(
+def test_cancelled_hold_disconnects(
     switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
 ) -> None:
-    """Whoever cancels it gets the link released, also in the middle of that."""
+    """A cancelled hold disconnects the battery, also if cancelled while disconnecting."""
     bench = switch_on(habits=STEADY)
     bench.use(backend)
     holder = Holder(bench)
@@ -817,7 +829,7 @@ def test_cancelled(
     assert_read(bench.read(), bench.bms)
 
 
-def test_cancelled_and_disconnected(switch_on: SwitchOn) -> None:
+def test_hold_may_be_cancelled_and_disconnected(switch_on: SwitchOn) -> None:
     """Home Assistant does both when it stops."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
@@ -835,8 +847,8 @@ def test_cancelled_and_disconnected(switch_on: SwitchOn) -> None:
     assert bench.elapsed == exactly(50 + GATT_TIME)
 
 
-def test_read_waits(switch_on: SwitchOn) -> None:
-    """There is one link: a read gets its own when the held one is released."""
+def test_read_waits_for_the_held_link(switch_on: SwitchOn) -> None:
+    """There is one connection: a read waits until the held link is closed."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -850,8 +862,8 @@ def test_read_waits(switch_on: SwitchOn) -> None:
     assert own.opened == exactly(held.closed + 0.4)
 
 
-def test_hold_waits(switch_on: SwitchOn) -> None:
-    """The same the other way round."""
+def test_hold_waits_for_a_read(switch_on: SwitchOn) -> None:
+    """There is one connection: a held link waits until a read is complete."""
     bench = switch_on(habits=STEADY)
     holder = Holder(bench)
 
@@ -864,8 +876,8 @@ def test_hold_waits(switch_on: SwitchOn) -> None:
     assert held.opened == exactly(own.closed + 0.4)
 
 
-def test_statistics(switch_on: SwitchOn) -> None:
-    """What came is counted, and the last of each kind can be looked at."""
+def test_frames_are_counted_and_kept(switch_on: SwitchOn) -> None:
+    """Frames are counted, and the last one of each type is kept."""
     bench = switch_on(LOGGER)
 
     Holder(bench).run()
@@ -968,8 +980,8 @@ def library(switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch) -> OpenLibrary
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log(library: OpenLibrary, kind: int) -> None:
-    """Without a held link, one is made for the log and released."""
+def test_log_connects_without_a_held_link(library: OpenLibrary, kind: int) -> None:
+    """Without a held link it connects for the log and disconnects."""
     shelf = library()
     bench = shelf.bench
 
@@ -984,8 +996,8 @@ def test_log(library: OpenLibrary, kind: int) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_logbook_of_models(switch_on: SwitchOn, model: str) -> None:
-    """Every kind of battery tells its logbook."""
+def test_logbook_of_every_model_is_read(switch_on: SwitchOn, model: str) -> None:
+    """Every model has a logbook."""
     bench = switch_on(model)
 
     log = bench.run(bench.client.read_logbook())
@@ -995,8 +1007,8 @@ def test_logbook_of_models(switch_on: SwitchOn, model: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_on_the_held_link(library: OpenLibrary, kind: int) -> None:
-    """The held link serves as well, and is held on: no second one, no 0x96, no beep."""
+def test_log_uses_the_held_link(library: OpenLibrary, kind: int) -> None:
+    """The held link is used and stays: no second connection, no 0x96, no beep."""
     shelf = library()
     bench, holder = shelf.bench, shelf.holder
     took: list[float] = []
@@ -1018,8 +1030,8 @@ def test_log_on_the_held_link(library: OpenLibrary, kind: int) -> None:
     assert took[0] > SILENCE if kind == DETAIL_LOG else took[0] < 0.5
 
 
-def test_log_has_the_newest_reading(library: OpenLibrary) -> None:
-    """A log is dated by what the held link brought last."""
+def test_log_comes_with_the_newest_reading(library: OpenLibrary) -> None:
+    """A log comes with the latest reading of the held link."""
     shelf = library()
 
     async def read() -> Log[Any]:
@@ -1030,8 +1042,8 @@ def test_log_has_the_newest_reading(library: OpenLibrary) -> None:
     assert log.reading is shelf.holder.readings[2]
 
 
-def test_logs_again_and_again(library: OpenLibrary) -> None:
-    """Each log is read in full however often."""
+def test_logs_can_be_read_repeatedly(library: OpenLibrary) -> None:
+    """Each log is read completely, however often."""
     shelf = library(count=30)
 
     async def read() -> None:
@@ -1045,10 +1057,10 @@ def test_logs_again_and_again(library: OpenLibrary) -> None:
 
 @pytest.mark.parametrize("kinds", [(LOGBOOK, DETAIL_LOG), (DETAIL_LOG, DETAIL_LOG)])
 @pytest.mark.parametrize("held", [False, True])
-def test_two_logs_at_once(
+def test_two_logs_are_read_one_after_the_other(
     library: OpenLibrary, kinds: tuple[int, int], held: bool
 ) -> None:
-    """One after the other, whoever asks."""
+    """Two requests at the same time do not mix."""
     shelf = library(count=100)
     bench = shelf.bench
 
@@ -1069,10 +1081,10 @@ def test_two_logs_at_once(
 @pytest.mark.parametrize("moment", [0.0, 0.2, FIRST_COMMAND, SECOND_COMMAND + 0.3])
 @pytest.mark.parametrize("since", [0.0, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_while_the_link_is_made(
+def test_log_waits_for_a_link_that_connects(
     library: OpenLibrary, kind: int, moment: float, since: float
 ) -> None:
-    """A link that is about to be held is waited for, also if nothing is published yet."""
+    """A link that is being established is waited for, even if nothing is published yet."""
     shelf = library()
     shelf.holder.options["since"] = since
 
@@ -1088,8 +1100,8 @@ def test_log_while_the_link_is_made(
     assert shelf.bench.bms.beeps == 0
 
 
-def test_log_when_the_held_link_is_not_made(library: OpenLibrary) -> None:
-    """When the held link does not come about, another one may."""
+def test_log_connects_if_the_held_link_fails(library: OpenLibrary) -> None:
+    """If the held link cannot be established, the log connects by itself."""
     shelf = library(faults=Faults(refuse_connection=True))
 
     async def both() -> Log[Any]:
@@ -1102,8 +1114,8 @@ def test_log_when_the_held_link_is_not_made(library: OpenLibrary) -> None:
     shelf.check(LOGBOOK, shelf.bench.run(both()))
 
 
-def test_log_during_a_read(library: OpenLibrary) -> None:
-    """A link that is only read on is not shared."""
+def test_log_does_not_share_the_link_of_a_read(library: OpenLibrary) -> None:
+    """The connection of a read is not shared."""
     shelf = library()
 
     async def both() -> Log[Any]:
@@ -1116,8 +1128,8 @@ def test_log_during_a_read(library: OpenLibrary) -> None:
     assert len(shelf.bench.bms.connections) == 2
 
 
-def test_log_while_the_held_link_ends(library: OpenLibrary) -> None:
-    """A link on its way out is no use any more."""
+def test_log_does_not_use_a_link_that_closes(library: OpenLibrary) -> None:
+    """A link that is closing is not used."""
     shelf = library()
 
     async def both() -> Log[Any]:
@@ -1153,8 +1165,8 @@ def loses(kind: int, indexes: set[int], times: int = 1) -> Callable[[bytes], boo
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_logbook_lost(library: OpenLibrary, held: bool) -> None:
-    """The logbook is asked for once more after 5 s."""
+def test_lost_logbook_is_requested_again(library: OpenLibrary, held: bool) -> None:
+    """The logbook is requested once more after 5 s."""
     shelf = library()
     bench = shelf.bench
     bench.lost = loses(0x05, {0})
@@ -1175,8 +1187,10 @@ def test_logbook_lost(library: OpenLibrary, held: bool) -> None:
     [{0}, {12}, {0, 12, 24}, {48}, {36, 48}, {0, 12, 24, 36}, {0, 12, 24, 36, 48}],
     ids=str,
 )
-def test_detail_log_lost(library: OpenLibrary, lost: set[int], held: bool) -> None:
-    """What is missing comes with a second burst, however much it is."""
+def test_missing_detail_log_records_are_requested_again(
+    library: OpenLibrary, lost: set[int], held: bool
+) -> None:
+    """What is missing comes with a second request, however much it is."""
     shelf = library(count=50)
     bench = shelf.bench
     bench.lost = loses(0x06, lost)
@@ -1191,8 +1205,8 @@ def test_detail_log_lost(library: OpenLibrary, lost: set[int], held: bool) -> No
     assert bench.bms.beeps == 0
 
 
-def test_detail_log_lost_in_turns(library: OpenLibrary) -> None:
-    """Two bursts with gaps are put together."""
+def test_two_incomplete_detail_logs_are_merged(library: OpenLibrary) -> None:
+    """Two answers with gaps are merged."""
     shelf = library(count=50)
     bench = shelf.bench
     first, second = loses(0x06, {12}), loses(0x06, {0, 48})
@@ -1204,8 +1218,8 @@ def test_detail_log_lost_in_turns(library: OpenLibrary) -> None:
     assert bench.commands.count(DETAIL_LOG) == 2
 
 
-def test_detail_log_incomplete(library: OpenLibrary) -> None:
-    """What stays lost is left out: the rest is worth having."""
+def test_incomplete_detail_log_is_returned(library: OpenLibrary) -> None:
+    """Records that stay missing are left out."""
     shelf = library(count=50)
     bench = shelf.bench
     bench.lost = loses(0x06, {12}, times=2)
@@ -1217,7 +1231,9 @@ def test_detail_log_incomplete(library: OpenLibrary) -> None:
 
 
 @pytest.mark.parametrize("lost", [set(), {12}, {0, 36}], ids=str)
-def test_detail_log_of_unknown_length(library: OpenLibrary, lost: set[int]) -> None:
+def test_detail_log_of_unknown_length_is_requested_again_for_gaps(
+    library: OpenLibrary, lost: set[int]
+) -> None:
     """A battery that does not count its records is asked again only for a visible gap."""
     shelf = library(count=50)
     bench = shelf.bench
@@ -1230,8 +1246,8 @@ def test_detail_log_of_unknown_length(library: OpenLibrary, lost: set[int]) -> N
 
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 24])
-def test_detail_log_short(library: OpenLibrary, count: int) -> None:
-    """Also one that is not full yet is read in one go, though it has no end mark."""
+def test_short_detail_log_is_read_at_once(library: OpenLibrary, count: int) -> None:
+    """A log that is not full is read with one request, although it has no end mark."""
     shelf = library(count=count)
     bench = shelf.bench
 
@@ -1244,10 +1260,10 @@ def test_detail_log_short(library: OpenLibrary, count: int) -> None:
     assert bench.elapsed == exactly(asked + came + silence + GATT_TIME, abs=0.2)
 
 
-def test_detail_log_damaged(
+def test_implausible_detail_log_frame_is_requested_again(
     library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frame that claims more records than it can hold is counted and asked for again."""
+    """A frame that claims more records than it can hold is counted and requested again."""
     shelf = library(count=50)
     bench = shelf.bench
     whole = frames.detail_log_frame
@@ -1268,8 +1284,8 @@ def test_detail_log_damaged(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_late_log(library: OpenLibrary, kind: int) -> None:
-    """What comes after its time is not taken for the answer to the next question."""
+def test_late_log_is_not_the_next_answer(library: OpenLibrary, kind: int) -> None:
+    """What arrives late is not taken for the answer to the next request."""
     shelf = library(count=50, faults=Faults(never_answer={kind}))
     bench = shelf.bench
     late = [
@@ -1301,8 +1317,10 @@ def test_late_log(library: OpenLibrary, kind: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
-def test_log_unanswered(library: OpenLibrary, kind: int, held: bool) -> None:
-    """Twice 5 s, then it is said; a held link is none the worse for it."""
+def test_unanswered_log_fails_after_two_requests(
+    library: OpenLibrary, kind: int, held: bool
+) -> None:
+    """It fails after twice 5 s; a held link is not affected."""
     shelf = library(faults=Faults(never_answer={kind}))
     bench = shelf.bench
 
@@ -1321,8 +1339,8 @@ def test_log_unanswered(library: OpenLibrary, kind: int, held: bool) -> None:
     assert bench.bms.beeps == 0
 
 
-def test_no_detail_log(switch_on: SwitchOn) -> None:
-    """Older firmware acknowledges the command, and that is all."""
+def test_firmware_without_a_detail_log_fails(switch_on: SwitchOn) -> None:
+    """Older firmware only acknowledges the command."""
     bench = switch_on(HOUSE)
 
     with pytest.raises(LogUnansweredError, match="log"):
@@ -1334,10 +1352,10 @@ def test_no_detail_log(switch_on: SwitchOn) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
-def test_reading_of_a_log_unanswered(
+def test_reading_is_published_before_an_unanswered_log(
     library: OpenLibrary, kind: int, held: bool
 ) -> None:
-    """What a link made for a log brings is told before, a held link tells it anyway."""
+    """A connection made for a log publishes its reading first; a held link does so anyway."""
     shelf = library(faults=Faults(never_answer={kind}))
     bench = shelf.bench
     told: list[Reading] = []
@@ -1356,8 +1374,10 @@ def test_reading_of_a_log_unanswered(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
-def test_link_lost_in_a_log(library: OpenLibrary, kind: int, held: bool) -> None:
-    """A link that breaks meanwhile is told at once, to all that use it."""
+def test_link_lost_during_a_log_fails_all_users(
+    library: OpenLibrary, kind: int, held: bool
+) -> None:
+    """A link that breaks fails at once for everything that uses it."""
     shelf = library(faults=Faults(disconnect_in={LOGBOOK: 5, DETAIL_LOG: 6}[kind]))
     bench = shelf.bench
 
@@ -1377,8 +1397,10 @@ def test_link_lost_in_a_log(library: OpenLibrary, kind: int, held: bool) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("noticed", [False, True])
-def test_link_lost_before_a_log(library: OpenLibrary, kind: int, noticed: bool) -> None:
-    """A link that is gone is no use, and another one is made when that is known."""
+def test_log_after_a_lost_link_reconnects(
+    library: OpenLibrary, kind: int, noticed: bool
+) -> None:
+    """A log reconnects if the loss of the held link is already known."""
     shelf = library()
     bench = shelf.bench
 
@@ -1403,8 +1425,10 @@ def test_link_lost_before_a_log(library: OpenLibrary, kind: int, noticed: bool) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_link_made_anew_in_a_log(library: OpenLibrary, kind: int) -> None:
-    """Whoever reads a log when the link has lived long enough is told so at once."""
+def test_log_fails_when_the_held_link_is_re_established(
+    library: OpenLibrary, kind: int
+) -> None:
+    """A log that is being read when the lifetime ends fails at once."""
     shelf = library(faults=Faults(never_answer={kind}))
     bench = shelf.bench
     moment = CELLS_COMPLETE + LIFETIME - 1.0
@@ -1441,10 +1465,10 @@ LOG_FAULTS = {
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("faults", LOG_FAULTS.values(), ids=LOG_FAULTS.keys())
 @pytest.mark.parametrize("kind", KINDS)
-def test_deadline(
+def test_log_ends_by_the_deadline(
     library: OpenLibrary, kind: int, faults: Faults, backend: type[TappedBackend]
 ) -> None:
-    """Whatever goes wrong, it ends in time, and the link is released by then."""
+    """Whatever goes wrong, it ends in time, and the battery is disconnected by then."""
     for deadline in (25.0, 9.0, 5.0, 3.0, 0.0):
         shelf = library(faults=faults)
         shelf.bench.use(backend)
@@ -1455,10 +1479,10 @@ def test_deadline(
 
 @pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
 @pytest.mark.parametrize("deadline", [4.0, 7.0, 9.0, 12.0])
-def test_deadline_behind_others(
+def test_log_deadline_includes_waiting(
     library: OpenLibrary, deadline: float, backend: type[TappedBackend]
 ) -> None:
-    """Waiting for the link counts, and for another log as well."""
+    """Waiting for the connection and for another log counts."""
     shelf = library()
     bench = shelf.bench
     bench.use(backend)
@@ -1480,8 +1504,10 @@ def test_deadline_behind_others(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_deadline_on_the_held_link(library: OpenLibrary, kind: int) -> None:
-    """A log that takes too long costs nobody the link."""
+def test_log_deadline_does_not_end_the_held_link(
+    library: OpenLibrary, kind: int
+) -> None:
+    """A log that takes too long does not end the held link."""
     shelf = library(faults=Faults(never_answer={kind}))
 
     async def read() -> None:
@@ -1493,8 +1519,8 @@ def test_deadline_on_the_held_link(library: OpenLibrary, kind: int) -> None:
     shelf.bench.run(shelf.holder.meanwhile(read))
 
 
-def test_slow_release(library: OpenLibrary) -> None:
-    """A log that is there is not lost to a slow release of the link."""
+def test_slow_disconnect_does_not_cost_the_log(library: OpenLibrary) -> None:
+    """A complete log is returned although disconnecting is slow."""
     shelf = library()
     bench = shelf.bench
     bench.use(StickyBackend)
@@ -1510,8 +1536,10 @@ LOG_MOMENTS = [0.1, 0.6, 1.5, 2.0, 2.2, 2.5, 4.0, 8.0]
 
 @pytest.mark.parametrize("moment", LOG_MOMENTS)
 @pytest.mark.parametrize("held", [False, True])
-def test_disconnect_in_a_log(library: OpenLibrary, moment: float, held: bool) -> None:
-    """Who ends the link ends all that wait for it, and no other link is made for them."""
+def test_disconnect_ends_every_waiting_log(
+    library: OpenLibrary, moment: float, held: bool
+) -> None:
+    """Disconnecting fails everything that waits, and nothing reconnects."""
     shelf = library()
     bench = shelf.bench
 
@@ -1540,8 +1568,10 @@ def test_disconnect_in_a_log(library: OpenLibrary, moment: float, held: bool) ->
 
 @pytest.mark.parametrize("moment", LOG_MOMENTS)
 @pytest.mark.parametrize("held", [False, True])
-def test_log_cancelled(library: OpenLibrary, moment: float, held: bool) -> None:
-    """Who cancels a log gets its own link released, and leaves the held one alone."""
+def test_cancelled_log_leaves_the_held_link_alone(
+    library: OpenLibrary, moment: float, held: bool
+) -> None:
+    """A cancelled log closes its own connection, and leaves the held one alone."""
     shelf = library()
     bench = shelf.bench
 
@@ -1567,7 +1597,7 @@ def test_log_cancelled(library: OpenLibrary, moment: float, held: bool) -> None:
 
 
 @pytest.mark.parametrize("pulse", [5, 6, 14])
-def test_log_on_a_bad_radio(library: OpenLibrary, pulse: int) -> None:
+def test_log_on_a_bad_radio_is_right(library: OpenLibrary, pulse: int) -> None:
     """What is read is right, and most of it is read."""
     shelf = library(faults=Faults(lose=0.01, damage=0.01, seed=pulse))
 
@@ -1578,7 +1608,7 @@ def test_log_on_a_bad_radio(library: OpenLibrary, pulse: int) -> None:
     assert len(log.entries) > 0.9 * RING
 
 
-def test_lifetime(switch_on: SwitchOn) -> None:
+def test_default_lifetime_is_under_an_hour(switch_on: SwitchOn) -> None:
     """Settings are read again within the hour, connecting included."""
     bench = switch_on(habits=STEADY)
 

@@ -212,7 +212,7 @@ def test_no_dbus(tmp_path: Path) -> None:
     done = run([str(COMMAND), "-t", "1"], DBUS_SYSTEM_BUS_ADDRESS=nowhere)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("jkbms: D-Bus does not run (")
+    assert line.startswith("jkbms: D-Bus is not running (")
     assert line.endswith("): `systemctl start dbus`")
 
 
@@ -224,12 +224,12 @@ def test_exporter_without_dbus(tmp_path: Path) -> None:
         assert ready_line(process) == f"jkbms: serving on {url}/metrics\n"
         assert ready_line(process).startswith(
             "WARNING jkbms.cli.polling: Bluetooth is not available, will retry: "
-            "D-Bus does not run ("
+            "D-Bus is not running ("
         )
         with pytest.raises(HTTPError) as caught:
             urlopen(f"{url}/healthz")
         assert caught.value.code == 503
-        assert caught.value.read().startswith(b"D-Bus does not run (")
+        assert caught.value.read().startswith(b"D-Bus is not running (")
         caught.value.close()
         with urlopen(f"{url}/metrics") as response:
             assert b'\nup{device="UPS_BMS"} 0.0\n' in response.read()

@@ -42,7 +42,7 @@ HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
 BOAT = replace(MODELS["JK_B2A8S20P 19.10"], name="BOAT_BMS")
 SPARE = replace(HOME, address="C8:47:8C:99:00:01", serial="3040100099")
 
-NO_ANSWER = "Bluetooth does not answer: `systemctl restart bluetooth`"
+NO_ANSWER = "Bluetooth does not respond: `systemctl restart bluetooth`"
 UNREACHABLE = "check that it is on, close the JK app on every phone, move closer"
 
 
@@ -300,7 +300,7 @@ def test_unreachable(radio: VirtualRadio, run: Run) -> None:
     assert result.code == 1
     assert [info["device_name"] for info in result.output["device_info"]] == ["UPS_BMS"]
     assert result.complaints == [
-        f"jkbms: NOBODY: Not heard within 7 s; {UNREACHABLE}",
+        f"jkbms: NOBODY: Not found within 7 s; {UNREACHABLE}",
     ]
     assert result.elapsed == pytest.approx(7)
 
@@ -398,7 +398,7 @@ def test_gone_from_all(radio: VirtualRadio) -> None:
         monitor = runner.run(read_twice())
     assert {name: str(battery.error) for name, battery in monitor.named()} == {
         "UPS_BMS": "None",
-        "HOME_BMS": "Not heard within 30 s",
+        "HOME_BMS": "Not found within 30 s",
         "BOAT_BMS": "None",
     }
 
@@ -630,7 +630,7 @@ def test_lost_is_told_once(
     bms = place(radio, UPS)
     serve(400, {50: bms.power_off, 290: bms.power_on}, "-d", "UPS_BMS")
     assert warnings(caplog) == [
-        f"UPS_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
+        f"UPS_BMS is lost: Not found within 30 s; {UNREACHABLE}",
         "UPS_BMS is back",
     ]
 
@@ -689,7 +689,7 @@ def test_forgotten(
     assert {found[at] for at in (91800, 95400)} == {False if asked else None}
     assert found[99000] is True
     assert [text for text in warnings(caplog) if "HOME" in text] == [
-        f"HOME_BMS is lost: Not heard within 30 s; {UNREACHABLE}",
+        f"HOME_BMS is lost: Not found within 30 s; {UNREACHABLE}",
         "HOME_BMS is back" if asked else "HOME_BMS is dropped: not seen for 24 h",
     ]
 
@@ -728,7 +728,7 @@ def test_forgotten_before_it_was_read(
     """One that was heard only once has its time as well."""
 
     async def find(*_: object) -> None:
-        raise NotReachableError("Not heard")
+        raise NotReachableError("Not found")
 
     monkeypatch.setattr(Scan, "find", find)
     bms = place(radio, UPS)
@@ -769,15 +769,15 @@ def test_secrets(radio: VirtualRadio, run: Run) -> None:
             (BleakBluetoothNotAvailableError("?", reason), text)
             for reason, text in (
                 (Reason.NO_BLUETOOTH, "there is no Bluetooth adapter: plug one in"),
-                (Reason.POWERED_OFF, "Bluetooth is switched off: `bluetoothctl power"),
+                (Reason.POWERED_OFF, "Bluetooth is turned off: `bluetoothctl power"),
                 (Reason.DENIED_BY_SYSTEM, "this user may not use Bluetooth: add it to"),
-                (Reason.NO_BLE_CENTRAL_ROLE, "the Bluetooth adapter has no Low Energy"),
+                (Reason.NO_BLE_CENTRAL_ROLE, "the Bluetooth adapter does not support"),
                 (Reason.UNKNOWN, "?"),
             )
         ),
         (
             BleakDBusError("org.freedesktop.DBus.Error.ServiceUnknown", ["?"]),
-            "bluetoothd does not run: `systemctl start bluetooth`",
+            "bluetoothd is not running: `systemctl start bluetooth`",
         ),
         (
             BleakDBusError("org.freedesktop.DBus.Error.AccessDenied", ["?"]),
@@ -788,9 +788,9 @@ def test_secrets(radio: VirtualRadio, run: Run) -> None:
             "Bluetooth does not work: [org.bluez.Error.Failed] No idea",
         ),
         (BleakError("adapter 'hci7' not found"), "Bluetooth does not work: adapter"),
-        (FileNotFoundError(2, "No such file"), "D-Bus does not run (No such file)"),
-        (PermissionError(13, "Permission denied"), "D-Bus may not be used (Permission"),
-        (EOFError("end of file"), "D-Bus does not run (end of file)"),
+        (FileNotFoundError(2, "No such file"), "D-Bus is not running (No such file)"),
+        (PermissionError(13, "Permission denied"), "access to D-Bus is denied (Perm"),
+        (EOFError("end of file"), "D-Bus is not running (end of file)"),
     ],
 )
 @pytest.mark.parametrize("arguments", [[], ["-c"], ["-d", "UPS_BMS"]])

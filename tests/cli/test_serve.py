@@ -169,7 +169,7 @@ async def test_serve(
         if f"{UPS.address} is" in (text := record.getMessage())
     ]
     # A machine that has much else to do may lose it more often
-    assert {text.partition(": Not heard")[0] for text in said[::2]} == {
+    assert {text.partition(": Not found")[0] for text in said[::2]} == {
         f"{UPS.address} is lost"
     }
     assert {*said[1::2]} == {f"{UPS.address} is back"}
@@ -381,7 +381,7 @@ async def test_push_of_who_fails(
     bodies = "".join(body for _, _, body, _ in taker.pushed)
     assert f'up{{device="{UPS.address}"}} 1.0' in bodies
     assert 'up{device="NOBODY"} 0.0' in bodies
-    assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not heard within 0.3 s;")
+    assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not found within 0.3 s;")
 
 
 async def test_push_of_nothing(

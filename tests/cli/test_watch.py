@@ -200,7 +200,7 @@ def test_lost_and_back(radio: VirtualRadio, terminal: Terminal) -> None:
     bms = place(radio, UPS)
     steps = [
         ("3.814 V", terminal.call(bms.power_off)),
-        ("Not heard within 0.3 s; check that it is on", terminal.call(bms.power_on)),
+        ("Not found within 0.3 s; check that it is on", terminal.call(bms.power_on)),
         ("3.814 V", terminal.press(b"q")),
     ]
     assert terminal.watch("-d", UPS.address, "-t", "0.3", steps=steps) == 0
@@ -231,4 +231,4 @@ def test_no_bluetooth(
 
     monkeypatch.setattr(VirtualScanner, "start", fail)
     assert terminal.watch(steps=[]) == 1
-    assert "Bluetooth is switched off" in capsys.readouterr().err
+    assert "Bluetooth is turned off" in capsys.readouterr().err

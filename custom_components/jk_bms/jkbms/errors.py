@@ -1,4 +1,4 @@
-"""What can go wrong, told apart by what a person can do about it."""
+"""Errors, one class for each thing that a user can do about it."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 class JkBmsError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base of every error that this library raises deliberately."""
 
 
 class FrameError(JkBmsError):
@@ -15,28 +15,28 @@ class FrameError(JkBmsError):
 
 
 class ImplausibleFrameError(JkBmsError):
-    """A frame with a good checksum says what no battery can (docs/protocol.md 13)."""
+    """A frame with a good checksum has impossible values (docs/protocol.md 13)."""
 
 
 class UnsupportedLayoutError(JkBmsError):
-    """The frames fit none of the known layouts (docs/protocol.md 6.2)."""
+    """The frames match no known layout (docs/protocol.md 6.2)."""
 
     def __init__(self, message: str, device_info: DeviceInfo | None = None) -> None:
-        """Keep the device information: it is all that can be published."""
+        """`device_info` is all that could be decoded, if anything."""
         super().__init__(message)
         self.device_info = device_info
 
 
 class JournalError(JkBmsError):
-    """Nothing can be logged to journald; the text says why."""
+    """Logging to journald is not possible; the text gives the reason."""
 
 
 class OutputError(JkBmsError):
-    """What was to be printed cannot be; the text says why."""
+    """The output cannot be written; the text gives the reason."""
 
 
 class NoBluetoothError(JkBmsError):
-    """The machine has no Bluetooth that can be used; the text says why."""
+    """Bluetooth cannot be used on this machine; the text gives the reason."""
 
 
 class LinkError(JkBmsError):
@@ -44,15 +44,15 @@ class LinkError(JkBmsError):
 
 
 class NotReachableError(LinkError):
-    """Nobody hears the battery, or it does not accept or keep a connection."""
+    """The battery is out of range, refuses connections or drops them."""
 
 
 class AmbiguousNameError(LinkError):
-    """More than one battery has this name; the text holds their addresses."""
+    """More than one battery has this name; the text lists their addresses."""
 
 
 class NoFreeSlotError(LinkError):
-    """The battery is heard, but every adapter or proxy in reach is fully taken."""
+    """The battery is in range, but no adapter or proxy there has a free connection."""
 
 
 class SilentError(LinkError):
@@ -60,27 +60,27 @@ class SilentError(LinkError):
 
 
 class LogUnansweredError(SilentError):
-    """The battery answers, but not for its log, which it may not have."""
+    """The battery responds, but sends no log; it may not have one."""
 
 
 class NotJkBmsError(LinkError):
-    """Connected to something that does not speak this protocol."""
+    """Connected, but the device does not use the JK protocol."""
 
 
 class PairingRequiredError(LinkError):
-    """The battery demands a pairing passkey first (docs/protocol.md 2.6)."""
+    """The battery requires pairing with a passkey (docs/protocol.md 2.6)."""
 
 
 class ExportError(JkBmsError):
-    """Values could not be handed on; the text is one line and holds no secret."""
+    """Values could not be exported; the text is one line without secrets."""
 
 
 class EndpointError(ExportError):
-    """The exporter cannot serve what was asked for, or not there."""
+    """The exporter cannot listen at the given address, or not with these options."""
 
 
 class CredentialsError(ExportError):
-    """The file or the environment holds no credentials that can be used."""
+    """The file or the environment has no usable credentials."""
 
 
 class PushError(ExportError):
@@ -88,24 +88,24 @@ class PushError(ExportError):
 
 
 class PushUrlError(PushError):
-    """Nothing can be pushed to such a URL."""
+    """The URL cannot be used for pushing."""
 
 
 class PushUnreachableError(PushError):
-    """The server does not answer, or not in time."""
+    """The server does not respond, or not in time."""
 
 
 class PushTlsError(PushError):
-    """The server's certificate is not to be trusted, or it speaks no TLS."""
+    """The server's certificate is not trusted, or it does not support TLS."""
 
 
 class PushUnauthorizedError(PushError):
-    """The server demands other credentials."""
+    """The server rejects the credentials or requires some."""
 
 
 class PushRefusedError(PushError):
-    """The server does not take the values, and will not the next time."""
+    """The server rejects the values; retrying does not help."""
 
 
 class PushServerError(PushError):
-    """The server failed or has too much to do; the next time it may not."""
+    """The server failed or is overloaded; retrying may help."""

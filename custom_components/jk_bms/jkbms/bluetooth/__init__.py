@@ -1,1 +1,1 @@
-"""The link to a battery: found, connected, read."""
+"""The link to a battery: find, connect, read."""

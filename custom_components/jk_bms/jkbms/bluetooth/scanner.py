@@ -1,4 +1,4 @@
-"""Find batteries by what they advertise (docs/protocol.md 3)."""
+"""Finds batteries by what they advertise (docs/protocol.md 3)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,21 +20,23 @@ from bleak.exc import (
 from ..errors import AmbiguousNameError, NoBluetoothError, NotReachableError
 from .advertisement import LISTED_IDS
 
-_NAMESAKE_TIME: Final = 1.0
-"""s in which a second battery of the same name would be heard as well."""
-_DEADLINE: Final = 10.0
-"""s for Bluetooth to begin or to end a scan, which takes it far less than one."""
+_SAME_NAME_WAIT: Final = 1.0
+"""s to wait for a second battery with the same name."""
+_BLUETOOTH_TIMEOUT: Final = 10.0
+"""s to start or stop a scan, which normally takes far less than one."""
 
 _DENIED: Final = "this user may not use Bluetooth: add it to the group bluetooth"
 _REASONS: Final = {
     Reason.NO_BLUETOOTH: "there is no Bluetooth adapter: plug one in",
-    Reason.NO_BLE_CENTRAL_ROLE: "the Bluetooth adapter has no Low Energy: use another",
-    Reason.POWERED_OFF: "Bluetooth is switched off: `bluetoothctl power on`",
+    Reason.NO_BLE_CENTRAL_ROLE: (
+        "the Bluetooth adapter does not support Low Energy: use another one"
+    ),
+    Reason.POWERED_OFF: "Bluetooth is turned off: `bluetoothctl power on`",
     Reason.DENIED_BY_USER: _DENIED,
     Reason.DENIED_BY_SYSTEM: _DENIED,
     Reason.DENIED_BY_UNKNOWN: _DENIED,
 }
-_NO_BLUEZ: Final = "bluetoothd does not run: `systemctl start bluetooth`"
+_NO_BLUEZ: Final = "bluetoothd is not running: `systemctl start bluetooth`"
 _DBUS_ERRORS: Final = {
     "org.freedesktop.DBus.Error.AccessDenied": _DENIED,
     "org.freedesktop.DBus.Error.NameHasNoOwner": _NO_BLUEZ,
@@ -45,8 +47,8 @@ _DBUS_ERRORS: Final = {
 
 
 @dataclass(slots=True)
-class Heard:
-    """A battery, as it was last heard: a scan keeps it up to date."""
+class SeenDevice:
+    """A device in range; the scan updates it with each advertisement."""
 
     address: str
     name: str | None
@@ -56,116 +58,118 @@ class Heard:
 
 
 class Scan:
-    """What an adapter hears while anybody is in here."""
+    """What one adapter can see; scans while it is used by at least one `async with`."""
 
     def __init__(self, adapter: str | None = None) -> None:
-        """`adapter` is as BlueZ names it, such as `hci1`; `None` is the first."""
+        """`adapter` is its name in BlueZ, such as `hci1`; `None` is the first one."""
         self._adapter = adapter
         self._scanner: BleakScanner
-        self._listeners = 0
+        self._users = 0
         self._lock = asyncio.Lock()
-        self._heard: dict[str, Heard] = {}
+        self._seen: dict[str, SeenDevice] = {}
+        """By address."""
         self._batteries: set[str] = set()
-        """Addresses of those that are batteries by their advertisement."""
-        self._news = asyncio.Event()
+        """Addresses of devices that advertise as a JK BMS."""
+        self._advertised = asyncio.Event()
+        """Set by the next advertisement, then replaced."""
 
     async def __aenter__(self) -> Self:
-        """Start to listen, unless another has; raises `NoBluetoothError`."""
+        """Start scanning for the first user; raises `NoBluetoothError`."""
         async with self._lock:
-            if not self._listeners:
+            if not self._users:
                 await self._start()
-            self._listeners += 1
+            self._users += 1
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop to listen, unless another still does."""
+        """Stop scanning after the last user."""
         async with self._lock:
-            self._listeners -= 1
-            if not self._listeners:
-                # What is no longer there need not be stopped, and what was heard counts
+            self._users -= 1
+            if not self._users:
+                # If stopping fails, the scan has ended anyway and its results are good
                 with suppress(BleakError, OSError, EOFError):
-                    await asyncio.wait_for(self._scanner.stop(), _DEADLINE)
+                    await asyncio.wait_for(self._scanner.stop(), _BLUETOOTH_TIMEOUT)
 
     async def _start(self) -> None:
-        self._heard.clear()
+        self._seen.clear()
         self._batteries.clear()
         adapter: BlueZScannerArgs = {"adapter": self._adapter} if self._adapter else {}
         try:
             self._scanner = BleakScanner(self._on_advertisement, bluez=adapter)
-            await asyncio.wait_for(self._scanner.start(), _DEADLINE)
+            await asyncio.wait_for(self._scanner.start(), _BLUETOOTH_TIMEOUT)
         except (BleakError, OSError, EOFError) as err:
-            raise NoBluetoothError(_explain(err)) from err
+            raise NoBluetoothError(_reason(err)) from err
 
-    async def find(self, asked: str, timeout: float) -> Heard:
-        """Wait for a device of this name or address.
+    async def find(self, target: str, timeout: float) -> SeenDevice:
+        """Wait up to `timeout` s for a device with this name or address.
 
         Raises `NotReachableError` or `AmbiguousNameError`.
         """
         try:
             async with asyncio.timeout(timeout):
-                while not (found := self._meant(asked)):
-                    await self._news.wait()
+                while not (matching := self._matching(target)):
+                    await self._advertised.wait()
         except TimeoutError as err:
-            raise not_heard(timeout) from err
-        if found[0].name == asked:
-            await asyncio.sleep(_NAMESAKE_TIME)
-            found = self._meant(asked)
-        if len(found) > 1:
-            addresses = " and ".join(heard.address for heard in found)
+            raise not_found(timeout) from err
+        if matching[0].name == target:
+            await asyncio.sleep(_SAME_NAME_WAIT)
+            matching = self._matching(target)
+        if len(matching) > 1:
+            addresses = " and ".join(seen.address for seen in matching)
             raise AmbiguousNameError(f"{addresses} have this name")
-        return found[0]
+        return matching[0]
 
-    async def batteries(self, timeout: float) -> AsyncIterator[Heard]:
-        """Yield each battery when it is first heard, for so many seconds."""
-        told = set[str]()
+    async def batteries(self, timeout: float) -> AsyncIterator[SeenDevice]:
+        """Yield each battery once, as soon as it is seen, for `timeout` s."""
+        yielded = set[str]()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
-                    for address in sorted(self._batteries - told):
-                        told.add(address)
-                        yield self._heard[address]
-                    await self._news.wait()
+                    for address in sorted(self._batteries - yielded):
+                        yielded.add(address)
+                        yield self._seen[address]
+                    await self._advertised.wait()
 
-    def _meant(self, asked: str) -> list[Heard]:
-        """Return those of this address, or else of this name."""
-        everyone = self._heard.values()
-        return [h for h in everyone if h.address.upper() == asked.upper()] or sorted(
-            (h for h in everyone if h.name == asked), key=lambda h: h.address
+    def _matching(self, target: str) -> list[SeenDevice]:
+        """Return the device with this address, or else those with this name."""
+        devices = self._seen.values()
+        return [d for d in devices if d.address.upper() == target.upper()] or sorted(
+            (d for d in devices if d.name == target), key=lambda d: d.address
         )
 
     def _on_advertisement(self, device: BLEDevice, advert: AdvertisementData) -> None:
-        heard = self._heard.setdefault(
-            device.address, Heard(device.address, None, advert.rssi, device)
+        seen = self._seen.setdefault(
+            device.address, SeenDevice(device.address, None, advert.rssi, device)
         )
-        # An advertisement has a name only if there is room for one, and BlueZ makes up
-        # one of the address until it knows better
-        name = advert.local_name or heard.name or device.name
+        # An advertisement may have no room for the name; until BlueZ knows it, it
+        # makes one up from the address
+        name = advert.local_name or seen.name or device.name
         if name != device.address.replace(":", "-"):
-            heard.name = name
-        heard.rssi, heard.device = advert.rssi, device
+            seen.name = name
+        seen.rssi, seen.device = advert.rssi, device
         if not LISTED_IDS.isdisjoint(advert.manufacturer_data):
             self._batteries.add(device.address)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        advertised, self._advertised = self._advertised, asyncio.Event()
+        advertised.set()
 
 
-def not_heard(timeout: float) -> NotReachableError:
-    """Return the error of a battery that was waited for in vain."""
-    return NotReachableError(f"Not heard within {timeout:g} s")
+def not_found(timeout: float) -> NotReachableError:
+    """Return the error for a battery that was not seen within `timeout` s."""
+    return NotReachableError(f"Not found within {timeout:g} s")
 
 
-def _explain(err: Exception) -> str:
-    """Say why there is no Bluetooth and what to do about it."""
+def _reason(err: Exception) -> str:
+    """Return why Bluetooth does not work and what to do about it."""
     match err:
         case BleakBluetoothNotAvailableError():
             return _REASONS.get(err.reason, str(err.args[0]))
         case BleakDBusError() if err.dbus_error in _DBUS_ERRORS:
             return _DBUS_ERRORS[err.dbus_error]
         case TimeoutError():
-            return "Bluetooth does not answer: `systemctl restart bluetooth`"
+            return "Bluetooth does not respond: `systemctl restart bluetooth`"
         case PermissionError():
-            return f"D-Bus may not be used ({err.strerror}): ask the administrator"
+            return f"access to D-Bus is denied ({err.strerror}): ask the administrator"
         case OSError() | EOFError():
             reason = getattr(err, "strerror", None) or err
-            return f"D-Bus does not run ({reason}): `systemctl start dbus`"
+            return f"D-Bus is not running ({reason}): `systemctl start dbus`"
     return f"Bluetooth does not work: {err}"

@@ -10,7 +10,7 @@ from time import time
 from typing import Final
 
 from ..bluetooth.client import JkBmsClient
-from ..bluetooth.scanner import Heard
+from ..bluetooth.scanner import SeenDevice
 from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, NoBluetoothError, NotReachableError
 from ..models import Reading
@@ -33,7 +33,7 @@ class Battery:
     """The name or address to scan for."""
     is_requested: bool = True
     """Whether the target comes from the command line, not from a scan."""
-    seen: Heard | None = None
+    seen: SeenDevice | None = None
     """Its latest advertisement."""
     seen_at: float = -inf
     """When, by the clock of the loop, s."""
@@ -85,7 +85,7 @@ class Monitor:
         self._answer_timeout = answer_timeout
         # By address: one battery may be requested by its name and by its address
         self._clients: dict[str, JkBmsClient] = {}
-        self._seen: dict[str, Heard] = {}
+        self._seen: dict[str, SeenDevice] = {}
         self._lost: set[Battery] = set()
 
     def named(self) -> list[tuple[str, Battery]]:
@@ -108,17 +108,17 @@ class Monitor:
             named.append((name, battery))
         return named
 
-    def has(self, seen: Heard) -> bool:
+    def has(self, seen: SeenDevice) -> bool:
         """Return whether a battery that a scan found is known."""
         return any(battery.target == seen.address for battery in self.batteries)
 
-    def add(self, seen: Heard) -> Battery:
+    def add(self, seen: SeenDevice) -> Battery:
         """Add a battery that a scan found."""
         battery = Battery(seen.address, is_requested=False, seen=seen)
         self.batteries.append(battery)
         return battery
 
-    def register(self, battery: Battery, seen: Heard) -> JkBmsClient:
+    def register(self, battery: Battery, seen: SeenDevice) -> JkBmsClient:
         """Store where a battery was seen; return the client that reads it."""
         address = seen.address
         # Not every scan receives the name, but a label must not change

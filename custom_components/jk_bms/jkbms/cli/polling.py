@@ -8,7 +8,7 @@ import logging
 from typing import Any, Final, Self
 
 from ..bluetooth.client import READ_DEADLINE
-from ..bluetooth.scanner import Heard, Scan, not_heard
+from ..bluetooth.scanner import Scan, SeenDevice, not_found
 from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
 from ..models import Reading
@@ -73,7 +73,7 @@ class Poller:
             scan = await scanning.enter_async_context(Scan(self._adapter))
             async with asyncio.TaskGroup() as uses:
 
-                def found(battery: Battery, seen: Heard) -> None:
+                def found(battery: Battery, seen: SeenDevice) -> None:
                     monitor.register(battery, seen)
                     uses.create_task(use(battery))
 
@@ -86,7 +86,7 @@ class Poller:
                 await scanning.aclose()
 
     async def _find(
-        self, scan: Scan, battery: Battery, found: Callable[[Battery, Heard], None]
+        self, scan: Scan, battery: Battery, found: Callable[[Battery, SeenDevice], None]
     ) -> None:
         try:
             seen = await scan.find(battery.target, self.scan_timeout)
@@ -96,14 +96,14 @@ class Poller:
             found(battery, seen)
 
     async def _find_all(
-        self, scan: Scan, found: Callable[[Battery, Heard], None]
+        self, scan: Scan, found: Callable[[Battery, SeenDevice], None]
     ) -> None:
         missing = {battery.target: battery for battery in self.monitor.batteries}
         async for seen in scan.batteries(self.scan_timeout):
             battery = missing.pop(seen.address, None)
             found(battery or self.monitor.add(seen), seen)
         for battery in missing.values():
-            self.monitor.fail(battery, not_heard(self.scan_timeout))
+            self.monitor.fail(battery, not_found(self.scan_timeout))
 
     async def read_once(self) -> None:
         """Find and read each battery once; a battery that fails keeps its error.
