@@ -93,8 +93,8 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def test_discovered() -> None:
-    """The battery waits to be added, and a port that is taken is told of."""
+async def test_demo_starts_with_a_discovered_battery() -> None:
+    """The battery is discovered; a second demo reports that the port is in use."""
     async with demo() as ready:
         flows = await ready.ask("config_entries/flow/progress")
         assert [
@@ -110,8 +110,8 @@ async def test_discovered() -> None:
         await ready.end(by=signal.SIGTERM)
 
 
-async def test_added() -> None:
-    """Each battery has its values, and its view in the dashboard that comes up first."""
+async def test_demo_added_starts_with_values_and_dashboard() -> None:
+    """Each battery has values, and a view in the default dashboard."""
     async with demo("--added", "--batteries", "3") as ready:
         states = {
             state["entity_id"]: state["state"]
@@ -132,7 +132,7 @@ async def test_added() -> None:
         assert len(shown) > 3 * 16
         assert shown <= states.keys()
 
-        # A balancer knows no current, so nothing of its energy either.
+        # A balancer reports no current, so it has no energy.
         energy = await ready.ask("energy/get_prefs")
         sources = energy["energy_sources"]
         assert [source["name"] for source in sources] == ["House", "Camper"]

@@ -114,12 +114,14 @@ def info_of(battery: Battery) -> bytes:
         (0x6C, "01", "aa5590eb6c0101 000000000000000000000000e8"),
     ],
 )
-def test_commands(register: int, value: str, expected: str) -> None:
+def test_command_frames_match_the_published_bytes(
+    register: int, value: str, expected: str
+) -> None:
     """Commands are the published ones, byte for byte."""
     assert frames.command(register, bytes.fromhex(value)) == bytes.fromhex(expected)
 
 
-def test_acknowledgement() -> None:
+def test_acknowledgement_has_a_correct_checksum() -> None:
     """The acknowledgement is a command frame with a good checksum."""
     assert frames.ACKNOWLEDGEMENT == ACK
     assert sum(ACK[:19]) & 0xFF == ACK[19]
@@ -142,7 +144,7 @@ def test_frames_are_well_formed(key: str) -> None:
         assert HEADER not in frame[4:]
 
 
-def test_damage() -> None:
+def test_damage_breaks_the_checksum_unless_resealed() -> None:
     """Damage breaks the checksum unless asked to hide."""
     frame = cells_of(Battery(MODELS[BMS_8S]))
     broken = frames.damage(frame, 10)
@@ -155,7 +157,7 @@ def test_damage() -> None:
 # Cell information
 
 
-def test_cells_32s() -> None:
+def test_cell_frame_of_32s_has_each_value_at_its_offset() -> None:
     """Each value of the 32-slot layout stands where the protocol says, in its unit."""
     battery = Battery(MODELS[BMS_PB])
     battery.override(
@@ -237,7 +239,7 @@ def test_cells_32s() -> None:
     assert frame[287:293] == bytes.fromhex("feff7fdc2f01")
 
 
-def test_cells_24s() -> None:
+def test_cell_frame_of_24s_has_each_value_at_its_offset() -> None:
     """Each value of the 24-slot layout stands where the protocol says, in its unit."""
     battery = Battery(MODELS[BMS_24S])
     battery.override(
@@ -281,7 +283,7 @@ def test_cells_24s() -> None:
     assert not any(frame[218:299])
 
 
-def test_cells_jk04() -> None:
+def test_cell_frame_of_jk04_has_only_cells_and_balancer() -> None:
     """The float layout holds cells, wires and the balancer, and nothing else."""
     battery = Battery(MODELS[BMS_JK04])
     battery.override(
@@ -317,7 +319,7 @@ def test_cells_jk04() -> None:
         (BMS_19, 249, -2000, -2000, True),
     ],
 )
-def test_what_a_firmware_fills(
+def test_firmware_decides_which_fields_are_filled(
     key: str, copy: int, t4: int, t5: int, clock: bool
 ) -> None:
     """The MOSFET copy, T4, T5 and the clock depend on the firmware."""
@@ -333,7 +335,7 @@ def test_what_a_firmware_fills(
     assert bool(u32(frame, 270)) is clock
 
 
-def test_heater_noise() -> None:
+def test_heater_current_is_noise_while_not_heating() -> None:
     """A number stands in the heater's field although nothing heats."""
     battery = Battery(MODELS[BMS_HEATER])
     assert i16(cells_of(battery), 236) == 7080
@@ -343,7 +345,7 @@ def test_heater_noise() -> None:
     assert u8(cells_of(battery), 215) == 1
 
 
-def test_no_cells_connected() -> None:
+def test_no_cells_connected_sends_zeros_and_alarm() -> None:
     """Without cells: mask, voltage, capacities zero, alarm bit 2."""
     battery = Battery(MODELS[BMS_8S])
     battery.override(cells=())
@@ -353,7 +355,7 @@ def test_no_cells_connected() -> None:
     assert u32(frame, 166) == 1 << 2
 
 
-def test_25_cells() -> None:
+def test_25_cells_fit_into_32s() -> None:
     """More cells than 24 fit into the wide layout."""
     frame = cells_of(Battery(MODELS["JK_B2A25SRP 11.55"]))
     assert u32(frame, 70) == (1 << 25) - 1
@@ -363,7 +365,7 @@ def test_25_cells() -> None:
     assert u8(frame, 214) == 0xF0
 
 
-def test_clock_that_nobody_set() -> None:
+def test_clock_counts_from_zero_until_set() -> None:
     """It counts from zero until register 0x6C is written."""
     battery = Battery(replace(MODELS[BMS_PB], clock_set=False))
     battery.advance(60.0)
@@ -398,7 +400,7 @@ def test_balancer_measures_cells_only() -> None:
 # Settings, device information, logs
 
 
-def test_settings_32s() -> None:
+def test_settings_frame_of_32s_has_each_value_at_its_offset() -> None:
     """Settings stand where the protocol says; a negative temperature is signed over 32 bits."""
     battery = Battery(MODELS[BMS_19])
     battery.settings = replace(
@@ -431,7 +433,7 @@ def test_settings_24s_ends_early() -> None:
     assert not any(frame[142:299])
 
 
-def test_settings_jk04() -> None:
+def test_settings_frame_of_jk04_has_each_value_at_its_offset() -> None:
     """The float layout."""
     frame = settings_of(Battery(MODELS[BMS_JK04]))
     assert f32(frame, 6) == 1.0
@@ -449,7 +451,7 @@ def test_heating_temperatures_need_new_firmware() -> None:
     assert settings_of(Battery(MODELS[BMS_PB]))[284:286] == bytes([0, 10])
 
 
-def test_info_of_an_old_unit() -> None:
+def test_short_serial_leaves_room_for_the_passcode() -> None:
     """A serial of ten characters leaves room for the short passcode."""
     spec = MODELS[BMS_24S]
     frame = info_of(Battery(spec))
@@ -468,7 +470,7 @@ def test_info_of_an_old_unit() -> None:
     assert not any(frame[134:299])
 
 
-def test_info_of_a_new_unit() -> None:
+def test_long_serial_covers_the_short_passcode() -> None:
     """A serial of 15 characters covers the short passcode; the cell limit follows the model."""
     spec = MODELS["JK-PB2A16S20P 19.27"]
     frame = info_of(Battery(spec))
@@ -480,13 +482,13 @@ def test_info_of_a_new_unit() -> None:
     assert frame[298] == 2
 
 
-def test_serial_of_eleven_leaves_a_rest() -> None:
+def test_serial_of_eleven_overwrites_one_character() -> None:
     """The NUL of the serial eats the first character of what stood there before."""
     frame = info_of(Battery(MODELS[BMS_PB]))
     assert frame[86:102] == MODELS[BMS_PB].serial.encode() + b"\x000000"
 
 
-def test_logbook() -> None:
+def test_logbook_frame_holds_the_newest_50_entries() -> None:
     """Count, then five bytes an entry; only the newest 50."""
     entries = [LogEntry(1000 + i, 0x11 + i % 2) for i in range(60)]
     frame = frames.logbook_frame(entries, 7)
@@ -495,7 +497,7 @@ def test_logbook() -> None:
     assert (u32(frame, 11 + 5 * 49), frame[15 + 5 * 49]) == (1059, 0x12)
 
 
-def test_detail_log() -> None:
+def test_detail_log_frame_holds_24_byte_records() -> None:
     """Records of 24 bytes behind index and count."""
     record = DetailRecord(
         clock=204_912_345,
@@ -547,7 +549,7 @@ def test_detail_log() -> None:
         (BMS_JK04, 0x20, "00004040", "power_off_voltage", 3.0),
     ],
 )
-def test_writing_a_register(
+def test_write_changes_the_register_of_its_layout(
     key: str, register: int, value: str, setting: str, expected: Any
 ) -> None:
     """The layout decides what a register is."""
@@ -558,7 +560,7 @@ def test_writing_a_register(
     assert getattr(settings, setting) == expected
 
 
-def test_wire_resistances_of_24s() -> None:
+def test_registers_from_0x27_are_cells_on_24s() -> None:
     """Registers 0x27 on are cells there, not switches."""
     battery = Battery(MODELS[BMS_24S])
     settings = apply(battery.settings, "JK02_24S", 0x29, b"\x64\0\0\0")
@@ -577,7 +579,9 @@ def test_wire_resistances_of_24s() -> None:
         (BMS_24S, 0x37, "01"),
     ],
 )
-def test_writes_without_effect(key: str, register: int, value: str) -> None:
+def test_unknown_registers_and_wrong_lengths_change_nothing(
+    key: str, register: int, value: str
+) -> None:
     """Unknown registers and wrong lengths change nothing."""
     battery = Battery(MODELS[key])
     assert (
@@ -589,7 +593,7 @@ def test_writes_without_effect(key: str, register: int, value: str) -> None:
 # The simulated day
 
 
-def test_same_arguments_same_battery() -> None:
+def test_equal_arguments_give_equal_frames() -> None:
     """Equal totals of time give equal frames, however they were cut."""
     one, other = (Battery(MODELS[BMS_8S], hour=11.0, seed=3) for _ in range(2))
     one.advance(600.0)
@@ -598,7 +602,7 @@ def test_same_arguments_same_battery() -> None:
     assert cells_of(one) == cells_of(other)
 
 
-def test_a_believable_day() -> None:
+def test_day_charges_balances_and_discharges() -> None:
     """Load at night, charge in the morning, balancing and full at noon, load in the evening."""
     battery = Battery(MODELS[BMS_8S], hour=0.0, step=10.0)
     # Some more than 15 min, to see the balancer at both of its turns
@@ -623,7 +627,7 @@ def test_a_believable_day() -> None:
     assert battery.log[-1].code == 0x12
 
 
-def test_a_day_with_charge_phases() -> None:
+def test_day_passes_absorption_and_float() -> None:
     """Newer boards go through absorption and float with the MOSFET on and no alarm."""
     battery = Battery(MODELS[BMS_PB], hour=10.0, step=10.0)
     states = [battery.advance(600.0) for _ in range(60)]
@@ -647,7 +651,7 @@ def test_switches_stop_the_current() -> None:
     assert (state.discharging, state.current) == (False, 0.0)
 
 
-def test_overrides() -> None:
+def test_overrides_stay_and_adapt_dependent_fields() -> None:
     """What a test pins stays pinned, what follows is adapted, the rest lives on."""
     battery = Battery(MODELS[BMS_8S], hour=8.0)
     battery.override(current=-12.5, cells=(3.2,) * 8)
@@ -663,7 +667,7 @@ def test_overrides() -> None:
         battery.override(curent=1.0)
 
 
-def test_alarms_can_be_set() -> None:
+def test_set_alarms_are_sent_and_logged() -> None:
     """Bits set by a test are added, and logged when time passes."""
     battery = Battery(MODELS[BMS_8S], hour=3.0)
     battery.alarms = 1 << 8 | 1 << 19
@@ -687,7 +691,9 @@ def test_alarms_can_be_set() -> None:
         ("F", [128, 22, 128, 22], [128, 26, 128, 22]),
     ],
 )
-def test_chunks(gatt: str, frame_chunks: list[int], with_at: list[int]) -> None:
+def test_each_module_splits_frames_its_own_way(
+    gatt: str, frame_chunks: list[int], with_at: list[int]
+) -> None:
     """Each module cuts frames its own way."""
     data = bytes(range(256)) + bytes(44)
     variant = VARIANTS[gatt]
@@ -701,7 +707,7 @@ def test_chunks(gatt: str, frame_chunks: list[int], with_at: list[int]) -> None:
 
 
 class Central:
-    """A plain client that writes down what it hears."""
+    """A plain client that records what it receives."""
 
     def __init__(
         self, bms: VirtualBms, freezer: FrozenDateTimeFactory, radio: VirtualRadio
@@ -789,7 +795,7 @@ type MakeCentral = Callable[..., Central]
 
 @pytest.fixture
 async def central(freezer: FrozenDateTimeFactory) -> AsyncGenerator[MakeCentral]:
-    """Clients of batteries that are switched off afterwards."""
+    """Clients of batteries that are turned off afterwards."""
     radio = VirtualRadio("test", slots=3)
     made: list[Central] = []
 
@@ -807,7 +813,9 @@ async def central(freezer: FrozenDateTimeFactory) -> AsyncGenerator[MakeCentral]
         one.bms.stop()
 
 
-async def test_conversation(central: MakeCentral) -> None:
+async def test_commands_bring_replies_stream_and_acknowledgements(
+    central: MakeCentral,
+) -> None:
     """0x97 brings 0x03, 0x96 brings 0x01 and the stream, each reply with an acknowledgement."""
     c = central(BMS_8S)
     await c.open()
@@ -835,7 +843,7 @@ async def test_conversation(central: MakeCentral) -> None:
     assert c.bms.beeps == 0
 
 
-async def test_counters(central: MakeCentral) -> None:
+async def test_replies_carry_the_next_frame_counter(central: MakeCentral) -> None:
     """Replies carry the number of the next cell frame, the second 0x03 carries 0xA5."""
     c = central(BMS_PB)
     await c.open()
@@ -871,7 +879,7 @@ async def test_counters(central: MakeCentral) -> None:
         (BMS_19, [128, 22, 128, 22, 24]),
     ],
 )
-async def test_reply_as_notifications(
+async def test_reply_is_split_at_the_module_borders(
     central: MakeCentral, key: str, sizes: list[int]
 ) -> None:
     """Where the borders of the notifications fall, the acknowledgement included."""
@@ -884,7 +892,7 @@ async def test_reply_as_notifications(
     assert c.kinds == [3]
 
 
-async def test_stream_cut_by_count(central: MakeCentral) -> None:
+async def test_module_that_counts_splits_anywhere(central: MakeCentral) -> None:
     """A module that counts to 80 starts frames anywhere in a notification."""
     c = central(BALANCER)
     await c.open()
@@ -898,8 +906,8 @@ async def test_stream_cut_by_count(central: MakeCentral) -> None:
     assert set(c.kinds[2:]) == {2}
 
 
-async def test_at_noise(central: MakeCentral) -> None:
-    """An idle line says AT about every 200 ms, twice between frames, sometimes glued to one."""
+async def test_idle_line_sends_at_lines(central: MakeCentral) -> None:
+    """An idle line sends AT about every 200 ms, twice between frames, sometimes joined to one."""
     c = central(BMS_PB)
     await c.open()
     await c.wait(2.0)
@@ -921,7 +929,7 @@ async def test_at_noise(central: MakeCentral) -> None:
     assert 9 <= len(lines) <= 13
 
 
-async def test_96_on_the_heels_of_97(central: MakeCentral) -> None:
+async def test_96_right_after_97_prevents_the_stream(central: MakeCentral) -> None:
     """Newer boards then never stream, and drop the link after ten seconds."""
     c = central(BMS_PB)
     await c.open()
@@ -939,8 +947,8 @@ async def test_96_on_the_heels_of_97(central: MakeCentral) -> None:
     assert [command.accepted for command in c.bms.commands] == [True, False, False]
 
 
-async def test_96_on_the_heels_of_97_of_an_old_board(central: MakeCentral) -> None:
-    """Older boards do not mind."""
+async def test_96_right_after_97_works_on_old_boards(central: MakeCentral) -> None:
+    """Older boards stream all the same."""
     c = central(BMS_24S)
     await c.open()
     await c.write(0x97)
@@ -950,7 +958,7 @@ async def test_96_on_the_heels_of_97_of_an_old_board(central: MakeCentral) -> No
     assert c.kinds.count(2) >= 3
 
 
-async def test_no_stream_without_97(central: MakeCentral) -> None:
+async def test_newer_boards_do_not_stream_without_97(central: MakeCentral) -> None:
     """Newer boards answer 0x96 with the settings and stay silent then."""
     c = central(BMS_19)
     await c.open()
@@ -978,7 +986,7 @@ async def test_idle_link_is_dropped(central: MakeCentral) -> None:
     assert c.bms.commands[0].register is None
 
 
-async def test_one_central_at_a_time(central: MakeCentral) -> None:
+async def test_second_central_waits_for_the_first(central: MakeCentral) -> None:
     """The second one times out, unless the first goes in time; nothing is advertised meanwhile."""
     c = central(BMS_8S)
     await c.open()
@@ -999,7 +1007,9 @@ async def test_one_central_at_a_time(central: MakeCentral) -> None:
     assert c.bms.advertising
 
 
-async def test_logbook_and_detail_log(central: MakeCentral) -> None:
+async def test_logbook_is_one_frame_and_detail_log_seventy(
+    central: MakeCentral,
+) -> None:
     """0xA1 brings one frame, 0xA7 seventy of them."""
     c = central(BMS_19)
     await c.open()
@@ -1018,7 +1028,7 @@ async def test_logbook_and_detail_log(central: MakeCentral) -> None:
     assert clocks == sorted(clocks)
 
 
-async def test_writes(central: MakeCentral) -> None:
+async def test_write_is_recorded_acknowledged_and_applied(central: MakeCentral) -> None:
     """A write is recorded, acknowledged and seen in settings and MOSFET."""
     c = central(BMS_8S)
     await c.open()
@@ -1038,8 +1048,8 @@ async def test_writes(central: MakeCentral) -> None:
     assert [(w.register, w.value) for w in c.bms.writes] == [(0x1D, bytes(4))]
 
 
-async def test_shut_down(central: MakeCentral) -> None:
-    """Register 0x65 makes the pack go dark."""
+async def test_shutdown_register_turns_the_battery_off(central: MakeCentral) -> None:
+    """Register 0x65 turns the pack off."""
     c = central(BMS_8S)
     await c.open()
     await c.write(0x65)
@@ -1052,7 +1062,9 @@ async def test_shut_down(central: MakeCentral) -> None:
     await c.open()
 
 
-async def test_speed(central: MakeCentral) -> None:
+async def test_speed_divides_delays_but_not_the_battery_time(
+    central: MakeCentral,
+) -> None:
     """Twice the speed, half the time; the battery ages just as fast."""
     c = central(BMS_24S, speed=10.0)
     await c.open()
@@ -1065,7 +1077,9 @@ async def test_speed(central: MakeCentral) -> None:
     assert c.bms.battery.now - before == pytest.approx(6.0, abs=1.0)
 
 
-async def test_two_ffe1(central: MakeCentral) -> None:
+async def test_two_ffe1_of_module_b_have_one_property_each(
+    central: MakeCentral,
+) -> None:
     """On module B each of the two 0xFFE1 can do one thing only."""
     c = central(BMS_HEATER)
     await c.open()
@@ -1081,7 +1095,7 @@ async def test_two_ffe1(central: MakeCentral) -> None:
         await finish(c.freezer.tick, c.client.start_notify(0x03, lambda _, __: None))
 
 
-async def test_subscription_that_is_refused(central: MakeCentral) -> None:
+async def test_module_d_refuses_a_subscription(central: MakeCentral) -> None:
     """Module D answers a subscription of 0xFFE2 with an application error."""
     c = central(BALANCER)
     await c.open()
@@ -1090,7 +1104,7 @@ async def test_subscription_that_is_refused(central: MakeCentral) -> None:
     assert error.value.code == 0x80
 
 
-async def test_module_values(central: MakeCentral) -> None:
+async def test_standard_services_hold_the_module_values(central: MakeCentral) -> None:
     """Standard services hold what the module's maker wrote, and limits are the module's."""
     c = central(BMS_8S)
     await c.open()
@@ -1117,7 +1131,7 @@ async def read_all(c: Central, seconds: float = 5.0) -> None:
     await c.wait(seconds)
 
 
-async def test_lost_notification(central: MakeCentral) -> None:
+async def test_lost_notification_costs_one_frame(central: MakeCentral) -> None:
     """One lost notification costs one frame."""
     c = central(BMS_24S, faults=Faults(lose=[2]))
     await read_all(c)
@@ -1128,15 +1142,15 @@ async def test_lost_notification(central: MakeCentral) -> None:
     assert len(c.heard) == heard
 
 
-async def test_damaged_notification(central: MakeCentral) -> None:
-    """A turned bit costs the checksum."""
+async def test_flipped_bit_breaks_the_checksum(central: MakeCentral) -> None:
+    """A flipped bit breaks the checksum."""
     c = central(BMS_24S, faults=Faults(damage=[1]))
     await read_all(c)
     assert 3 not in c.kinds
     assert len(c.chunks[0]) == 128
 
 
-async def test_delayed_notifications(central: MakeCentral) -> None:
+async def test_delayed_notifications_keep_their_order(central: MakeCentral) -> None:
     """Late, but in order."""
     c = central(BMS_24S, faults=Faults(delay=2.0))
     await c.open()
@@ -1149,7 +1163,7 @@ async def test_delayed_notifications(central: MakeCentral) -> None:
     assert c.kinds[:3] == [3, 1, 2]
 
 
-async def test_doubled_notifications(central: MakeCentral) -> None:
+async def test_doubled_notifications_arrive_twice(central: MakeCentral) -> None:
     """Each one comes twice in a row."""
     c = central(BMS_24S, faults=Faults(double=True))
     await c.open()
@@ -1163,7 +1177,9 @@ async def test_doubled_notifications(central: MakeCentral) -> None:
     ("faults", "heard"),
     [(Faults(disconnect_after=2), 2), (Faults(disconnect_in=3), 1)],
 )
-async def test_link_breaks(central: MakeCentral, faults: Faults, heard: int) -> None:
+async def test_link_breaks_in_the_middle_of_a_frame(
+    central: MakeCentral, faults: Faults, heard: int
+) -> None:
     """In the middle of a frame."""
     c = central(BMS_24S, faults=faults)
     await c.open()
@@ -1176,15 +1192,15 @@ async def test_link_breaks(central: MakeCentral, faults: Faults, heard: int) -> 
         await c.client.write_gatt_char(0x12, frames.command(0x97), response=False)
 
 
-async def test_silence(central: MakeCentral) -> None:
-    """The link stays, nothing comes."""
+async def test_silent_battery_keeps_the_link(central: MakeCentral) -> None:
+    """The link stays up, nothing is sent."""
     c = central(BMS_PB, faults=Faults(silent=True))
     await read_all(c, 15.0)
     assert not c.heard
     assert c.client.is_connected
 
 
-async def test_ignored_command(central: MakeCentral) -> None:
+async def test_ignored_command_does_not_count_as_accepted(central: MakeCentral) -> None:
     """A command that is never answered counts as none."""
     c = central(BMS_8S, faults=Faults(never_answer={0x97}))
     await c.open()
@@ -1194,7 +1210,7 @@ async def test_ignored_command(central: MakeCentral) -> None:
     assert not c.client.is_connected
 
 
-async def test_answer_after_attempts(central: MakeCentral) -> None:
+async def test_third_attempt_is_answered_across_links(central: MakeCentral) -> None:
     """The third time works, also on the next link."""
     c = central(BMS_8S, faults=Faults(answer_after_attempts=2))
     await c.open()
@@ -1207,7 +1223,7 @@ async def test_answer_after_attempts(central: MakeCentral) -> None:
     assert c.kinds == [3]
 
 
-async def test_refused_connections(central: MakeCentral) -> None:
+async def test_refused_connections_fail_with_their_text(central: MakeCentral) -> None:
     """The first ones fail with the text asked for."""
     c = central(
         BMS_8S, faults=Faults(refuse_connection=2, refuse_error="le-connection-abort")
@@ -1219,8 +1235,8 @@ async def test_refused_connections(central: MakeCentral) -> None:
     assert c.client.is_connected
 
 
-async def test_hanging_connection(central: MakeCentral) -> None:
-    """Connecting does not come back, and can be cancelled."""
+async def test_hanging_connection_can_be_cancelled(central: MakeCentral) -> None:
+    """Connecting never returns, and can be cancelled."""
     c = central(BMS_8S, faults=Faults(hang_connection=True))
     with pytest.raises(TimeoutError):
         await finish(c.freezer.tick, c.client.connect(), limit=30.0)
@@ -1228,7 +1244,7 @@ async def test_hanging_connection(central: MakeCentral) -> None:
     await c.open()
 
 
-async def test_empty_service_list(central: MakeCentral) -> None:
+async def test_first_discovery_finds_no_services(central: MakeCentral) -> None:
     """The first discovery finds nothing."""
     c = central(BMS_8S, faults=Faults(no_services_first=1))
     await c.open(subscribe=False)
@@ -1254,8 +1270,10 @@ async def test_missing_characteristic_is_cached(central: MakeCentral) -> None:
     assert await connect()
 
 
-async def test_pairing_wanted(central: MakeCentral) -> None:
-    """Subscribing and writing need authentication that nobody can give."""
+async def test_pairing_fault_refuses_unauthenticated_access(
+    central: MakeCentral,
+) -> None:
+    """Subscribing and writing require authentication that is impossible here."""
     c = central(BMS_19, faults=Faults(pairing=True))
     with pytest.raises(BleakGATTProtocolError, match="Insufficient Authentication"):
         await c.open()
@@ -1265,7 +1283,7 @@ async def test_pairing_wanted(central: MakeCentral) -> None:
         await finish(c.freezer.tick, c.client.pair())
 
 
-async def test_pairing_that_is_not_needed(central: MakeCentral) -> None:
+async def test_pairing_succeeds_without_the_fault(central: MakeCentral) -> None:
     """Without the fault it simply works."""
     c = central(BMS_8S)
     await finish(c.freezer.tick, c.client.connect())
@@ -1274,8 +1292,8 @@ async def test_pairing_that_is_not_needed(central: MakeCentral) -> None:
     assert c.client.is_connected
 
 
-async def test_subscription_can_be_ended(central: MakeCentral) -> None:
-    """The CCCD tells, and nothing comes any more."""
+async def test_unsubscribing_stops_notifications(central: MakeCentral) -> None:
+    """The CCCD is cleared, and nothing is sent."""
     c = central(BMS_PB)
     await c.open()
     cccd = c.uart().descriptors[0]
@@ -1288,7 +1306,7 @@ async def test_subscription_can_be_ended(central: MakeCentral) -> None:
     assert len(c.heard) == heard
 
 
-async def test_restart(central: MakeCentral) -> None:
+async def test_restart_register_drops_the_link(central: MakeCentral) -> None:
     """Register 0x66 costs the link only."""
     c = central(BMS_8S)
     await c.open()
@@ -1298,7 +1316,7 @@ async def test_restart(central: MakeCentral) -> None:
     assert c.bms.advertising
 
 
-async def test_radio_that_fails_during_connection(central: MakeCentral) -> None:
+async def test_failed_connection_frees_its_slot(central: MakeCentral) -> None:
     """The slot is free again and no link is left."""
     c = central(BMS_8S)
     radio = RADIOS["test"]
@@ -1313,7 +1331,7 @@ async def test_radio_that_fails_during_connection(central: MakeCentral) -> None:
     assert not c.bms.connected
 
 
-async def test_pairing_wanted_silently(central: MakeCentral) -> None:
+async def test_silent_pairing_fault_drops_the_link(central: MakeCentral) -> None:
     """Accepted, silent, dropped."""
     c = central(BMS_19, faults=Faults(pairing="drop"))
     await c.open()
@@ -1323,7 +1341,7 @@ async def test_pairing_wanted_silently(central: MakeCentral) -> None:
     assert not c.client.is_connected
 
 
-async def test_garbage_and_foreigners(central: MakeCentral) -> None:
+async def test_garbage_and_foreign_frames_are_not_ours(central: MakeCentral) -> None:
     """Bytes come, but none of ours."""
     c = central(BMS_24S, faults=Faults(garbage=True))
     await read_all(c)
@@ -1337,14 +1355,16 @@ async def test_garbage_and_foreigners(central: MakeCentral) -> None:
     assert not c.frames
 
 
-async def test_stale_notifications(central: MakeCentral) -> None:
+async def test_stale_notifications_arrive_while_subscribing(
+    central: MakeCentral,
+) -> None:
     """Leftovers arrive before subscribing returns."""
     c = central(BMS_8S, faults=Faults(stale=(b"AT\r\n", bytes(22))))
     await c.open()
     assert [data for _, data in c.heard] == [b"AT\r\n", bytes(22)]
 
 
-async def test_stream_stops(central: MakeCentral) -> None:
+async def test_stopped_stream_restarts_with_96(central: MakeCentral) -> None:
     """The link stays; 0x96 brings the stream back."""
     c = central(BMS_24S, faults=Faults(stream_stops_after=2))
     await read_all(c, 8.0)
@@ -1357,7 +1377,7 @@ async def test_stream_stops(central: MakeCentral) -> None:
     assert c.bms.beeps == 0
 
 
-async def test_glitches(central: MakeCentral) -> None:
+async def test_glitched_frames_have_a_correct_checksum(central: MakeCentral) -> None:
     """Every second frame is nonsense with a good checksum."""
     c = central(BMS_24S, faults=Faults(glitch_every=2))
     await read_all(c)
@@ -1370,7 +1390,7 @@ async def test_glitches(central: MakeCentral) -> None:
     ("model", "mask", "pack", "charge", "up_time"),
     [(BMS_24S, 54, 118, 141, 162), (BMS_PB, 70, 150, 173, 194)],
 )
-async def test_blank_frames(
+async def test_blank_frames_report_no_cells_and_count(
     central: MakeCentral, model: str, mask: int, pack: int, charge: int, up_time: int
 ) -> None:
     """Every second frame has no cells and measures nothing, but still counts."""
@@ -1385,8 +1405,8 @@ async def test_blank_frames(
         assert u32(frame, up_time)
 
 
-async def test_habits_can_be_changed(central: MakeCentral) -> None:
-    """A test may take a unit's habits away."""
+async def test_behaviour_can_be_replaced(central: MakeCentral) -> None:
+    """A test may change a unit's behaviour."""
     calm = replace(
         Behaviour.of(MODELS[BMS_PB]),
         at_interval=None,
@@ -1403,7 +1423,7 @@ async def test_habits_can_be_changed(central: MakeCentral) -> None:
 # Radios
 
 
-def test_adverts() -> None:
+def test_each_advertisement_style_has_its_content() -> None:
     """One row per style of advertisement."""
     spec = MODELS[BMS_PB]
     mac = bytes.fromhex(spec.address.replace(":", ""))
@@ -1427,8 +1447,8 @@ def test_adverts() -> None:
     assert 0x0B65 not in styled["foreign"].manufacturer_data
 
 
-async def test_device_without_set_up() -> None:
-    """A battery is usable beneath plain bleak at once."""
+async def test_device_works_with_plain_bleak() -> None:
+    """A battery works with plain bleak without set-up."""
     bms = VirtualBms(Battery(MODELS[BMS_8S]), speed=100.0)
     async with BleakClient(ble_device(bms), backend=VirtualBackend) as client:
         assert client.is_connected
@@ -1436,8 +1456,10 @@ async def test_device_without_set_up() -> None:
     assert bms.connections[0].reason == "by the central"
 
 
-async def test_radio_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain bleak scans and connects through a radio that stands in."""
+async def test_plain_bleak_uses_the_bound_radio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plain bleak scans and connects through the virtual radio."""
     # The plug-in's Bluetooth fixture puts a mock in its place and leaves it there.
     monkeypatch.setattr(BleakScanner, "stop", STOP_SCANNING)
     near = VirtualBms(Battery(MODELS[BMS_8S]), speed=100.0)
@@ -1525,7 +1547,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def fast() -> Generator[Callable[[str], VirtualBms]]:
-    """Batteries in a hurry."""
+    """Fast batteries."""
     made: list[VirtualBms] = []
 
     def make(key: str) -> VirtualBms:
@@ -1537,12 +1559,12 @@ def fast() -> Generator[Callable[[str], VirtualBms]]:
         bms.stop()
 
 
-async def test_through_home_assistant(
+async def test_home_assistant_connects_and_counts_slots(
     hass: HomeAssistant,
     proxies: Callable[..., VirtualProxy],
     fast: Callable[[str], VirtualBms],
 ) -> None:
-    """Home Assistant's own client connects, subscribes and hears frames; slots are accounted for."""
+    """Home Assistant's own client connects, subscribes and receives frames; slots are counted."""
     proxy = proxies("garage")
     bms = fast(BMS_PB)
     proxy.place(bms, rssi=-55)
@@ -1573,7 +1595,7 @@ async def test_through_home_assistant(
     assert proxy.advertise(bms)
 
 
-async def test_out_of_slots(
+async def test_second_proxy_serves_when_slots_are_used(
     hass: HomeAssistant,
     proxies: Callable[..., VirtualProxy],
     fast: Callable[[str], VirtualBms],
@@ -1597,7 +1619,7 @@ async def test_out_of_slots(
     assert proxy.free_slots == 1
 
 
-async def test_proxy_without_power(
+async def test_links_break_and_recover_with_the_proxy(
     hass: HomeAssistant,
     proxies: Callable[..., VirtualProxy],
     fast: Callable[[str], VirtualBms],
@@ -1622,12 +1644,12 @@ async def test_proxy_without_power(
     assert len(bms.connections) == 2
 
 
-async def test_better_proxy_is_preferred(
+async def test_connection_uses_the_proxy_with_the_better_signal(
     hass: HomeAssistant,
     proxies: Callable[..., VirtualProxy],
     fast: Callable[[str], VirtualBms],
 ) -> None:
-    """Heard by two, a battery is connected through the one that hears it better."""
+    """With two proxies in range, the one with the better signal is used."""
     near, far = proxies("near"), proxies("far")
     bms = fast(BMS_8S)
     far.place(bms, rssi=-85)

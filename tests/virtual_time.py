@@ -1,4 +1,4 @@
-"""An event loop in which waiting takes no time: its clock jumps to whatever is due next."""
+"""An event loop in which waiting takes no time: its clock jumps to the next timer."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,10 +13,10 @@ _real_time: Final = time.monotonic
 
 @dataclass(slots=True)
 class Clock:
-    """What shows the time of a loop, or of several."""
+    """The time of one or more loops."""
 
     now: float = 0.0
-    """s since whenever."""
+    """s since an arbitrary start."""
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -27,12 +27,12 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        """Begin at the time that the clock shows."""
+        """Begin at the time of the clock."""
         self.is_busy: Callable[[], bool] = lambda: False
         self.may_jump: Callable[[], bool] = lambda: True
         self.clock = clock or Clock()
         self.jobs = 0
-        """How many an executor is at."""
+        """Number of unfinished executor jobs."""
         self._scheduled: list[asyncio.TimerHandle]
         super().__init__(_Selector(self))
 
@@ -62,12 +62,12 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
     @property
     def timers(self) -> list[asyncio.TimerHandle]:
-        """What is still to happen."""
+        """Timers that are still due."""
         return [timer for timer in self._scheduled if not timer.cancelled()]
 
 
 class _Selector(selectors.DefaultSelector):
-    """The loop asks it to wait for the next timer: then is now."""
+    """Jumps to the next timer when the loop would wait for it."""
 
     def __init__(self, loop: JumpingLoop) -> None:
         super().__init__()
@@ -90,16 +90,16 @@ class _Selector(selectors.DefaultSelector):
             ready = super().select(0.001)
         if not ready:
             if timeout is None:
-                raise RuntimeError("Nothing will ever happen again: the test hangs")
-            # Adding the timeout up would miss the moment by a rounding error
+                raise RuntimeError("No timer is left: the test hangs")
+            # Adding the timeout would miss the timer by a rounding error
             loop.clock.now = max(loop.time(), loop._scheduled[0].when())
         return ready
 
 
 class VirtualTimeLoop(JumpingLoop):
-    """Notes what would have been logged as an unhandled error.
+    """Records unhandled errors instead of logging them.
 
-    Use it for what has no other business with the world: `asyncio.Runner(loop_factory=VirtualTimeLoop)`.
+    Use it for code that needs no other input or output: `asyncio.Runner(loop_factory=VirtualTimeLoop)`.
     """
 
     def __init__(self) -> None:

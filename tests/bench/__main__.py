@@ -25,7 +25,7 @@ def main() -> int:
         )
         print()
     else:
-        # In a file, lines may be as long as they like
+        # A file needs no line breaks
         console = Console(width=None if sys.stdout.isatty() else 150)
         console.print(_table(figures))
         console.print(_machine(), highlight=False)
@@ -46,8 +46,10 @@ def _parse() -> argparse.Namespace:
         help=f"what to measure: {', '.join(BENCHMARKS)} (default: all)",
     )
     add("--json", action="store_true", help="print data instead of a table")
-    add("--cases", type=int, help="how many cases to run at least, of those that do")
-    add("--long", action="store_true", help="take the long form where there is one")
+    add(
+        "--cases", type=int, help="least number of cases, for benchmarks that run cases"
+    )
+    add("--long", action="store_true", help="run the long form, if there is one")
     add("--faults", action="store_true", help="the same as: faults --long")
     options = parser.parse_args()
     if options.faults:
@@ -64,7 +66,7 @@ def _options(options: argparse.Namespace) -> Options:
 
 def _measured(names: list[str], options: Options) -> Iterator[Figure]:
     for name in names:
-        # Only now: a benchmark may need much, such as all of Home Assistant.
+        # Imported late: a benchmark may need all of Home Assistant.
         measure: Measure = import_module(f".{name}", __package__).measure
         for figure in measure(options):
             print(

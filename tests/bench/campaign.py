@@ -1,6 +1,6 @@
-"""Outages of batteries: every fault of the one in software, alone and mixed, and what must hold.
+"""Outages of batteries: every fault of the virtual battery, alone and mixed, and what must hold.
 
-There is no Home Assistant in here, and no clock but that of the event loop.
+It uses neither Home Assistant nor any clock but that of the event loop.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 
 INTERVAL: Final = 30.0
 RECOVERY: Final = INTERVAL + READ_DEADLINE + 5.0
-"""s: what is under way may fail yet; the next read, an interval later, may not."""
+"""s: a read in progress may still fail; the next one, an interval later, must succeed."""
 LAST_DIGIT: Final = 0.0006
 
 INFO, CELLS = 0x97, 0x96
 
 
 def _left_over() -> tuple[bytes, ...]:
-    """Return the notifications of a frame that nobody must ever see."""
+    """Return the notifications of a frame that must never be published."""
     state = State(cells=(1.234,) * 16, enabled=0xFFFF, voltage=19.744, soc=12)
     frame = frames.cell_frame(MODELS["JK_PB2A16S20P 15.41"], state, 99)
     return tuple(bytes(chunk) for chunk in batched(frame, 128, strict=False))
@@ -43,7 +43,7 @@ class _Action(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """What goes wrong for a while."""
+    """A temporary fault."""
 
     faults: dict[str, Any] = field(default_factory=dict)
     begin: _Action = lambda bms, radio: None
@@ -59,7 +59,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"lose": 0.02},
     {"lose": 0.3},
     {"lose": 1.0},
-    # Of four notifications of a frame at most one: the checksum sees it
+    # At most one of a frame's four notifications: the checksum detects it
     {"damage": range(2, 2000, 7)},
     {"damage": range(1, 2000, 4)},
     {"delay": 0.5},
@@ -115,19 +115,19 @@ ALONE: Final = (
 )
 
 DAMAGED: Final = tuple(Outage(faults={"damage": rate}) for rate in (0.1, 0.3, 1.0))
-"""Several in the same frame, so that one in some hundred frames has the right checksum."""
+"""Several per frame, so that one in some hundred frames has a correct checksum."""
 
 
 def mixtures(random: Random) -> Iterator[Outage]:
-    """Yield random mixtures of two or three of them, for ever."""
+    """Yield random mixtures of two or three of them, endlessly."""
     while True:
         parts = random.sample(ALONE, random.choice((2, 2, 3)))
         faults = dict(chain.from_iterable(part.faults.items() for part in parts))
         if len(faults) < sum(len(part.faults) for part in parts):
-            # Only one of two of a kind would be
+            # Of two of a kind, only one would apply
             continue
         if "glitch_every" in faults and "blank_every" in faults:
-            # One that says nothing good three times in a row is to be believed
+            # What is reported three times in a row is accepted
             continue
         yield Outage(
             faults=faults,
@@ -147,21 +147,21 @@ def _all(actions: Sequence[_Action]) -> _Action:
 
 @dataclass(kw_only=True)
 class Report:
-    """What happened to all batteries."""
+    """The results of all batteries."""
 
     outages: int = 0
     readings: int = 0
     wrong: list[str] = field(default_factory=list)
-    """Values that were published and not what the battery had said."""
+    """Published values that differ from those of the battery."""
     late: list[str] = field(default_factory=list)
-    """Batteries that were not read as soon as they could be."""
+    """Batteries that were not read as soon as possible."""
 
 
 class Witness:
-    """Compares what is published of a battery with what it knew."""
+    """Compares published values with those of the battery."""
 
     def __init__(self, bms: RememberingBms, report: Report) -> None:
-        """Nothing has been published yet."""
+        """Start with nothing published."""
         self.bms = bms
         self.last = 0.0
         """s of the event loop's clock when the last published cell data came."""
@@ -169,11 +169,11 @@ class Witness:
         self._report = report
 
     def see(self, reading: Reading) -> None:
-        """Judge a published reading."""
+        """Check a published reading."""
         if reading.time == self.last:
             return
         self.last = reading.time
-        # The battery remembers all that it was asked for
+        # The battery keeps every command it received
         self.bms.commands.clear()
         self._report.readings += 1
         cells, info = reading.cell_data, reading.device_info
@@ -187,7 +187,7 @@ class Witness:
             found[name] = getattr(reading.settings, name)
         profile = choose_profile(spec.model, spec.software)
         raw = frames.cell_frame(spec, state, cells.frame_counter)
-        # All else: as it is read from the undamaged frame
+        # Everything else: as decoded from the undamaged frame
         for said, sent in (
             (cells, decode_cell_data(Frame.parse(raw), profile)),
             (
@@ -219,7 +219,7 @@ class Witness:
     async def suffer(
         self, outage: Outage, radio: VirtualRadio, random: Random, *, seed: int
     ) -> None:
-        """Let the battery have an outage, and see that it is read again afterwards."""
+        """Cause an outage, and check that the battery is read again afterwards."""
         await asyncio.sleep(random.uniform(0.1, 2 * INTERVAL))
         self.outage = str(outage)
         outage.begin(self.bms, radio)
@@ -250,7 +250,7 @@ async def live(
     *,
     seed: int,
 ) -> None:
-    """Let the batteries take outages from the one heap until there are no more."""
+    """Let all batteries take outages from one iterator until it is empty."""
 
     async def live_one(number: int, witness: Witness) -> None:
         random = Random(f"{seed} {number}")

@@ -1,6 +1,6 @@
-"""Time that jumps, for a whole Home Assistant: an hour in it takes as long as the work of an hour.
+"""Virtual time for a whole Home Assistant: an hour takes only as long as its work.
 
-Import this before anything that asks what time it is, as most modules keep the function they ask.
+Import this before anything that reads the time: most modules keep a reference to the function.
 """
 
 from datetime import UTC, datetime, tzinfo
@@ -16,11 +16,11 @@ from tests.virtual_time import Clock, JumpingLoop
 
 EPOCH: Final = datetime(2026, 11, 2, 8, tzinfo=UTC).timestamp()
 _clock: Final = Clock(1000.0)
-"""It begins when the machine would have been on for some minutes."""
+"""Starts as if the machine had been running for some minutes."""
 
 
 def now() -> float:
-    """Stand in for every clock that only goes forward."""
+    """Replace every monotonic clock."""
     return _clock.now
 
 
@@ -41,10 +41,10 @@ dt_util.now = _local
 
 
 class BenchLoop(JumpingLoop):
-    """Goes with the world's time until it is told to jump."""
+    """Follows real time until `jumps` is set."""
 
     def __init__(self) -> None:
-        """Begin at the time that everything else is told."""
+        """Begin at the time of the shared clock."""
         super().__init__(_clock)
         self.jumps = False
         self.may_jump = lambda: self.jumps

@@ -1,4 +1,4 @@
-"""What a benchmark says, and what it is asked for."""
+"""The results and the options of a benchmark."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Final, override
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a figure has to reach."""
+    """The limit of a figure."""
 
     limit: float
     at_least: bool = False
 
     def is_met(self, value: float) -> bool:
-        """Tell whether this value reaches it."""
+        """Return whether this value meets it."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     @override
@@ -40,31 +40,31 @@ class Figure:
     value: float
     unit: str
     target: Target | None
-    """`None` where the figure is only there to be seen."""
+    """`None` for a figure that is only reported."""
     compares: str
     """What is compared with what, in words."""
 
     @property
     def is_met(self) -> bool | None:
-        """Tell whether the target is reached, `None` where there is none."""
+        """Return whether the target is met, `None` without a target."""
         return self.target.is_met(self.value) if self.target else None
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for on the command line."""
+    """The options of the command line."""
 
     long: bool = False
-    """Take the time for the long form, where a benchmark has one."""
+    """Run the long form, if a benchmark has one."""
     cases: int | None = None
-    """How many cases to run, where a benchmark runs cases."""
+    """Number of cases, for benchmarks that run cases."""
 
 
 type Measure = Callable[[Options], Iterator[Figure]]
-"""What a module of this package is for: its function `measure`."""
+"""The function `measure` of each benchmark's module."""
 
 BENCHMARKS: Final = (
-    # One name a line: each is a module of this package.
+    # Each is a module of this package.
     "decode",
     "exporter",
     "fuzz",

@@ -1,7 +1,7 @@
-"""Whose work the event loop does: that of Home Assistant, or that of the batteries in software.
+"""CPU time of the event loop, split between Home Assistant and the virtual batteries.
 
-Both run in one thread, so each call from the one to the other is noted. CPU time of that
-thread only: neither other programs nor Home Assistant's own threads count.
+Both run in one thread, so each call from one to the other is recorded. Only CPU time of that
+thread counts, not that of other programs or of Home Assistant's own threads.
 """
 
 import asyncio
@@ -28,38 +28,38 @@ STAND_IN: Final = next(iter(virtual_bms.__path__))
 
 
 class Owner(IntEnum):
-    """Who spends."""
+    """Whose work it is."""
 
     HOME = 0
     """Home Assistant, its Bluetooth stack, the integration."""
     STAND_IN = 1
-    """The batteries in software, and the radio they are reached by."""
+    """The virtual batteries and their radio."""
 
 
 class Meter:
-    """What each of them has spent since the last `reset`, in s."""
+    """CPU time of each owner since the last `reset`, in s."""
 
     def __init__(self) -> None:
-        """Begin with the work at hand being Home Assistant's."""
+        """Begin with Home Assistant's work."""
         self._owner = Owner.HOME
         self._since = thread_time()
         self._in_gc = 0.0
         self._thread = get_ident()
         self.longest_collection = 0.0
-        """s, since ever."""
+        """s, never reset."""
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Restart the measurement."""
         self.spent = [0.0, 0.0]
         self.longest = 0.0
-        """The longest time that Home Assistant did not let go of the loop."""
+        """The longest time for which Home Assistant blocked the loop, in s."""
         self.collections = 0.0
-        """s of garbage collection, which are nobody's: the rubbish is of both, and what
-        is searched for it is the whole memory."""
+        """s of garbage collection, counted for neither: the garbage is of both, and
+        the whole memory is searched for it."""
 
     def switch(self, owner: Owner) -> Owner:
-        """Let the time from now on be this owner's; return who had it before."""
+        """Count time for this owner from now on; return the previous owner."""
         now = thread_time()
         self.spent[self._owner] += now - self._since
         self._since = now
@@ -68,7 +68,7 @@ class Meter:
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Take the time of all that the event loop runs."""
+        """Measure everything that the event loop runs."""
         run = asyncio.Handle._run
 
         def metered_run(handle: asyncio.Handle) -> None:
@@ -88,7 +88,7 @@ class Meter:
     def _note_collection(
         self, phase: Literal["start", "stop"], _: dict[str, int]
     ) -> None:
-        # Other threads collect as well
+        # Other threads collect garbage as well
         if get_ident() != self._thread:
             return
         self._in_gc = thread_time() - self._in_gc
@@ -103,7 +103,7 @@ METER: Final = Meter()
 
 
 def _owner(handle: asyncio.Handle) -> Owner:
-    """Tell whose function a handle calls; a task is always Home Assistant's here."""
+    """Return whose function a handle calls; a task is always Home Assistant's here."""
     called = getattr(handle, "_callback")  # noqa: B009 - not in its declaration
     function = getattr(called, "__func__", called)
     code = getattr(function, "__code__", None)
@@ -114,7 +114,7 @@ def _owner(handle: asyncio.Handle) -> Owner:
 
 @coroutine
 def _metered[T](work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Do the stand-in's work, step by step, on its account."""
+    """Run the stand-in's work step by step and count it for the stand-in."""
     step, argument = work.send, None
     while True:
         before = METER.switch(Owner.STAND_IN)
@@ -127,12 +127,12 @@ def _metered[T](work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             METER.switch(before)
         try:
             step, argument = work.send, (yield waited)
-        except BaseException as err:  # noqa: BLE001 - it is not for us to stop it
+        except BaseException as err:  # noqa: BLE001 - passed on to the coroutine
             step, argument = work.throw, err
 
 
 class MeteredBackend(VirtualBackend):
-    """The border between the two on a link."""
+    """The boundary between the two on a link."""
 
     @override
     async def connect(
@@ -166,10 +166,10 @@ class MeteredBackend(VirtualBackend):
 
 
 class MeteredProxy(VirtualProxy):
-    """The border between the two at a proxy."""
+    """The boundary between the two at a proxy."""
 
     def __init__(self, source: str, name: str, slots: int = 3) -> None:
-        """Let it connect by the metered backend."""
+        """Connect with the metered backend."""
         super().__init__(source, name, slots)
         self.connector = HaBluetoothConnector(
             client=MeteredBackend, source=source, can_connect=self._can_connect

@@ -1,4 +1,4 @@
-"""A module of this package in a process of its own."""
+"""Run a module of this package in its own process."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def run_module(name: str, **asked: Any) -> dict[str, Any]:
-    """Run it with what is asked of it as JSON; return the JSON that it prints."""
+    """Run it with its arguments as JSON; return the JSON that it prints."""
     done = subprocess.run(
         [sys.executable, "-m", f"{__package__}.{name}", json.dumps(asked)],
         capture_output=True,

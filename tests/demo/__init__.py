@@ -1,1 +1,1 @@
-"""A real Home Assistant to look at, with this integration and batteries in software."""
+"""A real Home Assistant with this integration and virtual batteries."""

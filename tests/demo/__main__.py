@@ -1,4 +1,4 @@
-"""The command behind `scripts/demo`: what it is asked for, and whether that can be had."""
+"""The command behind `scripts/demo`: its arguments and its exit code."""
 
 import argparse
 import signal
@@ -11,7 +11,7 @@ def main() -> int:
     """Return the exit code of the command."""
     options = _parse()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Until Home Assistant listens to them.
+        # Until Home Assistant handles them.
         signal.signal(number, _leave)
     try:
         _try_address(options.host, options.port)
@@ -23,7 +23,7 @@ def main() -> int:
         )
         return 1
     print("demo: starting Home Assistant", flush=True)
-    # Only now, since it takes a while.
+    # Imported late because it takes a while.
     from .run import run  # noqa: PLC0415
 
     return run(options)
@@ -54,12 +54,12 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
 
 
 def _try_address(host: str, port: int) -> None:
-    """Raise an OSError if nobody can listen there now."""
+    """Raise an OSError if the address is not available."""
     for family, kind, _, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
     ):
         with socket.socket(family, kind) as test:
-            # As a server does, which does not mind what is left of the last one.
+            # As a server does: sockets in TIME_WAIT do not count.
             test.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             test.bind(address)
 

@@ -1,4 +1,4 @@
-"""The batteries of the demo, and the proxies that hear them."""
+"""The batteries of the demo, and the proxies in range of them."""
 
 from dataclasses import replace
 from itertools import batched
@@ -8,11 +8,11 @@ from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 HOUR: Final = 10.5
-"""When the day of a battery begins: it is half full, and the sun is out."""
+"""Hour at which the day of a battery begins: it is half full, and the sun shines."""
 
 SLOTS: Final = 3
 
-# Each layout first; then other boards, cell counts and chemistries.
+# One of each layout first; then other boards, cell counts and chemistries.
 KINDS: Final = (
     ("House", "JK_PB2A16S20P 15.41"),
     ("Camper", "JK-B2A24S15P 10.07"),
@@ -25,7 +25,7 @@ KINDS: Final = (
 
 
 def make_batteries(count: int) -> list[VirtualBms]:
-    """Make so many, each with a name and an address of its own."""
+    """Create `count` batteries with different names and addresses."""
     return [VirtualBms(Battery(_spec(index), hour=HOUR)) for index in range(count)]
 
 
@@ -36,14 +36,14 @@ def _spec(index: int) -> Spec:
         MODELS[model],
         name=f"{name} {turn + 1}" if turn else name,
         address=f"C8:47:8C:20:00:{index + 1:02X}",
-        # Not each of them has an advertisement to tell it by, nor its own name in it.
+        # Not every unit advertises something recognisable, or its own name.
         advert="common",
         dip_address=None,
     )
 
 
 def start_proxies(batteries: list[VirtualBms]) -> list[VirtualProxy]:
-    """Start as many proxies as it takes to hold a link to each battery."""
+    """Start enough proxies to hold a link to each battery."""
     proxies = []
     for number, near in enumerate(batched(batteries, SLOTS), 1):
         proxy = VirtualProxy(f"02:00:00:00:00:{number:02X}", f"Proxy {number}", SLOTS)

@@ -1,4 +1,4 @@
-"""A dashboard for whatever batteries there are, made from what the registries know."""
+"""A dashboard for all batteries, built from the registries."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -13,7 +13,7 @@ type Config = dict[str, Any]
 type Entities = dict[str, str]
 """The entity ids of a battery by key: what follows the address in the unique id."""
 
-# A battery shows those of them that it has.
+# Only entities that the battery has are shown.
 LIVE: Final = (
     "power",
     "current",
@@ -48,7 +48,7 @@ SHORT_NAMES: Final = {
     **{f"temperature_sensor_{n}": f"Sensor {n}" for n in (1, 2, 4, 5)},
     "mosfet_temperature": "MOSFET",
 }
-"""On a phone, half a line has no room for the whole one."""
+"""A shorter heading, for half a line on a phone."""
 GRAPHS: Final = (
     ("state_of_charge",),
     ("power",),
@@ -58,7 +58,7 @@ GRAPHS: Final = (
 
 
 def make_dashboard(hass: HomeAssistant, hours: int) -> Config:
-    """Show each battery that was added, with so much of its past, and those that wait."""
+    """Show each battery that was added, with this much history, and the discovered ones."""
     batteries = _batteries(hass)
     views = [_battery(name, entities, hours) for name, entities in batteries.items()]
     if len(batteries) > 1:

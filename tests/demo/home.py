@@ -1,4 +1,4 @@
-"""The home that Home Assistant starts in: its owner has lived there for a while."""
+"""The configuration folder of the demo: a home that has been in use for a while."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ INTEGRATIONS: Final = {
     "system_health",
     "zone",
 }
-"""What Home Assistant sets up by default, less what asks for programs, packages or the internet."""
+"""What Home Assistant sets up by default, except what needs programs, packages or the internet."""
 
 # Private addresses as well, for a demo in a container or on another machine.
 CONFIGURATION: Final = """\
@@ -54,7 +54,7 @@ logbook:
 logger:
   default: info
   logs:
-    # Would complain of itself when many batteries are added at once.
+    # Would warn about itself when many batteries are added at once.
     homeassistant.helpers.entity_registry: warning
 """
 
@@ -116,7 +116,7 @@ def furnish(folder: Path, host: str, port: int) -> None:
 
 
 def keep_logins(folder: Path) -> None:
-    """Let the browsers of today be known tomorrow: an unknown one raises an alarm."""
+    """Accept newer browsers: an unknown one raises an alarm."""
     (folder / ".storage/auth").replace(LOGINS)
 
 

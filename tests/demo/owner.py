@@ -1,4 +1,4 @@
-"""What the owner of some batteries does first: find them, add them, look at them."""
+"""The first steps of an owner: find batteries, add them, look at them."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ _LOGGER = logging.getLogger("demo")
 
 
 async def async_discover(hass: HomeAssistant, count: int) -> list[str]:
-    """Wait until so many batteries are discovered; return their flows."""
+    """Wait until this many batteries are discovered; return their flows."""
     async with asyncio.timeout(30):
         while True:
             found = hass.config_entries.flow.async_progress_by_handler(
@@ -29,7 +29,7 @@ async def async_discover(hass: HomeAssistant, count: int) -> list[str]:
 
 
 async def async_add(hass: HomeAssistant, flow_id: str) -> None:
-    """Say yes to each form of a discovered battery."""
+    """Confirm each form of a discovered battery."""
     while True:
         result = await hass.config_entries.flow.async_configure(flow_id, {})
         if result["type"] is FlowResultType.CREATE_ENTRY:
@@ -39,13 +39,13 @@ async def async_add(hass: HomeAssistant, flow_id: str) -> None:
 
 
 async def async_keep_dashboard(hass: HomeAssistant, hours: int) -> None:
-    """Make the dashboard, and make it anew whenever a battery comes or goes."""
+    """Create the dashboard, and rebuild it whenever a battery is added or removed."""
 
     async def save() -> None:
         dashboard = hass.data[LOVELACE_DATA].dashboards[DASHBOARD]
         await dashboard.async_save(make_dashboard(hass, hours))
 
-    # A battery brings dozens of entities, one after another.
+    # A battery adds dozens of entities, one after another.
     debouncer = Debouncer(hass, _LOGGER, cooldown=1, immediate=False, function=save)
 
     @callback

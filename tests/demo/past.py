@@ -1,4 +1,4 @@
-"""The day before: what the batteries would have shown, had Home Assistant been there."""
+"""Statistics of the day before, as if Home Assistant had been running."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -50,7 +50,7 @@ ENERGIES: Final[dict[str, Callable[[State], float]]] = {
     "energy_charged": lambda state: max(_power(state), 0) / 1000,
     "energy_discharged": lambda state: max(-_power(state), 0) / 1000,
 }
-"""kWh that flow in an hour that begins like this."""
+"""kWh of an hour that begins with this state."""
 
 
 async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -> None:
@@ -78,7 +78,7 @@ async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -
                     for start, total in _hourly(accumulate(map(energy, day)))
                 ],
             )
-        # An older battery knows less.
+        # An older battery reports less.
         if _entity_id(hass, bms, "energy_charged"):
             sources.append(_energy_source(hass, bms))
     preferences = EnergyManager.default_preferences()
@@ -112,21 +112,21 @@ def _remember(
 
 
 def _hourly(values: Iterable[float]) -> Iterable[tuple[datetime, float]]:
-    """Put the values of a day at the hours that have just passed."""
+    """Assign the values of a day to the hours that have just passed."""
     now = dt_util.utcnow().replace(minute=0, second=0, microsecond=0)
     for ago, value in zip(range(PAST_HOURS, 0, -1), values, strict=True):
         yield now - timedelta(hours=ago), value
 
 
 def _entity_id(hass: HomeAssistant, bms: VirtualBms, key: str) -> str:
-    """Return the id of an entity, empty where the battery has none."""
+    """Return the id of an entity, empty if the battery does not have it."""
     registry = er.async_get(hass)
     unique_id = f"{bms.address}_{key}"
     return registry.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or ""
 
 
 def _energy_source(hass: HomeAssistant, bms: VirtualBms) -> BatterySourceType:
-    """Describe a battery to the Energy dashboard, as its owner would."""
+    """Configure a battery in the Energy dashboard, as its owner would."""
     return BatterySourceType(
         type="battery",
         stat_energy_from=_entity_id(hass, bms, "energy_discharged"),

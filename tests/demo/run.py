@@ -1,4 +1,4 @@
-"""Home Assistant from its start to its end."""
+"""Run Home Assistant from start to stop."""
 
 from argparse import Namespace
 import asyncio
@@ -28,10 +28,10 @@ _LOGGER = logging.getLogger("demo")
 
 
 def run(options: Namespace) -> int:
-    """Run it in a folder that is thrown away; return the exit code."""
+    """Run it in a temporary folder; return the exit code."""
     log = CACHE / f"demo-{options.port}.log"
     if not options.verbose:
-        # Home Assistant logs to the terminal if nobody else has laid claim to the log.
+        # Home Assistant logs to the terminal unless the log has a handler already.
         logging.getLogger().addHandler(logging.NullHandler())
     with TemporaryDirectory(prefix="demo-", dir=CACHE) as name:
         folder = Path(name)
@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
             with asyncio.Runner(loop_factory=create_event_loop) as loop:
                 code = loop.run(_async_run(config, options))
         except KeyboardInterrupt:
-            # Whoever cannot wait for the end presses Ctrl-C twice.
+            # A second Ctrl-C stops at once.
             return 128 + signal.SIGINT
         keep_logins(folder)
     result = "ended" if code == 0 else "failed"
@@ -50,18 +50,18 @@ def run(options: Namespace) -> int:
 
 
 async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
-    """Run it until somebody ends it; return the exit code."""
+    """Run it until it is stopped; return the exit code."""
     task = asyncio.current_task()
     assert task
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Until Home Assistant is up and listens to them itself.
+        # Until Home Assistant has started and handles them.
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     proxies = []
     try:
         with (
-            # The rest asks for programs and packages that no battery needs.
+            # The rest needs programs and packages that no battery needs.
             patch.object(bootstrap, "DEFAULT_INTEGRATIONS", INTEGRATIONS),
-            # What is plugged in to this machine is none of our business.
+            # Hardware of this machine is not discovered.
             patch.object(bluetooth, "get_adapters", NoAdapters),
             patch.object(usb, "scan_serial_ports", list),
         ):
@@ -78,24 +78,24 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
     finally:
         for proxy in proxies:
             proxy.stop()
-    # It does not come up again by itself: its folder is thrown away.
+    # It does not restart: its folder is temporary.
     return 0 if code == RESTART_EXIT_CODE else code
 
 
 async def _async_prepare(
     batteries: list[VirtualBms], options: Namespace, hass: HomeAssistant
 ) -> None:
-    """Bring Home Assistant to the state that was asked for, and say so."""
+    """Bring Home Assistant to the requested state, and report it."""
     try:
         flows = await async_discover(hass, len(batteries))
         if options.added:
             await asyncio.gather(*(async_add(hass, flow) for flow in flows))
             await async_remember(hass, batteries)
-        # Batteries that a visitor adds have no past.
+        # Batteries that are added later have no history.
         await async_keep_dashboard(hass, hours=PAST_HOURS if options.added else 1)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")
         hass.async_create_task(hass.async_stop(1))
     else:
         url = URL.build(scheme="http", host=options.host, port=options.port)
-        print(f"demo: ready at {url} (Ctrl-C ends it)", flush=True)
+        print(f"demo: ready at {url} (Ctrl-C stops it)", flush=True)

@@ -1,7 +1,7 @@
-"""A JK BMS in software: physics, frames, radio module, faults.
+"""A virtual JK BMS: physics, frames, radio module, faults.
 
 It shares no code with the integration, so that it can judge it: every frame is written from literal offsets.
-`scanner.VirtualProxy` plugs it into Home Assistant and is not imported here, for tests that do without.
+`scanner.VirtualProxy` plugs it into Home Assistant and is not imported here, for tests without Home Assistant.
 """
 
 from . import frames

@@ -1,4 +1,4 @@
-"""What the battery tells everybody: one row per style of advertisement."""
+"""Advertisements of the battery: one row per style."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ STYLES: dict[AdvertStyle, Style] = {
     "joined_uuid_short": Style(
         0x0B65, _usual, ("fee7ffe0-0000-1000-8000-00805f9b34fb",)
     ),
-    # Another maker's battery on the same radio module.
+    # A battery from another manufacturer with the same radio module.
     "foreign": Style(22618, lambda mac: mac),
-    # Some other device altogether.
+    # An unrelated device.
     "unrelated": Style(0x0075, lambda mac: mac, (normalize_uuid_16(0x180A),)),
 }
 

@@ -1,4 +1,4 @@
-"""A battery that lives through its day: load at night, sun in the morning, full at noon, load in the evening."""
+"""A simulated battery and its day: load at night, sun in the morning, full at noon, load in the evening."""
 
 from bisect import bisect
 from dataclasses import fields, replace
@@ -32,7 +32,7 @@ class Battery:
         settings: Settings | None = None,
         step: float = 1.0,
     ) -> None:
-        """Start at `hour` (0..24); without `soc` (0..1) it is what the day before has left.
+        """Start at `hour` (0..24); without `soc` (0..1) the day before determines it.
 
         `step`: simulated seconds at a time; a larger one is faster and a little coarser.
         """
@@ -55,7 +55,7 @@ class Battery:
         random = Random(f"{seed} {spec.address}")
         n = spec.cells
         self._soc_offsets = [random.gauss(0.0, 0.003) for _ in range(n)]
-        # Unequal self-discharge per second: what the balancer mends by day, it undoes again.
+        # Unequal self-discharge per second: it undoes what the balancer equalises by day.
         self._drift = [random.gauss(0.0, 0.003) / DAY for _ in range(n)]
         self._resistance = [
             0.16 / spec.capacity * random.uniform(0.95, 1.1) for _ in range(n)
@@ -83,7 +83,7 @@ class Battery:
     # Time
 
     def advance(self, seconds: float) -> State:
-        """Let `seconds` of simulated time pass and return the state then."""
+        """Advance simulated time by `seconds` and return the state."""
         self._carry += seconds
         steps = int(self._carry / self._dt + 1e-9)
         self._carry -= steps * self._dt
@@ -104,25 +104,25 @@ class Battery:
         """Time of day, 0..24."""
         return (self._start + self.now) % DAY / 3600
 
-    # What tests set
+    # Controls for tests
 
     def override(self, **values: Any) -> None:
-        """Pin fields of the state; what follows from them is adapted unless it is given too."""
+        """Pin fields of the state; dependent fields are adapted unless they are given too."""
         unknown = values.keys() - {f.name for f in fields(State)}
         if unknown:
             raise TypeError(f"no such field: {', '.join(sorted(unknown))}")
         self._overrides |= values
 
     def release(self, *names: str) -> None:
-        """Let the simulation set these fields again; without names, all."""
+        """Return these fields to the simulation; without names, all."""
         for name in names or tuple(self._overrides):
             self._overrides.pop(name, None)
 
     def set_clock(self, clock: int) -> None:
-        """What the app does with register 0x6C."""
+        """Set the clock, as the app does with register 0x6C."""
         self._clock_offset = clock - self.now
 
-    # What comes out
+    # Output
 
     @property
     def state(self) -> State:
@@ -149,7 +149,7 @@ class Battery:
     # The simulation
 
     def _warm_up(self) -> None:
-        """Live from yesterday's full battery up to the wanted time of day."""
+        """Simulate from yesterday's full battery up to the wanted time of day."""
         start, begin = self._start, 14.0 * 3600.0
         self._start = begin
         for _ in range(int((start - begin) % DAY / WARM_UP_STEP)):
@@ -187,7 +187,7 @@ class Battery:
             self._idle_since = self._elapsed
 
     def _wanted_current(self) -> float:
-        """Sun minus load, within what the switches and the charge control admit."""
+        """Sun minus load, limited by the switches and the charge control."""
         spec, settings = self.spec, self.settings
         hour = self.hour
         wish = self._household * (self._sun(hour) - self._load(hour))
@@ -205,7 +205,7 @@ class Battery:
 
     @property
     def _household(self) -> float:
-        """A: what sun and loads of this installation are measured in."""
+        """A: the unit of sun and loads in this installation."""
         return min(self.spec.max_current, 0.4 * self.spec.capacity)
 
     def _sun(self, hour: float) -> float:
@@ -236,7 +236,7 @@ class Battery:
         return [v - max(0.0, v - rest) * self._rested for v in voltages]
 
     def _rest(self, dt: float) -> None:
-        """A full cell sinks to its rest voltage within an hour once nothing charges it any more."""
+        """Relax a full cell to its rest voltage within an hour after charging ends."""
         charging = min(1.0, max(0.0, self._current / (0.01 * self.spec.capacity)))
         time_constant = 300.0 if charging else 3000.0
         self._rested += (1.0 - charging - self._rested) * (1 - exp(-dt / time_constant))
@@ -285,7 +285,7 @@ class Battery:
         self._phase, self._phase_since = phase, self._elapsed
 
     def _balancer(self) -> int:
-        """0, 1 or 2: it moves charge in turns of ten seconds."""
+        """0, 1 or 2: charge moves in periods of ten seconds."""
         settings = self.settings
         cells = self._open
         if (
@@ -382,7 +382,7 @@ class Battery:
         settings = self.settings
         mask = self.alarms
         if self._full and not (self.spec.firmware.phases or self.spec.balancer_only):
-            mask |= 1 << 4  # these boards call a full battery over-voltage
+            mask |= 1 << 4  # these boards report overvoltage when full
         if max(cells) > settings.cell_ovp:
             mask |= 1 << 4
         if min(cells) < settings.cell_uvp:
@@ -390,7 +390,7 @@ class Battery:
         return mask
 
     def _clock(self) -> int:
-        """Never set, it counts from the moment the simulation began."""
+        """If it was never set, it counts from the beginning of the simulation."""
         return int(self._clock_offset + self.now)
 
     def _write_log(self, state: State) -> None:
@@ -444,7 +444,7 @@ ALARM_CODES: dict[int, tuple[int, int]] = {
     27: (0x48, 0x49),
 }
 
-# A balancer on the 32S layout measures cells only and sends zeros for all the rest.
+# A balancer on the 32S layout measures cells only and sends zeros for everything else.
 _BALANCER_ZEROS: dict[str, Any] = {
     "current": 0.0,
     "power": 0.0,
@@ -465,7 +465,7 @@ _BALANCER_ZEROS: dict[str, Any] = {
 
 
 def _consequences(given: dict[str, Any]) -> dict[str, Any]:
-    """Fields that must change with the given ones, as far as they are not given themselves."""
+    """Fields that must change with the given ones, unless they are given."""
     derived: dict[str, Any] = {}
     if "cells" in given:
         cells = given["cells"]

@@ -1,4 +1,4 @@
-"""Habits of a firmware: what it answers, in which order and how fast. All times in seconds."""
+"""Behaviour of a firmware: what it answers, in which order and how fast. All times in seconds."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -8,7 +8,7 @@ from .spec import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """Habits of one unit; `replace` what a test wants different."""
+    """Behaviour of one unit; tests change it with `replace`."""
 
     connect_time: float = 0.4
     info_delay: tuple[float, float] = (0.05, 0.15)
@@ -24,14 +24,14 @@ class Behaviour:
     reply_gap: float = 0.09
     """Between a reply and what follows it."""
     idle_drop: float = 10.0
-    """Life of a link on which no command was accepted."""
+    """Lifetime of a link on which no command was accepted."""
     acknowledges: bool = True
     acknowledgement: Literal["own", "glued", "with_at"] = "own"
     """A transmission of its own, at the end of the frame, or with an AT line behind it."""
     at_interval: float | None = None
-    """Pause after which an idle line says AT."""
+    """Idle time after which the line sends AT."""
     at_glued: float = 0.0
-    """Share of frames with an AT line stuck to their front."""
+    """Share of frames that follow an AT line in the same notification."""
     second_info: bool = False
     """0x96 also brings a 0x03 with counter 0xA5."""
     needs_info_first: bool = False
@@ -41,11 +41,11 @@ class Behaviour:
 
     @classmethod
     def of(cls, spec: Spec) -> Self:
-        """The habits of this unit's firmware."""
+        """Return the behaviour of this unit's firmware."""
         second = spec.major >= 14 or spec.balancer_only
         return cls(
             cadence=0.43 if spec.software in ("7.1.0H", "8.0.6G") else 0.53,
-            # Notifications of 20 bytes follow each other as fast as the radio can.
+            # Notifications of 20 bytes follow each other as fast as the radio allows.
             chunk_gap=0.004 if spec.gatt == "C" else 0.025,
             acknowledgement=(
                 "with_at" if spec.chatty else "glued" if spec.gatt == "A_OLD" else "own"

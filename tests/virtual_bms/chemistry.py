@@ -49,7 +49,7 @@ CURVES: dict[Chemistry, tuple[tuple[float, float], ...]] = {
     ),
 }
 
-# What a charged cell sinks to when it is left alone.
+# Rest voltage of a charged cell.
 REST_VOLTAGE: dict[Chemistry, float] = {"LFP": 3.345, "LION": 4.15, "LTO": 2.45}
 
 SETTINGS: dict[Chemistry, Settings] = {
@@ -99,7 +99,7 @@ def default_settings(spec: Spec) -> Settings:
     return replace(settings, **_EARLY_SETTINGS)
 
 
-# Boards up to about 11.4x do not know these numbers and leave them at zero; sleep at 0.6 V is no sleep at all.
+# Boards up to about 11.4x do not support these values and leave them at zero; sleep at 0.6 V never happens.
 _EARLY_SETTINGS: dict[str, Any] = {
     "smart_sleep_voltage": 0.6,
     "soc_100": 0.0,

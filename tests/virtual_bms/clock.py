@@ -1,17 +1,17 @@
-"""Moving a stopped clock (freezegun's `freezer.tick`, a loop with virtual time)."""
+"""Advance a stopped clock (freezegun's `freezer.tick`, a loop with virtual time)."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 TURNS = 8
-"""Loop turns per step: enough for a notification to travel through a handful of awaits."""
+"""Loop turns per step: enough for a notification to pass a handful of awaits."""
 
 
 async def pass_time(
     tick: Callable[[float], object], seconds: float, step: float = 0.05
 ) -> None:
-    """Let `seconds` pass in steps; timers come due one after the other, as they would in real time."""
+    """Advance by `seconds` in steps, so that timers fire one after the other, as in real time."""
     for _ in range(round(seconds / step)):
         tick(step)
         for _ in range(TURNS):
@@ -24,7 +24,7 @@ async def finish[T](
     limit: float = 60.0,
     step: float = 0.05,
 ) -> T:
-    """Let time pass until `work` is done, at most `limit` seconds of it (then TimeoutError)."""
+    """Advance time until `work` is done, at most `limit` seconds of it (then TimeoutError)."""
     task = asyncio.ensure_future(work)
     try:
         for _ in range(round(limit / step)):

@@ -1,4 +1,4 @@
-"""What can go wrong, as data: `bms.faults = replace(bms.faults, lose=0.1)` at any time."""
+"""Faults as data: `bms.faults = replace(bms.faults, lose=0.1)` at any time."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Faults:
     lose: Hits = 0.0
     """Notifications that never arrive."""
     damage: Hits = 0.0
-    """Notifications that arrive with one bit turned."""
+    """Notifications that arrive with one bit flipped."""
     delay: float = 0.0
     """s added to every notification (order is kept)."""
     double: bool = False
@@ -23,9 +23,9 @@ class Faults:
     disconnect_after: int | None = None
     """Drop the link right after this many notifications of it."""
     disconnect_in: int | None = None
-    """Drop the link behind the first chunk of a frame of this type."""
+    """Drop the link after the first chunk of a frame of this type."""
     silent: bool = False
-    """The link stays up and nothing comes."""
+    """The link stays up and nothing is sent."""
     never_answer: Collection[int] = ()
     """Registers that are ignored."""
     answer_after_attempts: int = 0
@@ -43,15 +43,15 @@ class Faults:
     pairing: bool | Literal["drop"] = False
     """True: ATT error 'insufficient authentication'; drop: accepted, silent, dropped after 5 s."""
     garbage: bool = False
-    """Other bytes of the same length in the place of everything sent."""
+    """Everything sent is replaced by other bytes of the same length."""
     foreign: Literal["neey"] | None = None
-    """Another maker's device behind the same service: frames start 55 AA 11 01."""
+    """A device from another manufacturer with the same service: frames start 55 AA 11 01."""
     stale: tuple[bytes, ...] = ()
     """Notifications left over from an earlier session, pushed while the CCCD is being written."""
     stream_stops_after: int | None = None
-    """The cell stream dries up after n frames; 0x96 starts another n."""
+    """The cell stream stops after n frames; 0x96 starts another n."""
     glitch_every: int | None = None
-    """Every n-th cell frame says 0 V and 0 %, with a good checksum."""
+    """Every n-th cell frame reports 0 V and 0 %, with a correct checksum."""
     blank_every: int | None = None
-    """Every n-th cell frame says that there is no cell and nothing measured, likewise."""
+    """Every n-th cell frame reports no cell and no measurement, with a correct checksum."""
     seed: int = 0

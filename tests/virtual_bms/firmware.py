@@ -1,4 +1,4 @@
-"""The firmware families: what stands in the frames besides measurements and settings."""
+"""The firmware families: frame contents besides measurements and settings."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ class Firmware:
 
     layout: Layout
     sensor_mask: int = 0xFF
-    """Claimed sensors; a set bit promises nothing."""
+    """Claimed sensors; a set bit does not mean that the sensor exists."""
     correction: int = 1000
     second_correction: int = 0
     voltage_factor: float = 3.01
@@ -33,7 +33,7 @@ class Firmware:
     ranks: bool = False
     """Numbers of the warmest and coldest sensor are reported."""
     heater_noise: int = 0
-    """mA that stand at 236 although nothing heats."""
+    """mA reported at 236 although the heater is off."""
     odd_byte: int = 0
     """32S offset 286."""
     cell_masks: bytes = bytes(12)

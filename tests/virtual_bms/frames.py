@@ -1,4 +1,4 @@
-"""Frames as they leave the battery: literal formats at literal offsets, so that this package can judge a decoder.
+"""Frames as they leave the battery: literal formats at literal offsets, so that this package can test a decoder.
 
 All integers are little-endian; every frame is 300 bytes, closed by the low 8 bits of the sum of the 299 before.
 """
@@ -38,7 +38,7 @@ def command(register: int, value: bytes = b"", filler: int = 0) -> bytes:
 
 
 def damage(frame: bytes, *positions: int, reseal: bool = False) -> bytes:
-    """Turn one bit of the bytes at `positions` (default: the middle); `reseal` makes the checksum fit again."""
+    """Flip one bit of the bytes at `positions` (default: the middle); `reseal` corrects the checksum."""
     broken = bytearray(frame)
     for position in positions or (len(frame) // 2,):
         broken[position] ^= 0x10
@@ -94,7 +94,7 @@ def info_frame(spec: Spec, settings: Settings, state: State, counter: int) -> by
     _text(f, 62, 16, spec.passcode)
     _text(f, 78, 8, spec.manufactured)
     _text(f, 97, 5, spec.short_passcode)
-    # The serial number is written last, with its NUL: 11 characters eat the first of the short passcode.
+    # The serial number is written last, with its NUL: 11 characters overwrite the first one of the short passcode.
     serial = (spec.serial.encode() + b"\0")[:16] if spec.serial else b""
     f[86 : 86 + len(serial)] = serial
     _text(
@@ -131,7 +131,7 @@ def detail_log_frame(
 
 
 def neey_frame(counter: int) -> bytes:
-    """300 bytes of another maker's balancer."""
+    """300 bytes of a balancer from another manufacturer."""
     f = bytearray(300)
     f[0:4] = NEEY_HEADER
     pack_into("<BBH", f, 4, 0x02, counter, 300)
@@ -258,7 +258,7 @@ def _cells_32s(f: bytearray, spec: Spec, s: State) -> None:
     pack_into("<H", f, 230, 150 if s.balancer == 2 else 0)
     pack_into("<H", f, 232, 150 if s.balancer == 1 else 0)
     pack_into("<H", f, 234, round(s.voltage * 100))
-    # Boards without a heater leave noise here; only byte 215 makes the number mean something.
+    # Boards without a heater leave noise here; the value is valid only if byte 215 is set.
     heater = _milli(s.heater_current) if s.heating else firmware.heater_noise
     pack_into("<h", f, 236, heater)
     f[239 : 239 + len(firmware.flags)] = firmware.flags

@@ -1,4 +1,4 @@
-"""The radio modules: which characteristics they show and how they cut the serial stream."""
+"""The radio modules: their characteristics, and how they split the serial stream."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -65,7 +65,7 @@ class Variant:
     burst: int
     """Bytes the BMS hands to the module at a time; a notification never spans two bursts."""
     stream: bool = False
-    """Cut by count alone: the rest of a frame waits for the next one to fill the notification."""
+    """Split by count alone: the rest of a frame waits until the next one fills the notification."""
 
     @property
     def characteristics(self) -> dict[int, Characteristic]:
@@ -95,7 +95,7 @@ DEVICE_INFORMATION = Service(
 BATTERY_SERVICE = Service(
     0x20,
     normalize_uuid_16(0x180F),
-    # The module maker's battery, not ours: a client that believes it shows 99 % for ever.
+    # The module maker's battery, not ours: a client that uses it shows 99 % forever.
     (
         Characteristic(
             0x22, normalize_uuid_16(0x2A19), READ_NOTIFY, cccd=0x23, value=b"\x63"
@@ -117,7 +117,7 @@ DOWNLOAD = Service(
 
 
 def _a(chunk: int, burst: int) -> Variant:
-    """Module A; only the firmware behind it decides how the bytes arrive."""
+    """Module A; the firmware decides how the bytes arrive."""
     return Variant(
         services=(
             GENERIC_ACCESS,
@@ -229,8 +229,8 @@ VARIANTS: dict[str, Variant] = {
 
 
 def chunks(variant: Variant, data: bytes) -> list[bytes]:
-    """Cut one transmission as the module does; meaningless for `stream` variants."""
-    # An AT line in front makes the first burst longer, it does not move the border behind it.
+    """Split one transmission as the module does; meaningless for `stream` variants."""
+    # An AT line in front makes the first burst longer, it does not move the border after it.
     head = len(data) % 150 if variant.burst == 150 and len(data) > 300 else 0
     borders = [0, *range(variant.burst + head, len(data), variant.burst), len(data)]
     bursts = [data[a:b] for a, b in pairwise(borders)]

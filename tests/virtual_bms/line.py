@@ -27,11 +27,11 @@ class Line:
         self._at_interval = at_interval
         self._loop = asyncio.get_running_loop()
         self._free_at = self._loop.time()
-        # Chunks leave in this order even if somebody fires all timers at once.
+        # Chunks are sent in this order even if a test fires all timers at once.
         self._waiting: deque[bytes] = deque()
         self._timers: set[asyncio.TimerHandle] = set()
         self._at_timer: asyncio.TimerHandle | None = None
-        # A module that cuts by count still holds what the last session left in it.
+        # A module that splits by count still holds the rest of the last session.
         self._rest = preload if variant.stream else b""
         self._closed = False
         self._arm_at()
@@ -52,7 +52,7 @@ class Line:
         return at - self._gap
 
     def close(self) -> None:
-        """Forget everything that has not gone out."""
+        """Discard everything not yet sent."""
         self._closed = True
         for timer in self._timers:
             timer.cancel()
@@ -79,7 +79,7 @@ class Line:
         self._timers.add(timer)
 
     def _arm_at(self) -> None:
-        """The radio is asked for attention whenever the line has been idle for a while."""
+        """Send AT to the radio module whenever the line has been idle for a while."""
         if self._at_interval is None or self._closed:
             return
         if self._at_timer:

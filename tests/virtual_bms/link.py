@@ -1,4 +1,4 @@
-"""One connection to a virtual battery: commands, answers, the cell stream, and what goes wrong on the way."""
+"""One connection to a virtual battery: commands, answers, the cell stream, and faults on the way."""
 
 import asyncio
 from collections import deque
@@ -54,7 +54,7 @@ class Connection:
 
 
 class Link:
-    """One connection: subscriptions, commands and what they set in motion."""
+    """One connection: subscriptions, commands and their effects."""
 
     def __init__(
         self, bms: VirtualBms, connection: Connection, on_close: Callable[[str], None]
@@ -65,7 +65,7 @@ class Link:
         self.streaming = False
         self.paired = False
         self.notifications = 0
-        """Handed over so far, lost ones included."""
+        """Delivered so far, lost ones included."""
         self._on_close = on_close
         self._loop = asyncio.get_running_loop()
         self._callbacks: dict[int, Callable[[bytearray], None]] = {}
@@ -134,7 +134,7 @@ class Link:
     def write(
         self, characteristic: Characteristic, data: bytes, response: bool
     ) -> None:
-        """Take a value; what reaches the serial line is read as a command."""
+        """Accept a value; bytes that reach the serial line are parsed as a command."""
         self._check(characteristic)
         needed = "write" if response else "write-without-response"
         if needed not in characteristic.properties:
@@ -147,7 +147,7 @@ class Link:
             self._command(data)
 
     def close(self, reason: str) -> None:
-        """End the link, whoever wants it."""
+        """End the link, from either side."""
         if not self._open:
             return
         self._open = False
@@ -296,7 +296,7 @@ class Link:
         return frames.info_frame(battery.spec, battery.settings, battery.state, counter)
 
     def _reply(self, frame: bytes) -> float:
-        """Send a frame and the acknowledgement behind it; returns when the frame is out."""
+        """Send a frame and the acknowledgement after it; returns when the frame is out."""
         behaviour = self.bms.behaviour
         if behaviour.acknowledgement == "glued" and behaviour.acknowledges:
             return self._send(frame + frames.ACKNOWLEDGEMENT)
@@ -376,7 +376,7 @@ class Link:
         bms.counter = (bms.counter + 1) & 0xFF
         return frame
 
-    # From the line to the central, with everything that can go wrong
+    # From the line to the central, with faults
 
     def _emit(self, chunk: bytes) -> None:
         faults = self.bms.faults
@@ -399,7 +399,7 @@ class Link:
 
     def _deliver(self, chunk: bytes) -> None:
         now = self._loop.time()
-        # Never earlier than the one before, also when the delay is shortened on the way.
+        # Never earlier than the one before, even if the delay is shortened meanwhile.
         self._arrival = max(now + self.bms.faults.delay / self.bms.speed, self._arrival)
         self._under_way.append(chunk)
         if self._arrival <= now and len(self._under_way) == 1:
@@ -408,7 +408,7 @@ class Link:
             self._loop_at(self._arrival, self._arrive)
 
     def _arrive(self) -> None:
-        """Hand over the oldest notification that is under way."""
+        """Deliver the oldest pending notification."""
         chunk = self._under_way.popleft()
         callback = self._callbacks.get(self.bms.variant.uart.handle)
         if callback and self._open:

@@ -1,4 +1,4 @@
-"""The units the tests and the demo can switch on; a row is one real combination of board and firmware."""
+"""The units that tests and demo use; a row is one real combination of board and firmware."""
 
 from .spec import Spec
 

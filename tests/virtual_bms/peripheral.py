@@ -1,4 +1,4 @@
-"""The battery as a Bluetooth peripheral: who may connect, and what it remembers of it."""
+"""The battery as a Bluetooth peripheral: connections and their history."""
 
 import asyncio
 from collections import Counter
@@ -48,7 +48,7 @@ class VirtualBms:
         self._seen_at: float | None = None
         self._faults = faults or Faults()
 
-    # Who it is
+    # Identity
 
     @property
     def spec(self) -> Spec:
@@ -65,7 +65,7 @@ class VirtualBms:
         """Its radio module."""
         return VARIANTS[self.spec.gatt]
 
-    # What tests look at
+    # Inspection by tests
 
     @property
     def connected(self) -> bool:
@@ -79,7 +79,7 @@ class VirtualBms:
 
     @property
     def advertising(self) -> bool:
-        """It is silent while connected and while switched off."""
+        """It does not advertise while connected or turned off."""
         return self.powered and self._link is None
 
     @property
@@ -92,11 +92,11 @@ class VirtualBms:
         """Accepted commands that are not reads."""
         return [c for c in self.commands if c.accepted and c.register not in READS]
 
-    # What tests do
+    # Control by tests
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong at present."""
+        """The present faults."""
         return self._faults
 
     @faults.setter
@@ -111,25 +111,25 @@ class VirtualBms:
             self._link.close(reason)
 
     def power_off(self) -> None:
-        """Go dark: no link, no advertisement."""
+        """Turn off: no link, no advertisement."""
         self.powered = False
         self.drop("powered off")
 
     def power_on(self) -> None:
-        """Come back with a fresh counter."""
+        """Turn on with a new counter."""
         self.powered = True
         self.counter = 0
 
     def stop(self) -> None:
-        """Leave nothing running."""
+        """Stop everything."""
         self.drop("stopped")
 
-    # What the radio calls
+    # Called by the radio
 
     async def connect(
         self, source: str, on_close: Callable[[str], None], limit: float = 20.0
     ) -> Link:
-        """Accept a central; BleakError or TimeoutError (after `limit` s) where a real one would not answer."""
+        """Accept a central; BleakError or TimeoutError (after `limit` s) where a real one would not respond."""
         loop = asyncio.get_running_loop()
         if self._faults.hang_connection:
             await loop.create_future()
@@ -138,7 +138,7 @@ class VirtualBms:
             raise BleakError(self._faults.refuse_error)
         async with asyncio.timeout(limit / self.speed):
             while not self.powered:
-                # Nobody answers: only the time limit ends this.
+                # No response: only the time limit ends this.
                 await loop.create_future()
             while self._link is not None:
                 self._freed.clear()
@@ -161,7 +161,7 @@ class VirtualBms:
             return without(self.variant, FFE1)
         return self.variant.services
 
-    # What the link calls
+    # Called by the link
 
     def released(self, link: Link) -> None:
         """The link is gone; advertise again."""
@@ -170,7 +170,7 @@ class VirtualBms:
             self._freed.set()
 
     def live(self, now: float) -> None:
-        """Let the battery live up to loop time `now`."""
+        """Simulate the battery up to loop time `now`."""
         if self._seen_at is not None:
             elapsed = (now - self._seen_at) * self.speed
             self.battery.advance(elapsed * self.battery.time_scale)
@@ -178,5 +178,5 @@ class VirtualBms:
 
 
 def _first(fault: bool | int, done: int) -> bool:
-    """Whether a fault given as True or 'the first n' hits now."""
+    """Whether a fault given as True or 'the first n' applies now."""
     return fault if isinstance(fault, bool) else done < fault

@@ -1,4 +1,4 @@
-"""A radio that finds virtual batteries, and the bleak backends that use it. No Home Assistant in here."""
+"""A radio that finds virtual batteries, and the bleak backends that use it. It does not use Home Assistant."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,14 +32,14 @@ SCAN_INTERVAL = 0.1
 
 
 class VirtualRadio:
-    """Something with an antenna and a number of connection slots."""
+    """A radio with a number of connection slots."""
 
     def __init__(self, source: str = "virtual radio", slots: int = 3) -> None:
         """A later radio of the same source replaces the earlier one."""
         self.source = source
         self.slots = slots
         self.reach: dict[str, tuple[VirtualBms, int]] = {}
-        """Batteries by address, each with the RSSI it is heard at."""
+        """Batteries by address, each with its RSSI."""
         self.taken: list[str] = []
         """Addresses that occupy a slot, connecting ones included."""
         self.links: set[Link] = set()
@@ -57,17 +57,17 @@ class VirtualRadio:
         return max(0, self.slots - len(self.taken))
 
     def place(self, bms: VirtualBms, rssi: int = -60) -> None:
-        """Bring a battery into reach (or change how well it is heard)."""
+        """Bring a battery into range (or change its RSSI)."""
         self.reach[bms.address] = (bms, rssi)
 
     def remove(self, bms: VirtualBms) -> None:
-        """Carry a battery out of reach; a link to it breaks."""
+        """Move a battery out of range; a link to it breaks."""
         self.reach.pop(bms.address, None)
         for link in [link for link in self.links if link.bms is bms]:
             link.close("out of reach")
 
     def hears(self, address: str) -> bool:
-        """Whether this battery is in reach of a working radio."""
+        """Whether this battery is in range of a working radio."""
         return self.working and address in self.reach
 
     def device(self, bms: VirtualBms) -> BLEDevice:
@@ -80,7 +80,7 @@ class VirtualRadio:
         RADIOS[self.source] = self
 
     def stop(self) -> None:
-        """Break all links and answer nobody."""
+        """Break all links and stop responding."""
         self.working = False
         for link in tuple(self.links):
             link.close("radio stopped")
@@ -102,7 +102,7 @@ class VirtualRadio:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give plain bleak its own radio back and break all links."""
+        """Restore plain bleak's own radio and break all links."""
         self._patches.close()
         self.stop()
 
@@ -168,7 +168,7 @@ def _radio_for(device: BLEDevice | str) -> VirtualRadio:
 
 
 class VirtualBackend(BaseBleakClient):
-    """What bleak talks to instead of an operating system."""
+    """The backend of bleak, in place of the operating system's."""
 
     def __init__(self, address_or_ble_device: BLEDevice | str, **kwargs: Any) -> None:
         """Keep what is needed to find the radio when connecting."""
@@ -220,7 +220,7 @@ class VirtualBackend(BaseBleakClient):
         if cached is None:
             await self._exchange()
             cached = link.bms.discover()
-            if cached:  # nobody keeps an empty list
+            if cached:  # an empty list is not cached
                 radio.cache[self.address] = cached
         self._require_link()
         return cached
@@ -232,7 +232,7 @@ class VirtualBackend(BaseBleakClient):
             link.close("by the central")
 
     def _on_close(self, reason: str) -> None:
-        """The link has ended, whoever ended it."""
+        """The link has ended, from either side."""
         connected = self._link is not None
         self._link = None
         self.services = None
@@ -244,7 +244,7 @@ class VirtualBackend(BaseBleakClient):
         link = self._require_link()
         await self._exchange()
         if link.bms.faults.pairing:
-            # It wants a passkey, and nobody is there to type it.
+            # It requires a passkey, and nobody can enter it.
             raise BleakError("Pairing failed: passkey required")
         link.paired = True
 
@@ -337,7 +337,7 @@ class VirtualScanner(BaseBleakScanner):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Take what BleakScanner hands over; the scanning mode makes no difference here."""
+        """Accept the arguments of BleakScanner; the scanning mode makes no difference."""
         super().__init__(detection_callback, service_uuids)
         self._timer: asyncio.TimerHandle | None = None
 

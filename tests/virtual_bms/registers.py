@@ -1,4 +1,4 @@
-"""What a write does to the settings of each layout."""
+"""The effect of a write on the settings of each layout."""
 
 from dataclasses import dataclass, replace
 from struct import calcsize, unpack
@@ -106,7 +106,7 @@ REGISTERS: dict[Layout, dict[int, Register]] = {
 SWITCH_BITS: dict[int, int] = {
     register: register - 0x27 for register in range(0x27, 0x37)
 }
-"""32S registers that turn one bit of the switch word (offset 282)."""
+"""32S registers that set one bit of the switch word (offset 282)."""
 
 
 def apply(

@@ -1,4 +1,4 @@
-"""Virtual batteries inside Home Assistant: a Bluetooth proxy that hears and connects them."""
+"""Virtual batteries inside Home Assistant: a Bluetooth proxy that scans and connects."""
 
 import asyncio
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class VirtualProxy(BaseHaRemoteScanner):
         self._report_slots()
 
     def stop(self) -> None:
-        """Break all links, unregister, leave no timers."""
+        """Break all links, unregister, cancel all timers."""
         self.stop_advertising()
         self.unplug()
 
@@ -72,24 +72,24 @@ class VirtualProxy(BaseHaRemoteScanner):
         self._cancel.clear()
 
     def replug(self) -> None:
-        """The proxy is back; periodic advertising goes on if it was on."""
+        """The proxy is back; periodic advertising continues if it was on."""
         self.start()
 
     def place(self, bms: VirtualBms, rssi: int = -60) -> None:
-        """Bring a battery into reach (or change how well it is heard)."""
+        """Bring a battery into range (or change its RSSI)."""
         self.radio.place(bms, rssi)
 
     def remove(self, bms: VirtualBms) -> None:
-        """Carry a battery out of reach; a link through this proxy breaks."""
+        """Move a battery out of range; a link through this proxy breaks."""
         self.radio.remove(bms)
 
     def advertise(self, bms: VirtualBms) -> bool:
-        """One advert of a battery in reach; False when it was not heard."""
+        """Deliver one advert of a battery in range; False if it was not received."""
         heard = (
             self.plugged
             and bms.advertising
             and bms.address in self.radio.reach
-            and not self.connecting_count  # a connecting proxy does not listen
+            and not self.connecting_count  # a connecting proxy does not scan
         )
         if not heard:
             return False
@@ -109,7 +109,7 @@ class VirtualProxy(BaseHaRemoteScanner):
         return True
 
     def start_advertising(self, interval: float = 1.0) -> None:
-        """Hear all batteries in reach now and every `interval` s."""
+        """Receive adverts of all batteries in range now and every `interval` s."""
         self.stop_advertising()
         for bms, _ in tuple(self.radio.reach.values()):
             self.advertise(bms)
@@ -118,7 +118,7 @@ class VirtualProxy(BaseHaRemoteScanner):
         )
 
     def stop_advertising(self) -> None:
-        """No more periodic adverts."""
+        """Stop periodic adverts."""
         if self._advert_timer:
             self._advert_timer.cancel()
             self._advert_timer = None

@@ -1,4 +1,4 @@
-"""Who a battery is."""
+"""The identity of a battery."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,9 +32,9 @@ class Spec:
     cells: int = 16
     chemistry: Chemistry = "LFP"
     capacity: float = 280.0
-    """Ah the cells really hold; the BMS has learned this value."""
+    """Real capacity in Ah, which the BMS has learned."""
     nominal_capacity: float | None = None
-    """Ah the owner configured, when it differs."""
+    """Configured capacity in Ah, if it differs."""
     gatt: str = "A"
     """Key of `gatt.VARIANTS`."""
     serial: str = ""
@@ -56,9 +56,9 @@ class Spec:
     """T1, T2, T4, T5 connected."""
     mosfet_sensor: bool = True
     sensor_mask: int | None = None
-    """What the unit claims to have, when it differs from its family."""
+    """Claimed sensors, if they differ from those of the family."""
     clock_set: bool = True
-    """Somebody's app has set the clock."""
+    """An app has set the clock."""
     heater: bool = False
     dry_contacts: bool = False
     balancer_only: bool = False

@@ -1,4 +1,4 @@
-"""What a battery knows at one moment, in plain units: V, A, W, Ah, Ohm, degC, s."""
+"""The state of a battery at one moment, in plain units: V, A, W, Ah, Ohm, degC, s."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class State:
     cells: tuple[float, ...] = ()
     resistances: tuple[float, ...] = ()
     enabled: int = 0
-    """Mask of the cells that take part, bit 0 = cell 1."""
+    """Mask of the enabled cells, bit 0 = cell 1."""
     voltage: float = 0.0
     power: float = 0.0
     """Magnitude only: the firmware never sends a sign here."""
@@ -30,7 +30,7 @@ class State:
     balance_current: float = 0.0
     """Positive in balancer state 1, negative in state 2."""
     balancer: int = 0
-    """0 off, 1 filling the store from the highest cell, 2 emptying it into the lowest."""
+    """0 off, 1 charging from the highest cell, 2 discharging into the lowest."""
     soc: int = 0
     remaining: float = 0.0
     full: float = 0.0
@@ -158,7 +158,7 @@ class Settings:
     emergency_duration: int = 30
     rebulk_soc: int = 5
     userdata: str | None = None
-    """Set by register 0x9F; None leaves what the factory wrote."""
+    """Set by register 0x9F; None is the factory's value."""
 
 
 @dataclass(frozen=True)
