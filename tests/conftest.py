@@ -5,6 +5,7 @@ import logging
 # The test plug-in of Home Assistant has a package of this name as well; the first wins.
 import custom_components.jk_bms  # noqa: F401
 
+from .bluez import _bus_address, bus_address
 from .servers import (
     _prometheus,
     _pushgateway,
@@ -15,9 +16,11 @@ from .servers import (
 )
 
 __all__ = [
+    "_bus_address",
     "_prometheus",
     "_pushgateway",
     "_victoria_metrics",
+    "bus_address",
     "prometheus",
     "pushgateway",
     "victoria_metrics",

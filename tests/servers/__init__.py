@@ -52,7 +52,7 @@ def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [*_leash(), find(program), *arguments],
+            [*leash(), find(program), *arguments],
             cwd=folder,
             stdout=output,
             stderr=output,
@@ -69,7 +69,7 @@ def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[
                 server.kill()
 
 
-def _leash() -> list[str]:
+def leash() -> list[str]:
     """Return what lets a server end even if the tests are killed."""
     if setpriv := shutil.which("setpriv"):
         return [setpriv, "--pdeathsig", "TERM"]

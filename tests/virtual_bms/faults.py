@@ -40,8 +40,12 @@ class Faults:
     """The first n discoveries find an empty list."""
     missing_characteristic: bool | int = False
     """All discoveries (True) or the first n lack 0xFFE1; the radio caches what it saw."""
-    pairing: bool | Literal["drop"] = False
-    """True: ATT error 'insufficient authentication'; drop: accepted, silent, dropped after 5 s."""
+    pairing: bool | Literal["drop", "empty", "unlikely", "writes"] = False
+    """What a central gets that is not paired.
+
+    True: ATT error 'insufficient authentication'; drop: accepted, silent, dropped after 5 s; empty:
+    no services; unlikely: ATT error 'unlikely' at the subscription; writes: two errors by turns.
+    """
     garbage: bool = False
     """Everything sent is replaced by other bytes of the same length."""
     foreign: Literal["neey"] | None = None

@@ -74,6 +74,7 @@ class Link:
         self._open = True
         self._accepted = False
         self._doomed = False
+        self._refused_writes = 0
         self._info_sent = False
         self._info_pending = False
         self._stream_timer: asyncio.TimerHandle | None = None
@@ -96,7 +97,7 @@ class Link:
         )
         self._later(behaviour.idle_drop, self._drop_if_idle)
         if bms.faults.pairing == "drop":
-            self._later(PAIRING_DROP, lambda: self.close("not paired"))
+            self._later(PAIRING_DROP, self._drop_if_not_paired)
 
     # What the central does
 
@@ -105,6 +106,8 @@ class Link:
     ) -> None:
         """Write the CCCD; leftovers of the last session come at once."""
         self._check(characteristic)
+        if self.refuses("unlikely"):
+            raise BleakGATTProtocolError(BleakGATTProtocolErrorCode.UNLIKELY_ERROR)
         if not {"notify", "indicate"} & set(characteristic.properties):
             raise BleakError(
                 f"Characteristic {characteristic.handle} does not support notifications"
@@ -136,6 +139,11 @@ class Link:
     ) -> None:
         """Accept a value; bytes that reach the serial line are parsed as a command."""
         self._check(characteristic)
+        if self.refuses("writes"):
+            self._refused_writes += 1
+            if self._refused_writes % 2:
+                raise BleakError("[org.bluez.Error.Failed] Not connected")
+            raise BleakGATTProtocolError(BleakGATTProtocolErrorCode.UNLIKELY_ERROR)
         needed = "write" if response else "write-without-response"
         if needed not in characteristic.properties:
             raise BleakGATTProtocolError(BleakGATTProtocolErrorCode.WRITE_NOT_PERMITTED)
@@ -163,11 +171,19 @@ class Link:
         self.bms.released(self)
         self._on_close(reason)
 
+    def refuses(self, shape: bool | str) -> bool:
+        """Whether the central is refused in this way until it is paired."""
+        return self.bms.faults.pairing == shape and not self.paired
+
+    def _drop_if_not_paired(self) -> None:
+        if not self.paired:
+            self.close("not paired")
+
     def _check(self, characteristic: Characteristic) -> None:
         if not self._open:
             raise BleakError("Not connected")
         protected = characteristic.role != "none"
-        if self.bms.faults.pairing is True and protected and not self.paired:
+        if self.refuses(True) and protected:
             raise BleakGATTProtocolError(
                 BleakGATTProtocolErrorCode.INSUFFICIENT_AUTHENTICATION
             )
@@ -200,7 +216,7 @@ class Link:
     def _accepts(self, register: int) -> bool:
         bms = self.bms
         faults = bms.faults
-        if faults.pairing == "drop" or register in faults.never_answer:
+        if self.refuses("drop") or register in faults.never_answer:
             return False
         bms.attempts[register] += 1
         if bms.attempts[register] <= faults.answer_after_attempts:
@@ -380,7 +396,7 @@ class Link:
 
     def _emit(self, chunk: bytes) -> None:
         faults = self.bms.faults
-        if faults.silent or faults.pairing == "drop":
+        if faults.silent or self.refuses("drop"):
             return
         if not self.subscribed(self.bms.variant.uart.handle):
             return

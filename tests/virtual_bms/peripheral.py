@@ -155,7 +155,8 @@ class VirtualBms:
         """The services a central finds now."""
         number = self._discoveries
         self._discoveries += 1
-        if number < self._faults.no_services_first:
+        is_refused = self._link is not None and self._link.refuses("empty")
+        if is_refused or number < self._faults.no_services_first:
             return ()
         if _first(self._faults.missing_characteristic, number):
             return without(self.variant, FFE1)

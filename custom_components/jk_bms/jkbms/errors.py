@@ -71,6 +71,30 @@ class PairingRequiredError(LinkError):
     """The battery requires pairing with a passkey (docs/protocol.md 2.6)."""
 
 
+class PairingError(JkBmsError):
+    """The battery could not be paired with (docs/protocol.md 2.6)."""
+
+
+class PairingRefusedError(PairingError):
+    """The code is wrong, or the battery is bound to another phone or computer."""
+
+
+class PairingCancelledError(PairingError):
+    """The battery, or another program, ended the pairing."""
+
+
+class PairingTimeoutError(PairingError):
+    """The pairing took too long."""
+
+
+class PairingNotReadyError(PairingError):
+    """Bluetooth on this machine is off or busy, or must not be used."""
+
+
+class PairingGoneError(PairingError):
+    """The adapter does not see the battery, or cannot connect to it."""
+
+
 class ExportError(JkBmsError):
     """Values could not be exported; the text is one line without secrets."""
 
