@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 from custom_components.jk_bms.jkbms.errors import FrameError, ImplausibleFrameError
 from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Settings
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.confirmation import Confirmation
+from custom_components.jk_bms.jkbms.protocol.consistency import ConsistencyChecker
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
@@ -28,7 +29,7 @@ from tests.virtual_bms.chemistry import default_settings
 
 CADENCE: Final = 0.53
 """s from one frame to the next (docs/protocol.md 2.5)."""
-_WITNESSES: Final = {
+_LAGGING: Final = {
     "JK04": ((202, 210), (218, 220)),
     "JK02_24S": ((58, 64),),
     "JK02_32S": ((74, 80),),
@@ -93,7 +94,7 @@ def _shaken(state: State, extra: float, wires: list[float], rng: Random) -> Stat
 
 def _let_lag(raw: bytearray, before: bytes, layout: str, rng: Random) -> None:
     if rng.random() < 0.5:
-        for start, end in _WITNESSES[layout]:
+        for start, end in _LAGGING[layout]:
             raw[start:end] = before[start:end]
     if layout in _POWER and rng.random() < 0.1:
         at = _POWER[layout]
@@ -118,8 +119,8 @@ class Outcome:
     """Of these, those that came out."""
     held: int = 0
     """Of these, those that had to wait for the next one."""
-    unguarded: int = 0
-    """Frames with wrong values that would have been believed without the guard."""
+    unchecked: int = 0
+    """Frames with wrong values that would have been believed without the checks."""
     wrong: int = 0
     """Frames with wrong values that were believed."""
     peer_kept: int = 0
@@ -134,12 +135,13 @@ class Peer(Protocol):
 
 
 class _Ours:
-    """Assembler, decoder, guard."""
+    """Assembler, decoder, checks."""
 
     def __init__(self, spec: Spec) -> None:
         self.profile = choose_profile(spec.model, spec.software)
         self._assembler = FrameAssembler()
-        self.guard = Guard(self._assembler.statistics)
+        self.checker = ConsistencyChecker(self._assembler.statistics)
+        self.confirmation = Confirmation()
         settings = default_settings(spec)
         for raw in (
             frames.info_frame(spec, settings, State(run_time=spec.run_time), 0),
@@ -150,14 +152,14 @@ class _Ours:
     def feed(self, chunk: bytes, time: float) -> Iterator[tuple[Frame, bool | None]]:
         """Yield each frame and whether it is believed, `None` if it cannot be decoded."""
         for frame in self._assembler.feed(chunk):
-            if self.guard.trusts_line():
+            if self.checker.line_is_reliable():
                 yield frame, self.judge(frame, time)
 
     def judge(self, frame: Frame, time: float) -> bool | None:
         said = decoded(frame, self.profile)
         if isinstance(said, CellData):
-            return self.guard.admits(frame, self.profile.layout, time)
-        return None if said is None else self.guard.admits_record(said, time)
+            return self.checker.accept(frame, said, self.profile, time)
+        return None if said is None else self.confirmation.accept(said, time)
 
 
 def decoded(frame: Frame, profile: Profile) -> CellData | Settings | DeviceInfo | None:
@@ -224,7 +226,7 @@ def campaign(
                 elif believed is not None and not _is_harmless(
                     frame, stream[number], ours.profile
                 ):
-                    outcome.unguarded += 1
+                    outcome.unchecked += 1
                     outcome.wrong += believed
             match peer and peer.feed(chunk, stream[number]):
                 case True:
@@ -247,10 +249,10 @@ def late_readings(
         if number % every == 0:
             waiting = 1
             if not held:
-                ours.guard.begin()
+                ours.checker.begin_link()
         if not waiting:
             if held:
-                ours.guard.see(frame, ours.profile.layout, time)
+                ours.checker.note(frame, ours.profile, time)
         elif ours.judge(frame, time):
             yield waiting > 1
             waiting = 0
@@ -281,7 +283,7 @@ def stress(
 ) -> Stress:
     """Offer damaged frames with a right checksum in the place of good ones.
 
-    The guard forgets each of them, so that what it learns is from the good ones. 1 to 8
+    The checker forgets each of them, so that what it learns is from the good ones. 1 to 8
     bytes of a frame are exchanged, or `byte_count`.
     """
     rng, outcome, ours = Random(seed), Stress(), _Ours(spec)
@@ -321,12 +323,13 @@ def _offer(bad: bytes, good: bytes, time: float, ours: _Ours, outcome: Stress) -
 
 
 def _believes(ours: _Ours, frame: Frame, time: float) -> bool | None:
-    guard = ours.guard
-    ours.guard = deepcopy(guard)
+    kept = ours.checker, ours.confirmation
+    shared = {id(ours.profile): ours.profile}
+    ours.checker, ours.confirmation = deepcopy(kept, shared)
     try:
         return ours.judge(frame, time)
     finally:
-        ours.guard = guard
+        ours.checker, ours.confirmation = kept
 
 
 _DERIVED: Final = frozenset(

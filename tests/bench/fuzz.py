@@ -32,11 +32,13 @@ from custom_components.jk_bms.jkbms.protocol import (
     layouts,
     profile,
 )
-from custom_components.jk_bms.jkbms.protocol.consistency import Guard
+from custom_components.jk_bms.jkbms.protocol.confirmation import Confirmation
+from custom_components.jk_bms.jkbms.protocol.consistency import ConsistencyChecker
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
+    decode_live,
     decode_logbook,
     decode_settings,
     redact,
@@ -57,7 +59,7 @@ _CASES: Final = 20_000, 10_000_000
 _STATE: Final = Path(".cache/fuzz")
 _CORPUS: Final = Path(__file__).parents[1] / "protocol" / "corpus"
 _SESSION: Final = 500
-"""Cases that share an assembler and a guard."""
+"""Cases that share an assembler and the checks."""
 _SAVED_EVERY: Final = 100_000
 _KIB: Final = 1024
 
@@ -127,7 +129,8 @@ class Subject:
         """Start with nothing known, as a client does."""
         self.assembler = FrameAssembler()
         self._profile = profile
-        self._guard = Guard(self.assembler.statistics)
+        self._checker = ConsistencyChecker(self.assembler.statistics)
+        self._confirmation = Confirmation()
         self._time = 0.0
         self._fed = self._held = 0
 
@@ -137,7 +140,7 @@ class Subject:
         self._fed += len(chunk)
         for frame in found:
             # More is reached where its answer is not heeded
-            self._guard.trusts_line()
+            self._checker.line_is_reliable()
             self._decode(frame)
         seen, held = self.assembler.statistics, len(self.assembler.unfinished)
         assert held < _KIB
@@ -151,24 +154,26 @@ class Subject:
     def cell_data(self, frame: Frame) -> None:
         """Take cell data as a client does."""
         confirmed = confirm_profile(frame, self._profile)
-        assert decode_cell_data(frame, confirmed).frame_counter == frame.counter
+        cell_data = decode_cell_data(frame, confirmed)
+        assert cell_data.frame_counter == frame.counter
+        decode_live(frame, confirmed)
         if frame.data[-1] & 7 == 0:
-            self._guard.see(frame, confirmed.layout, self._time)
+            self._checker.note(frame, confirmed, self._time)
             self._held = 0
-        elif self._guard.admits(frame, confirmed.layout, self._time):
+        elif self._checker.accept(frame, cell_data, confirmed, self._time):
             self._held = 0
         else:
             self._held += 1
-            assert self._held <= consistency._HELD_AT_MOST
+            assert self._held <= consistency._MAX_HELD_FRAMES
 
     def settings(self, frame: Frame) -> None:
         """Take settings."""
-        self._guard.admits_record(decode_settings(frame, self._profile), self._time)
+        self._confirmation.accept(decode_settings(frame, self._profile), self._time)
 
     def device_info(self, frame: Frame) -> None:
         """Take device information, as it is and as diagnostics show it."""
         decode_device_info(redact(frame))
-        self._guard.admits_record(decode_device_info(frame), self._time)
+        self._confirmation.accept(decode_device_info(frame), self._time)
 
     def logbook(self, frame: Frame) -> None:
         """Take a logbook."""

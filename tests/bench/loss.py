@@ -40,7 +40,7 @@ _NOBODY: Any = None
 
 
 def measure(options: Options) -> Iterator[Figure]:
-    """Yield what comes through each radio, and what gets past the guard."""
+    """Yield what comes through each radio, and what gets past the checks."""
     stream = list(day(_SPEC, _FRAMES[options.long], seed=1))
     for radio, faults in _RADIOS.items():
         outcomes = {
@@ -79,7 +79,7 @@ def _believed(name: str, outcomes: list[Outcome]) -> Iterator[Figure]:
     total = sum(outcome.whole for outcome in outcomes)
     for what, count, target in (
         ("ours", sum(outcome.wrong for outcome in outcomes), at_most(0)),
-        ("ours without the guard", sum(o.unguarded for o in outcomes), None),
+        ("ours without the checks", sum(o.unchecked for o in outcomes), None),
         ("peer", sum(outcome.peer_wrong for outcome in outcomes), None),
     ):
         yield Figure(

@@ -153,7 +153,7 @@ SECRET_FIELDS = frozenset(
 """Fields of `DeviceInfo` that are never logged, exported or shown unasked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CellData:
     """Live values, frame type 0x02 (docs/protocol.md 7)."""
 
@@ -258,6 +258,26 @@ class CellData:
         full = self.charging is False and (self.remain_percent or 0) >= _ALMOST_FULL
         harmless = INFORMATION | _NORMAL_WHEN_FULL if full else INFORMATION
         return tuple(name for name in self.alarms if name not in harmless)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveData:
+    """The few values of `CellData` that are looked at in every frame of a held link."""
+
+    battery_voltage: float | None = None
+    """V; `None` on JK04, which has only that of the cells."""
+    battery_current: float | None = None
+    reported_power: float | None = None
+    """W, without a sign, as the BMS reports it; often that of the frame before."""
+    alarm_mask: int | None = None
+    """Of `Alarm`."""
+    balancer: BalancerState | None = None
+    charging: bool | None = None
+    """The charge MOSFET is on."""
+    discharging: bool | None = None
+    """The discharge MOSFET is on."""
+    heating: bool | None = None
+    precharging: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

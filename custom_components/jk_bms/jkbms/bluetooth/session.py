@@ -18,7 +18,8 @@ from ..errors import (
     UnsupportedLayoutError,
 )
 from ..models import DetailLogRecord, DeviceInfo, LogEntry, Reading, Settings
-from ..protocol.consistency import Guard
+from ..protocol.confirmation import Confirmation
+from ..protocol.consistency import ConsistencyChecker
 from ..protocol.decode import (
     decode_cell_data,
     decode_detail_log,
@@ -80,15 +81,16 @@ class Memory:
     statistics: FrameStatistics = field(default_factory=FrameStatistics)
     last_frames: dict[FrameType, Frame] = field(default_factory=dict)
     """The last good frame of each type; they hold secrets."""
-    guard: Guard = field(init=False)
+    checker: ConsistencyChecker = field(init=False)
+    confirmation: Confirmation = field(default_factory=Confirmation)
     acknowledges: bool = True
     """Whether the battery acknowledged the last first command in time."""
     publish_next: bool = False
     """Whether the next cell data are due, whatever the interval."""
 
     def __post_init__(self) -> None:
-        """Count what the guard rejects in the same statistics."""
-        self.guard = Guard(self.statistics)
+        """Count what the checks reject in the same statistics."""
+        self.checker = ConsistencyChecker(self.statistics)
 
 
 class Session:
@@ -101,7 +103,8 @@ class Session:
         self.connection = Connection(name, self.on_data, self._on_disconnected)
         self._name = name
         self._memory = memory
-        self._guard = memory.guard
+        self._checker = memory.checker
+        self._confirmation = memory.confirmation
         self._statistics = memory.statistics
         self._answer_timeout = answer_timeout
         self._assembler = FrameAssembler(memory.statistics)
@@ -135,7 +138,8 @@ class Session:
         """
         await asyncio.sleep(SETTLE_TIME)
         await self._drain()
-        self._guard.begin()
+        self._checker.begin_link()
+        self._confirmation.begin_link()
         self._device_info = await self._read_device_info()
         self._expected_profile = _expected_profile(self._device_info)
         await self._wait_for_acknowledgement()
@@ -202,7 +206,7 @@ class Session:
         acknowledged = self._statistics.acknowledged
         for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
-            if self._guard.trusts_line():
+            if self._checker.line_is_reliable():
                 self._on_frame(frame)
         if self._statistics.acknowledged > acknowledged:
             self._jk_bytes_seen = True
@@ -226,7 +230,7 @@ class Session:
         if now >= self._due:
             return False
         assert self._profile
-        self._guard.see(frame, self._profile.layout, now)
+        self._checker.note(frame, self._profile, now)
         self._skipped_at, self._stream_requested_again = now, False
         return True
 
@@ -269,7 +273,7 @@ class Session:
             except ImplausibleFrameError:
                 self._statistics.rejected += 1
                 continue
-            if self._guard.admits_record(info, asyncio.get_running_loop().time()):
+            if self._confirmation.accept(info, asyncio.get_running_loop().time()):
                 return info
             await self._send(ReadCommand.DEVICE_INFO)
 
@@ -323,10 +327,10 @@ class Session:
                 raise
             is_blank = self._expects_cells and not cell_data.cell_voltage
             if is_blank and blank < _BLANK_FRAMES:
-                self._guard.see(frame, profile.layout, clock())
+                self._checker.note(frame, profile, clock())
                 blank += 1
                 continue
-            if not self._guard.admits(frame, profile.layout, clock()):
+            if not self._checker.accept(frame, cell_data, profile, clock()):
                 continue
             if not await self._take_settings(profile):
                 early = 0
@@ -356,7 +360,7 @@ class Session:
         except ImplausibleFrameError:
             self._statistics.rejected += 1
             return True
-        if self._guard.admits_record(settings, asyncio.get_running_loop().time()):
+        if self._confirmation.accept(settings, asyncio.get_running_loop().time()):
             self._settings = settings
             return True
         await self._send(ReadCommand.CELL_DATA)

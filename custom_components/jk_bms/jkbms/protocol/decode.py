@@ -1,14 +1,14 @@
 """Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
 
 from collections.abc import Sequence
-from dataclasses import make_dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import fsum
 from typing import Any, Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
-from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
-from .codes import LOG_CELLS, LOG_EVENTS
+from ..models import CellData, DetailLogRecord, DeviceInfo, LiveData, LogEntry, Settings
+from .codes import LOG_CELLS, LOG_EVENTS, alarm_names
 from .fields import CellSlots, has_gaps
 from .frames import Frame, FrameType, checksum
 from .layouts import (
@@ -59,23 +59,6 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
     return DeviceInfo(**table.read(frame.data))
 
 
-class _Draft(CellData):
-    """Cell data that can be written to until `__class__` makes them what they are for.
-
-    Nothing but the class differs. To fill a frozen data class in its own way takes half
-    as long as all the rest of decoding.
-    """
-
-    __slots__ = ()
-    __init__: Any = vars(make_dataclass("Mutable", CELL_DATA_FIELDS))["__init__"]
-    __setattr__ = object.__setattr__
-    # Only both together bring back the short way of the interpreter
-    __delattr__ = object.__delattr__
-
-
-_FIELDS: Final = len(CELL_DATA_FIELDS)
-
-
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """Decode frame type 0x02 (docs/protocol.md 7).
 
@@ -84,28 +67,59 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """
     data, slots = frame.data, profile.cells
     enabled = _enabled_cells(data, slots)
-    voltage = slots.voltage.read(data, enabled)
-    resistance = slots.resistance.read(data, enabled)
-    values = profile.cell_data.values(data)
-    draft: Any = _Draft(*values[:_FIELDS])
-    draft.cell_voltage = voltage
-    draft.cell_resistance = resistance
-    mask, readings = values[_FIELDS], values[_FIELDS + 1 :]
-    _add_temperatures(draft, profile.battery_sensors, mask, readings)
-    total = _add_summary(draft, slots, enabled)
-    if not slots.pack_voltage and voltage:
-        draft.battery_voltage = round(total, slots.decimals)
-    if not draft.heating:
-        draft.heater_current = None
-    if draft.battery_voltage is not None and draft.battery_current is not None:
-        draft.battery_power = _power(draft.battery_voltage, draft.battery_current)
-    _check(draft, total)
-    if not voltage and not draft.battery_voltage:
-        for name in NEED_CELLS:
-            setattr(draft, name, None)
-    draft.__class__ = CellData
-    cell_data: CellData = draft
+    fitted = profile.cell_data.values(data)
+    # In the order of the fields: 58 keyword arguments cost more than all the rest
+    values = dict(zip(CELL_DATA_FIELDS, fitted, strict=False))
+    cells = values["cell_voltage"] = slots.voltage.read(data, enabled)
+    values["cell_resistance"] = slots.resistance.read(data, enabled)
+    _add_temperatures(values, profile.battery_sensors, fitted[len(values) :])
+    total = _add_summary(values, slots, enabled)
+    if not slots.pack_voltage and cells:
+        values["battery_voltage"] = round(total, slots.voltage.decimals)
+    if not values["heating"]:
+        values["heater_current"] = None
+    if (mask := values["alarm_mask"]) is not None:
+        values["alarms"] = alarm_names(mask)
+    voltage, current = values["battery_voltage"], values["battery_current"]
+    if voltage is not None and current is not None:
+        values["battery_power"] = _power(voltage, current)
+    cell_data = CellData(*values.values())
+    _check(cell_data, total)
+    if not cells and not voltage:
+        return replace(cell_data, **_NO_CELLS)
     return cell_data
+
+
+COMPUTED: Final = frozenset(
+    {
+        "cell_voltage",
+        "cell_resistance",
+        "average_cell_voltage",
+        "delta_cell_voltage",
+        "min_cell_voltage",
+        "max_cell_voltage",
+        "min_cell",
+        "max_cell",
+        "battery_temperature",
+        "battery_power",
+        "alarms",
+    }
+)
+"""Fields of `CellData` that are made of others or of the slots of the cells."""
+_NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
+
+
+def decode_live(frame: Frame, profile: Profile) -> LiveData:
+    """Decode the few values of cell data that may change from one frame to the next.
+
+    Nothing is checked; what is measured on cells is absent where there is no voltage.
+    """
+    live = LiveData(*profile.live.values(frame.data))
+    if live.battery_voltage:
+        return live
+    return replace(
+        live, battery_voltage=None, battery_current=None, reported_power=None
+    )
 
 
 def decode_settings(frame: Frame, profile: Profile) -> Settings:
@@ -114,7 +128,7 @@ def decode_settings(frame: Frame, profile: Profile) -> Settings:
     Raises `ImplausibleFrameError` for more cells than the layout has.
     """
     values = settings_table(profile).read(frame.data)
-    if values["cell_count"] > profile.cells.room:
+    if values["cell_count"] > profile.cells.voltage.room:
         raise ImplausibleFrameError("More cells are configured than the layout has")
     return Settings(**values)
 
@@ -171,7 +185,7 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     """Return the mask of enabled cells, cell 1 in its lowest bit."""
     mask: int
     (mask,) = slots.enabled.unpack_from(data)
-    if mask.bit_length() > slots.room:
+    if mask.bit_length() > slots.voltage.room:
         raise ImplausibleFrameError("More cells are enabled than the layout has")
     if not slots.pack_voltage:
         # There the slots behind the last voltage are not used, whatever the mask claims
@@ -181,20 +195,21 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     return mask
 
 
-def _add_summary(draft: Any, slots: CellSlots, enabled: int) -> float:
+def _add_summary(values: dict[str, Any], slots: CellSlots, enabled: int) -> float:
     """Compute what the BMS sends as well, but up to a second late; return the sum."""
     if not enabled:
         return 0.0
-    voltage = cells = draft.cell_voltage
+    voltage = cells = values["cell_voltage"]
     if has_gaps(enabled):
         cells = [volts for volts in voltage if volts is not None]
     low, high, total = min(cells), max(cells), fsum(cells)
-    draft.average_cell_voltage = round(total / len(cells), slots.decimals)
-    draft.delta_cell_voltage = round(high - low, slots.decimals)
-    draft.min_cell_voltage = low
-    draft.max_cell_voltage = high
-    draft.min_cell = voltage.index(low) + 1
-    draft.max_cell = voltage.index(high) + 1
+    decimals = slots.voltage.decimals
+    values["average_cell_voltage"] = round(total / len(cells), decimals)
+    values["delta_cell_voltage"] = round(high - low, decimals)
+    values["min_cell_voltage"] = low
+    values["max_cell_voltage"] = high
+    values["min_cell"] = voltage.index(low) + 1
+    values["max_cell"] = voltage.index(high) + 1
     return total
 
 
@@ -204,26 +219,22 @@ def _power(voltage: float, current: float) -> float:
 
 
 def _add_temperatures(
-    draft: Any,
-    sensors: Sequence[int],
-    mask: int | None,
-    readings: Sequence[float | None],
+    values: dict[str, Any], sensors: Sequence[int], fitted: Sequence[Any]
 ) -> None:
-    """Add what the sensors say that the device has, each with its bit in the mask.
+    """Add the temperatures of the sensors that the device has, each with its bit.
 
-    A cleared bit in the mask of sensors proves an absence, a set one proves nothing;
-    the second pair is left out where neither of the two is connected.
+    `fitted` is the mask of sensors, then their readings. A cleared bit in the mask
+    proves an absence, a set one proves nothing; the second pair is left out where
+    neither of the two is connected.
     """
-    absent = ~(mask or 0)
+    absent, readings = ~(fitted[0] or 0), fitted[1:]
     if absent & MOSFET_SENSOR:
-        draft.mosfet_temperature = None
+        values["mosfet_temperature"] = None
     if absent & sum(sensors):
-        readings = tuple(
-            None if absent & bit else reading
-            for bit, reading in zip(sensors, readings, strict=True)
-        )
-    is_pair = readings[2:] == (None, None)
-    draft.battery_temperature = readings[:2] if is_pair else readings
+        pairs = zip(sensors, readings, strict=True)
+        readings = [None if absent & bit else reading for bit, reading in pairs]
+    is_pair = [*readings[2:]] == [None, None]
+    values["battery_temperature"] = tuple(readings[:2] if is_pair else readings)
 
 
 def _check(cell_data: CellData, total: float) -> None:

@@ -132,7 +132,7 @@ def _adds_up(slots: CellSlots, frame: Frame) -> bool:
     (difference,) = slots.voltage.convert_each((abs(sum(volts) - pack),))
     unused = (volt for cell, volt in enumerate(volts) if not mask >> cell & 1)
     return (
-        mask.bit_length() <= slots.room
+        mask.bit_length() <= slots.voltage.room
         and any(volts)
         and not any(unused)
         and difference < _CONFIRMED_WITHIN
@@ -143,7 +143,7 @@ def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
     """Return how many cells are enabled, 0 unless they are the first ones, no gap."""
     (mask,) = slots.enabled.unpack_from(frame.data)
     count: int = mask.bit_count()
-    return count if count <= slots.room and mask == (1 << count) - 1 else 0
+    return count if count <= slots.voltage.room and mask == (1 << count) - 1 else 0
 
 
 def _allows(expected: Profile, frame: Frame) -> bool:

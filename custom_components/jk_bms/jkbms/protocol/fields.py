@@ -85,6 +85,10 @@ class Field:
     """First firmware that fills it; several where several series gained it."""
     model: str = ""
     """Part of the model name of the devices that have it, if only some have."""
+    steady: bool = False
+    """It stays the same for hours: a frame that changes it has to be confirmed."""
+    limits: tuple[float, float] | None = None
+    """Between what an owner sets it."""
 
 
 type Placed = tuple[int, Field]
@@ -114,6 +118,7 @@ class Table:
         """
         fields = {field.name: (offset, field) for offset, field in rows}
         self.names = tuple(names) or tuple(fields)
+        fields = {name: fields[name] for name in self.names if name in fields}
         codes, end = ["<"], 0
         places = sorted({(offset, field.code) for offset, field in fields.values()})
         for offset, code in places:
@@ -177,23 +182,35 @@ class Slots:
     """Room for one value a cell."""
 
     def __init__(
-        self, offset: int, room: int, code: str, convert_each: ConvertEach
+        self,
+        offset: int,
+        room: int,
+        code: str,
+        convert_each: ConvertEach,
+        *,
+        decimals: int,
     ) -> None:
-        """Compile for any number of cells; `code` is that of `struct` for one."""
+        """Compile for any number of cells.
+
+        `code` is that of `struct` for one; `decimals` as many as the wire carries.
+        """
+        self.offset: Final = offset
+        self.room: Final = room
+        self.size: Final = Struct(f"<{code}").size
+        self.decimals: Final = decimals
         self.convert_each = convert_each
-        self._offset = offset
         self._unpack = tuple(
             Struct(f"<{count}{code}").unpack_from for count in range(room + 1)
         )
 
     def raw(self, data: bytes) -> tuple[Any, ...]:
         """Return the raw values of all slots, used or not."""
-        return self._unpack[-1](data, self._offset)
+        return self._unpack[-1](data, self.offset)
 
     def read(self, data: bytes, enabled: int) -> tuple[float | None, ...]:
         """Return the values up to the last cell in the mask, `None` for one not in it."""
         count = enabled.bit_length()
-        raw = self._unpack[count](data, self._offset)
+        raw = self._unpack[count](data, self.offset)
         if not has_gaps(enabled):
             return tuple(self.convert_each(raw))
         used = [bool(enabled >> i & 1) for i in range(count)]
@@ -206,11 +223,9 @@ class CellSlots:
     """Where the values of single cells stand, and which of them count."""
 
     enabled: Struct
-    """Of the mask of enabled cells, with its offset as padding."""
+    """Of the mask of enabled cells."""
     voltage: Slots
     resistance: Slots
+    """They stay the same for hours."""
     pack_voltage: Struct | None
     """In the unit of the cells; JK04 has none."""
-    room: int
-    decimals: int
-    """Of a voltage in V, as many as the wire carries."""

@@ -5,12 +5,11 @@ field: its name in the model, the struct code of the raw value and what turns th
 the standard unit. All numbers are little-endian.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from operator import itemgetter
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from ..models import (
     MAX_CELLS,
@@ -20,7 +19,7 @@ from ..models import (
     ChargePhase,
     Layout,
 )
-from .codes import LOG_CELLS, alarm_names, log_event
+from .codes import LOG_CELLS, log_event
 from .fields import (
     CENTI,
     DECI,
@@ -75,111 +74,131 @@ _CHARGE_PHASE: Final = member(
 )
 
 
-_PACK_VOLTAGE: Final = 118, 150
-
-CELLS: Final = {
-    Layout.JK04: CellSlots(
-        Struct("<214xI"),
-        Slots(6, 24, "f", each_single),
-        Slots(102, 24, "f", each_single),
-        pack_voltage=None,
-        room=24,
-        decimals=6,
-    ),
-    Layout.JK02_24S: CellSlots(
-        Struct("<54xI"),
-        Slots(6, 24, "H", each_milli),
-        Slots(64, 24, "H", each_milli),
-        pack_voltage=Struct(f"<{_PACK_VOLTAGE[0]}xI"),
-        room=24,
-        decimals=3,
-    ),
-    Layout.JK02_32S: CellSlots(
-        Struct("<70xI"),
-        Slots(6, MAX_CELLS, "H", each_milli),
-        Slots(80, MAX_CELLS, "H", each_milli),
-        pack_voltage=Struct(f"<{_PACK_VOLTAGE[1]}xI"),
-        room=MAX_CELLS,
-        decimals=3,
-    ),
-}
-
 _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
 
+_ENABLED: Final = "enabled_cells"
+"""Mask of the cells in use, cell 1 in its lowest bit."""
 SENSOR_MASK: Final = "temperature_sensors"
 MOSFET_SENSOR: Final = 1 << 0
 """In the mask."""
 BATTERY_SENSORS: Final = {f"temperature_{n}": 1 << n for n in (1, 2, 4, 5)}
 
+
+def _unknown(size: int) -> Field:
+    """Return bytes without a known meaning that stay the same."""
+    return Field("", f"{size}s", steady=True)
+
+
+def _flags(
+    offset: int, code: str, names: Mapping[int, str], **kind: Any
+) -> Iterator[Placed]:
+    """Yield a row for each named bit of one value."""
+    for number, name in names.items():
+        yield offset, Field(name, code, bit(number), **kind)
+
+
 # The last of several rows of one name counts, of those that the device carries
 _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     # 24S   32S
     (5, 5, Field("frame_counter", "B")),
-    (114, 146, Field("wire_resistance_alarm", "I", _cells)),
-    (*_PACK_VOLTAGE, Field("battery_voltage", "I", MILLI)),
+    (54, 70, Field(_ENABLED, "I", steady=True)),
+    (58, 74, Field("reported_average", "H", MILLI)),
+    (60, 76, Field("reported_difference", "H", MILLI)),
+    (112, None, _unknown(2)),
+    (114, 146, Field("wire_resistance_alarm", "I", _cells, steady=True)),
+    (118, 150, Field("battery_voltage", "I", MILLI)),
+    (122, 154, Field("reported_power", "I", MILLI)),
+    (None, 234, Field("voltage_again", "H", CENTI, _NOT_REPORTED)),
     (126, 158, Field("battery_current", "i", MILLI)),
     (130, 162, Field("temperature_1", "h", DECI, _NOT_CONNECTED)),
     (132, 164, Field("temperature_2", "h", DECI, _NOT_CONNECTED)),
     (None, 256, Field("temperature_4", "h", DECI, _NOT_CONNECTED, since=(14,))),
     (None, 258, Field("temperature_5", "h", DECI, _NOT_CONNECTED, since=(14,))),
     (134, 144, Field("mosfet_temperature", "h", DECI, _NOT_CONNECTED)),
-    (182, 214, Field(SENSOR_MASK, "B")),
-    (136, None, Field("alarms", "H", alarm_names)),
-    (136, None, Field("alarm_mask", "H")),
-    (None, 166, Field("alarms", "I", alarm_names)),
-    (None, 166, Field("alarm_mask", "I")),
+    (None, 254, Field("mosfet_temperature_again", "h", DECI, _NOT_REPORTED)),
+    (182, 214, Field(SENSOR_MASK, "B", steady=True)),
+    (136, None, Field("alarm_mask", "H", steady=True)),
+    (None, 166, Field("alarm_mask", "I", steady=True)),
     (138, 170, Field("balance_current", "h", MILLI)),
     (140, 172, Field("balancer", "B", _BALANCER)),
     (141, 173, Field("remain_percent", "B")),
     (142, 174, Field("remain_capacity", "i", MILLI)),
-    (146, 178, Field("nominal_capacity", "I", MILLI)),
-    (150, 182, Field("cycle_count", "I")),
+    (146, 178, Field("nominal_capacity", "I", MILLI, steady=True)),
+    (150, 182, Field("cycle_count", "I", steady=True)),
     (154, 186, Field("cycle_capacity", "I", MILLI)),
-    (158, None, Field("state_of_health", "B", missing=_NOT_REPORTED)),
-    (None, 190, Field("state_of_health", "B")),
-    (159, 191, Field("precharging", "?")),
+    (158, None, Field("state_of_health", "B", missing=_NOT_REPORTED, steady=True)),
+    (None, 190, Field("state_of_health", "B", steady=True)),
+    (159, 191, Field("precharging", "?", steady=True)),
+    (None, 192, _unknown(2)),
     (162, 194, Field("up_time", "I")),
-    (166, 198, Field("charging", "?")),
-    (167, 199, Field("discharging", "?")),
+    (166, 198, Field("charging", "?", steady=True)),
+    (167, 199, Field("discharging", "?", steady=True)),
+    (None, 200, _unknown(2)),
     (170, 202, Field("discharge_overcurrent_release_time", "H")),
     (172, 204, Field("discharge_short_circuit_release_time", "H")),
     (174, 206, Field("charge_overcurrent_release_time", "H")),
     (176, 208, Field("charge_short_circuit_release_time", "H")),
     (178, 210, Field("cell_undervoltage_release_time", "H")),
     (180, 212, Field("cell_overvoltage_release_time", "H")),
-    (None, 215, Field("heating", "?")),
+    (None, 215, Field("heating", "?", steady=True)),
+    (183, None, _unknown(3)),
+    (None, 216, _unknown(2)),
     (186, 218, Field("emergency_countdown", "H")),
-    (188, 220, Field("discharge_current_correction", "H")),
+    (188, 220, Field("discharge_current_correction", "H", steady=True)),
     (190, 222, Field("charge_current_sensor", "H", MILLI)),
     (192, 224, Field("discharge_current_sensor", "H", MILLI)),
-    (194, 226, Field("voltage_correction", "f", single)),
+    (194, 226, Field("voltage_correction", "f", single, steady=True)),
     (198, 230, Field("balancer_discharge_drive", "H")),
     (200, 232, Field("balancer_charge_drive", "H")),
     (None, 236, Field("heater_current", "h", MILLI)),
-    (213, 245, Field("charger_plugged", "?")),
+    (202, None, _unknown(11)),
+    (None, 239, _unknown(3)),
+    (None, 243, _unknown(2)),
+    (213, 245, Field("charger_plugged", "?", steady=True)),
     (214, 246, Field("boot_time", "I", DECI, _NOT_REPORTED)),
-    (None, 260, Field("charge_current_correction", "H", missing=_NOT_REPORTED)),
+    (218, None, _unknown(81)),
+    (None, 250, _unknown(4)),
+    (
+        None,
+        260,
+        Field("charge_current_correction", "H", missing=_NOT_REPORTED, steady=True),
+    ),
     (None, 262, Field("clock", "I", missing=_NOT_REPORTED)),
-    (None, 266, Field("detail_log_count", "I", missing=_NOT_REPORTED)),
-    (None, 266, Field("detail_log_count", "I", since=(11.48,))),
+    (None, 266, Field("detail_log_count", "I", missing=_NOT_REPORTED, steady=True)),
+    (None, 266, Field("detail_log_count", "I", since=(11.48,), steady=True)),
     (None, 270, Field("sleep_countdown", "I", missing=_NOT_REPORTED)),
-    (None, 274, Field("parallel_limiter", "?", since=(14,), model="PB")),
-    (None, 275, Field("battery_type", "B", _BATTERY_TYPE, since=(15,))),
+    (None, 274, Field("parallel_limiter", "?", since=(14,), model="PB", steady=True)),
+    (None, 275, Field("battery_type", "B", _BATTERY_TYPE, since=(15,), steady=True)),
     (None, 276, Field("warmest_sensor", "B", since=(15,))),
     (None, 277, Field("coldest_sensor", "B", since=(15,))),
     (None, 278, Field("charge_phase_time", "H", since=(15,))),
-    (None, 280, Field("charge_phase", "B", _CHARGE_PHASE, since=(15,))),
-    (None, 281, Field("dry_contact_1", "B", bit(1), since=(14,), model="PB")),
-    (None, 281, Field("dry_contact_2", "B", bit(2), since=(14,), model="PB")),
+    (None, 280, Field("charge_phase", "B", _CHARGE_PHASE, since=(15,), steady=True)),
+    *(
+        (None, *row)
+        for row in _flags(
+            281,
+            "B",
+            {1: "dry_contact_1", 2: "dry_contact_2"},
+            since=(14,),
+            model="PB",
+            steady=True,
+        )
+    ),
+    (None, 282, _unknown(17)),
 )
 
 CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK04: (
         (5, Field("frame_counter", "B")),
+        (202, Field("reported_average", "f")),
+        (206, Field("reported_difference", "f")),
+        (210, _unknown(4)),
+        (214, Field(_ENABLED, "I", steady=True)),
         (220, Field("balancer", "B", _BALANCER)),
         (222, Field("balance_current", "f", single)),
         (286, Field("up_time", "I")),
+        (298, _unknown(1)),
     ),
     Layout.JK02_24S: tuple(
         (offset, field) for offset, _, field in _JK02_CELL_DATA if offset is not None
@@ -187,6 +206,39 @@ CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK02_32S: tuple(
         (offset, field) for _, offset, field in _JK02_CELL_DATA if offset is not None
     ),
+}
+
+
+def _struct(layout: Layout, name: str) -> Struct | None:
+    rows = (row for row in CELL_DATA[layout] if row[1].name == name)
+    return next((Struct(f"<{at}x{field.code}") for at, field in rows), None)
+
+
+def _cell_slots(layout: Layout, voltage: Slots, resistance: Slots) -> CellSlots:
+    enabled = _struct(layout, _ENABLED)
+    assert enabled
+    return CellSlots(enabled, voltage, resistance, _struct(layout, "battery_voltage"))
+
+
+CELLS: Final = {
+    layout: _cell_slots(layout, voltage, resistance)
+    for layout, voltage, resistance in (
+        (
+            Layout.JK04,
+            Slots(6, 24, "f", each_single, decimals=6),
+            Slots(102, 24, "f", each_single, decimals=6),
+        ),
+        (
+            Layout.JK02_24S,
+            Slots(6, 24, "H", each_milli, decimals=3),
+            Slots(64, 24, "H", each_milli, decimals=3),
+        ),
+        (
+            Layout.JK02_32S,
+            Slots(6, MAX_CELLS, "H", each_milli, decimals=3),
+            Slots(80, MAX_CELLS, "H", each_milli, decimals=3),
+        ),
+    )
 }
 
 NEED_CELLS: Final = frozenset(
@@ -210,7 +262,6 @@ BALANCER_FIELDS: Final = frozenset(
         "battery_voltage",
         "temperature_1",
         SENSOR_MASK,
-        "alarms",
         "alarm_mask",
         "balance_current",
         "balancer",
@@ -218,76 +269,90 @@ BALANCER_FIELDS: Final = frozenset(
     }
 )
 
+_VOLTS: Final = 0.0, 6.0
+_AMPERES: Final = 0.0, 2000.0
+_SECONDS: Final = 0, 100_000
+_CELSIUS: Final = -60.0, 150.0
+
 _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
     # 600 mV where smart sleep has no function
-    (6, Field("smart_sleep_voltage", "I", MILLI, missing=(0, 600))),
-    (6, Field("smart_sleep_voltage", "I", MILLI, _NOT_REPORTED, since=(14,))),
-    (10, Field("cell_uvp", "I", MILLI)),
-    (14, Field("cell_uvp_recovery", "I", MILLI)),
-    (18, Field("cell_ovp", "I", MILLI)),
-    (22, Field("cell_ovp_recovery", "I", MILLI)),
-    (26, Field("balance_trigger", "I", MILLI)),
-    (30, Field("soc_100", "I", MILLI, _NOT_REPORTED)),
-    (34, Field("soc_0", "I", MILLI, _NOT_REPORTED)),
-    (38, Field("request_charge_voltage", "I", MILLI, _NOT_REPORTED)),
-    (42, Field("request_float_voltage", "I", MILLI, _NOT_REPORTED)),
-    (46, Field("power_off_voltage", "I", MILLI)),
-    (50, Field("max_charge_current", "I", MILLI)),
-    (54, Field("charge_overcurrent_delay", "I")),
-    (58, Field("charge_overcurrent_recovery", "I")),
-    (62, Field("max_discharge_current", "I", MILLI)),
-    (66, Field("discharge_overcurrent_delay", "I")),
-    (70, Field("discharge_overcurrent_recovery", "I")),
-    (74, Field("short_circuit_recovery", "I")),
-    (78, Field("max_balance_current", "I", MILLI)),
-    (82, Field("charge_overtemperature", "i", DECI)),
-    (86, Field("charge_overtemperature_recovery", "i", DECI)),
-    (90, Field("discharge_overtemperature", "i", DECI)),
-    (94, Field("discharge_overtemperature_recovery", "i", DECI)),
-    (98, Field("charge_undertemperature", "i", DECI)),
-    (102, Field("charge_undertemperature_recovery", "i", DECI)),
-    (106, Field("mosfet_overtemperature", "i", DECI)),
-    (110, Field("mosfet_overtemperature_recovery", "i", DECI)),
+    (6, Field("smart_sleep_voltage", "I", MILLI, missing=(0, 600), limits=_VOLTS)),
+    (
+        6,
+        Field(
+            "smart_sleep_voltage", "I", MILLI, _NOT_REPORTED, since=(14,), limits=_VOLTS
+        ),
+    ),
+    (10, Field("cell_uvp", "I", MILLI, limits=_VOLTS)),
+    (14, Field("cell_uvp_recovery", "I", MILLI, limits=_VOLTS)),
+    (18, Field("cell_ovp", "I", MILLI, limits=_VOLTS)),
+    (22, Field("cell_ovp_recovery", "I", MILLI, limits=_VOLTS)),
+    (26, Field("balance_trigger", "I", MILLI, limits=_VOLTS)),
+    (30, Field("soc_100", "I", MILLI, _NOT_REPORTED, limits=_VOLTS)),
+    (34, Field("soc_0", "I", MILLI, _NOT_REPORTED, limits=_VOLTS)),
+    (38, Field("request_charge_voltage", "I", MILLI, _NOT_REPORTED, limits=_VOLTS)),
+    (42, Field("request_float_voltage", "I", MILLI, _NOT_REPORTED, limits=_VOLTS)),
+    (46, Field("power_off_voltage", "I", MILLI, limits=_VOLTS)),
+    (50, Field("max_charge_current", "I", MILLI, limits=_AMPERES)),
+    (54, Field("charge_overcurrent_delay", "I", limits=_SECONDS)),
+    (58, Field("charge_overcurrent_recovery", "I", limits=_SECONDS)),
+    (62, Field("max_discharge_current", "I", MILLI, limits=_AMPERES)),
+    (66, Field("discharge_overcurrent_delay", "I", limits=_SECONDS)),
+    (70, Field("discharge_overcurrent_recovery", "I", limits=_SECONDS)),
+    (74, Field("short_circuit_recovery", "I", limits=_SECONDS)),
+    (78, Field("max_balance_current", "I", MILLI, limits=_AMPERES)),
+    (82, Field("charge_overtemperature", "i", DECI, limits=_CELSIUS)),
+    (86, Field("charge_overtemperature_recovery", "i", DECI, limits=_CELSIUS)),
+    (90, Field("discharge_overtemperature", "i", DECI, limits=_CELSIUS)),
+    (94, Field("discharge_overtemperature_recovery", "i", DECI, limits=_CELSIUS)),
+    (98, Field("charge_undertemperature", "i", DECI, limits=_CELSIUS)),
+    (102, Field("charge_undertemperature_recovery", "i", DECI, limits=_CELSIUS)),
+    (106, Field("mosfet_overtemperature", "i", DECI, limits=_CELSIUS)),
+    (110, Field("mosfet_overtemperature_recovery", "i", DECI, limits=_CELSIUS)),
     (114, Field("cell_count", "I")),
     (118, Field("charging", "I", bool)),
     (122, Field("discharging", "I", bool)),
     (126, Field("balancer", "I", bool)),
-    (130, Field("nominal_capacity", "I", MILLI)),
-    (134, Field("short_circuit_delay", "I")),
-    (138, Field("balance_start_voltage", "I", MILLI)),
+    (130, Field("nominal_capacity", "I", MILLI, limits=(0.0, 20_000.0))),
+    (134, Field("short_circuit_delay", "I", limits=(0, 10_000_000))),
+    (138, Field("balance_start_voltage", "I", MILLI, limits=_VOLTS)),
+)
+
+_SWITCHES: Final = (
+    "heating",
+    "temperature_sensors_disabled",
+    "gps_heartbeat",
+    "port_rs485",
+    "display_always_on",
+    "special_charger",
+    "smart_sleep",
+    "parallel_limiter_disabled",
+    "timed_storage",
+    "charging_float_mode",
+    "emergency_trigger",
+    "dry_contact_intermittent",
+    "discharge_overcurrent_2",
+    "discharge_overcurrent_3",
+    "gps_lock_charging",
+    "gps_lock_discharging",
 )
 
 SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK04: (
         (34, Field("cell_count", "I")),
-        (38, Field("power_off_voltage", "f", single)),
+        (38, Field("power_off_voltage", "f", single, limits=_VOLTS)),
         (74, Field("voltage_calibration", "f", single)),
-        (98, Field("balance_start_voltage", "f", single)),
-        (106, Field("balance_trigger", "f", single)),
-        (110, Field("max_balance_current", "f", single)),
+        (98, Field("balance_start_voltage", "f", single, limits=_VOLTS)),
+        (106, Field("balance_trigger", "f", single, limits=_VOLTS)),
+        (110, Field("max_balance_current", "f", single, limits=_AMPERES)),
         (114, Field("balancer", "I", bool)),
     ),
     Layout.JK02_24S: _JK02_SETTINGS,
     Layout.JK02_32S: (
         *_JK02_SETTINGS,
-        (270, Field("device_address", "I")),
-        (274, Field("discharge_precharge_time", "I")),
-        (282, Field("heating", "H", bit(0))),
-        (282, Field("temperature_sensors_disabled", "H", bit(1))),
-        (282, Field("gps_heartbeat", "H", bit(2))),
-        (282, Field("port_rs485", "H", bit(3))),
-        (282, Field("display_always_on", "H", bit(4))),
-        (282, Field("special_charger", "H", bit(5))),
-        (282, Field("smart_sleep", "H", bit(6))),
-        (282, Field("parallel_limiter_disabled", "H", bit(7))),
-        (282, Field("timed_storage", "H", bit(8))),
-        (282, Field("charging_float_mode", "H", bit(9))),
-        (282, Field("emergency_trigger", "H", bit(10))),
-        (282, Field("dry_contact_intermittent", "H", bit(11))),
-        (282, Field("discharge_overcurrent_2", "H", bit(12))),
-        (282, Field("discharge_overcurrent_3", "H", bit(13))),
-        (282, Field("gps_lock_charging", "H", bit(14))),
-        (282, Field("gps_lock_discharging", "H", bit(15))),
+        (270, Field("device_address", "I", limits=(0, 0xFF))),
+        (274, Field("discharge_precharge_time", "I", limits=_SECONDS)),
+        *_flags(282, "H", dict(enumerate(_SWITCHES))),
         (284, Field("heating_start_temperature", "b", since=(15.41, 19.05))),
         (285, Field("heating_stop_temperature", "b", since=(15.41, 19.05))),
         (286, Field("smart_sleep_delay", "B", missing=_NOT_REPORTED)),
@@ -420,137 +485,13 @@ DETAIL_LOG_RECORD: Final = Table(
 )
 
 
-class Evidence(NamedTuple):
-    """Raw values of cell data that bear each other out; 0 where a layout has none.
-
-    mV, mA, mW, mAh, 0.1 degC, s unless said otherwise.
-    """
-
-    counter: int = 0
-    enabled: int = 0
-    average: float = 0
-    spread: float = 0
-    pack: int = 0
-    pack_again: int = 0
-    """10 mV"""
-    power: int = 0
-    current: int = 0
-    temperature_1: int = 0
-    temperature_2: int = 0
-    temperature_4: int = 0
-    temperature_5: int = 0
-    mosfet: int = 0
-    mosfet_again: int = 0
-    warmest: int = 0
-    coldest: int = 0
-    balance_current: float = 0
-    balancer: int = 0
-    discharge_drive: int = 0
-    charge_drive: int = 0
-    soc: int = 0
-    remaining: int = 0
-    full: int = 0
-    moved: int = 0
-    """Over life."""
-    run_time: int = 0
-    ticks: int = 0
-    """0.1 s since boot"""
-    clock: int = 0
-    sleep: int = 0
-    phase_time: int = 0
-    charge_sensor: int = 0
-    discharge_sensor: int = 0
-    heating: int = 0
-    heater_current: int = 0
-
-    @property
-    def sensors(self) -> tuple[int, ...]:
-        """The sensors of the battery, in the order in which the BMS numbers them."""
-        return (
-            self.temperature_1,
-            self.temperature_2,
-            self.temperature_4,
-            self.temperature_5,
-        )
-
-
-_JK02_EVIDENCE: Final[tuple[tuple[int | None, int | None, str, str], ...]] = (
-    # 24S   32S
-    (5, 5, "counter", "B"),
-    (54, 70, "enabled", "I"),
-    (58, 74, "average", "H"),
-    (60, 76, "spread", "H"),
-    (*_PACK_VOLTAGE, "pack", "I"),
-    (None, 234, "pack_again", "H"),
-    (122, 154, "power", "I"),
-    (126, 158, "current", "i"),
-    (130, 162, "temperature_1", "h"),
-    (132, 164, "temperature_2", "h"),
-    (None, 256, "temperature_4", "h"),
-    (None, 258, "temperature_5", "h"),
-    (134, 144, "mosfet", "h"),
-    (None, 254, "mosfet_again", "h"),
-    (None, 276, "warmest", "B"),
-    (None, 277, "coldest", "B"),
-    (138, 170, "balance_current", "h"),
-    (140, 172, "balancer", "B"),
-    (198, 230, "discharge_drive", "H"),
-    (200, 232, "charge_drive", "H"),
-    (141, 173, "soc", "B"),
-    (142, 174, "remaining", "i"),
-    (146, 178, "full", "I"),
-    (154, 186, "moved", "I"),
-    (162, 194, "run_time", "I"),
-    (214, 246, "ticks", "I"),
-    (None, 262, "clock", "I"),
-    (None, 270, "sleep", "I"),
-    (None, 278, "phase_time", "H"),
-    (190, 222, "charge_sensor", "H"),
-    (192, 224, "discharge_sensor", "H"),
-    (None, 215, "heating", "B"),
-    (None, 236, "heater_current", "h"),
-)
-_EVIDENCE: Final[dict[Layout, tuple[tuple[int, str, str], ...]]] = {
-    Layout.JK04: (
-        (5, "counter", "B"),
-        (202, "average", "f"),
-        (206, "spread", "f"),
-        (214, "enabled", "I"),
-        (220, "balancer", "B"),
-        (222, "balance_current", "f"),
-        (286, "run_time", "I"),
-    ),
-    Layout.JK02_24S: tuple(
-        (offset, name, code)
-        for offset, _, name, code in _JK02_EVIDENCE
-        if offset is not None
-    ),
-    Layout.JK02_32S: tuple(
-        (offset, name, code)
-        for _, offset, name, code in _JK02_EVIDENCE
-        if offset is not None
-    ),
-}
-
-_STEADY: Final = {
-    Layout.JK04: ((102, 202), (210, 218), (298, 299)),
-    Layout.JK02_24S: (
-        *((54, 58), (64, 118), (136, 138), (146, 154), (158, 160), (166, 168)),
-        *((170, 190), (194, 198), (202, 214), (218, 299)),
-    ),
-    Layout.JK02_32S: (
-        *((70, 74), (80, 144), (146, 150), (166, 170), (178, 186), (190, 194)),
-        *((198, 222), (226, 230), (239, 242), (243, 246), (250, 254)),
-        *((260, 262), (266, 270), (274, 276), (280, 299)),
-    ),
-}
-"""First byte and end of what stays the same for hours on every device."""
-_CELL_BYTES: Final = {
-    Layout.JK04: (6, 4),
-    Layout.JK02_24S: (6, 2),
-    Layout.JK02_32S: (6, 2),
-}
-"""First byte of the first cell, bytes of each."""
+def _spans(layout: Layout) -> Iterator[tuple[int, int]]:
+    """Yield first byte and size of what stays the same for hours on every device."""
+    for offset, field in CELL_DATA[layout]:
+        if field.steady:
+            yield offset, Struct(f"<{field.code}").size
+    slots = CELLS[layout].resistance
+    yield slots.offset, slots.size * slots.room
 
 
 @lru_cache(maxsize=32)
@@ -559,44 +500,24 @@ def steady_bytes(layout: Layout, enabled: int) -> int:
 
     The first byte of the frame is the lowest of the number.
     """
-    first, size = _CELL_BYTES[layout]
+    cells = CELLS[layout].voltage
     unused = (
-        first + size * cell + byte
-        for cell in range(CELLS[layout].room)
-        for byte in range(size)
+        (cells.offset + cells.size * cell, cells.size)
+        for cell in range(cells.room)
         if not enabled >> cell & 1
     )
-    spans = (place for span in _STEADY[layout] for place in range(*span))
-    return sum(0xFF << 8 * place for place in (*spans, *unused))
+    places = {
+        place
+        for start, size in (*_spans(layout), *unused)
+        for place in range(start, start + size)
+    }
+    return sum(0xFF << 8 * place for place in places)
 
 
-class EvidenceTable:
-    """The evidence of one layout compiled into one `struct`."""
-
-    def __init__(self, rows: Iterable[tuple[int, str, str]], unit: float) -> None:
-        """`unit`: what turns a voltage of a cell into mV."""
-        codes, end, names = ["<"], 0, []
-        for offset, name, code in sorted(rows):
-            codes.append(f"{offset - end}x{code}")
-            names.append(name)
-            end = offset + Struct(f"<{code}").size
-        self._struct = Struct("".join(codes))
-        nothing = len(names)
-        self._order = itemgetter(
-            *(
-                names.index(name) if name in names else nothing
-                for name in Evidence._fields
-            )
-        )
-        self.unit: Final = unit
-
-    def read(self, data: bytes) -> Evidence:
-        """Return the raw values."""
-        return Evidence._make(self._order((*self._struct.unpack_from(data), 0)))
-
-
-EVIDENCE: Final = {
-    layout: EvidenceTable(rows, unit=1000 if layout is Layout.JK04 else 1)
-    for layout, rows in _EVIDENCE.items()
+LIMITS: Final = {
+    field.name: field.limits
+    for rows in SETTINGS.values()
+    for _, field in rows
+    if field.limits
 }
-"""What the guard looks at in cell data (docs/protocol.md 13)."""
+"""Between what owners set each of the settings."""

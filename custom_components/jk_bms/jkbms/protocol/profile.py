@@ -7,8 +7,8 @@ import re
 from typing import Final
 
 from ..errors import UnsupportedLayoutError
-from ..models import CellData, Layout
-from .fields import CellSlots, Field, Table
+from ..models import CellData, Layout, LiveData
+from .fields import CellSlots, Field, Placed, Table
 from .layouts import (
     BALANCER_FIELDS,
     BALANCER_MODEL,
@@ -22,6 +22,7 @@ from .layouts import (
 )
 
 CELL_DATA_FIELDS: Final = tuple(field.name for field in fields(CellData))
+LIVE_FIELDS: Final = tuple(field.name for field in fields(LiveData))
 
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
@@ -53,6 +54,15 @@ class Profile:
         names = self.cell_data.names[len(CELL_DATA_FIELDS) + 1 :]
         return tuple(BATTERY_SENSORS[name] for name in names)
 
+    @cached_property
+    def live(self) -> Table:
+        """The values of `LiveData`, in its order."""
+        return Table(_carried(self), LIVE_FIELDS)
+
+    def select(self, names: tuple[str, ...]) -> Table:
+        """Return a table of some values of cell data, whatever the model carries."""
+        return _selected(self.layout, names)
+
     def carries(self, field: Field) -> bool:
         """Tell whether the device has the field (docs/protocol.md 6.3)."""
         series = [first for first in field.since if int(first) <= int(self.firmware)]
@@ -61,16 +71,25 @@ class Profile:
         )
 
 
-@lru_cache(maxsize=32)
-def _cell_data_table(profile: Profile) -> Table:
-    balancer = BALANCER_MODEL in profile.model
-    rows = [
+def _carried(profile: Profile) -> list[Placed]:
+    is_balancer = BALANCER_MODEL in profile.model
+    return [
         (offset, field)
         for offset, field in CELL_DATA[profile.layout]
-        if profile.carries(field) and (not balancer or field.name in BALANCER_FIELDS)
+        if profile.carries(field) and (not is_balancer or field.name in BALANCER_FIELDS)
     ]
-    carried = [field.name for _, field in rows if field.name in BATTERY_SENSORS]
-    return Table(rows, (*CELL_DATA_FIELDS, SENSOR_MASK, *carried))
+
+
+@lru_cache(maxsize=32)
+def _cell_data_table(profile: Profile) -> Table:
+    rows = _carried(profile)
+    fitted = [field.name for _, field in rows if field.name in BATTERY_SENSORS]
+    return Table(rows, (*CELL_DATA_FIELDS, SENSOR_MASK, *dict.fromkeys(fitted)))
+
+
+@lru_cache(maxsize=8)
+def _selected(layout: Layout, names: tuple[str, ...]) -> Table:
+    return Table(CELL_DATA[layout], names)
 
 
 @lru_cache(maxsize=32)
