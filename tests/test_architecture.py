@@ -208,26 +208,17 @@ RULES = (
 
 
 PENDING = {
-    "circles": pytest.mark.xfail(
-        reason="coordinator and cli are being reworked", strict=True
-    ),
-    "long_modules": pytest.mark.xfail(
-        reason="coordinator, sensor and consistency are being reworked", strict=True
-    ),
+    "circles": {"coordinator -> diagnosis -> coordinator"},
+    "long_modules": {"coordinator", "sensor", "jkbms.protocol.consistency"},
 }
-"""Rules that the package does not keep yet; strict, so that keeping one is noticed."""
+"""What is still being reworked: take a line out as soon as its rule is kept."""
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        pytest.param(rule, id=rule.__name__, marks=PENDING.get(rule.__name__, ()))
-        for rule in RULES
-    ],
-)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_package_keeps_the_rule(rule: Callable[[Tree], list[str]]) -> None:
-    """The package as it is breaks no rule."""
-    assert rule(read_tree(PACKAGE)) == []
+    """The package as it is breaks no rule, except for what is pending."""
+    found = {each.partition(" has ")[0] for each in rule(read_tree(PACKAGE))}
+    assert found == PENDING.get(rule.__name__, set())
 
 
 def test_levels_exist() -> None:

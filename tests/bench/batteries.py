@@ -1,4 +1,4 @@
-"""Batteries that cost little to simulate."""
+"""Batteries that are cheap to simulate."""
 
 from functools import cache
 from typing import Any, Final, override
@@ -10,10 +10,10 @@ SECONDS: Final = 1200
 
 
 class CannedBattery(Battery):
-    """Lives a part of its day over and over again, as it was simulated once."""
+    """Repeats a part of its day that was simulated once."""
 
     def __init__(self, spec: Spec, *, begin: int = 0, **kwargs: Any) -> None:
-        """Begin at that second of it."""
+        """Begin at this second of it."""
         super().__init__(spec, soc=0.6, hour=HOUR, **kwargs)
         self._carry = begin
         self._states = _states(spec.model, spec.software)
@@ -31,6 +31,6 @@ class CannedBattery(Battery):
 
 @cache
 def _states(model: str, software: str) -> tuple[State, ...]:
-    """Return what all units of a kind go through, second by second."""
+    """Return the states of a model, second by second."""
     original = Battery(MODELS[f"{model} {software}"], soc=0.6, hour=HOUR)
     return tuple(original.advance(1) for _ in range(SECONDS))

@@ -1,6 +1,6 @@
 """Outages of batteries: every fault of the virtual battery, alone and mixed, and what must hold.
 
-It uses neither Home Assistant nor any clock but that of the event loop.
+It needs no Home Assistant, and no clock but that of the event loop.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
 from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
-from tests.bluetooth.bench import RememberingBms, measured
+from tests.bluetooth.harness import RecordingBms, expected_values
 from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
 
 INTERVAL: Final = 30.0
 RECOVERY: Final = INTERVAL + READ_DEADLINE + 5.0
-"""s: a read in progress may still fail; the next one, an interval later, must succeed."""
+"""s until a reading must come: the current read may still fail, the next one may not."""
 LAST_DIGIT: Final = 0.0006
 
 INFO, CELLS = 0x97, 0x96
 
 
-def _left_over() -> tuple[bytes, ...]:
+def _stale_notifications() -> tuple[bytes, ...]:
     """Return the notifications of a frame that must never be published."""
     state = State(cells=(1.234,) * 16, enabled=0xFFFF, voltage=19.744, soc=12)
     frame = frames.cell_frame(MODELS["JK_PB2A16S20P 15.41"], state, 99)
@@ -38,12 +38,12 @@ def _left_over() -> tuple[bytes, ...]:
 
 
 class _Action(Protocol):
-    def __call__(self, bms: RememberingBms, radio: VirtualRadio) -> None: ...
+    def __call__(self, bms: RecordingBms, radio: VirtualRadio) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outage:
-    """A temporary fault."""
+    """What fails for a while."""
 
     faults: dict[str, Any] = field(default_factory=dict)
     begin: _Action = lambda bms, radio: None
@@ -59,7 +59,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"lose": 0.02},
     {"lose": 0.3},
     {"lose": 1.0},
-    # At most one of a frame's four notifications: the checksum detects it
+    # Of four notifications of a frame at most one: the checksum sees it
     {"damage": range(2, 2000, 7)},
     {"damage": range(1, 2000, 4)},
     {"delay": 0.5},
@@ -90,8 +90,8 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"pairing": "drop"},
     {"garbage": True},
     {"foreign": "neey"},
-    {"stale": _left_over()},
-    {"stale": _left_over()[:2]},
+    {"stale": _stale_notifications()},
+    {"stale": _stale_notifications()[:2]},
     {"stream_stops_after": 1},
     {"stream_stops_after": 3},
     {"glitch_every": 1},
@@ -103,31 +103,31 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 ALONE: Final = (
     *(Outage(faults=faults) for faults in FAULTS),
     Outage(
-        name="without power",
+        name="no power",
         begin=lambda bms, radio: bms.power_off(),
         end=lambda bms, radio: bms.power_on(),
     ),
     Outage(
-        name="out of reach",
+        name="out of range",
         begin=lambda bms, radio: radio.remove(bms),
         end=lambda bms, radio: radio.place(bms),
     ),
 )
 
 DAMAGED: Final = tuple(Outage(faults={"damage": rate}) for rate in (0.1, 0.3, 1.0))
-"""Several per frame, so that one in some hundred frames has a correct checksum."""
+"""Several bits of a frame, so that one frame in some hundred has a good checksum."""
 
 
 def mixtures(random: Random) -> Iterator[Outage]:
-    """Yield random mixtures of two or three of them, endlessly."""
+    """Yield random mixtures of two or three outages, endlessly."""
     while True:
         parts = random.sample(ALONE, random.choice((2, 2, 3)))
         faults = dict(chain.from_iterable(part.faults.items() for part in parts))
         if len(faults) < sum(len(part.faults) for part in parts):
-            # Of two of a kind, only one would apply
+            # Two values for the same fault
             continue
         if "glitch_every" in faults and "blank_every" in faults:
-            # What is reported three times in a row is accepted
+            # Three bad frames in a row are believed
             continue
         yield Outage(
             faults=faults,
@@ -138,7 +138,7 @@ def mixtures(random: Random) -> Iterator[Outage]:
 
 
 def _all(actions: Sequence[_Action]) -> _Action:
-    def act(bms: RememberingBms, radio: VirtualRadio) -> None:
+    def act(bms: RecordingBms, radio: VirtualRadio) -> None:
         for action in actions:
             action(bms, radio)
 
@@ -147,47 +147,47 @@ def _all(actions: Sequence[_Action]) -> _Action:
 
 @dataclass(kw_only=True)
 class Report:
-    """The results of all batteries."""
+    """What happened to all batteries."""
 
     outages: int = 0
     readings: int = 0
     wrong: list[str] = field(default_factory=list)
-    """Published values that differ from those of the battery."""
+    """Published values that differ from what the battery sent."""
     late: list[str] = field(default_factory=list)
-    """Batteries that were not read as soon as possible."""
+    """Outages after which the next due read failed."""
 
 
-class Witness:
-    """Compares published values with those of the battery."""
+class ReadingChecker:
+    """Compares published readings of a battery with its state."""
 
-    def __init__(self, bms: RememberingBms, report: Report) -> None:
-        """Start with nothing published."""
+    def __init__(self, bms: RecordingBms, report: Report) -> None:
+        """Nothing has been published yet."""
         self.bms = bms
         self.last = 0.0
         """s of the event loop's clock when the last published cell data came."""
         self.outage = "no fault"
         self._report = report
 
-    def see(self, reading: Reading) -> None:
+    def check(self, reading: Reading) -> None:
         """Check a published reading."""
         if reading.time == self.last:
             return
         self.last = reading.time
-        # The battery keeps every command it received
+        # The battery keeps every command
         self.bms.commands.clear()
         self._report.readings += 1
         cells, info = reading.cell_data, reading.device_info
         spec, settings = self.bms.spec, self.bms.battery.settings
         assert cells.frame_counter is not None
         state = self.bms.states[cells.frame_counter]
-        expected = measured(spec, state)
+        expected = expected_values(spec, state)
         found = {name: getattr(cells, name) for name in expected}
         for name in ("cell_count", "cell_ovp", "cell_uvp") if reading.settings else ():
             expected[name] = getattr(settings, name)
             found[name] = getattr(reading.settings, name)
         profile = choose_profile(spec.model, spec.software)
         raw = frames.cell_frame(spec, state, cells.frame_counter)
-        # Everything else: as decoded from the undamaged frame
+        # All other values: as decoded from the undamaged frame
         for said, sent in (
             (cells, decode_cell_data(Frame.parse(raw), profile)),
             (
@@ -216,10 +216,10 @@ class Witness:
             if not _equal(found[name], value)
         ]
 
-    async def suffer(
+    async def run_outage(
         self, outage: Outage, radio: VirtualRadio, random: Random, *, seed: int
     ) -> None:
-        """Cause an outage, and check that the battery is read again afterwards."""
+        """Run an outage, and check that the battery is read again afterwards."""
         await asyncio.sleep(random.uniform(0.1, 2 * INTERVAL))
         self.outage = str(outage)
         outage.begin(self.bms, radio)
@@ -243,22 +243,22 @@ def _equal(found: Any, expected: Any) -> bool:
     return bool(found == expected)
 
 
-async def live(
-    witnesses: Sequence[Witness],
+async def run_outages(
+    checkers: Sequence[ReadingChecker],
     outages: Iterator[Outage],
-    radio_of: Callable[[RememberingBms], VirtualRadio],
+    radio_of: Callable[[RecordingBms], VirtualRadio],
     *,
     seed: int,
 ) -> None:
-    """Let all batteries take outages from one iterator until it is empty."""
+    """Let the batteries take outages from one iterator until it is exhausted."""
 
-    async def live_one(number: int, witness: Witness) -> None:
+    async def run_for_one(number: int, checker: ReadingChecker) -> None:
         random = Random(f"{seed} {number}")
         for turn, outage in enumerate(outages):
-            await witness.suffer(
-                outage, radio_of(witness.bms), random, seed=1000 * number + turn
+            await checker.run_outage(
+                outage, radio_of(checker.bms), random, seed=1000 * number + turn
             )
 
     async with asyncio.TaskGroup() as group:
-        for number, witness in enumerate(witnesses):
-            group.create_task(live_one(number, witness))
+        for number, checker in enumerate(checkers):
+            group.create_task(run_for_one(number, checker))

@@ -1,4 +1,4 @@
-"""Outages in a real Home Assistant: what is read is right, reads go on, and nothing is left behind."""
+"""Outages in a real Home Assistant: readings are right and resume, and nothing leaks."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,7 +10,7 @@ SEEDS: Final = range(3)
 
 
 def measure(options: Options) -> Iterator[Figure]:
-    """Yield what a campaign of outages finds; the long form takes thousands of reads."""
+    """Yield what a campaign of outages finds; the long form has thousands of reads."""
     for seed in SEEDS if options.long else SEEDS[:1]:
         yield from _campaign(seed, 200 if options.long else 24)
     yield from _damage(120 if options.long else 24)

@@ -1,6 +1,6 @@
-"""How long a released reading takes, beside aiobmsble and the time that the battery itself takes.
+"""How long a released reading takes, compared with aiobmsble and with the battery's own time.
 
-In virtual time, so that the figures are exact: nothing counts but waiting.
+It runs in virtual time, so that the figures are exact: only waiting counts.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ _BATTERIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "JK-B2A16S 3.3.0": {},
     "JK-B5A24S 8.0.3M": {},
 }
-"""One of each radio module, and what differs from the habits of its firmware."""
+"""One of each radio module, with what differs from the habits of its firmware."""
 _READS: Final = 50
 _PAUSE: Final = 30.0
 _SETTLE: Final = 0.3
-"""s that the protocol asks for between the subscription and the first command."""
+"""s that the protocol requires between the subscription and the first command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class _Read:
     """What one reading took, s."""
 
     reading: float
-    """From the wish to connect to the complete reading."""
+    """From the start of connecting to the complete reading."""
     link: float
-    """From the connection to its release."""
+    """From connecting to disconnecting."""
     own: float
-    """From the connection to the complete reading, were the reader without delay."""
+    """From connecting to the complete reading, for a reader without delay."""
 
 
 def measure(_: Options) -> Iterator[Figure]:
-    """Yield what the battery takes for a reading, and mean times of readings beside it."""
+    """Yield the battery's own time for a reading, and mean times of readings compared with it."""
     for model, habits in _BATTERIES.items():
         ours = _read_often(model, habits, _ours)
-        # To release the link is one more exchange
+        # Disconnecting is one more exchange
         link = fmean(read.own for read in ours) + GATT_TIME
         connecting = Behaviour.of(MODELS[model]).connect_time
         name = f"read {model}"
@@ -66,7 +66,7 @@ def measure(_: Options) -> Iterator[Figure]:
         try:
             theirs = _read_often(model, habits, _theirs)
         except TimeoutError, BleakError:
-            # It does not get on with every unit
+            # It does not support every model
             continue
         yield from _compared(f"{name}: peer", theirs, connecting, link, None)
 
@@ -94,15 +94,15 @@ def _compared(
 
 
 class _Observed(VirtualBms):
-    """Remembers what the central heard, and when."""
+    """Records what the central received, and when."""
 
-    heard: list[tuple[float, bytes]]
+    received: list[tuple[float, bytes]]
 
     @override
     async def connect(
         self, source: str, on_close: Callable[[str], None], limit: float = 20.0
     ) -> Link:
-        self.heard = []
+        self.received = []
         self.commands.clear()
         link = await super().connect(source, on_close, limit)
         subscribe = link.subscribe
@@ -110,32 +110,39 @@ class _Observed(VirtualBms):
         def listen(
             characteristic: Characteristic, callback: Callable[[bytearray], None]
         ) -> None:
-            def hear(data: bytearray) -> None:
-                self.heard.append((asyncio.get_running_loop().time(), bytes(data)))
+            def receive(data: bytearray) -> None:
+                self.received.append((asyncio.get_running_loop().time(), bytes(data)))
                 callback(data)
 
-            subscribe(characteristic, hear)
+            subscribe(characteristic, receive)
 
         link.subscribe = listen  # type: ignore[method-assign]
         return link
 
     @property
     def own_time(self) -> float:
-        """How long the last reading took but for the delays of the reader."""
+        """Return how long the last reading took without the delays of the reader."""
         info, cells = (
             next(c.at for c in self.commands if c.register == register)
             for register in (READ_INFO, READ_CELLS)
         )
-        told = self._complete(info, cells, FrameType.DEVICE_INFO)
+        info_complete = self._complete(info, cells, FrameType.DEVICE_INFO)
         acknowledged = self._complete(info, cells, None)
         measured = self._complete(cells, inf, FrameType.CELL_DATA)
-        # To subscribe is one exchange; the services may be remembered
-        return GATT_TIME + _SETTLE + max(told, acknowledged) - info + measured - cells
+        # Subscribing is one exchange; the services may be cached
+        return (
+            GATT_TIME
+            + _SETTLE
+            + max(info_complete, acknowledged)
+            - info
+            + measured
+            - cells
+        )
 
     def _complete(self, since: float, until: float, kind: FrameType | None) -> float:
         """Return when the first such frame, or acknowledgement, was complete, else `since`."""
         assembler = FrameAssembler()
-        for at, data in self.heard:
+        for at, data in self.received:
             if since <= at <= until:
                 kinds = [frame.type for frame in assembler.feed(data)]
                 if kind in kinds or (
@@ -145,11 +152,13 @@ class _Observed(VirtualBms):
         return since
 
 
-type Who = Callable[[BLEDevice], Callable[[], Awaitable[float]]]
-"""Makes what connects, reads once, disconnects, and returns when the reading was complete."""
+type MakeReader = Callable[[BLEDevice], Callable[[], Awaitable[float]]]
+"""Creates a function that connects, reads once, disconnects, and returns when the reading was complete."""
 
 
-def _read_often(model: str, habits: Mapping[str, Any], who: Who) -> list[_Read]:
+def _read_often(
+    model: str, habits: Mapping[str, Any], make_reader: MakeReader
+) -> list[_Read]:
     spec = MODELS[model]
     bms = _Observed(
         Battery(spec, hour=9.0), behaviour=replace(Behaviour.of(spec), **habits)
@@ -159,12 +168,14 @@ def _read_often(model: str, habits: Mapping[str, Any], who: Who) -> list[_Read]:
         VirtualRadio("bench", slots=1) as radio,
     ):
         radio.place(bms)
-        return runner.run(_read_on(bms, radio.device(bms), who))
+        return runner.run(_read_on(bms, radio.device(bms), make_reader))
 
 
-async def _read_on(bms: _Observed, device: BLEDevice, who: Who) -> list[_Read]:
+async def _read_on(
+    bms: _Observed, device: BLEDevice, make_reader: MakeReader
+) -> list[_Read]:
     now = asyncio.get_running_loop().time
-    read = who(device)
+    read = make_reader(device)
     reads = []
     for _ in range(_READS):
         began = now()
@@ -188,7 +199,7 @@ def _ours(device: BLEDevice) -> Callable[[], Awaitable[float]]:
 
 
 class _Peer(BMS):  # type: ignore[misc]
-    """Knows when its reading was complete."""
+    """Records when its reading was complete."""
 
     complete = 0.0
 

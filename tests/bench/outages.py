@@ -1,9 +1,9 @@
 """A campaign of outages in a whole Home Assistant: `python -m tests.bench.outages '{…}'`.
 
-It prints what was found as JSON, and is a process of its own as its time jumps.
+It prints the result as JSON. It is a separate process because its clock jumps.
 """
 
-# The clock first: all others keep the function that tells them the time.
+# The clock first: other modules keep a reference to the time function.
 from .clock import BenchLoop, now  # isort: skip
 
 import asyncio
@@ -23,11 +23,20 @@ from typing import Final, override
 from custom_components import jk_bms
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import callback
-from tests.bluetooth.bench import RememberingBms
+from tests.bluetooth.harness import RecordingBms
 from tests.virtual_bms import VirtualRadio
 from tests.virtual_bms.scanner import VirtualProxy
 
-from .campaign import ALONE, DAMAGED, INTERVAL, Outage, Report, Witness, live, mixtures
+from .campaign import (
+    ALONE,
+    DAMAGED,
+    INTERVAL,
+    Outage,
+    ReadingChecker,
+    Report,
+    mixtures,
+    run_outages,
+)
 from .home import async_add, async_switch_on, home, loaded, make_batteries
 
 LOGGER: Final = "custom_components.jk_bms"
@@ -39,7 +48,7 @@ PACKAGE: Final = next(iter(jk_bms.__path__))
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """What is asked for."""
+    """Parameters."""
 
     batteries: int = 24
     """Every second link is held."""
@@ -50,24 +59,24 @@ class Campaign:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What came out."""
+class CampaignResult:
+    """What the campaign found."""
 
     report: Report
     hours: float
     loaded: int
     lost: int
-    """Log lines that say so."""
+    """Log lines that report a lost battery."""
     unpaired: list[str]
-    """Lost or back when the last line said the same already, or lost in the end."""
+    """Lost or back reported twice in a row, or lost at the end."""
     unexpected: list[str]
-    """Other lines of ours from warnings up, and errors of anybody."""
+    """Other warnings of ours, and errors of anyone."""
     tasks: list[str]
-    """Those that are there afterwards and were not before."""
+    """Those that remain and did not exist before."""
     timers: list[str]
     """Of batteries and links, likewise."""
     slots: int
-    """Taken after all links were given back."""
+    """Taken after everything was unloaded."""
     growth: int
     """Bytes of the integration, over the second half of the campaign."""
 
@@ -103,16 +112,16 @@ class _Lines(logging.Handler):
             self.unexpected.append(f"{record.name}: {line}")
 
     def finish(self) -> None:
-        """Note who is still out."""
-        self.unpaired += [f"{name} is still out" for name in self._out]
+        """Report batteries that are still lost."""
+        self.unpaired += [f"{name} is still lost" for name in self._out]
 
     __hash__ = object.__hash__
 
 
-async def run(campaign: Campaign) -> Found:
-    """Let batteries fail in a home, and look at what is left of it."""
+async def run(campaign: Campaign) -> CampaignResult:
+    """Let batteries fail in a Home Assistant, and report what remains."""
     report, lines = Report(), _Lines()
-    batteries = make_batteries(campaign.batteries, RememberingBms)
+    batteries = make_batteries(campaign.batteries, RecordingBms)
     radios: dict[str, VirtualRadio] = {}
     async with home() as hass:
         proxies = []
@@ -130,16 +139,16 @@ async def run(campaign: Campaign) -> Found:
         for proxy in proxies:
             proxy.start_advertising()
         await async_switch_on(hass, entries)
-        witnesses = [
-            _watch(entry, Witness(bms, report))
+        checkers = [
+            _watch(entry, ReadingChecker(bms, report))
             for entry, bms in zip(entries, batteries, strict=True)
         ]
         logging.getLogger(LOGGER).setLevel(logging.INFO)
         logging.getLogger().addHandler(lines)
 
-        async def suffer(outages: Iterator[Outage], seed: int) -> int:
-            await live(
-                witnesses,
+        async def run_outage(outages: Iterator[Outage], seed: int) -> int:
+            await run_outages(
+                checkers,
                 outages,
                 lambda bms: radios[bms.address],
                 seed=seed,
@@ -162,9 +171,9 @@ async def run(campaign: Campaign) -> Found:
             mixed = islice(mixtures(Random(campaign.seed)), campaign.mixtures)
             outages = chain(ALONE, mixed)
         first, second = batched(outages, _half(campaign), strict=False)
-        memory = await suffer(iter(first), campaign.seed)
+        memory = await run_outage(iter(first), campaign.seed)
         tasks, timers = _tasks(), _timers()
-        growth = await suffer(iter(second), campaign.seed + 1) - memory
+        growth = await run_outage(iter(second), campaign.seed + 1) - memory
         found_tasks, found_timers = _tasks() - tasks, _timers() - timers
         tracemalloc.stop()
         hours = (now() - began) / 3600
@@ -176,7 +185,7 @@ async def run(campaign: Campaign) -> Found:
         for proxy in proxies:
             proxy.stop()
         logging.getLogger().removeHandler(lines)
-    return Found(
+    return CampaignResult(
         report=report,
         hours=hours,
         loaded=still_loaded,
@@ -190,15 +199,15 @@ async def run(campaign: Campaign) -> Found:
     )
 
 
-def _watch(entry: ConfigEntry, witness: Witness) -> Witness:
+def _watch(entry: ConfigEntry, checker: ReadingChecker) -> ReadingChecker:
     coordinator = entry.runtime_data
 
     @callback
     def see() -> None:
-        witness.see(coordinator.data)
+        checker.check(coordinator.data)
 
     coordinator.async_add_listener(see)
-    return witness
+    return checker
 
 
 def _tasks() -> Counter[str]:

@@ -1,5 +1,5 @@
 """What the tests of the link share."""
 
-from .bench import switch_on
+from .harness import power_on
 
-__all__ = ["switch_on"]
+__all__ = ["power_on"]

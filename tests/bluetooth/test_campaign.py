@@ -1,4 +1,4 @@
-"""Every fault of the battery in software, alone and mixed: what is read is right, and reads go on."""
+"""Every fault of the virtual battery, alone and mixed: readings are right and resume."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from tests.bench.campaign import (
     ALONE,
     FAULTS,
     INTERVAL,
+    ReadingChecker,
     Report,
-    Witness,
-    live,
     mixtures,
+    run_outages,
 )
 from tests.virtual_bms import MODELS, Faults, VirtualBackend, VirtualRadio
 from tests.virtual_time import VirtualTimeLoop
 
-from .bench import RememberingBms
+from .harness import RecordingBms
 
 KINDS = ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41", "JK-B2A24S15P 10.07")
 BATTERIES = 12
@@ -32,7 +32,7 @@ MIXTURES = 16
 
 @pytest.fixture
 def loop_runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
-    """Run what the test says in virtual time, with batteries for all that is heard."""
+    """Return a runner in virtual time, with virtual batteries behind bleak."""
     monkeypatch.setattr(
         "bleak.get_platform_client_backend_type", lambda: (VirtualBackend, "virtual")
     )
@@ -65,15 +65,15 @@ def test_batteries_recover_from_every_outage(
 async def _campaign(radio: VirtualRadio, report: Report, *, held: bool) -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
-    witnesses = [_make_witness(number, report) for number in range(BATTERIES)]
-    for witness in witnesses:
-        radio.place(witness.bms)
+    checkers = [_make_checker(number, report) for number in range(BATTERIES)]
+    for checker in checkers:
+        radio.place(checker.bms)
     readers = [
-        asyncio.create_task(_keep_reading(radio, witness, held=held))
-        for witness in witnesses
+        asyncio.create_task(_keep_reading(radio, checker, held=held))
+        for checker in checkers
     ]
     outages = chain(ALONE, islice(mixtures(Random(1)), MIXTURES))
-    await live(witnesses, outages, lambda _: radio, seed=1)
+    await run_outages(checkers, outages, lambda _: radio, seed=1)
     for reader in readers:
         reader.cancel()
     await asyncio.wait(readers)
@@ -82,19 +82,21 @@ async def _campaign(radio: VirtualRadio, report: Report, *, held: bool) -> None:
     assert loop.mishaps == []
 
 
-def _make_witness(number: int, report: Report) -> Witness:
+def _make_checker(number: int, report: Report) -> ReadingChecker:
     spec = replace(
         MODELS[KINDS[number % len(KINDS)]],
         address=f"C8:47:8C:30:00:{number:02X}",
         advert="common",
     )
     battery = CannedBattery(spec, begin=37 * number)
-    return Witness(RememberingBms(battery, seed=number), report)
+    return ReadingChecker(RecordingBms(battery, seed=number), report)
 
 
-async def _keep_reading(radio: VirtualRadio, witness: Witness, *, held: bool) -> None:
-    """Read at every interval, as the integration does."""
-    bms = witness.bms
+async def _keep_reading(
+    radio: VirtualRadio, checker: ReadingChecker, *, held: bool
+) -> None:
+    """Read every interval, as the integration does."""
+    bms = checker.bms
     client = JkBmsClient(
         lambda: radio.device(bms) if radio.hears(bms.address) else None, name="battery"
     )
@@ -103,9 +105,9 @@ async def _keep_reading(radio: VirtualRadio, witness: Witness, *, held: bool) ->
         due = loop.time() + INTERVAL
         try:
             if held:
-                await client.hold(witness.see, interval=INTERVAL, since=witness.last)
+                await client.hold(checker.check, interval=INTERVAL, since=checker.last)
             else:
-                witness.see(await client.read())
+                checker.check(await client.read())
         except JkBmsError:
             await asyncio.sleep(max(0, due - loop.time()))
         else:

@@ -1,4 +1,4 @@
-"""What the client does about frames that are damaged, but whose checksum is right."""
+"""Tests of frames that are damaged although their checksum is right."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import pytest
 
 from custom_components.jk_bms.jkbms.models import Reading
 
-from .bench import (
+from .harness import (
     CADENCE,
     CELLS,
     COMPLETE,
     INFO,
     STEADY,
-    Bench,
-    SwitchOn,
+    Harness,
+    PowerOn,
     assert_read,
     exactly,
 )
@@ -26,13 +26,13 @@ SETTINGS_FRAME, CELL_FRAME, INFO_FRAME = (
     bytes.fromhex("55AAEB90") + bytes((kind,)) for kind in (0x01, 0x02, 0x03)
 )
 CELL_OVP, NAME, RESISTANCE = 18, 46, 80
-"""Where in a frame they stand."""
+"""Their offsets in a frame."""
 
 
-def swapping(
+def swap_bytes_once(
     start: bytes, place: int, due: Callable[[], bool] = lambda: True
 ) -> Callable[[bytes], bytes]:
-    """Let two neighbours change places the first time, which no checksum sees."""
+    """Swap two neighbouring bytes once, which the checksum does not detect."""
     hit = False
 
     def forge(data: bytes) -> bytes:
@@ -48,149 +48,153 @@ def swapping(
 
 
 @pytest.fixture
-def bench(switch_on: SwitchOn) -> Bench:
-    """Return a battery that takes the same time for everything."""
-    return switch_on(habits=STEADY)
+def harness(power_on: PowerOn) -> Harness:
+    """Return a battery with fixed delays."""
+    return power_on(habits=STEADY)
 
 
-def test_inconsistent_first_frame_waits_for_the_next(bench: Bench) -> None:
+def test_inconsistent_first_frame_waits_for_the_next(harness: Harness) -> None:
     """The very first frame can only be compared with itself; if inconsistent, it waits."""
-    bench.bms.battery.override(soc=61, remaining=210.0)
+    harness.bms.battery.override(soc=61, remaining=210.0)
 
-    reading = bench.read()
+    reading = harness.read()
 
-    assert bench.elapsed == exactly(COMPLETE + CADENCE)
+    assert harness.elapsed == exactly(COMPLETE + CADENCE)
     assert reading.cell_data.remain_percent == 61
-    assert bench.client.statistics.rejected == 0
+    assert harness.client.statistics.rejected == 0
 
 
-def test_frame_that_contradicts_the_last_reading_is_not_published(bench: Bench) -> None:
+def test_frame_that_contradicts_the_last_reading_is_not_published(
+    harness: Harness,
+) -> None:
     """The next frame is published instead."""
-    bench.read()
-    bench.read()
-    usual = bench.elapsed
-    bench.forged = swapping(CELL_FRAME, RESISTANCE)
+    harness.read()
+    harness.read()
+    usual = harness.elapsed
+    harness.alter = swap_bytes_once(CELL_FRAME, RESISTANCE)
 
-    assert_read(bench.read(), bench.bms)
+    assert_read(harness.read(), harness.bms)
 
-    assert bench.elapsed == exactly(usual + CADENCE)
-    assert bench.client.statistics.rejected == 1
+    assert harness.elapsed == exactly(usual + CADENCE)
+    assert harness.client.statistics.rejected == 1
 
 
-def test_held_link_publishes_the_frame_after_a_damaged_one(bench: Bench) -> None:
+def test_held_link_publishes_the_frame_after_a_damaged_one(harness: Harness) -> None:
     """On a held link the reading comes half a second later, and is right."""
     readings: list[Reading] = []
-    bench.forged = swapping(CELL_FRAME, RESISTANCE, lambda: len(readings) == 10)
+    harness.alter = swap_bytes_once(CELL_FRAME, RESISTANCE, lambda: len(readings) == 10)
 
-    bench.run(bench.client.hold(readings.append, interval=0.1, lifetime=20.0))
+    harness.run(harness.client.hold(readings.append, interval=0.1, lifetime=20.0))
 
     pauses = [two.time - one.time for one, two in pairwise(readings)]
     late = [2 * CADENCE if number == 9 else CADENCE for number in range(len(pauses))]
     assert pauses == exactly(late)
     assert len({reading.cell_data.cell_resistance for reading in readings}) == 1
-    assert bench.client.statistics.rejected == 1
+    assert harness.client.statistics.rejected == 1
 
 
-def test_change_between_two_readings_causes_no_delay(bench: Bench) -> None:
+def test_change_between_two_readings_causes_no_delay(harness: Harness) -> None:
     """A change that has lasted since a skipped frame delays no reading."""
     readings: list[Reading] = []
 
     async def hold() -> None:
         loop = asyncio.get_running_loop()
-        override = partial(bench.bms.battery.override, soc=41, remaining=82.0)
+        override = partial(harness.bms.battery.override, soc=41, remaining=82.0)
         loop.call_later(COMPLETE + 2.0, override)
-        await bench.client.hold(readings.append, interval=5.0, lifetime=20.0)
+        await harness.client.hold(readings.append, interval=5.0, lifetime=20.0)
 
-    bench.run(hold())
+    harness.run(hold())
 
     assert [reading.cell_data.remain_percent for reading in readings[:2]] == [60, 41]
     pauses = [two.time - one.time for one, two in pairwise(readings)]
     assert pauses == exactly([10 * CADENCE] * len(pauses))
 
 
-def test_different_device_information_is_requested_again(bench: Bench) -> None:
+def test_different_device_information_is_requested_again(harness: Harness) -> None:
     """Device information that differs from the last is requested once more."""
-    bench.read()
-    bench.read()
-    usual, asked = bench.elapsed, len(bench.sent_at(INFO))
-    bench.forged = swapping(INFO_FRAME, NAME)
+    harness.read()
+    harness.read()
+    usual, asked = harness.elapsed, len(harness.sent_at(INFO))
+    harness.alter = swap_bytes_once(INFO_FRAME, NAME)
 
-    assert_read(bench.read(), bench.bms)
+    assert_read(harness.read(), harness.bms)
 
-    assert len(bench.sent_at(INFO)) == asked + 2
-    assert usual < bench.elapsed < usual + 1.0
+    assert len(harness.sent_at(INFO)) == asked + 2
+    assert usual < harness.elapsed < usual + 1.0
 
 
-def test_new_device_name_is_believed_when_read_twice(bench: Bench) -> None:
+def test_new_device_name_is_believed_when_read_twice(harness: Harness) -> None:
     """A real change is read twice and then believed."""
-    bench.read()
-    bench.bms.battery.spec = replace(bench.bms.spec, name="Garden")
+    harness.read()
+    harness.bms.battery.spec = replace(harness.bms.spec, name="Garden")
 
-    assert bench.read().device_info.device_name == "Garden"
-    assert len(bench.sent_at(INFO)) == 3
-    assert bench.read().device_info.device_name == "Garden"
-    assert len(bench.sent_at(INFO)) == 4
+    assert harness.read().device_info.device_name == "Garden"
+    assert len(harness.sent_at(INFO)) == 3
+    assert harness.read().device_info.device_name == "Garden"
+    assert len(harness.sent_at(INFO)) == 4
 
 
 @pytest.mark.parametrize("reads_before", [0, 1])
-def test_doubtful_settings_are_requested_again(bench: Bench, reads_before: int) -> None:
+def test_doubtful_settings_are_requested_again(
+    harness: Harness, reads_before: int
+) -> None:
     """Settings that are odd, or differ from the last ones, are requested once more."""
     for _ in range(reads_before):
-        bench.read()
-    bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
+        harness.read()
+    harness.alter = swap_bytes_once(SETTINGS_FRAME, CELL_OVP)
 
-    assert_read(reading := bench.read(), bench.bms)
+    assert_read(reading := harness.read(), harness.bms)
 
     assert reading.settings
-    assert reading.settings.cell_ovp == bench.bms.battery.settings.cell_ovp
-    assert len(bench.sent_at(CELLS)) == reads_before + 2
+    assert reading.settings.cell_ovp == harness.bms.battery.settings.cell_ovp
+    assert len(harness.sent_at(CELLS)) == reads_before + 2
 
 
-def test_new_settings_are_believed_when_read_twice(bench: Bench) -> None:
+def test_new_settings_are_believed_when_read_twice(harness: Harness) -> None:
     """Settings that the owner has changed are believed on the same connection."""
-    bench.read()
-    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
+    harness.read()
+    harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_ovp=3.6)
 
     for sent in (3, 4):
-        reading = bench.read()
+        reading = harness.read()
         assert reading.settings
         assert reading.settings.cell_ovp == 3.6
-        assert len(bench.sent_at(CELLS)) == sent
+        assert len(harness.sent_at(CELLS)) == sent
 
 
-def test_settings_read_only_once_are_left_out(bench: Bench) -> None:
+def test_settings_read_only_once_are_left_out(harness: Harness) -> None:
     """If the second answer is lost, there are no settings until the next connection."""
-    bench.read()
-    bench.forged = swapping(SETTINGS_FRAME, CELL_OVP)
+    harness.read()
+    harness.alter = swap_bytes_once(SETTINGS_FRAME, CELL_OVP)
     told = iter((False, True))
-    bench.lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+    harness.is_lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
 
-    reading = bench.read()
+    reading = harness.read()
 
     assert reading.settings is None
-    assert_read(bench.read(), bench.bms)
+    assert_read(harness.read(), harness.bms)
 
 
-def test_implausible_settings_are_not_requested_again(bench: Bench) -> None:
+def test_implausible_settings_are_not_requested_again(harness: Harness) -> None:
     """They cost no reading, and no beep."""
-    bench.read()
-    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_ovp=3.6)
+    harness.read()
+    harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_ovp=3.6)
     told = iter((False, True))
-    bench.lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
-    bench.read()
-    bench.bms.battery.settings = replace(bench.bms.battery.settings, cell_count=40)
-    asked = len(bench.sent_at(CELLS))
+    harness.is_lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+    harness.read()
+    harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_count=40)
+    asked = len(harness.sent_at(CELLS))
 
-    assert bench.read().settings is None
-    assert len(bench.sent_at(CELLS)) == asked + 1
+    assert harness.read().settings is None
+    assert len(harness.sent_at(CELLS)) == asked + 1
 
     readings: list[Reading] = []
-    bench.run(bench.client.hold(readings.append, interval=1.0, lifetime=5.0))
+    harness.run(harness.client.hold(readings.append, interval=1.0, lifetime=5.0))
     assert len(readings) > 3
-    assert len(bench.sent_at(CELLS)) == asked + 2
+    assert len(harness.sent_at(CELLS)) == asked + 2
 
 
-def test_first_frame_after_many_damaged_ones_is_not_believed(bench: Bench) -> None:
+def test_first_frame_after_many_damaged_ones_is_not_believed(harness: Harness) -> None:
     """After a row of damaged frames the first good checksum does not count."""
     readings: list[Reading] = []
     since = 0
@@ -202,11 +206,11 @@ def test_first_frame_after_many_damaged_ones_is_not_believed(bench: Bench) -> No
         since += 1
         return data[:90] + bytes((data[90] ^ 1,)) + data[91:]
 
-    bench.forged = spoil
+    harness.alter = spoil
 
-    bench.run(bench.client.hold(readings.append, interval=0.1, lifetime=20.0))
+    harness.run(harness.client.hold(readings.append, interval=0.1, lifetime=20.0))
 
     pauses = [two.time - one.time for one, two in pairwise(readings)]
     late = [10 * CADENCE if number == 9 else CADENCE for number in range(len(pauses))]
     assert pauses == exactly(late)
-    assert bench.client.statistics.rejected == 9
+    assert harness.client.statistics.rejected == 9

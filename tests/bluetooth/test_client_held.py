@@ -1,4 +1,4 @@
-"""Tests of a link that is held, and of the battery's own logs, in virtual time."""
+"""Tests of held links and of reading the battery's own logs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -37,7 +37,7 @@ from tests.virtual_bms import (
 )
 from tests.virtual_bms.radio import GATT_TIME
 
-from .bench import (
+from .harness import (
     CADENCE,
     CELLS,
     CELLS_COMPLETE,
@@ -46,12 +46,12 @@ from .bench import (
     GARAGE,
     HOUSE,
     INFO,
-    RIGHT_AWAY,
+    ROUNDING,
     SECOND_COMMAND,
     STEADY,
-    Bench,
-    StickyBackend,
-    SwitchOn,
+    HangingDisconnectBackend,
+    Harness,
+    PowerOn,
     TappedBackend,
     assert_read,
     exactly,
@@ -64,24 +64,24 @@ LIFETIME = 60.0
 LONG = 300.0
 SILENCE = 6.0
 RING = 836
-"""Records of a detail log that is full."""
+"""Records in a full detail log."""
 
 
-class Holder:
-    """Holds a link, and looks at each reading at the moment it is published."""
+class HeldLink:
+    """Holds a link, and checks each reading when it is published."""
 
-    def __init__(self, bench: Bench, **options: Any) -> None:
-        """Nothing happens before `hold`."""
-        self.bench = bench
+    def __init__(self, harness: Harness, **options: Any) -> None:
+        """Nothing happens until `hold`."""
+        self.harness = harness
         self.options = {"interval": 5.0, "lifetime": LIFETIME} | options
         self.readings: list[Reading] = []
         self.publishing = asyncio.Event()
         self.then: Callable[[Reading], None] = lambda _: None
-        """What else happens with a reading."""
+        """Called with each reading."""
 
     def publish(self, reading: Reading) -> None:
-        """See that the reading is of the frame that has just come."""
-        bms = self.bench.bms
+        """Check that the reading is of the latest frame."""
+        bms = self.harness.bms
         assert_read(reading, bms)
         # In one radio module the end of each frame waits for what comes next
         age = 2 if bms.spec.gatt == "D" else 1
@@ -93,24 +93,24 @@ class Holder:
 
     @property
     def times(self) -> list[float]:
-        """When something was published."""
+        """Return when readings were published, s."""
         return [reading.time for reading in self.readings]
 
     @property
     def pauses(self) -> list[float]:
-        """What was between."""
+        """Return the times between them, s."""
         return [later - earlier for earlier, later in pairwise(self.times)]
 
     async def hold(self) -> None:
         """Hold the link."""
-        await self.bench.client.hold(self.publish, **self.options)
+        await self.harness.client.hold(self.publish, **self.options)
 
     def run(self) -> None:
-        """Hold the link to its end."""
-        self.bench.run(self.hold())
+        """Hold the link until it ends."""
+        self.harness.run(self.hold())
 
     async def meanwhile[T](self, act: Callable[[], Awaitable[T]]) -> T:
-        """Do it while the link is held, and see that the link is held on afterwards."""
+        """Act while the link is held, and check that it stays held."""
         task = asyncio.create_task(self.hold())
         try:
             await self.publishing.wait()
@@ -118,7 +118,7 @@ class Holder:
             self.publishing.clear()
             await self.publishing.wait()
             assert not task.done()
-            assert len(self.bench.bms.connections) == 1
+            assert len(self.harness.bms.connections) == 1
             return result
         finally:
             task.cancel()
@@ -127,62 +127,60 @@ class Holder:
 
 
 def at(*actions: tuple[float, Callable[[], object]]) -> None:
-    """Let things happen at their times."""
+    """Schedule actions at times of the loop."""
     loop = asyncio.get_running_loop()
     for moment, action in actions:
         loop.call_at(moment, action)
 
 
 async def after[T](moment: float, act: Callable[[], Awaitable[T]]) -> T:
-    """Do something later."""
+    """Act after a delay, s."""
     await asyncio.sleep(moment)
     return await act()
 
 
-def become(bench: Bench, **faults: Any) -> Callable[[], None]:
-    """Return what gives the battery these faults."""
-    return lambda: setattr(bench.bms, "faults", Faults(**faults))
+def set_faults(harness: Harness, **faults: Any) -> Callable[[], None]:
+    """Return an action that gives the battery these faults."""
+    return lambda: setattr(harness.bms, "faults", Faults(**faults))
 
 
 # Published
 
 
 @pytest.mark.parametrize("interval", [0.0, 5.0, 30.0])
-def test_held_link_publishes_every_interval(
-    switch_on: SwitchOn, interval: float
-) -> None:
+def test_held_link_publishes_every_interval(power_on: PowerOn, interval: float) -> None:
     """A reading at once and then one per interval, all on one connection without a beep."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, interval=interval, lifetime=LONG)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, interval=interval, lifetime=LONG)
 
-    holder.run()
+    held_link.run()
 
     step = max(1, ceil(interval / CADENCE)) * CADENCE
     count = int(LONG / step) + 1
-    assert holder.times == exactly([CELLS_COMPLETE + n * step for n in range(count)])
-    assert bench.commands == [INFO, CELLS]
-    assert bench.bms.beeps == 0
-    assert bench.found == 1
-    assert bench.reasons == ["by the central"]
-    assert bench.elapsed == exactly(CELLS_COMPLETE + LONG + GATT_TIME)
+    assert held_link.times == exactly([CELLS_COMPLETE + n * step for n in range(count)])
+    assert harness.commands == [INFO, CELLS]
+    assert harness.bms.beeps == 0
+    assert harness.lookups == 1
+    assert harness.close_reasons == ["by the central"]
+    assert harness.elapsed == exactly(CELLS_COMPLETE + LONG + GATT_TIME)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_model_can_be_held(switch_on: SwitchOn, model: str) -> None:
+def test_every_model_can_be_held(power_on: PowerOn, model: str) -> None:
     """Readings are never closer together than the interval."""
-    bench = switch_on(model)
-    holder = Holder(bench)
+    harness = power_on(model)
+    held_link = HeldLink(harness)
 
-    holder.run()
+    held_link.run()
 
-    assert min(holder.pauses) >= 5.0
-    assert max(holder.pauses) <= 5.0 + 3 * CADENCE
-    assert bench.bms.beeps == 0
-    assert bench.client.statistics.rejected == 0
+    assert min(held_link.pauses) >= 5.0
+    assert max(held_link.pauses) <= 5.0 + 3 * CADENCE
+    assert harness.bms.beeps == 0
+    assert harness.client.statistics.rejected == 0
 
 
 def test_frames_inside_the_interval_are_not_decoded(
-    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
+    power_on: PowerOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of some hundred frames only the due ones are decoded."""
     decoded: list[int] = []
@@ -193,18 +191,18 @@ def test_frames_inside_the_interval_are_not_decoded(
         return decode(frame, profile)
 
     monkeypatch.setattr(session_module, "decode_cell_data", count)
-    bench = switch_on()
-    holder = Holder(bench, interval=30.0)
+    harness = power_on()
+    held_link = HeldLink(harness, interval=30.0)
 
-    holder.run()
+    held_link.run()
 
-    assert decoded == [r.cell_data.frame_counter for r in holder.readings]
+    assert decoded == [r.cell_data.frame_counter for r in held_link.readings]
     assert len(decoded) == 2
-    assert bench.client.statistics.good > 100
+    assert harness.client.statistics.good > 100
 
 
 def test_frames_inside_the_interval_wake_no_task(
-    switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch
+    power_on: PowerOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session only wakes every six seconds to check that frames still come."""
     waits: list[float] = []
@@ -215,21 +213,21 @@ def test_frames_inside_the_interval_wake_no_task(
         return await get(queue)
 
     monkeypatch.setattr(asyncio.Queue, "get", count)
-    bench = switch_on(habits=STEADY)
+    harness = power_on(habits=STEADY)
 
-    Holder(bench, interval=30.0).run()
+    HeldLink(harness, interval=30.0).run()
 
     held = [moment for moment in waits if moment >= CELLS_COMPLETE]
     assert len(held) <= LIFETIME / SILENCE + 3
-    assert bench.client.statistics.good > 100
+    assert harness.client.statistics.good > 100
 
 
 @pytest.mark.parametrize(("interval", "passed_over"), [(5.0, 10), (0.0, 0)])
 def test_second_of_two_frames_in_a_notification_is_skipped(
-    switch_on: SwitchOn, interval: float, passed_over: int
+    power_on: PowerOn, interval: float, passed_over: int
 ) -> None:
     """Of two frames in one notification the second is inside the interval, if there is one."""
-    bench = switch_on(habits=STEADY)
+    harness = power_on(habits=STEADY)
     readings: list[Reading] = []
     due = CELLS_COMPLETE + 10 * CADENCE
     jam: list[bytes] = []
@@ -240,8 +238,10 @@ def test_second_of_two_frames_in_a_notification_is_skipped(
         jam.append(data)
         return b"".join(jam) if len(jam) == 8 else b""
 
-    bench.forged = hold_up
-    bench.run(bench.client.hold(readings.append, interval=interval, lifetime=LIFETIME))
+    harness.alter = hold_up
+    harness.run(
+        harness.client.hold(readings.append, interval=interval, lifetime=LIFETIME)
+    )
 
     assert len(b"".join(jam)) == 600
     late = due + CADENCE
@@ -252,266 +252,269 @@ def test_second_of_two_frames_in_a_notification_is_skipped(
     assert counters[1] - counters[0] == 1 + passed_over
 
 
-def test_held_link_publishes_current_values(switch_on: SwitchOn) -> None:
+def test_held_link_publishes_current_values(power_on: PowerOn) -> None:
     """A change in the battery is in the next reading."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((20.0, lambda: bench.bms.battery.override(current=-12.5)))
-        await holder.hold()
+        at((20.0, lambda: harness.bms.battery.override(current=-12.5)))
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
-    changed = [r.time > 20.0 for r in holder.readings]
-    assert changed == [r.cell_data.battery_current == -12.5 for r in holder.readings]
+    changed = [r.time > 20.0 for r in held_link.readings]
+    assert changed == [r.cell_data.battery_current == -12.5 for r in held_link.readings]
 
 
-def test_reconnecting_does_not_shorten_the_interval(switch_on: SwitchOn) -> None:
+def test_reconnecting_does_not_shorten_the_interval(power_on: PowerOn) -> None:
     """The first reading of a new connection waits for the rest of the interval."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, interval=30.0, since=-10.0)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, interval=30.0, since=-10.0)
 
-    holder.run()
+    held_link.run()
 
     first = CELLS_COMPLETE + ceil((20.0 - CELLS_COMPLETE) / CADENCE) * CADENCE
-    assert holder.times[0] == exactly(first)
-    assert holder.times[1] - holder.times[0] == exactly(57 * CADENCE)
+    assert held_link.times[0] == exactly(first)
+    assert held_link.times[1] - held_link.times[0] == exactly(57 * CADENCE)
 
 
-def test_overdue_reading_is_published_at_once(switch_on: SwitchOn) -> None:
+def test_overdue_reading_is_published_at_once(power_on: PowerOn) -> None:
     """A reading that is due is published as soon as the link is established."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, since=-4.0)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, since=-4.0)
 
-    holder.run()
+    held_link.run()
 
-    assert holder.times[0] == exactly(CELLS_COMPLETE)
+    assert held_link.times[0] == exactly(CELLS_COMPLETE)
 
 
-def test_publish_next_restarts_the_interval(switch_on: SwitchOn) -> None:
+def test_publish_next_restarts_the_interval(power_on: PowerOn) -> None:
     """The next frame is published, and the interval counts from there."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, interval=30.0)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, interval=30.0)
 
     async def hold() -> None:
-        at((10.0, bench.client.publish_next), (10.01, bench.client.publish_next))
-        await holder.hold()
+        at((10.0, harness.client.publish_next), (10.01, harness.client.publish_next))
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
     hurried = CELLS_COMPLETE + ceil((10.0 - CELLS_COMPLETE) / CADENCE) * CADENCE
-    assert holder.times[:3] == exactly(
+    assert held_link.times[:3] == exactly(
         [CELLS_COMPLETE, hurried, hurried + 57 * CADENCE]
     )
 
 
 @pytest.mark.parametrize("before", ["no link", "another link", "a link that fails"])
-def test_publish_next_outlives_a_connection(switch_on: SwitchOn, before: str) -> None:
+def test_publish_next_outlives_a_connection(power_on: PowerOn, before: str) -> None:
     """The request outlives the connection that it was made on, and is fulfilled once."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, interval=30.0, since=0.0, lifetime=LONG)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, interval=30.0, since=0.0, lifetime=LONG)
     if before == "another link":
-        bench.read()
-        holder.options["since"] = COMPLETE
+        harness.read()
+        held_link.options["since"] = COMPLETE
     if before == "a link that fails":
-        bench.bms.faults = Faults(disconnect_in=0x03)
-        bench.before[2] = become(bench)
+        harness.bms.faults = Faults(disconnect_in=0x03)
+        harness.before_lookup[2] = set_faults(harness)
 
     async def hold() -> None:
-        bench.client.publish_next()
-        await holder.hold()
+        harness.client.publish_next()
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
-    assert len(holder.times) == 10
+    assert len(held_link.times) == 10
     # The services are known the second time
     known = 0.0 if before == "no link" else GATT_TIME
-    opened = bench.bms.connections[-1].opened
-    assert holder.times[0] == exactly(opened - 0.4 + CELLS_COMPLETE - known)
+    opened = harness.bms.connections[-1].opened
+    assert held_link.times[0] == exactly(opened - 0.4 + CELLS_COMPLETE - known)
 
 
-def test_client_can_read_and_hold_in_turn(switch_on: SwitchOn) -> None:
+def test_client_can_read_and_hold_in_turn(power_on: PowerOn) -> None:
     """One client can do both, one after the other."""
-    bench = switch_on()
+    harness = power_on()
 
-    assert_read(bench.read(), bench.bms)
-    Holder(bench).run()
-    Holder(bench).run()
-    assert_read(bench.read(), bench.bms)
+    assert_read(harness.read(), harness.bms)
+    HeldLink(harness).run()
+    HeldLink(harness).run()
+    assert_read(harness.read(), harness.bms)
 
-    assert bench.reasons == ["by the central"] * 4
+    assert harness.close_reasons == ["by the central"] * 4
 
 
-def test_lifetime_begins_with_the_first_reading(switch_on: SwitchOn) -> None:
+def test_lifetime_begins_with_the_first_reading(power_on: PowerOn) -> None:
     """The lifetime of a link begins with its first reading."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, lifetime=0.0)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, lifetime=0.0)
 
-    holder.run()
+    held_link.run()
 
-    assert bench.elapsed <= COMPLETE + RIGHT_AWAY
-    assert bench.reasons == ["by the central"]
+    assert harness.elapsed <= COMPLETE + ROUNDING
+    assert harness.close_reasons == ["by the central"]
 
 
-def test_error_in_publish_ends_the_link(switch_on: SwitchOn) -> None:
+def test_error_in_publish_ends_the_link(power_on: PowerOn) -> None:
     """An error of the callback ends the link and is raised."""
-    bench = switch_on()
-    holder = Holder(bench)
+    harness = power_on()
+    held_link = HeldLink(harness)
 
     def fail(reading: Reading) -> None:
         raise ValueError(reading.time)
 
-    holder.then = fail
+    held_link.then = fail
 
     with pytest.raises(ValueError, match="2"):
-        holder.run()
+        held_link.run()
 
-    assert bench.reasons == ["by the central"]
+    assert harness.close_reasons == ["by the central"]
 
 
 # Settings
 
 
-def settings_of(bench: Bench, **changes: Any) -> Callable[[], None]:
-    """Return what makes the battery tell changed settings of its own accord."""
+def change_settings(harness: Harness, **changes: Any) -> Callable[[], None]:
+    """Return an action that makes the battery send changed settings unasked."""
 
     def tell() -> None:
-        battery = bench.bms.battery
+        battery = harness.bms.battery
         battery.settings = replace(battery.settings, **changes)
-        frame = frames.settings_frame(bench.bms.spec, battery.settings, 0)
-        bench.tell(bytearray(frame))
+        frame = frames.settings_frame(harness.bms.spec, battery.settings, 0)
+        harness.notify(bytearray(frame))
 
     return tell
 
 
-def test_changed_settings_are_published_when_read_twice(switch_on: SwitchOn) -> None:
+def test_changed_settings_are_published_when_read_twice(power_on: PowerOn) -> None:
     """Settings that change in the stream are in the next reading, once received twice."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
         # Between two frames
         between = CELLS_COMPLETE + 37.5 * CADENCE
-        at((between, settings_of(bench, balance_trigger=0.025)))
-        await holder.hold()
+        at((between, change_settings(harness, balance_trigger=0.025)))
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
     changed = CELLS_COMPLETE + 37.5 * CADENCE
     assert [
         (reading.settings and reading.settings.balance_trigger) == exactly(0.025)
-        for reading in holder.readings
-    ] == [moment > changed for moment in holder.times]
-    assert bench.bms.beeps == 1
+        for reading in held_link.readings
+    ] == [moment > changed for moment in held_link.times]
+    assert harness.bms.beeps == 1
 
 
-def test_implausible_settings_do_not_replace_known_ones(switch_on: SwitchOn) -> None:
+def test_implausible_settings_do_not_replace_known_ones(power_on: PowerOn) -> None:
     """Impossible settings are counted, and the known ones stay."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
-    known = bench.bms.battery.settings
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
+    known = harness.bms.battery.settings
 
     def restore() -> None:
-        bench.bms.battery.settings = known
+        harness.bms.battery.settings = known
 
     async def hold() -> None:
         between = CELLS_COMPLETE + 37.5 * CADENCE
-        at((between, settings_of(bench, cell_count=99)), (between + 0.01, restore))
-        await holder.hold()
+        at(
+            (between, change_settings(harness, cell_count=99)),
+            (between + 0.01, restore),
+        )
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
-    assert len({reading.settings for reading in holder.readings}) == 1
-    assert bench.client.statistics.rejected == 1
+    assert len({reading.settings for reading in held_link.readings}) == 1
+    assert harness.client.statistics.rejected == 1
 
 
-def test_settings_lost_at_first_are_published_later(switch_on: SwitchOn) -> None:
+def test_settings_lost_at_first_are_published_later(power_on: PowerOn) -> None:
     """Settings that were lost are published when they come."""
-    bench = switch_on(habits=STEADY, faults=Faults(lose={6}))
+    harness = power_on(habits=STEADY, faults=Faults(lose={6}))
     readings: list[Reading] = []
 
     async def hold() -> None:
         between = CELLS_COMPLETE + 37.5 * CADENCE
-        at((between, settings_of(bench)))
-        await bench.client.hold(readings.append, interval=5.0, lifetime=60.0)
+        at((between, change_settings(harness)))
+        await harness.client.hold(readings.append, interval=5.0, lifetime=60.0)
 
-    bench.run(hold())
+    harness.run(hold())
 
     assert readings[0].settings is None
     assert readings[-1].settings
-    assert readings[-1].settings.cell_count == bench.bms.battery.settings.cell_count
+    assert readings[-1].settings.cell_count == harness.bms.battery.settings.cell_count
 
 
 # Loss
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.01, 0.3, 4.0, 50.0])
-def test_dropped_held_link_fails_at_once(switch_on: SwitchOn, moment: float) -> None:
+def test_dropped_held_link_fails_at_once(power_on: PowerOn, moment: float) -> None:
     """A held link that drops fails at once and does not reconnect by itself."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((CELLS_COMPLETE + moment, bench.bms.drop))
-        await holder.hold()
+        at((CELLS_COMPLETE + moment, harness.bms.drop))
+        await held_link.hold()
 
     with pytest.raises(NotReachableError, match="connection was lost"):
-        bench.run(hold())
+        harness.run(hold())
 
-    assert bench.elapsed == exactly(CELLS_COMPLETE + moment)
-    assert len(bench.bms.connections) == 1
+    assert harness.elapsed == exactly(CELLS_COMPLETE + moment)
+    assert len(harness.bms.connections) == 1
 
 
 def test_hold_without_a_first_reading_fails_by_the_deadline(
-    switch_on: SwitchOn,
+    power_on: PowerOn,
 ) -> None:
     """Without a first reading it fails like a read, by the deadline."""
     for fault in ("hang_connection", "silent", "garbage"):
-        bench = switch_on(faults=Faults(**{fault: True}))
+        harness = power_on(faults=Faults(**{fault: True}))
         with pytest.raises(LinkError):
-            Holder(bench, deadline=12.0).run()
-        assert bench.elapsed <= 12.0 + RIGHT_AWAY
+            HeldLink(harness, deadline=12.0).run()
+        assert harness.elapsed <= 12.0 + ROUNDING
 
 
-def test_hold_reconnects_once_before_the_first_reading(switch_on: SwitchOn) -> None:
+def test_hold_reconnects_once_before_the_first_reading(power_on: PowerOn) -> None:
     """A first connection that does not work is retried once, as for a read."""
-    bench = switch_on(faults=Faults(disconnect_in=0x03))
-    bench.before[2] = become(bench)
-    holder = Holder(bench)
+    harness = power_on(faults=Faults(disconnect_in=0x03))
+    harness.before_lookup[2] = set_faults(harness)
+    held_link = HeldLink(harness)
 
-    holder.run()
+    held_link.run()
 
-    assert len(bench.bms.connections) == 2
-    assert len(holder.readings) == int(LIFETIME / (10 * CADENCE)) + 1
+    assert len(harness.bms.connections) == 2
+    assert len(held_link.readings) == int(LIFETIME / (10 * CADENCE)) + 1
 
 
-@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("backend", [TappedBackend, HangingDisconnectBackend])
 def test_silent_held_link_fails_after_twelve_seconds(
-    switch_on: SwitchOn, backend: type[TappedBackend]
+    power_on: PowerOn, backend: type[TappedBackend]
 ) -> None:
     """0x96 is repeated after 6 s; 12 s after the last frame the link is closed."""
-    bench = switch_on(habits=STEADY)
-    bench.use(backend)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    harness.use_backend(backend)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((30.0, become(bench, silent=True)))
-        await holder.hold()
+        at((30.0, set_faults(harness, silent=True)))
+        await held_link.hold()
 
     with pytest.raises(SilentError):
-        bench.run(hold())
+        harness.run(hold())
 
-    last = max(moment for moment, data in bench.heard if len(data) > 20)
+    last = max(moment for moment, data in harness.notifications if len(data) > 20)
     assert last < 30.0
     # The last frame may have been cut short
     last = CELLS_COMPLETE + int((last + 0.001 - CELLS_COMPLETE) / CADENCE) * CADENCE
-    assert bench.sent_at(CELLS)[1:] == exactly([last + SILENCE])
-    assert bench.bms.connections[0].closed == exactly(last + 2 * SILENCE + GATT_TIME)
-    assert bench.commands == [INFO, CELLS, CELLS]
+    assert harness.sent_at(CELLS)[1:] == exactly([last + SILENCE])
+    assert harness.bms.connections[0].closed == exactly(last + 2 * SILENCE + GATT_TIME)
+    assert harness.commands == [INFO, CELLS, CELLS]
 
 
-def test_hanging_write_does_not_delay_the_failure(switch_on: SwitchOn) -> None:
+def test_hanging_write_does_not_delay_the_failure(power_on: PowerOn) -> None:
     """A write that never returns does not delay the end of a silent link."""
 
     class Hanging(TappedBackend):
@@ -519,202 +522,200 @@ def test_hanging_write_does_not_delay_the_failure(switch_on: SwitchOn) -> None:
         async def write_gatt_char(
             self, characteristic: BleakGATTCharacteristic, data: Any, response: bool
         ) -> None:
-            if self.bench.bms.faults.silent:
+            if self.harness.bms.faults.silent:
                 await asyncio.get_running_loop().create_future()
             await super().write_gatt_char(characteristic, data, response)
 
-    bench = switch_on(habits=STEADY)
-    bench.use(Hanging)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    harness.use_backend(Hanging)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((30.0, become(bench, silent=True)))
-        await holder.hold()
+        at((30.0, set_faults(harness, silent=True)))
+        await held_link.hold()
 
     with pytest.raises(LinkError):
-        bench.run(hold())
+        harness.run(hold())
 
-    assert bench.elapsed <= 30.0 + 2 * SILENCE
+    assert harness.elapsed <= 30.0 + 2 * SILENCE
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
-def test_stream_that_stops_is_restarted(switch_on: SwitchOn, count: int) -> None:
+def test_stream_that_stops_is_restarted(power_on: PowerOn, count: int) -> None:
     """A stream that stops repeatedly is restarted each time, on the same connection."""
-    bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=count))
-    holder = Holder(bench, lifetime=LONG)
+    harness = power_on(habits=STEADY, faults=Faults(stream_stops_after=count))
+    held_link = HeldLink(harness, lifetime=LONG)
 
-    holder.run()
+    held_link.run()
 
-    sent = bench.sent_at(CELLS)
+    sent = harness.sent_at(CELLS)
     # The frames, and the silence behind them, until the answer to the next command
     period = 0.7 + (count - 1) * CADENCE + 3 * 0.025 + SILENCE
     repeated = [later - earlier for earlier, later in pairwise(sent)]
     assert repeated == exactly([period] * len(repeated))
     assert len(repeated) == int((CELLS_COMPLETE + LONG - sent[0]) / period)
-    assert bench.bms.beeps == 0
-    assert bench.reasons == ["by the central"]
-    assert min(holder.pauses) >= 5.0
-    assert max(holder.pauses) <= 5.0 + SILENCE + 1.5
+    assert harness.bms.beeps == 0
+    assert harness.close_reasons == ["by the central"]
+    assert min(held_link.pauses) >= 5.0
+    assert max(held_link.pauses) <= 5.0 + SILENCE + 1.5
 
 
 @pytest.mark.parametrize("count", [1, 9, 40])
 def test_stream_that_stops_inside_the_interval_is_restarted(
-    switch_on: SwitchOn, count: int
+    power_on: PowerOn, count: int
 ) -> None:
     """It is noticed just as fast if no reading is due."""
-    bench = switch_on(habits=STEADY, faults=Faults(stream_stops_after=count))
-    holder = Holder(bench, interval=2 * LONG, lifetime=LONG)
+    harness = power_on(habits=STEADY, faults=Faults(stream_stops_after=count))
+    held_link = HeldLink(harness, interval=2 * LONG, lifetime=LONG)
 
-    holder.run()
+    held_link.run()
 
-    sent = bench.sent_at(CELLS)
+    sent = harness.sent_at(CELLS)
     period = 0.7 + (count - 1) * CADENCE + 3 * 0.025 + SILENCE
     repeated = [later - earlier for earlier, later in pairwise(sent)]
     assert repeated == exactly([period] * len(repeated))
     assert len(repeated) == int((CELLS_COMPLETE + LONG - sent[0]) / period)
-    assert len(holder.readings) == 1
-    assert bench.reasons == ["by the central"]
+    assert len(held_link.readings) == 1
+    assert harness.close_reasons == ["by the central"]
 
 
-def test_silence_inside_the_interval_fails_as_fast(switch_on: SwitchOn) -> None:
+def test_silence_inside_the_interval_fails_as_fast(power_on: PowerOn) -> None:
     """The link is closed just as fast if no reading is due."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, interval=LONG)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, interval=LONG)
 
     async def hold() -> None:
-        at((30.0, become(bench, silent=True)))
-        await holder.hold()
+        at((30.0, set_faults(harness, silent=True)))
+        await held_link.hold()
 
     with pytest.raises(SilentError):
-        bench.run(hold())
+        harness.run(hold())
 
     last = CELLS_COMPLETE + int((30.0 - CELLS_COMPLETE) / CADENCE) * CADENCE
-    assert bench.sent_at(CELLS)[1:] == exactly([last + SILENCE])
-    assert bench.elapsed == exactly(last + 2 * SILENCE + GATT_TIME)
+    assert harness.sent_at(CELLS)[1:] == exactly([last + SILENCE])
+    assert harness.elapsed == exactly(last + 2 * SILENCE + GATT_TIME)
 
 
-def test_settings_alone_are_no_stream(switch_on: SwitchOn) -> None:
+def test_settings_alone_are_no_stream(power_on: PowerOn) -> None:
     """Answering 0x96 is no stream: the link is closed 6 s after the settings."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((30.0, become(bench, stream_stops_after=0)))
-        await holder.hold()
+        at((30.0, set_faults(harness, stream_stops_after=0)))
+        await held_link.hold()
 
     with pytest.raises(SilentError):
-        bench.run(hold())
+        harness.run(hold())
 
-    _, again = bench.sent_at(CELLS)
-    assert bench.elapsed == exactly(again + 0.08 + 3 * 0.025 + SILENCE + GATT_TIME)
+    _, again = harness.sent_at(CELLS)
+    assert harness.elapsed == exactly(again + 0.08 + 3 * 0.025 + SILENCE + GATT_TIME)
 
 
-NONSENSE = {"soc": 120}
+IMPOSSIBLE = {"soc": 120}
 
 
 @pytest.mark.parametrize("frames_hit", [1, 2])
 def test_implausible_due_frame_is_replaced_by_the_next(
-    switch_on: SwitchOn, frames_hit: int
+    power_on: PowerOn, frames_hit: int
 ) -> None:
     """Impossible values are counted, and the next good frame is published instead."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
     due = CELLS_COMPLETE + 10 * CADENCE
 
     async def hold() -> None:
-        battery = bench.bms.battery
+        battery = harness.bms.battery
         at(
-            (due - CADENCE / 2, lambda: battery.override(**NONSENSE)),
+            (due - CADENCE / 2, lambda: battery.override(**IMPOSSIBLE)),
             (due + (frames_hit - 0.5) * CADENCE, battery.release),
         )
-        await holder.hold()
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
     late = due + frames_hit * CADENCE
-    assert holder.times[:3] == exactly([CELLS_COMPLETE, late, late + 10 * CADENCE])
-    assert bench.client.statistics.rejected == frames_hit
+    assert held_link.times[:3] == exactly([CELLS_COMPLETE, late, late + 10 * CADENCE])
+    assert harness.client.statistics.rejected == frames_hit
 
 
-def test_implausible_frame_inside_the_interval_is_ignored(switch_on: SwitchOn) -> None:
+def test_implausible_frame_inside_the_interval_is_ignored(power_on: PowerOn) -> None:
     """Impossible values in a frame that is not due are not even noticed."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        battery = bench.bms.battery
+        battery = harness.bms.battery
         at(
-            (CELLS_COMPLETE + 0.3, lambda: battery.override(**NONSENSE)),
+            (CELLS_COMPLETE + 0.3, lambda: battery.override(**IMPOSSIBLE)),
             (CELLS_COMPLETE + 4.5, battery.release),
         )
-        await holder.hold()
+        await held_link.hold()
 
-    bench.run(hold())
+    harness.run(hold())
 
-    assert holder.times[1] == exactly(CELLS_COMPLETE + 10 * CADENCE)
-    assert bench.client.statistics.rejected == 0
+    assert held_link.times[1] == exactly(CELLS_COMPLETE + 10 * CADENCE)
+    assert harness.client.statistics.rejected == 0
 
 
-def test_separate_implausible_frames_do_not_add_up(switch_on: SwitchOn) -> None:
+def test_separate_implausible_frames_do_not_add_up(power_on: PowerOn) -> None:
     """Only implausible frames in a row end the link."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench, lifetime=100.0)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness, lifetime=100.0)
 
     def toggle(reading: Reading) -> None:
         # The next two frames that are due
-        due, battery = reading.time + 10 * CADENCE, bench.bms.battery
+        due, battery = reading.time + 10 * CADENCE, harness.bms.battery
         if due < 95.0:
             at(
-                (due - CADENCE / 2, lambda: battery.override(**NONSENSE)),
+                (due - CADENCE / 2, lambda: battery.override(**IMPOSSIBLE)),
                 (due + 1.5 * CADENCE, battery.release),
             )
 
-    holder.then = toggle
+    held_link.then = toggle
 
-    holder.run()
+    held_link.run()
 
-    assert holder.pauses[:14] == exactly([12 * CADENCE] * 14)
-    assert bench.client.statistics.rejected == 2 * 14
+    assert held_link.pauses[:14] == exactly([12 * CADENCE] * 14)
+    assert harness.client.statistics.rejected == 2 * 14
 
 
-def test_three_implausible_frames_end_the_link(switch_on: SwitchOn) -> None:
+def test_three_implausible_frames_end_the_link(power_on: PowerOn) -> None:
     """Three due frames with impossible values end the link."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def hold() -> None:
-        at((20.0, lambda: bench.bms.battery.override(**NONSENSE)))
-        await holder.hold()
+        at((20.0, lambda: harness.bms.battery.override(**IMPOSSIBLE)))
+        await held_link.hold()
 
     with pytest.raises(ImplausibleFrameError):
-        bench.run(hold())
+        harness.run(hold())
 
-    assert bench.client.statistics.rejected == 3
-    due = holder.times[-1] + 10 * CADENCE
-    assert bench.elapsed == exactly(due + 2 * CADENCE + GATT_TIME)
-    assert bench.reasons == ["by the central"]
+    assert harness.client.statistics.rejected == 3
+    due = held_link.times[-1] + 10 * CADENCE
+    assert harness.elapsed == exactly(due + 2 * CADENCE + GATT_TIME)
+    assert harness.close_reasons == ["by the central"]
 
 
 @pytest.mark.parametrize("blanks", [1, 2, 3])
-def test_blank_frames_are_believed_after_three(
-    switch_on: SwitchOn, blanks: int
-) -> None:
+def test_blank_frames_are_believed_after_three(power_on: PowerOn, blanks: int) -> None:
     """Frames of zeros are believed when three in a row are due."""
-    bench = switch_on(habits=STEADY)
+    harness = power_on(habits=STEADY)
     readings: list[Reading] = []
     due = CELLS_COMPLETE + 10 * CADENCE
 
     def blank(every: int | None) -> None:
-        bench.bms.faults = Faults(blank_every=every)
+        harness.bms.faults = Faults(blank_every=every)
 
     async def hold() -> None:
         at(
             (due - CADENCE / 2, lambda: blank(1)),
             (due + (blanks - 0.5) * CADENCE, lambda: blank(None)),
         )
-        await bench.client.hold(readings.append, interval=5.0, lifetime=LIFETIME)
+        await harness.client.hold(readings.append, interval=5.0, lifetime=LIFETIME)
 
-    bench.run(hold())
+    harness.run(hold())
 
     late = due + min(blanks, 2) * CADENCE
     assert [r.time for r in readings[:2]] == exactly([CELLS_COMPLETE, late])
@@ -723,182 +724,184 @@ def test_blank_frames_are_believed_after_three(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_held_link_on_a_bad_radio_is_right(switch_on: SwitchOn, seed: int) -> None:
+def test_held_link_on_a_bad_radio_is_right(power_on: PowerOn, seed: int) -> None:
     """On a bad radio readings are late, never wrong, and nothing beeps."""
-    bench = switch_on(GARAGE, faults=Faults(lose=0.02, damage=0.02, seed=seed))
+    harness = power_on(GARAGE, faults=Faults(lose=0.02, damage=0.02, seed=seed))
     readings: list[Reading] = []
 
     def publish(reading: Reading) -> None:
         readings.append(reading)
         if reading.settings:
-            assert_read(reading, bench.bms)
+            assert_read(reading, harness.bms)
 
-    bench.run(bench.client.hold(publish, interval=5.0, lifetime=LONG))
+    harness.run(harness.client.hold(publish, interval=5.0, lifetime=LONG))
 
     assert len(readings) > 40
-    assert bench.bms.beeps == 0
+    assert harness.bms.beeps == 0
 
 
-# Ending it from outside
+# Disconnecting and cancelling
 
 MOMENTS = [round(0.07 + 0.21 * step, 2) for step in range(12)] + [50.0, LIFETIME]
 CLOSING = CELLS_COMPLETE + LIFETIME + GATT_TIME / 2
 
 
-@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("backend", [TappedBackend, HangingDisconnectBackend])
 @pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
 def test_disconnect_ends_a_held_link(
-    switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
+    power_on: PowerOn, moment: float, backend: type[TappedBackend]
 ) -> None:
     """Wherever it is, the battery is disconnected when the call returns."""
-    bench = switch_on(habits=STEADY)
-    bench.use(backend)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    harness.use_backend(backend)
+    held_link = HeldLink(harness)
 
     async def end() -> tuple[Any, float]:
-        task = asyncio.create_task(holder.hold())
+        task = asyncio.create_task(held_link.hold())
         await asyncio.sleep(moment)
         began = asyncio.get_running_loop().time()
-        await bench.client.disconnect()
-        assert not bench.bms.connected
+        await harness.client.disconnect()
+        assert not harness.bms.connected
         took = asyncio.get_running_loop().time() - began
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         return outcome, took
 
-    outcome, took = bench.run(end())
+    outcome, took = harness.run(end())
 
     assert isinstance(outcome, LinkError)
-    assert took <= 3 + RIGHT_AWAY
-    assert len(bench.bms.connections) <= 1
-    bench.use(TappedBackend)
-    assert_read(bench.read(), bench.bms)
+    assert took <= 3 + ROUNDING
+    assert len(harness.bms.connections) <= 1
+    harness.use_backend(TappedBackend)
+    assert_read(harness.read(), harness.bms)
 
 
-def test_disconnect_with_the_first_reading_is_not_lost(switch_on: SwitchOn) -> None:
+def test_disconnect_with_the_first_reading_is_not_lost(power_on: PowerOn) -> None:
     """Lifting the first deadline does not undo a disconnect."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
     ending: list[asyncio.Task[None]] = []
-    nothing_lost = bench.lost
+    nothing_lost = harness.is_lost
 
     async def hold() -> Any:
-        task = asyncio.create_task(holder.hold())
+        task = asyncio.create_task(held_link.hold())
         await asyncio.sleep(CELLS_COMPLETE - 0.01)
 
         def lost(data: bytes) -> bool:
             # In the same round of the loop, right behind the last piece
             asyncio.get_running_loop().call_soon(
                 lambda: ending.append(
-                    asyncio.Task(bench.client.disconnect(), eager_start=True)
+                    asyncio.Task(harness.client.disconnect(), eager_start=True)
                 )
             )
-            bench.lost = nothing_lost
+            harness.is_lost = nothing_lost
             return False
 
-        bench.lost = lost
+        harness.is_lost = lost
         (outcome,) = await asyncio.gather(task, return_exceptions=True)
         await ending[0]
         return outcome
 
-    assert isinstance(bench.run(hold()), LinkError)
-    assert bench.elapsed <= COMPLETE + RIGHT_AWAY
+    assert isinstance(harness.run(hold()), LinkError)
+    assert harness.elapsed <= COMPLETE + ROUNDING
 
 
-@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("backend", [TappedBackend, HangingDisconnectBackend])
 @pytest.mark.parametrize("moment", [*MOMENTS, CLOSING])
 def test_cancelled_hold_disconnects(
-    switch_on: SwitchOn, moment: float, backend: type[TappedBackend]
+    power_on: PowerOn, moment: float, backend: type[TappedBackend]
 ) -> None:
     """A cancelled hold disconnects the battery, also if cancelled while disconnecting."""
-    bench = switch_on(habits=STEADY)
-    bench.use(backend)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    harness.use_backend(backend)
+    held_link = HeldLink(harness)
 
     async def end() -> None:
-        task = asyncio.create_task(holder.hold())
+        task = asyncio.create_task(held_link.hold())
         await asyncio.sleep(moment)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    bench.run(end())
+    harness.run(end())
 
-    assert bench.elapsed <= moment + 3 + RIGHT_AWAY
-    assert set(bench.reasons) <= {"by the central", "failed after connecting"}
-    bench.use(TappedBackend)
-    assert_read(bench.read(), bench.bms)
+    assert harness.elapsed <= moment + 3 + ROUNDING
+    assert set(harness.close_reasons) <= {"by the central", "failed after connecting"}
+    harness.use_backend(TappedBackend)
+    assert_read(harness.read(), harness.bms)
 
 
-def test_hold_may_be_cancelled_and_disconnected(switch_on: SwitchOn) -> None:
+def test_hold_may_be_cancelled_and_disconnected(power_on: PowerOn) -> None:
     """Home Assistant does both when it stops."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def end() -> None:
-        task = asyncio.create_task(holder.hold())
+        task = asyncio.create_task(held_link.hold())
         await asyncio.sleep(50)
         task.cancel()
-        await bench.client.disconnect()
-        assert not bench.bms.connected
+        await harness.client.disconnect()
+        assert not harness.bms.connected
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    bench.run(end())
-    assert bench.elapsed == exactly(50 + GATT_TIME)
+    harness.run(end())
+    assert harness.elapsed == exactly(50 + GATT_TIME)
 
 
-def test_read_waits_for_the_held_link(switch_on: SwitchOn) -> None:
+def test_read_waits_for_the_held_link(power_on: PowerOn) -> None:
     """There is one connection: a read waits until the held link is closed."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def both() -> Reading:
-        _, reading = await asyncio.gather(holder.hold(), after(10.0, bench.client.read))
+        _, reading = await asyncio.gather(
+            held_link.hold(), after(10.0, harness.client.read)
+        )
         return reading
 
-    assert_read(bench.run(both()), bench.bms)
-    held, own = bench.bms.connections
+    assert_read(harness.run(both()), harness.bms)
+    held, own = harness.bms.connections
     assert held.closed == exactly(CELLS_COMPLETE + LIFETIME + GATT_TIME)
     assert own.opened == exactly(held.closed + 0.4)
 
 
-def test_hold_waits_for_a_read(switch_on: SwitchOn) -> None:
+def test_hold_waits_for_a_read(power_on: PowerOn) -> None:
     """There is one connection: a held link waits until a read is complete."""
-    bench = switch_on(habits=STEADY)
-    holder = Holder(bench)
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
 
     async def both() -> None:
-        await asyncio.gather(bench.client.read(), holder.hold())
+        await asyncio.gather(harness.client.read(), held_link.hold())
 
-    bench.run(both())
-    own, held = bench.bms.connections
+    harness.run(both())
+    own, held = harness.bms.connections
     assert own.closed is not None
     assert held.opened == exactly(own.closed + 0.4)
 
 
-def test_frames_are_counted_and_kept(switch_on: SwitchOn) -> None:
+def test_frames_are_counted_and_kept(power_on: PowerOn) -> None:
     """Frames are counted, and the last one of each type is kept."""
-    bench = switch_on(LOGGER)
+    harness = power_on(LOGGER)
 
-    Holder(bench).run()
+    HeldLink(harness).run()
 
-    good = bench.client.statistics.good
+    good = harness.client.statistics.good
     assert good > 100
-    assert bench.client.statistics.acknowledged == 2
-    assert set(bench.client.last_frames) == {
+    assert harness.client.statistics.acknowledged == 2
+    assert set(harness.client.last_frames) == {
         FrameType.DEVICE_INFO,
         FrameType.SETTINGS,
         FrameType.CELL_DATA,
     }
-    last = bench.client.last_frames[FrameType.CELL_DATA]
-    assert last.counter == (bench.bms.counter - 1) & 0xFF
+    last = harness.client.last_frames[FrameType.CELL_DATA]
+    assert last.counter == (harness.bms.counter - 1) & 0xFF
 
-    bench.run(bench.client.read_detail_log())
-    bench.run(bench.client.read_logbook())
+    harness.run(harness.client.read_detail_log())
+    harness.run(harness.client.read_logbook())
 
-    assert bench.client.statistics.good > good + RING / 12
-    assert set(bench.client.last_frames) == set(FrameType)
-    assert bench.client.statistics.rejected == 0
+    assert harness.client.statistics.good > good + RING / 12
+    assert set(harness.client.last_frames) == set(FrameType)
+    assert harness.client.statistics.rejected == 0
 
 
 # The logs
@@ -906,12 +909,12 @@ def test_frames_are_counted_and_kept(switch_on: SwitchOn) -> None:
 KINDS = {LOGBOOK: "read_logbook", DETAIL_LOG: "read_detail_log"}
 
 
-class Library:
-    """A battery with logs of known content."""
+class BatteryWithLogs:
+    """A battery with known logs."""
 
     def __init__(
         self,
-        switch_on: SwitchOn,
+        power_on: PowerOn,
         monkeypatch: pytest.MonkeyPatch,
         *,
         count: int = RING,
@@ -919,8 +922,8 @@ class Library:
     ) -> None:
         """`count`: records of the detail log."""
         habits = STEADY | options.pop("habits", {})
-        self.bench = switch_on(LOGGER, habits=habits, **options)
-        battery = self.bench.bms.battery
+        self.harness = power_on(LOGGER, habits=habits, **options)
+        battery = self.harness.bms.battery
         battery.log = [
             *battery.log,
             *(StoredEntry(4000 + 60 * n, 0x0B + n % 30) for n in range(40)),
@@ -931,17 +934,17 @@ class Library:
         ]
         battery.override(detail_records=count)
         monkeypatch.setattr(Battery, "detail_log", property(lambda _: self.records))
-        self.holder = Holder(self.bench)
+        self.held_link = HeldLink(self.harness)
 
     async def read(self, kind: int, **options: float) -> Log[Any]:
         """Read one of the logs."""
-        return await getattr(self.bench.client, KINDS[kind])(**options)
+        return await getattr(self.harness.client, KINDS[kind])(**options)
 
     def check(self, kind: int, log: Log[Any]) -> None:
-        """See that the log is the battery's."""
-        assert log.reading.device_info.serial_number == self.bench.bms.spec.serial
+        """Check that the log is the battery's."""
+        assert log.reading.device_info.serial_number == self.harness.bms.spec.serial
         if kind == LOGBOOK:
-            stored = self.bench.bms.battery.log
+            stored = self.harness.bms.battery.log
             assert [(e.time, e.code) for e in log.entries] == [
                 (entry.time, entry.code) for entry in stored
             ]
@@ -953,7 +956,7 @@ class Library:
 
 
 def check_record(found: DetailLogRecord, index: int, record: DetailRecord) -> None:
-    """See that one record of the detail log is what the battery stored."""
+    """Check one record of the detail log against what the battery stored."""
     assert found.index == index
     assert (found.clock, found.code) == (record.clock, record.code)
     assert (found.charging, found.balancing) == (record.charging, record.balancing)
@@ -970,183 +973,195 @@ def check_record(found: DetailLogRecord, index: int, record: DetailRecord) -> No
     assert temperatures == record.temperatures
 
 
-type OpenLibrary = Callable[..., Library]
+type PowerOnWithLogs = Callable[..., BatteryWithLogs]
 
 
 @pytest.fixture
-def library(switch_on: SwitchOn, monkeypatch: pytest.MonkeyPatch) -> OpenLibrary:
-    """Switch a battery on that has logs."""
-    return lambda **options: Library(switch_on, monkeypatch, **options)
+def power_on_with_logs(
+    power_on: PowerOn, monkeypatch: pytest.MonkeyPatch
+) -> PowerOnWithLogs:
+    """Return what powers on a battery with logs."""
+    return lambda **options: BatteryWithLogs(power_on, monkeypatch, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_connects_without_a_held_link(library: OpenLibrary, kind: int) -> None:
+def test_log_connects_without_a_held_link(
+    power_on_with_logs: PowerOnWithLogs, kind: int
+) -> None:
     """Without a held link it connects for the log and disconnects."""
-    shelf = library()
-    bench = shelf.bench
+    battery = power_on_with_logs()
+    harness = battery.harness
 
-    shelf.check(kind, bench.run(shelf.read(kind)))
+    battery.check(kind, harness.run(battery.read(kind)))
 
-    assert bench.commands == [INFO, CELLS, kind]
-    assert bench.reasons == ["by the central"]
-    assert bench.bms.beeps == 0
-    assert bench.client.statistics.rejected == 0
-    assert bench.elapsed < {LOGBOOK: 3.5, DETAIL_LOG: 10.0}[kind]
-    assert_read(bench.read(), bench.bms)
+    assert harness.commands == [INFO, CELLS, kind]
+    assert harness.close_reasons == ["by the central"]
+    assert harness.bms.beeps == 0
+    assert harness.client.statistics.rejected == 0
+    assert harness.elapsed < {LOGBOOK: 3.5, DETAIL_LOG: 10.0}[kind]
+    assert_read(harness.read(), harness.bms)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_logbook_of_every_model_is_read(switch_on: SwitchOn, model: str) -> None:
+def test_logbook_of_every_model_is_read(power_on: PowerOn, model: str) -> None:
     """Every model has a logbook."""
-    bench = switch_on(model)
+    harness = power_on(model)
 
-    log = bench.run(bench.client.read_logbook())
+    log = harness.run(harness.client.read_logbook())
 
     assert [(e.time, e.code) for e in log.entries] == [(0, 1), (27, 60), (3079, 68)]
-    assert_read(log.reading, bench.bms)
+    assert_read(log.reading, harness.bms)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_uses_the_held_link(library: OpenLibrary, kind: int) -> None:
+def test_log_uses_the_held_link(power_on_with_logs: PowerOnWithLogs, kind: int) -> None:
     """The held link is used and stays: no second connection, no 0x96, no beep."""
-    shelf = library()
-    bench, holder = shelf.bench, shelf.holder
+    battery = power_on_with_logs()
+    harness, held_link = battery.harness, battery.held_link
     took: list[float] = []
 
     async def read() -> Log[Any]:
         began = asyncio.get_running_loop().time()
-        log = await shelf.read(kind)
+        log = await battery.read(kind)
         took.append(asyncio.get_running_loop().time() - began)
         return log
 
-    log = bench.run(holder.meanwhile(read))
+    log = harness.run(held_link.meanwhile(read))
 
-    shelf.check(kind, log)
-    assert log.reading is holder.readings[0]
-    assert bench.commands == [INFO, CELLS, kind]
-    assert bench.bms.beeps == 0
-    assert len(holder.readings) >= 2
+    battery.check(kind, log)
+    assert log.reading is held_link.readings[0]
+    assert harness.commands == [INFO, CELLS, kind]
+    assert harness.bms.beeps == 0
+    assert len(held_link.readings) >= 2
     # A detail log takes longer than the silence that a stream may have
     assert took[0] > SILENCE if kind == DETAIL_LOG else took[0] < 0.5
 
 
-def test_log_comes_with_the_newest_reading(library: OpenLibrary) -> None:
+def test_log_comes_with_the_newest_reading(power_on_with_logs: PowerOnWithLogs) -> None:
     """A log comes with the latest reading of the held link."""
-    shelf = library()
+    battery = power_on_with_logs()
 
     async def read() -> Log[Any]:
-        return await after(12.0, lambda: shelf.read(LOGBOOK))
+        return await after(12.0, lambda: battery.read(LOGBOOK))
 
-    log = shelf.bench.run(shelf.holder.meanwhile(read))
+    log = battery.harness.run(battery.held_link.meanwhile(read))
 
-    assert log.reading is shelf.holder.readings[2]
+    assert log.reading is battery.held_link.readings[2]
 
 
-def test_logs_can_be_read_repeatedly(library: OpenLibrary) -> None:
+def test_logs_can_be_read_repeatedly(power_on_with_logs: PowerOnWithLogs) -> None:
     """Each log is read completely, however often."""
-    shelf = library(count=30)
+    battery = power_on_with_logs(count=30)
 
     async def read() -> None:
         for kind in (LOGBOOK, DETAIL_LOG, DETAIL_LOG, LOGBOOK):
-            shelf.check(kind, await shelf.read(kind))
+            battery.check(kind, await battery.read(kind))
 
-    shelf.bench.run(shelf.holder.meanwhile(read))
+    battery.harness.run(battery.held_link.meanwhile(read))
 
-    assert shelf.bench.commands[2:] == [LOGBOOK, DETAIL_LOG, DETAIL_LOG, LOGBOOK]
+    assert battery.harness.commands[2:] == [LOGBOOK, DETAIL_LOG, DETAIL_LOG, LOGBOOK]
 
 
 @pytest.mark.parametrize("kinds", [(LOGBOOK, DETAIL_LOG), (DETAIL_LOG, DETAIL_LOG)])
 @pytest.mark.parametrize("held", [False, True])
 def test_two_logs_are_read_one_after_the_other(
-    library: OpenLibrary, kinds: tuple[int, int], held: bool
+    power_on_with_logs: PowerOnWithLogs, kinds: tuple[int, int], held: bool
 ) -> None:
     """Two requests at the same time do not mix."""
-    shelf = library(count=100)
-    bench = shelf.bench
+    battery = power_on_with_logs(count=100)
+    harness = battery.harness
 
     async def both() -> list[Log[Any]]:
-        return await asyncio.gather(*(shelf.read(kind) for kind in kinds))
+        return await asyncio.gather(*(battery.read(kind) for kind in kinds))
 
-    logs = bench.run(shelf.holder.meanwhile(both) if held else both())
+    logs = harness.run(battery.held_link.meanwhile(both) if held else both())
 
     for kind, log in zip(kinds, logs, strict=True):
-        shelf.check(kind, log)
+        battery.check(kind, log)
     own = [INFO, CELLS]
     first, second = kinds
     expected = [*own, first, second] if held else [*own, first, *own, second]
-    assert bench.commands == expected
-    assert len(bench.bms.connections) == (1 if held else 2)
+    assert harness.commands == expected
+    assert len(harness.bms.connections) == (1 if held else 2)
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.2, FIRST_COMMAND, SECOND_COMMAND + 0.3])
 @pytest.mark.parametrize("since", [0.0, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_waits_for_a_link_that_connects(
-    library: OpenLibrary, kind: int, moment: float, since: float
+    power_on_with_logs: PowerOnWithLogs, kind: int, moment: float, since: float
 ) -> None:
     """A link that is being established is waited for, even if nothing is published yet."""
-    shelf = library()
-    shelf.holder.options["since"] = since
+    battery = power_on_with_logs()
+    battery.held_link.options["since"] = since
 
     async def both() -> Log[Any]:
-        holding = asyncio.create_task(shelf.holder.hold())
-        log = await after(moment, lambda: shelf.read(kind))
-        assert shelf.bench.bms.connected
+        holding = asyncio.create_task(battery.held_link.hold())
+        log = await after(moment, lambda: battery.read(kind))
+        assert battery.harness.bms.connected
         await holding
         return log
 
-    shelf.check(kind, shelf.bench.run(both()))
-    assert len(shelf.bench.bms.connections) == 1
-    assert shelf.bench.bms.beeps == 0
+    battery.check(kind, battery.harness.run(both()))
+    assert len(battery.harness.bms.connections) == 1
+    assert battery.harness.bms.beeps == 0
 
 
-def test_log_connects_if_the_held_link_fails(library: OpenLibrary) -> None:
+def test_log_connects_if_the_held_link_fails(
+    power_on_with_logs: PowerOnWithLogs,
+) -> None:
     """If the held link cannot be established, the log connects by itself."""
-    shelf = library(faults=Faults(refuse_connection=True))
+    battery = power_on_with_logs(faults=Faults(refuse_connection=True))
 
     async def both() -> Log[Any]:
-        holding = asyncio.create_task(shelf.holder.hold())
-        at((0.3, become(shelf.bench, refuse_connection=2)))
-        log = await after(0.1, lambda: shelf.read(LOGBOOK))
+        holding = asyncio.create_task(battery.held_link.hold())
+        at((0.3, set_faults(battery.harness, refuse_connection=2)))
+        log = await after(0.1, lambda: battery.read(LOGBOOK))
         await asyncio.gather(holding, return_exceptions=True)
         return log
 
-    shelf.check(LOGBOOK, shelf.bench.run(both()))
+    battery.check(LOGBOOK, battery.harness.run(both()))
 
 
-def test_log_does_not_share_the_link_of_a_read(library: OpenLibrary) -> None:
+def test_log_does_not_share_the_link_of_a_read(
+    power_on_with_logs: PowerOnWithLogs,
+) -> None:
     """The connection of a read is not shared."""
-    shelf = library()
+    battery = power_on_with_logs()
 
     async def both() -> Log[Any]:
         _, log = await asyncio.gather(
-            shelf.bench.client.read(), after(1.0, lambda: shelf.read(LOGBOOK))
+            battery.harness.client.read(), after(1.0, lambda: battery.read(LOGBOOK))
         )
         return log
 
-    shelf.check(LOGBOOK, shelf.bench.run(both()))
-    assert len(shelf.bench.bms.connections) == 2
+    battery.check(LOGBOOK, battery.harness.run(both()))
+    assert len(battery.harness.bms.connections) == 2
 
 
-def test_log_does_not_use_a_link_that_closes(library: OpenLibrary) -> None:
+def test_log_does_not_use_a_link_that_closes(
+    power_on_with_logs: PowerOnWithLogs,
+) -> None:
     """A link that is closing is not used."""
-    shelf = library()
+    battery = power_on_with_logs()
 
     async def both() -> Log[Any]:
         _, log = await asyncio.gather(
-            shelf.holder.hold(), after(CLOSING, lambda: shelf.read(LOGBOOK))
+            battery.held_link.hold(), after(CLOSING, lambda: battery.read(LOGBOOK))
         )
         return log
 
-    shelf.check(LOGBOOK, shelf.bench.run(both()))
-    assert shelf.bench.reasons == ["by the central"] * 2
+    battery.check(LOGBOOK, battery.harness.run(both()))
+    assert battery.harness.close_reasons == ["by the central"] * 2
 
 
-# Lost pieces
+# Lost frames
 
 
-def loses(kind: int, indexes: set[int], times: int = 1) -> Callable[[bytes], bool]:
-    """Return what loses the beginnings of some frames of a log, so many times."""
+def lose_frames(
+    kind: int, indexes: set[int], times: int = 1
+) -> Callable[[bytes], bool]:
+    """Return a filter that loses the beginnings of some log frames, `times` each."""
     lost = dict.fromkeys(indexes, times)
 
     def is_lost(data: bytes) -> bool:
@@ -1165,20 +1180,24 @@ def loses(kind: int, indexes: set[int], times: int = 1) -> Callable[[bytes], boo
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_lost_logbook_is_requested_again(library: OpenLibrary, held: bool) -> None:
+def test_lost_logbook_is_requested_again(
+    power_on_with_logs: PowerOnWithLogs, held: bool
+) -> None:
     """The logbook is requested once more after 5 s."""
-    shelf = library()
-    bench = shelf.bench
-    bench.lost = loses(0x05, {0})
+    battery = power_on_with_logs()
+    harness = battery.harness
+    harness.is_lost = lose_frames(0x05, {0})
 
     async def read() -> Log[Any]:
-        return await shelf.read(LOGBOOK)
+        return await battery.read(LOGBOOK)
 
-    shelf.check(LOGBOOK, bench.run(shelf.holder.meanwhile(read) if held else read()))
+    battery.check(
+        LOGBOOK, harness.run(battery.held_link.meanwhile(read) if held else read())
+    )
 
-    first, second = bench.sent_at(LOGBOOK)
+    first, second = harness.sent_at(LOGBOOK)
     assert second - first == exactly(5.0)
-    assert bench.commands == [INFO, CELLS, LOGBOOK, LOGBOOK]
+    assert harness.commands == [INFO, CELLS, LOGBOOK, LOGBOOK]
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -1188,128 +1207,134 @@ def test_lost_logbook_is_requested_again(library: OpenLibrary, held: bool) -> No
     ids=str,
 )
 def test_missing_detail_log_records_are_requested_again(
-    library: OpenLibrary, lost: set[int], held: bool
+    power_on_with_logs: PowerOnWithLogs, lost: set[int], held: bool
 ) -> None:
     """What is missing comes with a second request, however much it is."""
-    shelf = library(count=50)
-    bench = shelf.bench
-    bench.lost = loses(0x06, lost)
+    battery = power_on_with_logs(count=50)
+    harness = battery.harness
+    harness.is_lost = lose_frames(0x06, lost)
 
     async def read() -> Log[Any]:
-        return await shelf.read(DETAIL_LOG)
+        return await battery.read(DETAIL_LOG)
 
-    log = bench.run(shelf.holder.meanwhile(read) if held else read())
+    log = harness.run(battery.held_link.meanwhile(read) if held else read())
 
-    shelf.check(DETAIL_LOG, log)
-    assert bench.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
-    assert bench.bms.beeps == 0
+    battery.check(DETAIL_LOG, log)
+    assert harness.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
+    assert harness.bms.beeps == 0
 
 
-def test_two_incomplete_detail_logs_are_merged(library: OpenLibrary) -> None:
+def test_two_incomplete_detail_logs_are_merged(
+    power_on_with_logs: PowerOnWithLogs,
+) -> None:
     """Two answers with gaps are merged."""
-    shelf = library(count=50)
-    bench = shelf.bench
-    first, second = loses(0x06, {12}), loses(0x06, {0, 48})
-    bench.lost = lambda data: (
-        first(data) if bench.commands.count(DETAIL_LOG) < 2 else second(data)
+    battery = power_on_with_logs(count=50)
+    harness = battery.harness
+    first, second = lose_frames(0x06, {12}), lose_frames(0x06, {0, 48})
+    harness.is_lost = lambda data: (
+        first(data) if harness.commands.count(DETAIL_LOG) < 2 else second(data)
     )
 
-    shelf.check(DETAIL_LOG, bench.run(shelf.read(DETAIL_LOG)))
-    assert bench.commands.count(DETAIL_LOG) == 2
+    battery.check(DETAIL_LOG, harness.run(battery.read(DETAIL_LOG)))
+    assert harness.commands.count(DETAIL_LOG) == 2
 
 
-def test_incomplete_detail_log_is_returned(library: OpenLibrary) -> None:
+def test_incomplete_detail_log_is_returned(power_on_with_logs: PowerOnWithLogs) -> None:
     """Records that stay missing are left out."""
-    shelf = library(count=50)
-    bench = shelf.bench
-    bench.lost = loses(0x06, {12}, times=2)
+    battery = power_on_with_logs(count=50)
+    harness = battery.harness
+    harness.is_lost = lose_frames(0x06, {12}, times=2)
 
-    log = bench.run(shelf.read(DETAIL_LOG))
+    log = harness.run(battery.read(DETAIL_LOG))
 
     assert [e.index for e in log.entries] == [*range(12), *range(24, 50)]
-    assert bench.commands.count(DETAIL_LOG) == 2
+    assert harness.commands.count(DETAIL_LOG) == 2
 
 
 @pytest.mark.parametrize("lost", [set(), {12}, {0, 36}], ids=str)
 def test_detail_log_of_unknown_length_is_requested_again_for_gaps(
-    library: OpenLibrary, lost: set[int]
+    power_on_with_logs: PowerOnWithLogs, lost: set[int]
 ) -> None:
     """A battery that does not count its records is asked again only for a visible gap."""
-    shelf = library(count=50)
-    bench = shelf.bench
-    bench.lost = loses(0x06, lost)
-    bench.bms.battery.override(detail_records=0)
+    battery = power_on_with_logs(count=50)
+    harness = battery.harness
+    harness.is_lost = lose_frames(0x06, lost)
+    harness.bms.battery.override(detail_records=0)
 
-    shelf.check(DETAIL_LOG, bench.run(shelf.read(DETAIL_LOG)))
+    battery.check(DETAIL_LOG, harness.run(battery.read(DETAIL_LOG)))
 
-    assert bench.commands.count(DETAIL_LOG) == 1 + bool(lost)
+    assert harness.commands.count(DETAIL_LOG) == 1 + bool(lost)
 
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 24])
-def test_short_detail_log_is_read_at_once(library: OpenLibrary, count: int) -> None:
+def test_short_detail_log_is_read_at_once(
+    power_on_with_logs: PowerOnWithLogs, count: int
+) -> None:
     """A log that is not full is read with one request, although it has no end mark."""
-    shelf = library(count=count)
-    bench = shelf.bench
+    battery = power_on_with_logs(count=count)
+    harness = battery.harness
 
-    shelf.check(DETAIL_LOG, bench.run(shelf.read(DETAIL_LOG)))
+    battery.check(DETAIL_LOG, harness.run(battery.read(DETAIL_LOG)))
 
-    (asked,) = bench.sent_at(DETAIL_LOG)
+    (asked,) = harness.sent_at(DETAIL_LOG)
     came = 0.1 + ceil(count / 12) * 4 * 0.025
     # A last frame that is full does not tell that it is the last
     silence = 0.0 if count % 12 else 2.0
-    assert bench.elapsed == exactly(asked + came + silence + GATT_TIME, abs=0.2)
+    assert harness.elapsed == exactly(asked + came + silence + GATT_TIME, abs=0.2)
 
 
 def test_implausible_detail_log_frame_is_requested_again(
-    library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
+    power_on_with_logs: PowerOnWithLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A frame that claims more records than it can hold is counted and requested again."""
-    shelf = library(count=50)
-    bench = shelf.bench
+    battery = power_on_with_logs(count=50)
+    harness = battery.harness
     whole = frames.detail_log_frame
 
     def frame(first: int, part: Any, counter: int) -> bytes:
         data = bytearray(whole(first, part, counter))
-        if first == 24 and bench.commands.count(DETAIL_LOG) == 1:
+        if first == 24 and harness.commands.count(DETAIL_LOG) == 1:
             data[8] = 99
             data[-1] = frames.checksum(bytes(data[:-1]))
         return bytes(data)
 
     monkeypatch.setattr(frames, "detail_log_frame", frame)
 
-    shelf.check(DETAIL_LOG, bench.run(shelf.read(DETAIL_LOG)))
+    battery.check(DETAIL_LOG, harness.run(battery.read(DETAIL_LOG)))
 
-    assert bench.client.statistics.rejected == 1
-    assert bench.commands.count(DETAIL_LOG) == 2
+    assert harness.client.statistics.rejected == 1
+    assert harness.commands.count(DETAIL_LOG) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_late_log_is_not_the_next_answer(library: OpenLibrary, kind: int) -> None:
+def test_late_log_is_not_the_next_answer(
+    power_on_with_logs: PowerOnWithLogs, kind: int
+) -> None:
     """What arrives late is not taken for the answer to the next request."""
-    shelf = library(count=50, faults=Faults(never_answer={kind}))
-    bench = shelf.bench
+    battery = power_on_with_logs(count=50, faults=Faults(never_answer={kind}))
+    harness = battery.harness
     late = [
         frames.logbook_frame([StoredEntry(1, 2)], 0),
-        frames.detail_log_frame(0, shelf.records[1:3], 0),
+        frames.detail_log_frame(0, battery.records[1:3], 0),
     ]
 
     def come() -> None:
         for frame in late:
-            bench.tell(bytearray(frame))
+            harness.notify(bytearray(frame))
 
     async def read() -> Log[Any]:
         with pytest.raises(SilentError):
-            await shelf.read(kind)
+            await battery.read(kind)
         come()
         late.pop([*KINDS].index(kind))
-        bench.bms.faults = Faults()
+        harness.bms.faults = Faults()
         await asyncio.sleep(0.1)
         # The answer to another question in between is none either
         at((asyncio.get_running_loop().time() + 0.05, come))
-        return await shelf.read(kind)
+        return await battery.read(kind)
 
-    shelf.check(kind, bench.run(shelf.holder.meanwhile(read)))
-    assert bench.commands[2:] == [kind] * 3
+    battery.check(kind, harness.run(battery.held_link.meanwhile(read)))
+    assert harness.commands[2:] == [kind] * 3
 
 
 # No log
@@ -1318,136 +1343,138 @@ def test_late_log_is_not_the_next_answer(library: OpenLibrary, kind: int) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
 def test_unanswered_log_fails_after_two_requests(
-    library: OpenLibrary, kind: int, held: bool
+    power_on_with_logs: PowerOnWithLogs, kind: int, held: bool
 ) -> None:
     """It fails after twice 5 s; a held link is not affected."""
-    shelf = library(faults=Faults(never_answer={kind}))
-    bench = shelf.bench
+    battery = power_on_with_logs(faults=Faults(never_answer={kind}))
+    harness = battery.harness
 
     async def read() -> None:
         with pytest.raises(LogUnansweredError, match="log"):
-            await shelf.read(kind)
+            await battery.read(kind)
         assert asyncio.get_running_loop().time() == exactly(
-            bench.sent_at(kind)[0] + 10.0 + (0.0 if held else GATT_TIME)
+            harness.sent_at(kind)[0] + 10.0 + (0.0 if held else GATT_TIME)
         )
 
-    bench.run(shelf.holder.meanwhile(read) if held else read())
+    harness.run(battery.held_link.meanwhile(read) if held else read())
 
-    first, second = bench.sent_at(kind)
+    first, second = harness.sent_at(kind)
     assert second - first == exactly(5.0)
-    assert len(bench.bms.connections) == 1
-    assert bench.bms.beeps == 0
+    assert len(harness.bms.connections) == 1
+    assert harness.bms.beeps == 0
 
 
-def test_firmware_without_a_detail_log_fails(switch_on: SwitchOn) -> None:
+def test_firmware_without_a_detail_log_fails(power_on: PowerOn) -> None:
     """Older firmware only acknowledges the command."""
-    bench = switch_on(HOUSE)
+    harness = power_on(HOUSE)
 
     with pytest.raises(LogUnansweredError, match="log"):
-        bench.run(bench.client.read_detail_log())
+        harness.run(harness.client.read_detail_log())
 
-    assert bench.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
-    assert bench.reasons == ["by the central"]
+    assert harness.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
+    assert harness.close_reasons == ["by the central"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
 def test_reading_is_published_before_an_unanswered_log(
-    library: OpenLibrary, kind: int, held: bool
+    power_on_with_logs: PowerOnWithLogs, kind: int, held: bool
 ) -> None:
     """A connection made for a log publishes its reading first; a held link does so anyway."""
-    shelf = library(faults=Faults(never_answer={kind}))
-    bench = shelf.bench
+    battery = power_on_with_logs(faults=Faults(never_answer={kind}))
+    harness = battery.harness
     told: list[Reading] = []
 
     async def read() -> None:
         with pytest.raises(LogUnansweredError):
-            await getattr(bench.client, KINDS[kind])(told.append)
+            await getattr(harness.client, KINDS[kind])(told.append)
 
-    bench.run(shelf.holder.meanwhile(read) if held else read())
+    harness.run(battery.held_link.meanwhile(read) if held else read())
 
     assert len(told) == (not held)
     for reading in told:
-        assert_read(reading, bench.bms)
-        assert reading.time <= bench.sent_at(kind)[0]
+        assert_read(reading, harness.bms)
+        assert reading.time <= harness.sent_at(kind)[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("held", [False, True])
 def test_link_lost_during_a_log_fails_all_users(
-    library: OpenLibrary, kind: int, held: bool
+    power_on_with_logs: PowerOnWithLogs, kind: int, held: bool
 ) -> None:
     """A link that breaks fails at once for everything that uses it."""
-    shelf = library(faults=Faults(disconnect_in={LOGBOOK: 5, DETAIL_LOG: 6}[kind]))
-    bench = shelf.bench
+    battery = power_on_with_logs(
+        faults=Faults(disconnect_in={LOGBOOK: 5, DETAIL_LOG: 6}[kind])
+    )
+    harness = battery.harness
 
     async def read() -> list[Any]:
-        tasks: list[Awaitable[Any]] = [shelf.read(kind)]
+        tasks: list[Awaitable[Any]] = [battery.read(kind)]
         if held:
-            tasks.append(shelf.holder.hold())
+            tasks.append(battery.held_link.hold())
         return await asyncio.gather(*reversed(tasks), return_exceptions=True)
 
-    outcomes = bench.run(read())
+    outcomes = harness.run(read())
 
     assert [type(outcome) for outcome in outcomes] == [NotReachableError] * len(
         outcomes
     )
-    assert bench.reasons == ["fault: disconnect_in"]
+    assert harness.close_reasons == ["fault: disconnect_in"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("noticed", [False, True])
 def test_log_after_a_lost_link_reconnects(
-    library: OpenLibrary, kind: int, noticed: bool
+    power_on_with_logs: PowerOnWithLogs, kind: int, noticed: bool
 ) -> None:
     """A log reconnects if the loss of the held link is already known."""
-    shelf = library()
-    bench = shelf.bench
+    battery = power_on_with_logs()
+    harness = battery.harness
 
     async def read() -> list[Any]:
-        holding = asyncio.create_task(shelf.holder.hold())
+        holding = asyncio.create_task(battery.held_link.hold())
         await asyncio.sleep(20.0)
         if noticed:
-            bench.bms.drop()
-        reading = asyncio.create_task(shelf.read(kind))
+            harness.bms.drop()
+        reading = asyncio.create_task(battery.read(kind))
         if not noticed:
-            bench.bms.drop()
+            harness.bms.drop()
         return await asyncio.gather(holding, reading, return_exceptions=True)
 
-    held, log = bench.run(read())
+    held, log = harness.run(read())
 
     assert isinstance(held, NotReachableError)
     if noticed:
-        shelf.check(kind, log)
+        battery.check(kind, log)
     else:
         assert isinstance(log, NotReachableError)
-    assert len(bench.bms.connections) == 1 + noticed
+    assert len(harness.bms.connections) == 1 + noticed
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_fails_when_the_held_link_is_re_established(
-    library: OpenLibrary, kind: int
+    power_on_with_logs: PowerOnWithLogs, kind: int
 ) -> None:
     """A log that is being read when the lifetime ends fails at once."""
-    shelf = library(faults=Faults(never_answer={kind}))
-    bench = shelf.bench
+    battery = power_on_with_logs(faults=Faults(never_answer={kind}))
+    harness = battery.harness
     moment = CELLS_COMPLETE + LIFETIME - 1.0
 
     async def read() -> list[Any]:
         return await asyncio.gather(
-            shelf.holder.hold(),
-            after(moment, lambda: shelf.read(kind)),
+            battery.held_link.hold(),
+            after(moment, lambda: battery.read(kind)),
             return_exceptions=True,
         )
 
-    held, log = bench.run(read())
+    held, log = harness.run(read())
 
     assert held is None
     assert isinstance(log, NotReachableError)
-    assert bench.elapsed == exactly(CELLS_COMPLETE + LIFETIME + GATT_TIME)
+    assert harness.elapsed == exactly(CELLS_COMPLETE + LIFETIME + GATT_TIME)
 
 
-# Time limits and ends of a log
+# Deadlines and cancelling of a log
 
 LOG_FAULTS = {
     "none": Faults(),
@@ -1462,73 +1489,80 @@ LOG_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("backend", [TappedBackend, HangingDisconnectBackend])
 @pytest.mark.parametrize("faults", LOG_FAULTS.values(), ids=LOG_FAULTS.keys())
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_ends_by_the_deadline(
-    library: OpenLibrary, kind: int, faults: Faults, backend: type[TappedBackend]
+    power_on_with_logs: PowerOnWithLogs,
+    kind: int,
+    faults: Faults,
+    backend: type[TappedBackend],
 ) -> None:
     """Whatever goes wrong, it ends in time, and the battery is disconnected by then."""
     for deadline in (25.0, 9.0, 5.0, 3.0, 0.0):
-        shelf = library(faults=faults)
-        shelf.bench.use(backend)
+        battery = power_on_with_logs(faults=faults)
+        battery.harness.use_backend(backend)
         with suppress(LinkError):
-            shelf.check(kind, shelf.bench.run(shelf.read(kind, deadline=deadline)))
-        assert shelf.bench.elapsed <= deadline + RIGHT_AWAY
+            battery.check(
+                kind, battery.harness.run(battery.read(kind, deadline=deadline))
+            )
+        assert battery.harness.elapsed <= deadline + ROUNDING
 
 
-@pytest.mark.parametrize("backend", [TappedBackend, StickyBackend])
+@pytest.mark.parametrize("backend", [TappedBackend, HangingDisconnectBackend])
 @pytest.mark.parametrize("deadline", [4.0, 7.0, 9.0, 12.0])
 def test_log_deadline_includes_waiting(
-    library: OpenLibrary, deadline: float, backend: type[TappedBackend]
+    power_on_with_logs: PowerOnWithLogs, deadline: float, backend: type[TappedBackend]
 ) -> None:
     """Waiting for the connection and for another log counts."""
-    shelf = library()
-    bench = shelf.bench
-    bench.use(backend)
+    battery = power_on_with_logs()
+    harness = battery.harness
+    harness.use_backend(backend)
     ended: list[float] = []
 
     async def read(kind: int) -> None:
         with suppress(LinkError):
-            shelf.check(kind, await shelf.read(kind, deadline=deadline))
+            battery.check(kind, await battery.read(kind, deadline=deadline))
         ended.append(asyncio.get_running_loop().time())
 
     async def read_all() -> None:
-        reading = asyncio.create_task(bench.client.read())
+        reading = asyncio.create_task(harness.client.read())
         await asyncio.sleep(0)
         await asyncio.gather(reading, read(DETAIL_LOG), read(LOGBOOK))
 
-    bench.run(read_all())
+    harness.run(read_all())
 
-    assert max(ended) <= deadline + RIGHT_AWAY
+    assert max(ended) <= deadline + ROUNDING
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_log_deadline_does_not_end_the_held_link(
-    library: OpenLibrary, kind: int
+    power_on_with_logs: PowerOnWithLogs, kind: int
 ) -> None:
     """A log that takes too long does not end the held link."""
-    shelf = library(faults=Faults(never_answer={kind}))
+    battery = power_on_with_logs(faults=Faults(never_answer={kind}))
 
     async def read() -> None:
         began = asyncio.get_running_loop().time()
         with pytest.raises(LinkError):
-            await shelf.read(kind, deadline=5.0)
+            await battery.read(kind, deadline=5.0)
         assert asyncio.get_running_loop().time() - began <= 5.0
 
-    shelf.bench.run(shelf.holder.meanwhile(read))
+    battery.harness.run(battery.held_link.meanwhile(read))
 
 
-def test_slow_disconnect_does_not_cost_the_log(library: OpenLibrary) -> None:
+def test_slow_disconnect_does_not_cost_the_log(
+    power_on_with_logs: PowerOnWithLogs,
+) -> None:
     """A complete log is returned although disconnecting is slow."""
-    shelf = library()
-    bench = shelf.bench
-    bench.use(StickyBackend)
+    battery = power_on_with_logs()
+    harness = battery.harness
+    harness.use_backend(HangingDisconnectBackend)
 
-    shelf.check(LOGBOOK, bench.run(shelf.read(LOGBOOK)))
+    battery.check(LOGBOOK, harness.run(battery.read(LOGBOOK)))
     # With the services known, and just about in time
-    deadline = bench.elapsed - GATT_TIME + 0.01
-    shelf.check(LOGBOOK, bench.run(shelf.read(LOGBOOK, deadline=deadline)))
+    deadline = harness.elapsed - GATT_TIME + 0.01
+    battery.check(LOGBOOK, harness.run(battery.read(LOGBOOK, deadline=deadline)))
 
 
 LOG_MOMENTS = [0.1, 0.6, 1.5, 2.0, 2.2, 2.5, 4.0, 8.0]
@@ -1537,81 +1571,83 @@ LOG_MOMENTS = [0.1, 0.6, 1.5, 2.0, 2.2, 2.5, 4.0, 8.0]
 @pytest.mark.parametrize("moment", LOG_MOMENTS)
 @pytest.mark.parametrize("held", [False, True])
 def test_disconnect_ends_every_waiting_log(
-    library: OpenLibrary, moment: float, held: bool
+    power_on_with_logs: PowerOnWithLogs, moment: float, held: bool
 ) -> None:
     """Disconnecting fails everything that waits, and nothing reconnects."""
-    shelf = library()
-    bench = shelf.bench
+    battery = power_on_with_logs()
+    harness = battery.harness
 
     async def end() -> list[Any]:
         tasks = []
         if held:
-            tasks.append(asyncio.create_task(shelf.holder.hold()))
+            tasks.append(asyncio.create_task(battery.held_link.hold()))
             await asyncio.sleep(0)
         tasks += [
-            asyncio.create_task(shelf.read(kind)) for kind in (DETAIL_LOG, LOGBOOK)
+            asyncio.create_task(battery.read(kind)) for kind in (DETAIL_LOG, LOGBOOK)
         ]
         await asyncio.sleep(moment)
         began = asyncio.get_running_loop().time()
-        await bench.client.disconnect()
-        assert not bench.bms.connected
-        assert asyncio.get_running_loop().time() - began <= GATT_TIME + RIGHT_AWAY
+        await harness.client.disconnect()
+        assert not harness.bms.connected
+        assert asyncio.get_running_loop().time() - began <= GATT_TIME + ROUNDING
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    outcomes = bench.run(end())
+    outcomes = harness.run(end())
 
     assert all(isinstance(outcome, LinkError) for outcome in outcomes)
-    assert len(bench.bms.connections) <= 1
-    assert bench.elapsed <= moment + GATT_TIME + RIGHT_AWAY
-    assert_read(bench.read(), bench.bms)
+    assert len(harness.bms.connections) <= 1
+    assert harness.elapsed <= moment + GATT_TIME + ROUNDING
+    assert_read(harness.read(), harness.bms)
 
 
 @pytest.mark.parametrize("moment", LOG_MOMENTS)
 @pytest.mark.parametrize("held", [False, True])
 def test_cancelled_log_leaves_the_held_link_alone(
-    library: OpenLibrary, moment: float, held: bool
+    power_on_with_logs: PowerOnWithLogs, moment: float, held: bool
 ) -> None:
     """A cancelled log closes its own connection, and leaves the held one alone."""
-    shelf = library()
-    bench = shelf.bench
+    battery = power_on_with_logs()
+    harness = battery.harness
 
     async def cancel() -> None:
-        holding = asyncio.create_task(shelf.holder.hold()) if held else None
+        holding = asyncio.create_task(battery.held_link.hold()) if held else None
         await asyncio.sleep(0)
-        reading = asyncio.create_task(shelf.read(DETAIL_LOG))
+        reading = asyncio.create_task(battery.read(DETAIL_LOG))
         await asyncio.sleep(moment)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
         if holding:
             await asyncio.sleep(20)
-            shelf.check(LOGBOOK, await shelf.read(LOGBOOK))
+            battery.check(LOGBOOK, await battery.read(LOGBOOK))
             await holding
         else:
-            assert not bench.bms.connected
+            assert not harness.bms.connected
 
-    bench.run(cancel())
+    harness.run(cancel())
 
-    assert len(bench.bms.connections) <= 1
-    assert bench.bms.beeps == 0
+    assert len(harness.bms.connections) <= 1
+    assert harness.bms.beeps == 0
 
 
 @pytest.mark.parametrize("pulse", [5, 6, 14])
-def test_log_on_a_bad_radio_is_right(library: OpenLibrary, pulse: int) -> None:
+def test_log_on_a_bad_radio_is_right(
+    power_on_with_logs: PowerOnWithLogs, pulse: int
+) -> None:
     """What is read is right, and most of it is read."""
-    shelf = library(faults=Faults(lose=0.01, damage=0.01, seed=pulse))
+    battery = power_on_with_logs(faults=Faults(lose=0.01, damage=0.01, seed=pulse))
 
-    log = shelf.bench.run(shelf.read(DETAIL_LOG))
+    log = battery.harness.run(battery.read(DETAIL_LOG))
 
     for record in log.entries:
-        check_record(record, record.index, shelf.records[record.index])
+        check_record(record, record.index, battery.records[record.index])
     assert len(log.entries) > 0.9 * RING
 
 
-def test_default_lifetime_is_under_an_hour(switch_on: SwitchOn) -> None:
+def test_default_lifetime_is_under_an_hour(power_on: PowerOn) -> None:
     """Settings are read again within the hour, connecting included."""
-    bench = switch_on(habits=STEADY)
+    harness = power_on(habits=STEADY)
 
-    bench.run(bench.client.hold(lambda _: None, interval=600.0))
+    harness.run(harness.client.hold(lambda _: None, interval=600.0))
 
-    assert 3000 < bench.elapsed < 3600 - READ_DEADLINE
+    assert 3000 < harness.elapsed < 3600 - READ_DEADLINE

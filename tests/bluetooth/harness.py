@@ -1,6 +1,6 @@
-"""A battery on the bench: the real client, bleak and its retry connector above a battery in software.
+"""What the tests of the link share: the real client, bleak and its retry connector on a virtual battery.
 
-All of it runs in virtual time, so that every pause is measured exactly and none is waited for.
+Everything runs in virtual time, so that pauses are measured exactly and take no time.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.virtual_time import VirtualTimeLoop
 
 HOUSE = "JK_B2A8S20P 11.48"
 GARAGE = "JK_PB2A16S20P 15.41"
-"""An inverter board: AT lines, a second 0x03, and an early 0x96 is its end."""
+"""An inverter board: AT lines, a second 0x03, and no stream after an early 0x96."""
 
 INFO, CELLS = 0x97, 0x96
 DEADLINE = 25.0
@@ -42,83 +42,83 @@ STEADY = {
     "settings_delay": (0.08, 0.08),
     "stream_delay": (0.7, 0.7),
 }
-"""A battery that takes the same time for everything every day, to compare exactly."""
+"""Habits with fixed delays, so that times can be compared exactly."""
 FIRST_COMMAND = 0.4 + 2 * GATT_TIME + SETTLE
 """Connecting, finding the services, subscribing, settling."""
 INFO_COMPLETE = FIRST_COMMAND + 0.1 + 3 * 0.025
 SECOND_COMMAND = INFO_COMPLETE + 0.09
 CELLS_COMPLETE = SECOND_COMMAND + 0.7 + 3 * 0.025
 COMPLETE = CELLS_COMPLETE + GATT_TIME
-"""Of a steady `HOUSE`: four notifications a frame, and the acknowledgement behind it."""
+"""Of a steady `HOUSE`: four notifications a frame, and the acknowledgement after it."""
 
-MUTE = Faults(never_answer={INFO})
-RIGHT_AWAY = 1e-6
+IGNORES_INFO = Faults(never_answer={INFO})
+ROUNDING = 1e-6
 
 exactly = pytest.approx
 
 
-class Bench:
-    """One battery in reach of a radio, the client under test, and a listener on the line between."""
+class Harness:
+    """One battery in range of a radio, the client under test, and a record of their traffic."""
 
     def __init__(
-        self, runner: asyncio.Runner, radio: VirtualRadio, bms: RememberingBms
+        self, runner: asyncio.Runner, radio: VirtualRadio, bms: RecordingBms
     ) -> None:
-        """Nothing happens before `run`."""
+        """Nothing happens until `run`."""
         self.runner = runner
         self.radio = radio
         self.bms = bms
-        self.client = JkBmsClient(self.find, name="battery")
+        self.client = JkBmsClient(self.find_device, name="battery")
         self.device: BLEDevice | None = radio.device(bms)
-        self.found = 0
-        """How often it was looked for."""
-        self.before: dict[int, Callable[[], object]] = {}
-        """What happens before it is found for the n-th time."""
-        self.connecting: list[float] = []
-        self.subscribed: list[tuple[float, int]] = []
-        self.written: list[tuple[int, bool]] = []
-        self.heard: list[tuple[float, bytes]] = []
-        self.lost: Callable[[bytes], bool] = lambda _: False
-        """Whether a notification is lost on the way."""
-        self.forged: Callable[[bytes], bytes] = bytes
-        """What becomes of a notification on the way."""
-        self.tell: Callable[[bytearray], None]
-        """Makes a notification out of thin air."""
+        self.lookups = 0
+        """How often the client looked up the device."""
+        self.before_lookup: dict[int, Callable[[], object]] = {}
+        """Called before the n-th lookup."""
+        self.connect_times: list[float] = []
+        self.subscriptions: list[tuple[float, int]] = []
+        self.writes: list[tuple[int, bool]] = []
+        self.notifications: list[tuple[float, bytes]] = []
+        self.is_lost: Callable[[bytes], bool] = lambda _: False
+        """Whether a notification is lost."""
+        self.alter: Callable[[bytes], bytes] = bytes
+        """Changes a notification before the client receives it."""
+        self.notify: Callable[[bytearray], None]
+        """Sends the client a notification."""
         self.elapsed = 0.0
-        self.use(TappedBackend)
+        self.use_backend(TappedBackend)
 
-    def use(self, backend: type[TappedBackend]) -> None:
-        """Talk to the battery through this backend from now on."""
-        self.backend = type(backend.__name__, (backend,), {"bench": self})
+    def use_backend(self, backend: type[TappedBackend]) -> None:
+        """Use this backend for the next connections."""
+        self.backend = type(backend.__name__, (backend,), {"harness": self})
 
-    def find(self) -> BLEDevice | None:
-        """Stand in for whoever knows the best path to the battery."""
-        self.found += 1
-        self.before.get(self.found, lambda: None)()
+    def find_device(self) -> BLEDevice | None:
+        """Return the device, as a scanner would."""
+        self.lookups += 1
+        self.before_lookup.get(self.lookups, lambda: None)()
         return self.device
 
     @property
     def commands(self) -> list[int | None]:
-        """All that was sent, whether the battery liked it or not."""
+        """All commands that were sent, answered or not."""
         return [command.register for command in self.bms.commands]
 
     def sent_at(self, register: int) -> list[float]:
-        """When a command was sent."""
+        """Return when a command was sent, s."""
         return [c.at for c in self.bms.commands if c.register == register]
 
     @property
-    def reasons(self) -> list[str]:
-        """Who ended each link."""
+    def close_reasons(self) -> list[str]:
+        """Return why each connection ended."""
         return [connection.reason for connection in self.bms.connections]
 
     def read(self, **options: float) -> Reading:
-        """Read the battery, within the deadline whatever comes."""
+        """Read the battery and check that this ends by the deadline."""
         try:
             return self.run(self.client.read(**options))
         finally:
-            assert self.elapsed <= options.get("deadline", DEADLINE) + RIGHT_AWAY
+            assert self.elapsed <= options.get("deadline", DEADLINE) + ROUNDING
 
     def run[T](self, awaitable: Awaitable[T]) -> T:
-        """Do it, take the time, and see that no task, timer or link is left behind."""
+        """Await it, measure the time, and check that no task, timer or connection remains."""
         return self.runner.run(self._watch(awaitable))
 
     async def _watch[T](self, awaitable: Awaitable[T]) -> T:
@@ -136,11 +136,11 @@ class Bench:
             assert not self.bms.connected
 
 
-class RememberingBms(VirtualBms):
-    """Knows what it said in which frame of cell data."""
+class RecordingBms(VirtualBms):
+    """Records the state of the battery for each frame of cell data."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Remember from the first frame on."""
+        """Nothing is recorded yet."""
         super().__init__(*args, **kwargs)
         self.states: dict[int, State] = {}
 
@@ -151,20 +151,20 @@ class RememberingBms(VirtualBms):
 
 
 class TappedBackend(VirtualBackend):
-    """Tells the bench what goes over the line."""
+    """Reports all traffic to the harness."""
 
-    bench: Bench
+    harness: Harness
 
     @property
     def now(self) -> float:
-        """Time on the bench."""
+        """Virtual time, s."""
         return asyncio.get_running_loop().time()
 
     @override
     async def connect(
         self, pair: bool, dangerous_use_bleak_cache: bool = False, **kwargs: Any
     ) -> None:
-        self.bench.connecting.append(self.now)
+        self.harness.connect_times.append(self.now)
         await super().connect(pair, dangerous_use_bleak_cache, **kwargs)
 
     @override
@@ -175,25 +175,25 @@ class TappedBackend(VirtualBackend):
         **kwargs: Any,
     ) -> None:
         def listen(data: bytearray) -> None:
-            data = bytearray(self.bench.forged(bytes(data)))
-            if not self.bench.lost(bytes(data)):
-                self.bench.heard.append((self.now, bytes(data)))
+            data = bytearray(self.harness.alter(bytes(data)))
+            if not self.harness.is_lost(bytes(data)):
+                self.harness.notifications.append((self.now, bytes(data)))
                 callback(data)
 
-        self.bench.tell = listen
+        self.harness.notify = listen
         await super().start_notify(characteristic, listen, **kwargs)
-        self.bench.subscribed.append((self.now, characteristic.handle))
+        self.harness.subscriptions.append((self.now, characteristic.handle))
 
     @override
     async def write_gatt_char(
         self, characteristic: BleakGATTCharacteristic, data: Any, response: bool
     ) -> None:
         await super().write_gatt_char(characteristic, data, response)
-        self.bench.written.append((characteristic.handle, response))
+        self.harness.writes.append((characteristic.handle, response))
 
 
-class StickyBackend(TappedBackend):
-    """The link is released, and nobody tells."""
+class HangingDisconnectBackend(TappedBackend):
+    """Disconnects, but never confirms it."""
 
     @override
     async def disconnect(self) -> None:
@@ -201,42 +201,42 @@ class StickyBackend(TappedBackend):
         await asyncio.get_running_loop().create_future()
 
 
-type SwitchOn = Callable[..., Bench]
+type PowerOn = Callable[..., Harness]
 
 
 @pytest.fixture
-def switch_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchOn]:
-    """Switch a battery on; it may differ from its model in specification, habits and faults."""
+def power_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[PowerOn]:
+    """Return what powers a battery on; it may differ from its model in specification, habits and faults."""
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
-        VirtualRadio("bench", slots=1) as radio,
+        VirtualRadio("adapter", slots=1) as radio,
     ):
 
-        def switch_on(
+        def power_on(
             model: str = HOUSE,
             *,
             faults: Faults | None = None,
             habits: dict[str, Any] | None = None,
             changes: dict[str, Any] | None = None,
-        ) -> Bench:
+        ) -> Harness:
             spec = replace(MODELS[model], **(changes or {}))
             behaviour = replace(Behaviour.of(spec), **(habits or {}))
-            bms = RememberingBms(
+            bms = RecordingBms(
                 Battery(spec, soc=0.6), faults=faults, behaviour=behaviour
             )
             radio.place(bms)
-            bench = Bench(runner, radio, bms)
+            harness = Harness(runner, radio, bms)
             monkeypatch.setattr(
                 "bleak.get_platform_client_backend_type",
-                lambda: (bench.backend, "tapped"),
+                lambda: (harness.backend, "tapped"),
             )
-            return bench
+            return harness
 
-        yield switch_on
+        yield power_on
 
 
-def measured(spec: Spec, state: State) -> dict[str, Any]:
-    """What must be read of a battery in this state, by layout."""
+def expected_values(spec: Spec, state: State) -> dict[str, Any]:
+    """Return the values that a reading of a battery in this state must have, by layout."""
     balancer = {
         "cell_voltage": state.cells,
         "cell_resistance": state.resistances[: len(state.cells)],
@@ -262,12 +262,12 @@ def measured(spec: Spec, state: State) -> dict[str, Any]:
     return balancer if is_balancer else battery
 
 
-def assert_read(reading: Reading, bms: RememberingBms) -> None:
-    """See that the reading says what the battery knew when it sent the frame."""
+def assert_read(reading: Reading, bms: RecordingBms) -> None:
+    """Check that the reading has the values that the battery had when it sent the frame."""
     spec, settings = bms.spec, bms.battery.settings
     assert reading.cell_data.frame_counter is not None
     state = bms.states[reading.cell_data.frame_counter]
-    expected = measured(spec, state)
+    expected = expected_values(spec, state)
     found = {name: getattr(reading.cell_data, name) for name in expected}
     wrong = {
         name
