@@ -8,10 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    mock_restore_cache_with_extra_data,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import connection_slots as turns
 from custom_components.jk_bms.const import (
@@ -38,6 +35,7 @@ from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import TRANSLATIONS, mock_entry, setup_integration, until, until_held
+from .restore import store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
 
@@ -531,6 +529,7 @@ def replace_module(
 @pytest.mark.parametrize("link", [LinkBehaviour.RELEASED, LinkBehaviour.HELD])
 async def test_replaced_module(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     proxy: VirtualProxy,
     make_bms: MakeBms,
     bms: VirtualBms,
@@ -541,7 +540,7 @@ async def test_replaced_module(
     """The entry follows the battery, and what the user made of it stays."""
     energy = "sensor.house_24v_energy_charged"
     counted = {"owner": mock_entry(bms).entry_id, "total": 12.5}
-    mock_restore_cache_with_extra_data(hass, [(State(energy, "12.5"), counted)])
+    await store_extra_data(hass, hass_storage, State(energy, "12.5"), counted)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms, link=link)
     assert hass.states.get(energy).state == "12.5"

@@ -9,11 +9,7 @@ from unittest.mock import patch
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_mock_restore_state_shutdown_restart,
-    mock_restore_cache_with_extra_data,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
@@ -32,6 +28,7 @@ from tests.virtual_bms import MODELS, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import pass_time, setup_integration
+from .restore import dump_extra_data, load_states, store_extra_data
 from .week import Truth, power_of_a_week, readings_of_a_week, true_energy
 
 CHARGED = "sensor.house_24v_energy_charged"
@@ -43,9 +40,12 @@ TO_FULL = "sensor.house_24v_time_to_full"
 class House:
     """A battery whose readings are made up, each at its own moment."""
 
-    def __init__(self, hass: HomeAssistant, bms: VirtualBms) -> None:
-        """Nothing is read yet."""
+    def __init__(
+        self, hass: HomeAssistant, hass_storage: dict[str, Any], bms: VirtualBms
+    ) -> None:
+        """Start without a reading."""
         self.hass = hass
+        self.hass_storage = hass_storage
         self.bms = bms
         self.entry: MockConfigEntry
         self.next: Reading
@@ -100,10 +100,9 @@ class House:
 
     async def restart(self, time: float, power: float | None) -> None:
         """Store and load what outlives Home Assistant, and nothing else."""
-        await async_mock_restore_state_shutdown_restart(self.hass)
-        stored = dict(async_get(self.hass).last_states)
+        await dump_extra_data(self.hass, self.hass_storage)
         assert await self.hass.config_entries.async_unload(self.entry.entry_id)
-        async_get(self.hass).last_states = stored
+        await load_states(self.hass)
         self.expect(time, power)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.hass.async_block_till_done()
@@ -125,7 +124,7 @@ def house(
     hass: HomeAssistant, hass_storage: dict[str, Any], bms: VirtualBms
 ) -> Iterator[House]:
     """Put made-up readings in place of those of the client."""
-    house = House(hass, bms)
+    house = House(hass, hass_storage, bms)
     with patch.object(JkBmsClient, "read", house.read):
         yield house
 
@@ -246,6 +245,7 @@ async def test_stop(
 )
 async def test_what_was_stored(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     house: House,
     caplog: pytest.LogCaptureFixture,
     extra: Any,
@@ -254,7 +254,7 @@ async def test_what_was_stored(
     """Damaged data, and those of another battery, are no reason to fail."""
     if isinstance(extra, dict):
         extra = {"owner": house.bms.address} | extra
-    mock_restore_cache_with_extra_data(hass, [(State(CHARGED, "9.9"), extra)])
+    await store_extra_data(hass, hass_storage, State(CHARGED, "9.9"), extra)
     house.expect(1000, 3600)
     await house.set_up()
     assert house.energies == (shown, "0.0")
@@ -316,7 +316,6 @@ async def test_new_entity_id(
     assert house.shown(new_id) == "0.12"
     house.hear(70, 3600)
     # What was stored under the old id is older by now.
-    assert async_get(hass).last_states[CHARGED].extra_data
     entity_registry.async_update_entity(new_id, new_entity_id=CHARGED)
     await hass.async_block_till_done()
     assert house.shown(CHARGED) == "0.18"

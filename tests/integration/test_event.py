@@ -6,10 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    mock_restore_cache_with_extra_data,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.event import ALARM as ALARM_EVENT, LOG_ENTRY
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
@@ -25,6 +22,7 @@ from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import TRANSLATIONS, note_events, pass_time, setup_integration
+from .restore import store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
 type Told = list[dict[str, Any]]
@@ -176,6 +174,7 @@ async def test_raised_while_away(
 )
 async def test_restart(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     proxy: VirtualProxy,
     bms: VirtualBms,
     told: Told,
@@ -184,18 +183,15 @@ async def test_restart(
 ) -> None:
     """What has changed while Home Assistant was off is told, and nothing else."""
     before = "2026-11-01T12:00:00.000+00:00"
-    mock_restore_cache_with_extra_data(
+    await store_extra_data(
         hass,
-        [
-            (
-                State(ALARM, before),
-                {
-                    "last_event_type": "raised",
-                    "last_event_attributes": {"alarm": "cell_undervoltage"},
-                    "faults": ["cell_undervoltage"],
-                },
-            )
-        ],
+        hass_storage,
+        State(ALARM, before),
+        {
+            "last_event_type": "raised",
+            "last_event_attributes": {"alarm": "cell_undervoltage"},
+            "faults": ["cell_undervoltage"],
+        },
     )
     bms.battery.override(alarms=alarms)
     proxy.advertise(bms)

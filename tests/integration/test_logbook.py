@@ -8,11 +8,7 @@ from unittest.mock import patch
 
 from bluetooth_data_tools import monotonic_time_coarse
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_mock_restore_state_shutdown_restart,
-    mock_restore_cache_with_extra_data,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.const import LinkBehaviour
 from custom_components.jk_bms.event import JkBmsLogEvent
@@ -29,6 +25,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import LogEntry
 
 from . import note_events, pass_time, setup_integration, until
+from .restore import dump_extra_data, load_states, store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
 type Told = list[dict[str, Any]]
@@ -284,6 +281,7 @@ async def test_cleared(
 )
 async def test_restart(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     proxy: VirtualProxy,
     bms: VirtualBms,
     told: Told,
@@ -293,18 +291,15 @@ async def test_restart(
     expected: list[str],
 ) -> None:
     """What was written while Home Assistant was off is told, and nothing else."""
-    mock_restore_cache_with_extra_data(
+    await store_extra_data(
         hass,
-        [
-            (
-                State(LOG, "2026-11-01T12:00:00.000+00:00"),
-                {
-                    "last_event_type": "sleep",
-                    "last_event_attributes": {"code": 0x38},
-                    "known": stored,
-                },
-            )
-        ],
+        hass_storage,
+        State(LOG, "2026-11-01T12:00:00.000+00:00"),
+        {
+            "last_event_type": "sleep",
+            "last_event_attributes": {"code": 0x38},
+            "known": stored,
+        },
     )
     write(bms, CHARGE_OVERCURRENT)
     proxy.advertise(bms)
@@ -316,6 +311,7 @@ async def test_restart(
 
 async def test_stored(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     bms: VirtualBms,
     entry: MockConfigEntry,
     told: Told,
@@ -324,10 +320,9 @@ async def test_stored(
     """What is stored is what is known, and a reload takes it up again."""
     write(bms, CHARGE_OVERCURRENT)
     await read(hass, later)
-    data = await async_mock_restore_state_shutdown_restart(hass)
-    extra = data.last_states[LOG].extra_data
-    assert extra
-    assert extra.as_dict()["known"][-1] == [RUN_TIME - 60, CHARGE_OVERCURRENT]
+    stored = await dump_extra_data(hass, hass_storage)
+    await load_states(hass)
+    assert stored[LOG]["known"][-1] == [RUN_TIME - 60, CHARGE_OVERCURRENT]
     assert types(told) == ["charge_overcurrent"]
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
