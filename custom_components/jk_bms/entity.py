@@ -9,7 +9,6 @@ from typing import Any, Final, override
 from homeassistant.components.bluetooth.passive_update_coordinator import (
     PassiveBluetoothCoordinatorEntity,
 )
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
@@ -317,7 +316,7 @@ def async_setup_entities(
 
 
 async def async_move_entities(
-    hass: HomeAssistant, entry: ConfigEntry, address: str
+    hass: HomeAssistant, entry: JkBmsConfigEntry, address: str
 ) -> None:
     """Move the device and the entities of an unloaded entry to a new address."""
     old = entry.data[CONF_ADDRESS]

@@ -11,6 +11,8 @@ FEW: Final = (1, 10, 100)
 """Those of the short form."""
 FLAT: Final = 1.2
 BLOCK: Final = 20.0
+MEMORY: Final = 1.3
+"""MB that a battery may take."""
 MEGABYTE: Final = 1_000_000
 INTERVAL: Final = 30.0
 LINKS: Final = ("released", "held")
@@ -117,7 +119,7 @@ def _memory(link: str) -> Iterator[Figure]:
         f"memory, {link}",
         (many - few) / 20 / MEGABYTE,
         "MB/battery",
-        at_most(1.0),
+        at_most(MEMORY),
         "what 20 more batteries keep allocated in Python, with all that Home Assistant"
         " and the recorder keep of their entities; the batteries in software excluded",
     )
