@@ -58,14 +58,14 @@ def shown(hass: HomeAssistant) -> dict[str, str]:
         ),
     ],
 )
-async def test_what_each_layout_carries(
+async def test_each_layout_has_entities_for_what_it_carries(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     carried: set[str],
 ) -> None:
-    """Only what a unit tells has an entity."""
+    """Only what a unit reports has an entity."""
     bms = make_bms(model, name="battery", dip_address=None)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
@@ -74,10 +74,10 @@ async def test_what_each_layout_carries(
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
-async def test_states(
+async def test_each_state_shows_its_own_value(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """Each state shows, and does not touch the others."""
+    """Each state shows its value and does not affect the others."""
     bms = make_bms(model, name="battery", dip_address=None)
     bms.battery.override(charging=True, discharging=True, balancer=0, heating=False)
     proxy.advertise(bms)
@@ -122,10 +122,10 @@ async def test_states(
         assert states() == expected
 
 
-async def test_unknown_and_unavailable(
+async def test_unknown_code_is_unknown_and_old_data_unavailable(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A code that nobody knows is unknown, values that are too old are unavailable."""
+    """A code without a name is unknown; outdated values are unavailable."""
     bms = make_bms(model, name="battery")
     proxy.advertise(bms)
     await setup_integration(hass, bms)
@@ -164,7 +164,7 @@ def attributes(hass: HomeAssistant, key: str) -> Any:
         (1 << 5, {"charging": False, "soc": 100}, ["pack_overvoltage"]),
     ],
 )
-async def test_problem(
+async def test_problem_is_on_for_faults_only(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -173,7 +173,7 @@ async def test_problem(
     values: dict[str, Any],
     faults: list[str],
 ) -> None:
-    """Faults are a problem and named; information and a full battery are none."""
+    """Faults turn it on and are named; information and a full battery do not."""
     bms = make_bms(model, name="battery")
     bms.battery.override(alarms=alarms, **values)
     proxy.advertise(bms)
@@ -182,10 +182,10 @@ async def test_problem(
     assert attributes(hass, "problem")["alarms"] == faults
 
 
-async def test_a_second_fault(
+async def test_second_fault_changes_the_attribute(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """The names change even where the state stays."""
+    """The names change even though the state does not."""
     bms = make_bms(model, name="battery")
     bms.battery.override(alarms=1 << 11)
     proxy.advertise(bms)
@@ -204,14 +204,14 @@ async def test_a_second_fault(
         ("JK_B2A8S20P 11.48", ALARMS),
     ],
 )
-async def test_alarms(
+async def test_each_alarm_has_its_own_entity(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     alarms: list[str],
 ) -> None:
-    """Each alarm that the layout has a bit for shows by itself."""
+    """Each alarm that the layout has a bit for has its own state."""
     bms = make_bms(model, name="battery")
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
@@ -227,10 +227,10 @@ async def test_alarms(
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_kinds_of_alarms(
+async def test_alarms_are_problems_unless_informative(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """All alarms are problems but those that inform; one names its cells."""
+    """All alarms but the informative ones are problems; one names its cells."""
     bms = make_bms(model, name="battery")
     bms.battery.override(alarms=1, wire_alarm=0b101)
     proxy.advertise(bms)
@@ -285,7 +285,7 @@ OFF: dict[str, Any] = {**dict.fromkeys(ALLOWED.values(), False), "switches": 0}
         *(({"switches": 1 << bit}, key) for key, bit in SWITCH_BITS.items()),
     ],
 )
-async def test_settings(
+async def test_each_setting_shows_its_own_value(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -293,7 +293,7 @@ async def test_settings(
     changes: dict[str, Any],
     on: str | None,
 ) -> None:
-    """What is configured is not what is so: each switch shows by itself."""
+    """A setting is apart from the state that it allows, and from other settings."""
     bms = make_bms(model, name="battery")
     bms.battery.settings = replace(bms.battery.settings, **OFF | changes)
     proxy.advertise(bms)
@@ -305,20 +305,20 @@ async def test_settings(
 
 
 def test_every_setting_has_an_entity() -> None:
-    """Switches are here; test_sensor.py has the numbers. No key is there twice."""
+    """Switches are here; test_sensor.py covers the numbers. No key is used twice."""
     switches = [field for field in fields(Settings) if "bool" in str(field.type)]
     assert len(switches) == len(SETTINGS)
     keys = [description.key for description in BINARY_SENSORS]
     assert len(set(keys)) == len(keys)
 
 
-async def test_enabled_by_default(
+async def test_rarely_needed_entities_are_disabled_or_diagnostic(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    """What only few need is there but off, and what is no state is diagnostic."""
+    """Entities that few users need are disabled; those that are no state are diagnostic."""
     bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)

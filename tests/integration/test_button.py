@@ -56,10 +56,10 @@ def soc(hass: HomeAssistant) -> str:
 
 
 @pytest.mark.parametrize(("link", "connections"), [("released", 4), ("held", 2)])
-async def test_reads_at_once(
+async def test_press_reads_the_battery_now(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, connections: int
 ) -> None:
-    """When the button is done, the values are of now, whatever the interval."""
+    """After the press the values are current, independent of the interval."""
     for value in (41, 42, 43):
         bms.battery.override(soc=value)
         if bms.streaming:
@@ -72,10 +72,10 @@ async def test_reads_at_once(
 
 
 @pytest.mark.parametrize("link", ["held"])
-async def test_makes_a_lost_link_anew(
+async def test_press_reconnects_a_lost_link(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Nobody has to wait until a link that was just lost is tried again."""
+    """A press does not wait for the next try of a link that was just lost."""
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)
     assert not bms.connected
@@ -90,7 +90,7 @@ async def test_makes_a_lost_link_anew(
     ("faults", "error"),
     [(Faults(pairing=True), "pairing_required"), (Faults(silent=True), "silent")],
 )
-async def test_says_why_it_fails(
+async def test_failed_press_raises_the_reason(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -99,7 +99,7 @@ async def test_says_why_it_fails(
     faults: Faults,
     error: str,
 ) -> None:
-    """The sentence is the one that stands everywhere else, and the next press works."""
+    """The sentence is the same as elsewhere, and the next press works."""
     monkeypatch.setitem(
         client.JkBmsClient.hold.__kwdefaults__, "deadline", short_deadline
     )
@@ -118,10 +118,10 @@ async def test_says_why_it_fails(
 
 
 @pytest.mark.parametrize("link", ["released", "held"])
-async def test_link_released_to_others(
+async def test_press_fails_while_the_link_is_turned_off(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """It does not take away what the switch has given."""
+    """The button does not end the pause of the switch."""
     await hass.services.async_call(
         SWITCH_DOMAIN, SERVICE_TURN_OFF, {ATTR_ENTITY_ID: LINK}, blocking=True
     )
@@ -131,10 +131,10 @@ async def test_link_released_to_others(
     assert len(bms.connections) == connections
 
 
-async def test_released_while_it_reads(
+async def test_link_turned_off_during_a_press_is_the_reason(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """A read that has to give way says for what."""
+    """A read that was cancelled by the switch gives this reason."""
     bms.faults = Faults(silent=True)
     pressing = asyncio.create_task(press(hass))
     await until(lambda: bms.connected)
@@ -145,10 +145,10 @@ async def test_released_while_it_reads(
         await pressing
 
 
-async def test_values_outdated_while_it_reads(
+async def test_outdated_values_during_a_press_are_not_a_reading(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """What else is told in the meantime is not taken for the reading."""
+    """An update without a reading does not end the press."""
     bms.battery.override(soc=41)
     pressing = asyncio.create_task(press(hass))
     await until(lambda: bms.connected)
@@ -157,10 +157,10 @@ async def test_values_outdated_while_it_reads(
     assert soc(hass) == "41"
 
 
-async def test_mistake_of_ours(
+async def test_unexpected_error_is_raised_and_logged(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """What has no sentence of its own is told as well; the log has the rest."""
+    """An error without a sentence is raised as well; the log has the details."""
     with (
         patch.object(client.JkBmsClient, "read", side_effect=ZeroDivisionError),
         pytest.raises(HomeAssistantError, match=sentence("not_refreshed")),

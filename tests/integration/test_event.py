@@ -61,10 +61,10 @@ async def entry(
     return await setup_integration(hass, bms)
 
 
-async def test_raised_and_cleared(
+async def test_each_change_of_a_fault_is_one_event(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
 ) -> None:
-    """Each change of each fault is an event, and only a change is."""
+    """Each change of each fault is an event, and nothing else is."""
     assert hass.states.get(ALARM).state == STATE_UNKNOWN
     for alarms, changes in (
         (CELL_UNDERVOLTAGE, [raised("cell_undervoltage")]),
@@ -87,10 +87,10 @@ async def test_raised_and_cleared(
         assert told == changes
 
 
-async def test_full_battery(
+async def test_alarm_of_a_full_battery_is_no_event(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
 ) -> None:
-    """A battery that is full says so with an alarm, which is no event."""
+    """A full battery raises an alarm that is not an event."""
     bms.battery.override(alarms=CELL_OVERVOLTAGE, charging=False, soc=100)
     await pass_time(hass)
     bms.battery.override(alarms=0)
@@ -98,10 +98,10 @@ async def test_full_battery(
     assert told == []
 
 
-async def test_cells_of_the_alarm(
+async def test_event_names_the_cells_of_the_alarm(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Where the battery names the cells, so does the event."""
+    """The event names the cells where the battery does."""
     bms.battery.override(alarms=WIRE_RESISTANCE, wire_alarm=0b110)
     await pass_time(hass)
     attributes = hass.states.get(ALARM).attributes
@@ -112,14 +112,14 @@ async def test_cells_of_the_alarm(
     assert "cells" not in hass.states.get(ALARM).attributes
 
 
-async def test_silence(
+async def test_battery_that_is_back_reports_new_faults_only(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
     entry: MockConfigEntry,
     told: Told,
 ) -> None:
-    """A battery that is lost and found tells only what is new."""
+    """A battery that was lost and is back reports only what is new."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)
     await pass_time(hass)
     told.clear()
@@ -133,10 +133,10 @@ async def test_silence(
     assert told == []
 
 
-async def test_raised_while_away(
+async def test_battery_is_available_before_its_new_faults(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """A battery is back before it tells, or automations would take it for a return."""
+    """The entity is available first: automations ignore changes from unavailable."""
     states: list[str] = []
 
     @callback
@@ -172,7 +172,7 @@ async def test_raised_while_away(
         ),
     ],
 )
-async def test_restart(
+async def test_faults_changed_during_a_stop_are_reported(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     proxy: VirtualProxy,
@@ -181,7 +181,7 @@ async def test_restart(
     alarms: int,
     changes: Told,
 ) -> None:
-    """What has changed while Home Assistant was off is told, and nothing else."""
+    """Changes while Home Assistant was off are reported, and nothing else."""
     before = "2026-11-01T12:00:00.000+00:00"
     await store_extra_data(
         hass,
@@ -199,10 +199,10 @@ async def test_restart(
     assert told == [raised("cell_undervoltage"), *changes]
 
 
-async def test_reload(
+async def test_reported_faults_survive_a_reload(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
 ) -> None:
-    """What is stored is what has been told."""
+    """What is stored is what has been reported."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)
     await pass_time(hass)
     last = hass.states.get(ALARM).state
@@ -214,17 +214,17 @@ async def test_reload(
     assert told == []
 
 
-async def test_first_start(
+async def test_faults_of_a_new_battery_are_reported(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, told: Told
 ) -> None:
-    """A battery that comes with faults tells all of them."""
+    """A battery added with faults reports all of them."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE | INFORMATION)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
     assert told == [raised("cell_undervoltage"), raised("pack_undervoltage")]
 
 
-async def test_no_alarms(
+async def test_layout_without_alarms_has_no_events(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
 ) -> None:
     """A layout without alarms has no events."""
@@ -234,10 +234,10 @@ async def test_no_alarms(
     assert hass.states.async_all("event") == []
 
 
-async def test_a_reading_says_it_once(
+async def test_same_reading_is_reported_once(
     hass: HomeAssistant, entry: MockConfigEntry, told: Told
 ) -> None:
-    """The same reading, shown again, is no news."""
+    """The same reading published again is not a new event."""
     coordinator: Any = entry.runtime_data
     reading = coordinator.data
     cell_data = replace(reading.cell_data, alarms=("pack_overvoltage",))
@@ -248,7 +248,7 @@ async def test_a_reading_says_it_once(
     assert told == [raised("pack_overvoltage")]
 
 
-def test_names() -> None:
+def test_every_event_type_has_a_text() -> None:
     """Every event and each of its types has a text."""
     names = TRANSLATIONS["entity"]["event"]
     descriptions = (ALARM_EVENT, LOG_ENTRY)

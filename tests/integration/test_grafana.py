@@ -16,14 +16,14 @@ from . import setup_integration
 BOARD = grafana.load("home-assistant.json")
 
 
-async def test_board(
+async def test_every_query_of_the_board_has_an_answer(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     prometheus: Prometheus,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
 ) -> None:
-    """It can be imported, and Prometheus has an answer to every question."""
+    """The board can be imported, and Prometheus answers every query."""
     grafana.check(BOARD)
     assert await async_setup_component(
         hass, "prometheus", {"prometheus": {"requires_auth": False}}

@@ -78,10 +78,10 @@ def shown(hass: HomeAssistant, key: str) -> str:
     ],
 )
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_paces(
+async def test_value_waits_for_its_pace(
     hass: HomeAssistant, publish: Publish, key: str, field: str, pace: float
 ) -> None:
-    """A value waits for its turn; the last one of those that waited is shown then."""
+    """A value waits for its period; then the latest one is written."""
 
     def of(value: float) -> Any:
         return (value,) if field == "cell_resistance" else value
@@ -95,8 +95,10 @@ async def test_paces(
     assert float(shown(hass, key)) == 3.0
 
 
-async def test_cells_wait(hass: HomeAssistant, publish: Publish) -> None:
-    """All about cells is of the same reading, whenever each of them has changed."""
+async def test_cell_values_come_from_the_same_reading(
+    hass: HomeAssistant, publish: Publish
+) -> None:
+    """All cell values come from one reading, whichever of them changed."""
     publish(1200, cell_voltage=(3.2,) * 16, max_cell_voltage=3.2)
     publish(1230, cell_voltage=(*(3.2,) * 15, 3.1), max_cell_voltage=3.2)
     assert shown(hass, "cell_voltage_16") == "3.2"
@@ -115,7 +117,7 @@ async def test_cells_wait(hass: HomeAssistant, publish: Publish) -> None:
     ("field", "at_limit", "within"),
     [("min_cell_voltage", 2.52, 2.521), ("max_cell_voltage", 3.63, 3.629)],
 )
-async def test_cells_at_a_limit(
+async def test_cells_near_a_limit_are_live(
     hass: HomeAssistant,
     publish: Publish,
     coordinator: Any,
@@ -123,7 +125,7 @@ async def test_cells_at_a_limit(
     at_limit: float,
     within: float,
 ) -> None:
-    """Cells follow every reading while one of them is where the protections are."""
+    """Cells follow every reading while one of them is near a limit."""
     limits = coordinator.data.settings
     assert (limits.cell_uvp, limits.cell_ovp) == (2.5, 3.65)
     others = {"min_cell_voltage": 3.2, "max_cell_voltage": 3.3}
@@ -136,10 +138,10 @@ async def test_cells_at_a_limit(
     assert shown(hass, "cell_voltage_1") == "3.251"
 
 
-async def test_renamed(
+async def test_value_written_on_a_rename_counts_as_written(
     hass: HomeAssistant, entity_registry: er.EntityRegistry, publish: Publish
 ) -> None:
-    """What is written with a new name is what is shown from then on."""
+    """The value written with a new name is the one to compare with."""
     key, entity_id = "full_charge_capacity", "sensor.garage_full_charge_capacity"
     publish(1000, nominal_capacity=280.0)
     publish(1010, nominal_capacity=279.0)
@@ -151,8 +153,10 @@ async def test_renamed(
     assert shown(hass, key) == "280.0"
 
 
-async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> None:
-    """Where the limits are not known, cells keep their pace."""
+async def test_cells_keep_their_pace_without_limits(
+    hass: HomeAssistant, coordinator: Any
+) -> None:
+    """Cells keep their pace where the limits are not known."""
     first = coordinator.data = replace(coordinator.data, settings=None)
     begin = (first.time // Pace.SLOW + 1) * Pace.SLOW
     for later, volts in ((1200, 2.6), (1210, 2.5)):
@@ -173,10 +177,10 @@ async def test_cells_without_limits(hass: HomeAssistant, coordinator: Any) -> No
         ("capacity_remaining", "remain_capacity", (200.0, 199.95, 199.85)),
     ],
 )
-async def test_noise(
+async def test_noise_is_written_at_the_slow_pace(
     hass: HomeAssistant, publish: Publish, key: str, field: str, values: tuple[Any, ...]
 ) -> None:
-    """A flicker of the last digit is shown slowly, more than that at the usual pace."""
+    """A change of the last digit is written slowly, a larger one at the usual pace."""
     first, flicker, change = values
     before, little, more = (
         value[0] if isinstance(value, tuple) else value for value in values
@@ -192,10 +196,10 @@ async def test_noise(
     assert float(shown(hass, key)) == little
 
 
-async def test_what_comes_and_goes_does_not_wait(
+async def test_lost_and_found_values_are_written_at_once(
     hass: HomeAssistant, publish: Publish, coordinator: Any, proxy: VirtualProxy
 ) -> None:
-    """A value that is lost or found, or the whole battery, is news at once."""
+    """A value or a battery that is lost or found is written at once."""
     publish(1000, cycle_count=7)
     publish(1001, cycle_count=None)
     assert shown(hass, "charging_cycles") == STATE_UNKNOWN

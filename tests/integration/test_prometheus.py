@@ -60,7 +60,7 @@ async def scrape(client: ClientSessionGenerator) -> Samples:
     return samples
 
 
-async def test_every_number(
+async def test_every_numeric_sensor_has_a_metric(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -106,7 +106,7 @@ async def test_no_metric_without_a_unit(
     bms: VirtualBms,
     entity_registry_enabled_by_default: None,
 ) -> None:
-    """No number lacks its unit, which would end in a metric of nothing."""
+    """No number lacks its unit, which would make a metric named None."""
     assert await async_setup_component(hass, "prometheus", {"prometheus": {}})
     proxy.advertise(bms)
     await setup_integration(hass, bms)

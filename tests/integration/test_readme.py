@@ -48,10 +48,10 @@ def _messages(calls: Iterable[ServiceCall]) -> list[str]:
     return [call.data["message"].strip() for call in calls]
 
 
-async def test_drifting_cells(
+async def test_drifting_cells_example_notifies_after_a_minute(
     hass: HomeAssistant, house: VirtualBms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It tells of it after a minute, and names the lowest cell."""
+    """It notifies after a minute and names the lowest cell."""
     # A minute of this test takes no time by the clock that paces the cells.
     monkeypatch.setattr(Pace, "allows_write", lambda *_: True)
     calls = async_mock_service(hass, "persistent_notification", "create")
@@ -63,8 +63,10 @@ async def test_drifting_cells(
     assert _messages(calls) == ["The cells are 0.16 V apart; cell 3 is the lowest."]
 
 
-async def test_fault(hass: HomeAssistant, house: VirtualBms) -> None:
-    """It tells of each fault once, and not of its end."""
+async def test_fault_example_notifies_once(
+    hass: HomeAssistant, house: VirtualBms
+) -> None:
+    """It notifies once for each fault, and not when it is cleared."""
     calls = async_mock_service(hass, "persistent_notification", "create")
     await setup_integration(hass, house)
     house.battery.override(alarms=CELL_UNDERVOLTAGE)
@@ -74,8 +76,10 @@ async def test_fault(hass: HomeAssistant, house: VirtualBms) -> None:
     assert _messages(calls) == ["cell_undervoltage"]
 
 
-async def test_low_battery(hass: HomeAssistant, house: VirtualBms) -> None:
-    """It switches the charger on and off again."""
+async def test_low_battery_example_turns_the_charger_on_and_off(
+    hass: HomeAssistant, house: VirtualBms
+) -> None:
+    """It turns the charger on, and off again."""
     await setup_integration(hass, house)
     switched = [
         async_mock_service(hass, "switch", name) for name in ("turn_on", "turn_off")

@@ -105,7 +105,7 @@ def as_number(text: str) -> float | str:
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
-async def test_values(
+async def test_every_unit_shows_what_its_battery_measures(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
     """Every unit shows what its battery measures, and nothing that it does not."""
@@ -247,7 +247,7 @@ KINDS = {
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_kinds(
+async def test_units_and_classes_suit_statistics_and_exporters(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -280,7 +280,7 @@ async def test_kinds(
 @pytest.mark.parametrize(
     ("current", "charging", "discharging"), [(10.0, 10.0, 0.0), (-10.0, 0.0, 10.0)]
 )
-async def test_directions(
+async def test_power_of_one_direction_is_0_during_the_other(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -304,14 +304,14 @@ async def test_directions(
 
 
 @pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
-async def test_disabled_by_default(
+async def test_rarely_needed_entities_are_disabled_by_default(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    """What only few need is there but off."""
+    """Entities that few users need exist, but are disabled."""
     bms = make_bms(model, name="battery", dip_address=None)
     bms.battery.override(heating=True, heater_current=8.25)
     entry = await setup(hass, proxy, bms)
@@ -355,14 +355,14 @@ def cells_shown(hass: HomeAssistant, bms: VirtualBms) -> dict[int, str]:
     }
 
 
-async def test_cells_come_and_go(
+async def test_cell_entities_follow_the_number_of_enabled_cells(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    """There is an entity for each cell that is enabled, also when that changes."""
+    """There is one entity for each enabled cell, also after a change."""
     bms = make_bms(model, name="battery")
     await setup(hass, proxy, bms)
     assert list(cells_shown(hass, bms)) == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -378,14 +378,14 @@ async def test_cells_come_and_go(
     assert cells_shown(hass, bms) == dict.fromkeys(range(1, 13), "3.31")
 
 
-async def test_cells_taken_away_while_home_assistant_was_off(
+async def test_entities_of_cells_removed_during_a_stop_are_removed(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     entity_registry: er.EntityRegistry,
 ) -> None:
-    """Entities of an earlier run go as well."""
+    """Entities of an earlier run are removed as well."""
     bms = make_bms(model, name="battery")
     entry = await setup(hass, proxy, bms)
     assert await hass.config_entries.async_unload(entry.entry_id)
@@ -396,10 +396,10 @@ async def test_cells_taken_away_while_home_assistant_was_off(
     assert entity_registry.async_get("sensor.battery_cell_voltage_7") is None
 
 
-async def test_no_cell_connected(
+async def test_loose_connector_keeps_the_cell_entities(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A loose connector does not take the entities away, not even over a restart."""
+    """Entities of cells stay while no cell is connected, even over a restart."""
     bms = make_bms(model, name="battery")
     entry = await setup(hass, proxy, bms)
     bms.battery.override(cells=())
@@ -414,10 +414,10 @@ async def test_no_cell_connected(
     assert cells_shown(hass, bms) == dict.fromkeys(range(1, 9), "3.3")
 
 
-async def test_cell_in_between_that_is_not_enabled(
+async def test_disabled_cell_in_between_gets_no_entity(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A gap in the row gets no entity and does not move the cells behind it."""
+    """A gap gets no entity, and later cells keep their numbers."""
     bms = make_bms(model, name="battery")
     cells = (3.301, 0.0, 3.303, 3.304, 3.305, 3.306, 3.307, 3.308)
     bms.battery.override(cells=cells, enabled=0b11111101)
@@ -427,10 +427,10 @@ async def test_cell_in_between_that_is_not_enabled(
     }
 
 
-async def test_a_sensor_plugged_in_later(
+async def test_sensor_connected_later_gets_an_entity(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A temperature gets its entity when it is first measured, and keeps it then."""
+    """A temperature gets its entity when first measured, and keeps it."""
     key = "temperature_sensor_2"
     bms = make_bms(model, name="battery")
     bms.battery.override(temperatures=(21.5, None, None, None))
@@ -457,7 +457,7 @@ async def test_a_sensor_plugged_in_later(
         ("charge_status", "phase", ["bulk", "absorption", "float"]),
     ],
 )
-async def test_codes(
+async def test_codes_have_names_and_unknown_ones_show_unknown(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -465,7 +465,7 @@ async def test_codes(
     field: str,
     states: list[str],
 ) -> None:
-    """Each code has its word, and one that nobody knows has none."""
+    """Each code has a name; one without a name shows unknown."""
     bms = make_bms("JK_PB2A16S20P 15.41", name="battery", dip_address=None)
     await setup(hass, proxy, bms)
     for code, state in enumerate([*states, STATE_UNKNOWN]):
@@ -477,7 +477,7 @@ async def test_codes(
 async def test_states_are_written_only_when_they_change(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A reading that says the same as the last one costs the recorder nothing."""
+    """A reading equal to the last one costs the recorder nothing."""
 
     def written() -> set[str]:
         now = {
@@ -511,14 +511,14 @@ async def test_states_are_written_only_when_they_change(
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize("language", ["en", "de", "fr", "zh-Hans"])
-async def test_names_that_dashboards_know(
+async def test_entity_ids_match_cards_for_esphome_jk_bms(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     language: str,
 ) -> None:
-    """Cards written for esphome-jk-bms find what they look for, in any language."""
+    """Cards written for esphome-jk-bms find their entities, in any language."""
     hass.config.language = language
     await setup(hass, proxy, make_bms(model, name="battery"))
     for key in (
@@ -541,10 +541,10 @@ async def test_names_that_dashboards_know(
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0", "JK_PB2A16S20P 15.41"])
-async def test_counters(
+async def test_counters_show_the_values_of_their_fields(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """Run time is that of the whole life, and each counter has its own entity."""
+    """Run time is the total one, and each counter has its own entity."""
     bms = make_bms(model, name="battery", run_time=20_000_000, uptime=1000)
     bms.battery.override(
         emergency=600, sleep=7200, phase=1, phase_time=90, detail_records=400
@@ -564,10 +564,10 @@ async def test_counters(
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_resistances(
+async def test_unmeasured_resistance_is_unknown_and_goes_with_its_cell(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A wire that has not been measured yet is unknown; cells take theirs along."""
+    """A resistance not measured yet is unknown; it is removed with its cell."""
     bms = make_bms(model, name="battery")
     bms.battery.override(resistances=(0.061, 0.0, *(0.07,) * 6))
     await setup(hass, proxy, bms)
@@ -584,10 +584,10 @@ async def test_resistances(
 
 @pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_heater_that_is_off(
+async def test_heating_current_exists_while_the_heater_is_off(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """The current of a heater has its entity before the heater is ever on."""
+    """The entity exists before the heater is first on."""
     bms = make_bms(model, name="battery", heater=True)
     bms.battery.override(heating=False)
     await setup(hass, proxy, bms)
@@ -654,14 +654,14 @@ OF_JK04 = ONLY_JK04 | {
         ("JK-PB2A16S20P 19.27", SETTINGS.keys() - ONLY_JK04),
     ],
 )
-async def test_settings(
+async def test_each_setting_shows_its_own_value(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
     model: str,
     carried: set[str],
 ) -> None:
-    """Each setting has its entity, which shows that one and no other."""
+    """Each setting has an entity that shows this setting and no other."""
     bms = make_bms(model, name="battery", dip_address=None)
     numbers = {key: number for number, key in enumerate(sorted(SETTINGS), 1)}
     bms.battery.settings = replace(
@@ -675,17 +675,17 @@ async def test_settings(
 
 
 def test_every_setting_has_an_entity() -> None:
-    """Numbers are sensors; test_binary_sensor.py has the switches."""
+    """Numbers are sensors; test_binary_sensor.py covers the switches."""
     numbers = [field for field in fields(Settings) if "bool" not in str(field.type)]
     assert len(numbers) == len(SETTING_SENSORS) == len(SETTINGS)
     assert len({description.key for description in SENSORS}) == len(SENSORS)
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_settings_that_are_missing(
+async def test_reading_without_settings_keeps_their_entities(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A reading without settings leaves their entities, even over a restart."""
+    """Entities of settings stay when a reading has none, even over a restart."""
     bms = make_bms(model, name="battery")
     entry = await setup(hass, proxy, bms)
     coordinator: Any = entry.runtime_data
@@ -702,10 +702,10 @@ async def test_settings_that_are_missing(
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_link(
+async def test_link_sensors_stay_available_without_the_battery(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """What is told about the link is told while the battery is out of reach as well."""
+    """Sensors about the link show values while the battery is out of range."""
     bms = make_bms(model, name="battery")
     entry = await setup(hass, proxy, bms)
     coordinator: Any = entry.runtime_data

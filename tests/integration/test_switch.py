@@ -71,7 +71,7 @@ async def switch(hass: HomeAssistant, service: str) -> None:
 
 
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
-async def test_others_get_in(
+async def test_off_leaves_the_battery_alone_until_the_pause_ends(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -79,7 +79,7 @@ async def test_others_get_in(
     options: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Off, the battery is left alone whatever happens, until the pause is over."""
+    """While off, nothing connects to the battery until the pause is over."""
     before = dt_util.utcnow()
     await switch(hass, SERVICE_TURN_OFF)
     assert not bms.connected
@@ -115,10 +115,10 @@ async def test_others_get_in(
 
 
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
-async def test_taken_back_by_hand(
+async def test_turning_on_ends_the_pause_at_once(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Who is done with the app need not wait, and nothing happens at the end of the pause."""
+    """Turning it on ends the pause; nothing happens at its planned end."""
     await switch(hass, SERVICE_TURN_OFF)
     bms.battery.override(soc=41)
     await switch(hass, SERVICE_TURN_ON)
@@ -130,10 +130,10 @@ async def test_taken_back_by_hand(
 
 
 @pytest.mark.parametrize("options", [{"pause": 2}])
-async def test_chosen_pause(
+async def test_pause_is_an_option_and_can_be_restarted(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """The pause is an option, and switching off once more begins it anew."""
+    """The pause is an option, and turning off again restarts it."""
     await switch(hass, SERVICE_TURN_OFF)
     first = hass.states.get(LINK).attributes["resumes_at"]
     await switch(hass, SERVICE_TURN_OFF)
@@ -145,13 +145,13 @@ async def test_chosen_pause(
     assert len(bms.connections) == 2
 
 
-async def test_off_during_a_read(
+async def test_turning_off_cancels_a_read(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A read under way ends at once, and that is no failure."""
+    """A running read ends at once, and that is not a failure."""
     bms.faults = Faults(silent=True)
     async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
     await until(lambda: bms.connected)
@@ -165,7 +165,7 @@ async def test_off_during_a_read(
 
 
 @pytest.mark.parametrize("options", [HELD, {"link": "released"}])
-async def test_off_over_a_reload(
+async def test_pause_survives_a_reload(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -173,7 +173,7 @@ async def test_off_over_a_reload(
     options: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Who changes an option meanwhile keeps the phone app in, until the pause is over."""
+    """Changing an option does not end the pause."""
     await switch(hass, SERVICE_TURN_OFF)
     end = hass.states.get(LINK).attributes["resumes_at"]
     coordinator, connections = entry.runtime_data, len(bms.connections)
@@ -208,10 +208,10 @@ async def test_off_over_a_reload(
     assert hass.states.get(LINK).state == STATE_ON
 
 
-async def test_reload_after_the_pause(
+async def test_pause_that_ended_while_disabled_has_no_effect(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """A pause that ended while the entry was disabled has no effect any more."""
+    """A pause that ended while the entry was disabled has no effect."""
     entry.runtime_data.pause = timedelta(0)
     await entry.runtime_data.async_release_link()
     assert await hass.config_entries.async_reload(entry.entry_id)
@@ -219,10 +219,10 @@ async def test_reload_after_the_pause(
     assert hass.states.get(SOC).state == "40"
 
 
-async def test_on_when_added_anew(
+async def test_battery_added_again_has_no_pause(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Who removes a battery and adds it again has it read."""
+    """A battery that was removed and added again is read."""
     await switch(hass, SERVICE_TURN_OFF)
     await hass.config_entries.async_remove(entry.entry_id)
     again = await setup_integration(hass, bms)

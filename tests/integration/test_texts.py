@@ -28,8 +28,8 @@ LANGUAGES: dict[str, dict[str, Any]] = {
 QUOTED = re.compile(r"'[^' ]*{[^}]*}[^' ]*'")
 
 
-async def test_matchers(hass: HomeAssistant) -> None:
-    """What the manifest discovers by is what the config flow takes for a battery."""
+async def test_manifest_matchers_match_the_config_flow(hass: HomeAssistant) -> None:
+    """The manifest discovers exactly what the config flow accepts as a battery."""
     matchers = [
         matcher
         for matcher in await async_get_bluetooth(hass)
@@ -41,15 +41,15 @@ async def test_matchers(hass: HomeAssistant) -> None:
         assert "service_uuid" not in matcher
 
 
-def test_version() -> None:
+def test_integration_and_library_have_the_same_version() -> None:
     """Integration and library are released together."""
     manifest = json.loads((FOLDER / "manifest.json").read_text())
     assert manifest["version"] == __version__
 
 
 @pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
-def test_the_same_sentences_everywhere(texts: dict[str, Any]) -> None:
-    """A trouble reads the same in the config flow, in the entry and in the repairs."""
+def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None:
+    """A diagnosis reads the same in the config flow, the entry and the repairs."""
     told = {
         key: text["description"]
         for key, text in texts["issues"].items()
@@ -77,8 +77,8 @@ def strings(texts: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield f"{path}{key}", value
 
 
-def test_languages() -> None:
-    """These twelve are there."""
+def test_all_twelve_languages_exist() -> None:
+    """These twelve languages exist."""
     assert set(LANGUAGES) == set(
         "cs de en es fr it nl pl pt-BR sv uk zh-Hans".split()  # noqa: SIM905
     )
@@ -86,7 +86,7 @@ def test_languages() -> None:
 
 @pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
 def test_translations_are_complete(texts: dict[str, Any]) -> None:
-    """Every language says everything, with the same placeholders, and nothing else."""
+    """Every language has every text, with the same placeholders, and no other."""
     english = dict(strings(TRANSLATIONS))
     other = dict(strings(texts))
     assert set(other) == set(english)
@@ -107,8 +107,8 @@ def placeholders(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
-def test_no_two_entities_of_one_name(texts: dict[str, Any]) -> None:
-    """Names tell the entities of a platform apart."""
+def test_entity_names_are_unique(texts: dict[str, Any]) -> None:
+    """No two entities of a platform share a name."""
     for entities in texts["entity"].values():
         names = [entity["name"] for entity in entities.values()]
         assert len(names) == len(set(names))
