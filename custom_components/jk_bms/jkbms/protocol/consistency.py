@@ -218,8 +218,8 @@ REDUNDANCY: Final = (
     Redundancy("average", _average, slack=0.0015),
     # V. Often of the frame before: under load, it moves by a third
     Redundancy("difference", _difference, slack=0.004, slope=1 / 3),
-    # V, in steps of 10 mV
-    Redundancy("voltage", _voltage, slack=0.015),
+    # V. Rounded to 10 mV, and of another moment
+    Redundancy("voltage", _voltage, slack=0.025),
     # W. The reported one is taken at another moment: an inverter's ripple is 1 %
     Redundancy("power", _power, slack=0.5, slope=0.03),
     # %. Some firmware rounds, some cuts off
@@ -287,9 +287,8 @@ def _clock(now: _Sample, before: _Sample, passed: float) -> float:
 
 def _sleep(now: _Sample, before: _Sample, passed: float) -> float:
     """Count down, or start anew at a full hour."""
-    left, was = now.cell_data.sleep_countdown, before.cell_data.sleep_countdown
-    if left is None or was is None:
-        return _moved(left, was)
+    left = now.cell_data.sleep_countdown or 0
+    was = before.cell_data.sleep_countdown or 0
     return min(abs(was - left), abs(was - left - passed), left % 3600)
 
 

@@ -52,9 +52,13 @@ def single(raw: float) -> float:
     return round(raw, 6) + 0.0
 
 
+_UNPROGRAMMED: Final = b"\xff"
+
+
 def text(raw: bytes) -> str | None:
-    """Return text up to its NUL, `None` if there is none."""
-    return raw.partition(b"\0")[0].decode(errors="replace").strip() or None
+    """Return text up to its NUL, `None` if there is none or it was never programmed."""
+    used = raw.partition(b"\0")[0].rstrip(_UNPROGRAMMED)
+    return used.decode(errors="replace").strip() or None
 
 
 _CONTROLS: Final = bytes(range(0x20))
