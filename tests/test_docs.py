@@ -75,8 +75,9 @@ def table(page: str, heading: str) -> dict[str, list[str]]:
 def assert_rows(page: str, rows: Iterable[str], names: Iterable[str]) -> None:
     """Fail with the names of missing rows and of rows without a subject."""
     documented, existing = set(rows), set(names)
-    assert not existing - documented, f"missing in docs/{page}"
-    assert not documented - existing, f"in docs/{page}, but not in the code"
+    missing, left_over = sorted(existing - documented), sorted(documented - existing)
+    assert not missing, f"missing in docs/{page}: {missing}"
+    assert not left_over, f"in docs/{page}, but not in the code: {left_over}"
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
