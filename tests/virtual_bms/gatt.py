@@ -95,7 +95,7 @@ DEVICE_INFORMATION = Service(
 BATTERY_SERVICE = Service(
     0x20,
     normalize_uuid_16(0x180F),
-    # The module maker's battery, not ours: a client that uses it shows 99 % forever.
+    # The battery level of the module's manufacturer, not ours: a client that uses it shows 99 % forever.
     (
         Characteristic(
             0x22, normalize_uuid_16(0x2A19), READ_NOTIFY, cccd=0x23, value=b"\x63"
