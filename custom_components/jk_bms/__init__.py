@@ -8,6 +8,7 @@ from homeassistant.helpers.typing import ConfigType
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_pause
 from .diagnosis import async_clear_trouble
+from .frontend import async_setup_frontend
 from .metrics_push import async_start_push
 from .services import async_setup_services
 from .websocket import async_setup_websocket
@@ -27,6 +28,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Register what exists whether a battery is set up or not."""
     async_setup_services(hass)
     async_setup_websocket(hass)
+    await async_setup_frontend(hass)
     return True
 
 

@@ -1,0 +1,631 @@
+/** `jk-bms-battery-card`: everything about one battery. */
+import { html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult } from "lit";
+
+import type { Battery, Live } from "./batteries.ts";
+import batteryStyles from "./battery-card.css";
+import { BatteriesElement } from "./element.ts";
+import { formatDuration, formatNumber, formatTime } from "./format.ts";
+import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
+import { heatMap } from "./heat-map.ts";
+import { fetchHistory, path, points, type History, type Point } from "./history.ts";
+import {
+  Memory,
+  buildModel,
+  levelOf,
+  millivolts,
+  secondsOf,
+  windowOf,
+  type Cell,
+  type Fault,
+  type Model,
+  type Value,
+} from "./model.ts";
+import shared from "./shared.css";
+import { BATTERY_CARD } from "./tags.ts";
+import { currentWords } from "./words.ts";
+
+export interface BatteryCardConfig {
+  readonly type: string;
+  readonly device_id?: string;
+}
+
+const RING = 2 * Math.PI * 50;
+const GRAPH = [200, 44] as const;
+/** ms between two looks at the statistics, of which there is a new one every hour. */
+const HISTORY_AGE = 15 * 60 * 1000;
+const GRAPHED = [
+  "sensor.min_cell_voltage",
+  "sensor.max_cell_voltage",
+  "sensor.state_of_charge",
+] as const;
+
+/** Return how many cells a row has if all rows are to be about as long. */
+function perRow(cells: number, most: number): number {
+  return Math.ceil(cells / Math.ceil(cells / most));
+}
+
+export class BatteryCard extends BatteriesElement {
+  static override styles = [unsafeCSS(shared), unsafeCSS(batteryStyles)];
+  static override properties = {
+    _config: { state: true },
+    _selected: { state: true },
+    _zoomed: { state: true },
+    _history: { state: true },
+    _heat: { state: true },
+    _refreshing: { state: true },
+  };
+  declare _config: BatteryCardConfig;
+  declare _selected: number | undefined;
+  declare _zoomed: boolean;
+  declare _history: History;
+  declare _heat: History | undefined;
+  declare _refreshing: boolean;
+  readonly #memory = new Memory();
+  #historyTime = 0;
+
+  constructor() {
+    super();
+    this._config = { type: `custom:${BATTERY_CARD}` };
+    this._zoomed = false;
+    this._history = {};
+    this._refreshing = false;
+  }
+
+  static getStubConfig(hass: Hass): Partial<BatteryCardConfig> {
+    const ours = Object.values(hass.entities).find((entity) => entity?.platform === "jk_bms");
+    return ours?.device_id === undefined ? {} : { device_id: ours.device_id };
+  }
+
+  static getConfigForm(): unknown {
+    return {
+      schema: [
+        {
+          name: "device_id",
+          required: true,
+          selector: { device: { filter: [{ integration: "jk_bms" }] } },
+        },
+      ],
+      computeLabel: () => currentWords()("battery"),
+    };
+  }
+
+  setConfig(config: BatteryCardConfig): void {
+    if (config.device_id !== undefined && typeof config.device_id !== "string") {
+      throw new Error("device_id: the id of a device is expected");
+    }
+    if (config.device_id !== this._config.device_id) {
+      this.#historyTime = 0;
+      this._history = {};
+      this._heat = this._selected = undefined;
+    }
+    this._config = config;
+  }
+
+  getCardSize(): number {
+    return 10;
+  }
+
+  getGridOptions(): GridOptions {
+    return { columns: 12, min_columns: 3, rows: "auto", min_rows: 2 };
+  }
+
+  protected override get shown(): readonly Battery[] {
+    const battery = this.store?.batteries?.find(
+      ({ device_id }) => device_id === this._config.device_id,
+    );
+    return battery ? [battery] : [];
+  }
+
+  protected override whenVisible(): void {
+    const [battery] = this.shown;
+    if (!battery || !this.hass || Date.now() - this.#historyTime < HISTORY_AGE) return;
+    this.#historyTime = Date.now();
+    void this.#fetch(GRAPHED.map((key) => battery.entities[key])).then((history) => {
+      this._history = history;
+    });
+  }
+
+  protected override updated(changed: PropertyValues): void {
+    super.updated(changed);
+    if (changed.has("_config") && this.hasAttribute("visible")) this.whenVisible();
+  }
+
+  async #fetch(ids: readonly (string | undefined)[]): Promise<History> {
+    if (!this.hass) return {};
+    return fetchHistory(
+      this.hass,
+      ids.filter((id) => id !== undefined),
+    );
+  }
+
+  override render(): TemplateResult | typeof nothing {
+    const { hass, store, words } = this;
+    if (!hass || !store || !this.ready) return nothing;
+    const [battery] = this.shown;
+    if (!battery) {
+      if (store.failed) return this.#message(words("not_loaded"));
+      // The first event is under way.
+      if (!store.batteries) return html`<ha-card></ha-card>`;
+      return this.#message(words(this._config.device_id ? "battery_not_found" : "choose_battery"));
+    }
+    const live = store.live[battery.device_id];
+    const model = buildModel(hass, battery, live, this.#memory);
+    return html`
+      <ha-card>
+        <div class="frame">
+          <div class="alarms" role="status" aria-live="polite">
+            ${model.faults.map((fault) => this.#alarm(fault))}
+          </div>
+          ${this.#reason(live)}
+          <div class="head ${model.stale ? "stale" : ""}">
+            ${this.#ring(model)}
+            <div class="title">
+              <h2>${model.title}</h2>
+              ${this.#status(hass, model)}
+            </div>
+          </div>
+          ${this.#facts(model)} ${this.#cells(hass, battery, model)} ${this.#graphs(hass, battery)}
+          ${this.#chips(model)} ${this.#foot(hass, battery, model, live)}
+        </div>
+      </ha-card>
+    `;
+  }
+
+  #message(text: string): TemplateResult {
+    return html`<ha-card><p class="message">${text}</p></ha-card>`;
+  }
+
+  #alarm({ key, cells }: Fault): TemplateResult {
+    const name = this.localize(`component.jk_bms.entity.binary_sensor.${key}.name`) || key;
+    const where = this.#cellsInWords(cells);
+    return html`<div class="alarm">
+      <ha-icon icon="mdi:alert"></ha-icon>
+      <span>${name}${where ? html` <span class="muted">(${where})</span>` : nothing}</span>
+    </div>`;
+  }
+
+  #cellsInWords(cells: readonly number[]): string {
+    if (cells.length === 0) return "";
+    const [only] = cells;
+    return cells.length === 1
+      ? this.words("cell", { cell: String(only) })
+      : this.words("cells_meant", { cells: cells.join(", ") });
+  }
+
+  #reason(live: Live | undefined): TemplateResult | typeof nothing {
+    if (!live?.reason || live.resumes_at) return nothing;
+    const { key, placeholders } = live.reason;
+    const text = this.localize(`component.jk_bms.exceptions.${key}.message`, placeholders);
+    return text ? html`<p class="reason">${text}</p>` : nothing;
+  }
+
+  #ring({ soc, flow }: Model): TemplateResult | typeof nothing {
+    if (!soc) return nothing;
+    const level = (Math.min(100, Math.max(0, soc.number)) / 100) * RING;
+    return this.#open(
+      soc,
+      "ring",
+      html`<svg viewBox="0 0 120 120" aria-hidden="true">
+          <circle class="back" cx="60" cy="60" r="50"></circle>
+          <circle
+            class="level ${levelOf(soc.number)}"
+            cx="60"
+            cy="60"
+            r="50"
+            transform="rotate(-90 60 60)"
+            stroke-dasharray="${level.toFixed(1)} ${RING.toFixed(1)}"
+          ></circle>
+          <circle
+            class="flow ${flow ?? ""}"
+            cx="60"
+            cy="60"
+            r="57.5"
+            transform="rotate(-90 60 60)"
+          ></circle>
+        </svg>
+        <span class="text"
+          ><span class="value">${soc.text}</span
+          >${flow && flow !== "idle" ? html`<span class="arrow ${flow}"></span>` : nothing}</span
+        >`,
+    );
+  }
+
+  #status(hass: Hass, model: Model): TemplateResult {
+    const { flow, power, timeToFull, timeToEmpty } = model;
+    const full = flow === "charging" ? secondsOf(hass, timeToFull) : undefined;
+    const empty = flow === "discharging" ? secondsOf(hass, timeToEmpty) : undefined;
+    const parts: string[] = [];
+    if (flow) parts.push(this.words(flow));
+    if (full) parts.push(this.words("full_in", { time: formatDuration(hass, full) }));
+    if (empty) parts.push(this.words("empty_in", { time: formatDuration(hass, empty) }));
+    return html`
+      ${power ? this.#open(power, "power", html`<span class="value">${power.text}</span>`) : nothing}
+      <p class="status muted">${parts.join(" · ")}</p>
+    `;
+  }
+
+  #facts(model: Model): TemplateResult | typeof nothing {
+    const { voltage, current, remaining, capacity, cycles, health } = model;
+    const facts = [
+      { label: this.words("voltage"), value: voltage },
+      { label: this.words("current"), value: current },
+      {
+        label: this.words("capacity"),
+        value: remaining ?? capacity,
+        more: remaining && capacity ? ` / ${capacity.text}` : "",
+      },
+      { label: this.words("cycles"), value: cycles },
+      { label: this.words("health"), value: health },
+    ];
+    return html`<div class="facts ${model.stale ? "stale" : ""}">
+      ${facts.map(({ label, value, more }) =>
+        value
+          ? this.#open(
+              value,
+              "fact",
+              html`<span class="label">${label}</span
+                ><span class="value"
+                  >${value.text}${more ? html`<small>${more}</small>` : nothing}</span
+                >`,
+              more,
+            )
+          : nothing,
+      )}
+    </div>`;
+  }
+
+  /** Return a button that opens the details of an entity. */
+  #open(value: Value, kind: string, content: TemplateResult, more = ""): TemplateResult {
+    return html`<button
+      class=${kind}
+      aria-label="${value.name}: ${value.text}${more}"
+      @click=${() => showMoreInfo(this, value.entityId)}
+    >
+      ${content}
+    </button>`;
+  }
+
+  #cells(hass: Hass, battery: Battery, model: Model): TemplateResult | typeof nothing {
+    const { cells, average, spread } = model;
+    if (!cells.length || average === undefined || spread === undefined) return nothing;
+    const window = windowOf(cells);
+    const columns = [
+      `--per-row: ${perRow(cells.length, 8)}`,
+      `--per-row-wide: ${perRow(cells.length, 12)}`,
+      ...(cells.length > 16 ? ["--bar: 40px"] : []),
+    ].join("; ");
+    const volts = (value: number) => `${formatNumber(hass, value, 3)} V`;
+    const scale = this._zoomed
+      ? `± ${millivolts(hass, window)}`
+      : `${formatNumber(hass, model.scale.low, 2)} – ${formatNumber(hass, model.scale.high, 2)} V`;
+    return html`<section class="cell-part ${model.stale ? "stale" : ""}">
+      <div class="bar-head">
+        <h3>${this.words("cells")}</h3>
+        <span class="summary">
+          <span>${this.words("average")} <span class="value">${volts(average)}</span></span>
+          <span
+            >${this.words("spread")} <span class="value">${millivolts(hass, spread)}</span></span
+          >
+        </span>
+      </div>
+      <ul class="cells" style=${columns}>
+        ${cells.map((cell) => this.#cell(cell, model, window))}
+      </ul>
+      <div class="bar-head balancer">
+        ${this.#balancer(model, battery)}
+        <button
+          class="scale"
+          title=${this.words(this._zoomed ? "between_limits" : "around_average")}
+          aria-label=${this.words("around_average")}
+          aria-pressed=${this._zoomed}
+          @click=${() => (this._zoomed = !this._zoomed)}
+        >
+          <ha-icon icon="mdi:arrow-${this._zoomed ? "collapse" : "expand"}-vertical"></ha-icon
+          ><span class="value">${scale}</span>
+        </button>
+      </div>
+      ${this.#detail(hass, cells)}
+    </section>`;
+  }
+
+  #cell(cell: Cell, model: Model, window: number): TemplateResult {
+    const { scale } = model;
+    const fraction = (value: number, low: number, high: number) =>
+      100 * Math.min(1, Math.max(0, (value - low) / (high - low)));
+    const deviation = fraction(cell.deviation, -window, window);
+    const style = this._zoomed
+      ? // At least a line, where a cell is at the average.
+        `--from: ${Math.min(deviation, 50)}%; --size: ${Math.max(Math.abs(deviation - 50), 2)}%`
+      : `--size: ${fraction(cell.volts, scale.low, scale.high)}%`;
+    const lines = this._zoomed ? [0.5] : [scale.empty, scale.full];
+    const marks = [
+      ...(cell.lowest ? ["lowest"] : []),
+      ...(cell.highest ? ["highest"] : []),
+      ...(cell.alarm ? ["alarmed"] : []),
+    ];
+    const label = [
+      `${cell.name}: ${cell.text}`,
+      ...(cell.lowest ? [this.words("lowest")] : []),
+      ...(cell.highest ? [this.words("highest")] : []),
+    ].join(", ");
+    return html`<li>
+      <button
+        class=${marks.join(" ")}
+        aria-label=${label}
+        aria-pressed=${this._selected === cell.cell}
+        @click=${() => (this._selected = this._selected === cell.cell ? undefined : cell.cell)}
+      >
+        <span class="number">${cell.cell}<span class="sign"></span></span>
+        <span class="track" style=${style}>
+          <span class="fill"></span>
+          ${lines.map((at) =>
+            at === undefined
+              ? nothing
+              : html`<span class="mark" style="--at: ${at * 100}%"></span>`,
+          )}
+        </span>
+        <span class="volts value">${cell.short}</span>
+      </button>
+    </li>`;
+  }
+
+  #detail(hass: Hass, cells: readonly Cell[]): TemplateResult | typeof nothing {
+    const cell = cells.find((each) => each.cell === this._selected);
+    if (!cell) return nothing;
+    const resistance = cell.resistance
+      ? `${formatNumber(hass, cell.resistance * 1000, 0)} mΩ`
+      : this.words("not_measured");
+    return html`<div class="detail" role="status">
+      <strong>${this.words("cell", { cell: String(cell.cell) })}</strong>
+      <span class="value">${cell.text}</span>
+      <span
+        ><small>${this.words("from_average")}</small>
+        <span class="value">${millivolts(hass, cell.deviation, true)}</span></span
+      >
+      <span
+        ><small>${this.words("wire_resistance")}</small>
+        <span class="value">${resistance}</span></span
+      >
+      <button class="link" @click=${() => showMoreInfo(this, cell.entityId)}>
+        ${this.words("history")}
+      </button>
+    </div>`;
+  }
+
+  #balancer({ balancer }: Model, battery: Battery): TemplateResult {
+    if (!balancer) {
+      return html`<span class="muted"
+        >${battery.entities["sensor.balancer_state"] ? this.words("balancer_idle") : ""}</span
+      >`;
+    }
+    const { state, current, cells } = balancer;
+    const text = this.words(state === "charging" ? "balancer_taking" : "balancer_giving", {
+      // The sign is the direction, which the words give.
+      current: current?.text.replace(/^[-\u2212]/, "") ?? "",
+      cell: cells.join(", ") || "?",
+    });
+    return html`<span class="balancing"
+      ><span class="beam ${state}"></span> <span>${text}</span></span
+    >`;
+  }
+
+  #graphs(hass: Hass, battery: Battery): TemplateResult | typeof nothing {
+    const [low, high, soc] = GRAPHED.map((key) => this.#line(hass, battery, key));
+    const spread = low && high ? this.#spreadGraph(hass, low, high) : nothing;
+    const charge = soc ? this.#chargeGraph(hass, soc) : nothing;
+    if (spread === nothing && charge === nothing) return nothing;
+    return html`<section class="graphs">${spread}${charge}</section>
+      ${this._heat ? heatMap(hass, this.words, battery, this._heat) : nothing}`;
+  }
+
+  /** Return the last day of an entity up to now, `undefined` if that is no line. */
+  #line(hass: Hass, battery: Battery, key: (typeof GRAPHED)[number]): Point[] | undefined {
+    const id = battery.entities[key];
+    if (id === undefined) return undefined;
+    const kind =
+      key === "sensor.min_cell_voltage"
+        ? "min"
+        : key === "sensor.max_cell_voltage"
+          ? "max"
+          : "mean";
+    const line = points(this._history[id], kind);
+    const now = Number.parseFloat(hass.states[id]?.state ?? "");
+    if (Number.isFinite(now)) line.push({ x: 1, y: now });
+    return line.length > 2 ? line : undefined;
+  }
+
+  #spreadGraph(hass: Hass, low: readonly Point[], high: readonly Point[]): TemplateResult {
+    const range = {
+      low: Math.min(...low.map(({ y }) => y)),
+      high: Math.max(...high.map(({ y }) => y)),
+    };
+    const [below, above] = [path(low, range, GRAPH), path(high, range, GRAPH)];
+    const back = path([...low].reverse(), range, GRAPH).replace("M", "L");
+    const text = `${formatNumber(hass, range.low, 3)} – ${formatNumber(hass, range.high, 3)} V`;
+    return this.#graph(
+      this.words("spread_24_h"),
+      text,
+      svg`<path class="band" d="${above}${back}Z"></path>
+        <path class="high-line" d=${above}></path>
+        <path class="low-line" d=${below}></path>`,
+      true,
+    );
+  }
+
+  #chargeGraph(hass: Hass, soc: readonly Point[]): TemplateResult {
+    const line = path(soc, { low: 0, high: 100 }, GRAPH);
+    const values = soc.map(({ y }) => y);
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const text = `${formatNumber(hass, least, 0)} – ${formatNumber(hass, most, 0)} %`;
+    const start = ((soc[0]?.x ?? 0) * GRAPH[0]).toFixed(1);
+    return this.#graph(
+      this.words("charge_24_h"),
+      text,
+      svg`<path class="soc-area" d="${line}L${GRAPH[0]} ${GRAPH[1]}L${start} ${GRAPH[1]}Z"></path>
+        <path class="soc-line" d=${line}></path>`,
+    );
+  }
+
+  #graph(title: string, text: string, content: unknown, opens = false): TemplateResult {
+    const head = html`<span>${title}</span> <span class="value">${text}</span>`;
+    const drawing = html`<svg
+      viewBox="0 0 ${GRAPH[0]} ${GRAPH[1]}"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label="${title}: ${text}"
+    >
+      ${content}
+    </svg>`;
+    return opens
+      ? html`<button
+          class="graph"
+          aria-expanded=${Boolean(this._heat)}
+          aria-label="${title}: ${text}. ${this.words("all_cells_24_h")}"
+          @click=${() => void this.#toggleHeatMap()}
+        >
+          <span class="bar-head summary">${head}</span>${drawing}
+        </button>`
+      : html`<div class="graph"><span class="bar-head summary">${head}</span>${drawing}</div>`;
+  }
+
+  async #toggleHeatMap(): Promise<void> {
+    const [battery] = this.shown;
+    if (this._heat || !battery) {
+      this._heat = undefined;
+      return;
+    }
+    const ids = Object.entries(battery.entities)
+      .filter(([key]) => key.startsWith("sensor.cell_voltage_"))
+      .map(([, id]) => id);
+    this._heat = await this.#fetch(ids);
+  }
+
+  #chips(model: Model): TemplateResult | typeof nothing {
+    const { temperatures, states, switches } = model;
+    if (!temperatures.length && !states.length && !switches.length) return nothing;
+    return html`<div class="chips ${model.stale ? "stale" : ""}">
+      ${temperatures.map(({ label, value }) =>
+        this.#open(
+          value,
+          "chip",
+          html`<span class="muted">${label === "mosfet" ? this.words("mosfet") : label}</span>
+            <span class="value">${value.text}</span>`,
+        ),
+      )}
+      ${states.map((value) =>
+        this.#open(
+          value,
+          "chip",
+          html`<span class="dot ${value.state}"></span> ${value.name}
+            <span class="muted">${value.text}</span>`,
+        ),
+      )}
+      ${switches.map((value) => this.#switch(value))}
+    </div>`;
+  }
+
+  #switch(value: Value): TemplateResult {
+    const on = value.state === "on";
+    return html`<button
+      class="chip"
+      role="switch"
+      aria-checked=${on}
+      @click=${() =>
+        on
+          ? this.#turnOff(value.entityId, {
+              title: this.words("turn_off_title", { name: value.name }),
+              text: this.words("turn_off_text"),
+            })
+          : this.#turnOn(value.entityId)}
+    >
+      <span class="dot ${value.state}"></span> ${value.name}
+    </button>`;
+  }
+
+  #turnOn(entityId: string): void {
+    runAction(this, {
+      action: "perform-action",
+      perform_action: "switch.turn_on",
+      target: { entity_id: entityId },
+    });
+  }
+
+  #turnOff(
+    entityId: string,
+    confirmation: { readonly title: string; readonly text: string },
+  ): void {
+    runAction(this, {
+      action: "perform-action",
+      perform_action: "switch.turn_off",
+      target: { entity_id: entityId },
+      confirmation,
+    });
+  }
+
+  #foot(
+    hass: Hass,
+    battery: Battery,
+    { link, refresh }: Model,
+    live: Live | undefined,
+  ): TemplateResult {
+    const until = live?.resumes_at;
+    const state = until
+      ? this.words("freed", { time: formatTime(hass, new Date(until)) })
+      : this.words(battery.holds_link ? "link_held" : "link_on_demand");
+    return html`<div class="foot">
+      <span class="read">
+        ${
+          live?.last_read
+            ? html`${this.words("last_read")}
+                <jk-bms-age .time=${live.last_read} .language=${hass.locale.language}></jk-bms-age>
+                · `
+            : nothing
+        }${state}
+      </span>
+      <span class="actions">
+        ${
+          refresh && !until
+            ? html`<button
+                class="action"
+                ?disabled=${this._refreshing}
+                @click=${() => void this.#refresh(refresh)}
+              >
+                <ha-icon icon="mdi:refresh"></ha-icon>${this.words("refresh")}
+              </button>`
+            : nothing
+        }
+        ${
+          link
+            ? html`<button
+                class="action"
+                @click=${() =>
+                  link.state === "on"
+                    ? this.#turnOff(link.entityId, {
+                        title: this.words("free_for_app"),
+                        text: this.words("free_text"),
+                      })
+                    : this.#turnOn(link.entityId)}
+              >
+                <ha-icon
+                  icon="mdi:${link.state === "on" ? "cellphone-link" : "bluetooth"}"
+                ></ha-icon
+                >${this.words(link.state === "on" ? "free_for_app" : "take_back")}
+              </button>`
+            : nothing
+        }
+      </span>
+    </div>`;
+  }
+
+  async #refresh(entityId: string): Promise<void> {
+    if (!this.hass || this._refreshing) return;
+    this._refreshing = true;
+    try {
+      await this.hass.callService("button", "press", {}, { entity_id: entityId });
+    } catch {
+      // Home Assistant has shown why.
+    } finally {
+      this._refreshing = false;
+    }
+  }
+}

@@ -1,0 +1,148 @@
+/** The views of the dashboard, as a plain configuration of Home Assistant's own cards and ours. */
+import type { Battery } from "./batteries.ts";
+import type { Word, Words } from "./words.ts";
+
+export type Config = Readonly<Record<string, unknown>>;
+
+// Not shared with the main module, which loads this one only when a dashboard is made.
+const BATTERY_CARD = "custom:jk-bms-battery-card";
+const OVERVIEW_CARD = "custom:jk-bms-overview-card";
+
+/** Return one path for each battery, no two alike. */
+export function pathsOf(batteries: readonly Battery[]): Record<string, string> {
+  const paths: Record<string, string> = {};
+  for (const { device_id, title } of batteries) {
+    const slug =
+      title
+        .normalize("NFKD")
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, "-")
+        .replace(/^-+|-+$/g, "") || "battery";
+    // A number alone would be taken for the index of a view.
+    const base = /^\d+$/.test(slug) || slug === "all" ? `battery-${slug}` : slug;
+    let path = base;
+    for (let n = 2; Object.values(paths).includes(path); n += 1) path = `${base}-${n}`;
+    paths[device_id] = path;
+  }
+  return paths;
+}
+
+export function makeDashboard(batteries: readonly Battery[], words: Words): Config {
+  if (!batteries.length) return { views: [noBatteries(words)] };
+  const paths = pathsOf(batteries);
+  const views = batteries.map((battery) => batteryView(battery, paths[battery.device_id], words));
+  return { views: batteries.length > 1 ? [overview(batteries, paths, words), ...views] : views };
+}
+
+function noBatteries(words: Words): Config {
+  const content = `${words("no_batteries")}\n\n[${words("add_battery")}](/config/integrations/dashboard)`;
+  return {
+    title: words("all_batteries"),
+    type: "sections",
+    sections: [{ type: "grid", cards: [{ type: "markdown", content }] }],
+  };
+}
+
+function overview(
+  batteries: readonly Battery[],
+  paths: Readonly<Record<string, string>>,
+  words: Words,
+): Config {
+  return {
+    title: words("all_batteries"),
+    path: "all",
+    type: "sections",
+    max_columns: 3,
+    sections: [
+      grid({ type: OVERVIEW_CARD, paths, grid_options: { columns: "full" } }),
+      ...batteries.map((battery) => grid(batteryCard(battery))),
+    ],
+  };
+}
+
+function batteryView(battery: Battery, path: string | undefined, words: Words): Config {
+  const ids = (keys: readonly string[]) =>
+    keys.map((key) => battery.entities[key]).filter((id) => id !== undefined);
+  const group = (title: Word, icon: string, cards: readonly Config[]) =>
+    cards.length ? [{ type: "heading", heading: words(title), icon }, ...cards] : [];
+  const graph = (keys: readonly string[], card: Config): Config[] => {
+    const entities = ids(keys).map((entity) => ({ entity, name: { type: "entity" } }));
+    return entities.length ? [{ ...card, entities, grid_options: { columns: 12 } }] : [];
+  };
+  const day = { type: "history-graph", hours_to_show: 24 };
+  const week = { type: "statistics-graph", days_to_show: 7 };
+  const events = ids([
+    "binary_sensor.problem",
+    "event.alarm",
+    "event.log_entry",
+    "switch.bluetooth_link",
+  ]);
+  const settings = Object.keys(battery.entities).filter((key) => /^(number|select)\./.test(key));
+  const sections = [
+    [batteryCard(battery)],
+    [
+      ...group("history", "mdi:chart-line", [
+        ...graph(["sensor.state_of_charge"], day),
+        ...graph(["sensor.power"], day),
+        ...graph(["sensor.max_cell_voltage", "sensor.min_cell_voltage"], {
+          ...week,
+          period: "hour",
+          stat_types: ["min", "max"],
+          hide_legend: true,
+        }),
+      ]),
+    ],
+    [
+      ...group(
+        "energy",
+        "mdi:lightning-bolt",
+        graph(["sensor.energy_charged", "sensor.energy_discharged"], {
+          ...week,
+          period: "day",
+          chart_type: "bar",
+          stat_types: ["change"],
+        }),
+      ),
+      ...group(
+        "events",
+        "mdi:format-list-bulleted",
+        events.length
+          ? [
+              {
+                type: "logbook",
+                target: { entity_id: events },
+                hours_to_show: 24,
+                grid_options: { columns: 12, rows: 4 },
+              },
+            ]
+          : [],
+      ),
+      ...group(
+        "link_and_settings",
+        "mdi:tune-variant",
+        ids([
+          "switch.bluetooth_link",
+          "button.refresh",
+          "sensor.signal_strength",
+          "sensor.last_update",
+          ...settings,
+        ]).map((entity) => ({ type: "tile", entity, name: { type: "entity" } })),
+      ),
+    ],
+  ];
+  return {
+    title: battery.title,
+    path: path ?? "battery",
+    type: "sections",
+    max_columns: 3,
+    sections: sections.filter((cards) => cards.length).map((cards) => grid(...cards)),
+  };
+}
+
+function batteryCard({ device_id }: Battery): Config {
+  return { type: BATTERY_CARD, device_id, grid_options: { columns: "full" } };
+}
+
+function grid(...cards: readonly Config[]): Config {
+  return { type: "grid", cards };
+}

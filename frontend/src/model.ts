@@ -1,0 +1,319 @@
+/** What a card shows, computed from the states of a battery's entities. */
+import type { Battery, CellLimits, Live } from "./batteries.ts";
+import { formatNumber } from "./format.ts";
+import type { Hass, HassEntity } from "./hass.ts";
+
+/** One entity with a value. */
+export interface Value {
+  readonly entityId: string;
+  readonly state: string;
+  readonly name: string;
+  /** In the user's format, with the unit. */
+  readonly text: string;
+  /** `NaN` where the state is no number. */
+  readonly number: number;
+}
+
+export interface Cell extends Value {
+  /** From 1, as in the battery. */
+  readonly cell: number;
+  /** V, whatever unit the user chose. */
+  readonly volts: number;
+  /** Like `text`, without the unit. */
+  readonly short: string;
+  readonly lowest: boolean;
+  readonly highest: boolean;
+  /** The wire resistance alarm is about this cell. */
+  readonly alarm: boolean;
+  /** V above the average of the cells. */
+  readonly deviation: number;
+  /** Ohm; `undefined` where not measured. */
+  readonly resistance: number | undefined;
+}
+
+export interface Scale {
+  readonly low: number;
+  readonly high: number;
+  /** Where the scale has marks, as fractions of its length. */
+  readonly empty: number | undefined;
+  readonly full: number | undefined;
+}
+
+export interface Balancer {
+  readonly state: "charging" | "discharging";
+  readonly current: Value | undefined;
+  /** Cells that it takes from or gives to. */
+  readonly cells: readonly number[];
+}
+
+export interface Fault {
+  readonly key: string;
+  readonly cells: readonly number[];
+}
+
+export type Flow = "charging" | "discharging" | "idle";
+
+export interface Model {
+  readonly title: string;
+  /** Some values are from before the battery became unavailable. */
+  readonly stale: boolean;
+  readonly flow: Flow | undefined;
+  readonly soc: Value | undefined;
+  readonly power: Value | undefined;
+  readonly current: Value | undefined;
+  readonly voltage: Value | undefined;
+  readonly remaining: Value | undefined;
+  readonly capacity: Value | undefined;
+  readonly cycles: Value | undefined;
+  readonly health: Value | undefined;
+  readonly timeToFull: Value | undefined;
+  readonly timeToEmpty: Value | undefined;
+  readonly cells: readonly Cell[];
+  readonly scale: Scale;
+  /** V. */
+  readonly average: number | undefined;
+  readonly spread: number | undefined;
+  readonly balancer: Balancer | undefined;
+  readonly temperatures: readonly { readonly label: string; readonly value: Value }[];
+  readonly faults: readonly Fault[];
+  readonly states: readonly Value[];
+  readonly switches: readonly Value[];
+  readonly link: Value | undefined;
+  readonly refresh: string | undefined;
+}
+
+const GONE = new Set(["unavailable", "unknown"]);
+const TEMPERATURES = [1, 2, 4, 5] as const;
+
+/** The switches that the battery may have, and the binary sensor that stands in for each. */
+const CONTROLS: readonly (readonly [string, string | undefined])[] = [
+  ["switch.charging", "binary_sensor.charging"],
+  ["switch.discharging", "binary_sensor.discharging"],
+  ["switch.balancer", undefined],
+  ["switch.heating", "binary_sensor.heating"],
+];
+
+/** W or A below which neither direction is shown. */
+const IDLE_POWER = 1;
+const IDLE_CURRENT = 0.05;
+
+/** Last good states, shown dimmed while a battery is unavailable. */
+export class Memory {
+  readonly #states = new Map<string, HassEntity>();
+
+  /** Return the entity, or as it was before it became unavailable. */
+  recall(entity: HassEntity): { readonly entity: HassEntity; readonly stale: boolean } {
+    if (entity.state !== "unavailable") {
+      this.#states.set(entity.entity_id, entity);
+      return { entity, stale: false };
+    }
+    return { entity: this.#states.get(entity.entity_id) ?? entity, stale: true };
+  }
+}
+
+export function buildModel(
+  hass: Hass,
+  battery: Battery,
+  live: Live | undefined,
+  memory: Memory,
+): Model {
+  let stale = false;
+  const value = (key: string): Value | undefined => {
+    const entityId = battery.entities[key];
+    const shown = entityId === undefined ? undefined : hass.states[entityId];
+    if (!shown) return undefined;
+    const recalled = memory.recall(shown);
+    const { entity } = recalled;
+    if (GONE.has(entity.state)) return undefined;
+    stale ||= recalled.stale;
+    return {
+      entityId: entity.entity_id,
+      state: entity.state,
+      name: hass.formatEntityName(entity, { type: "entity" }),
+      text: hass.formatEntityState(entity),
+      number: Number.parseFloat(entity.state),
+    };
+  };
+
+  const power = value("sensor.power");
+  const current = value("sensor.current");
+  const cells = markCells(cellValues(hass, battery, value), live);
+  const volts = cells.map((cell) => cell.volts);
+  const temperatures = [
+    ...TEMPERATURES.map((n) => ({
+      label: `T${n}`,
+      value: value(`sensor.temperature_sensor_${n}`),
+    })),
+    { label: "mosfet", value: value("sensor.mosfet_temperature") },
+  ];
+  const states: Value[] = [];
+  const switches: Value[] = [];
+  for (const [control, indicator] of CONTROLS) {
+    const controlled = value(control);
+    const indicated = indicator === undefined ? undefined : value(indicator);
+    if (controlled) switches.push(controlled);
+    else if (indicated) states.push(indicated);
+  }
+  const linkId = battery.entities["switch.bluetooth_link"];
+  const refreshId = battery.entities["button.refresh"];
+  return {
+    title: battery.title,
+    flow: flowOf(power, current),
+    soc: value("sensor.state_of_charge"),
+    power,
+    current,
+    voltage: value("sensor.total_voltage"),
+    remaining: value("sensor.capacity_remaining"),
+    capacity: value("sensor.full_charge_capacity"),
+    cycles: value("sensor.charging_cycles"),
+    health: value("sensor.state_of_health"),
+    timeToFull: value("sensor.time_to_full"),
+    timeToEmpty: value("sensor.time_to_empty"),
+    cells,
+    scale: scaleOf(battery.limits, volts),
+    average: volts.length ? mean(volts) : undefined,
+    spread: volts.length ? Math.max(...volts) - Math.min(...volts) : undefined,
+    balancer: balancerOf(value("sensor.balancer_state"), value("sensor.balancing_current"), cells),
+    temperatures: temperatures.filter((each): each is { label: string; value: Value } =>
+      Boolean(each.value),
+    ),
+    faults: (live?.faults ?? []).map((key) => ({ key, cells: cellsMeant(key, cells, live) })),
+    states,
+    switches,
+    link: linkId === undefined ? undefined : value("switch.bluetooth_link"),
+    refresh: refreshId !== undefined && hass.states[refreshId] ? refreshId : undefined,
+    stale,
+  };
+}
+
+type Measured = Value & Pick<Cell, "cell" | "volts" | "short">;
+
+function cellValues(
+  hass: Hass,
+  battery: Battery,
+  value: (key: string) => Value | undefined,
+): Measured[] {
+  return Object.keys(battery.entities)
+    .map((key) => /^sensor\.cell_voltage_(\d+)$/.exec(key))
+    .filter((match) => match !== null)
+    .map((match) => ({ cell: Number(match[1]), measured: value(match[0]) }))
+    .sort((a, b) => a.cell - b.cell)
+    .flatMap(({ cell, measured }) => {
+      if (!measured || !Number.isFinite(measured.number)) return [];
+      const unit = String(hass.states[measured.entityId]?.attributes["unit_of_measurement"] ?? "");
+      const volts = unit === "mV" ? measured.number / 1000 : measured.number;
+      return [{ ...measured, cell, volts, short: measured.text.replace(unit, "").trim() }];
+    });
+}
+
+/** Mark all cells that share the lowest or the highest voltage; none if all are the same. */
+function markCells(cells: readonly Measured[], live: Live | undefined): Cell[] {
+  const volts = cells.map((cell) => cell.volts);
+  const [low, high, average] = [Math.min(...volts), Math.max(...volts), mean(volts)];
+  return cells.map((cell) => ({
+    ...cell,
+    lowest: low < high && cell.volts === low,
+    highest: low < high && cell.volts === high,
+    alarm: live?.wire_resistance_cells.includes(cell.cell) ?? false,
+    deviation: cell.volts - average,
+    // 0 has not been measured yet.
+    resistance: live?.cell_resistance[cell.cell - 1] || undefined,
+  }));
+}
+
+export function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Return the scale of the cells: the battery's own limits, so that it never moves. */
+export function scaleOf(limits: CellLimits | null, volts: readonly number[]): Scale {
+  const low = limits?.undervoltage ?? Math.min(...volts) - 0.1;
+  const high = limits?.overvoltage ?? Math.max(...volts) + 0.1;
+  const fraction = (volt: number | null | undefined) =>
+    volt && volt > low && volt < high ? (volt - low) / (high - low) : undefined;
+  return { low, high, empty: fraction(limits?.empty), full: fraction(limits?.full) };
+}
+
+const WINDOWS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2];
+
+/** Return how many V around the average are shown: a round number that holds all cells. */
+export function windowOf(cells: readonly Cell[]): number {
+  const largest = Math.max(...cells.map((cell) => Math.abs(cell.deviation)));
+  return WINDOWS.find((window) => window >= largest) ?? largest;
+}
+
+function flowOf(power: Value | undefined, current: Value | undefined): Flow | undefined {
+  // The sign decides; both are positive while charging.
+  const [measured, idle] = power
+    ? [power.number, IDLE_POWER]
+    : [current?.number ?? Number.NaN, IDLE_CURRENT];
+  if (Number.isNaN(measured)) return undefined;
+  if (Math.abs(measured) < idle) return "idle";
+  return measured > 0 ? "charging" : "discharging";
+}
+
+function balancerOf(
+  state: Value | undefined,
+  current: Value | undefined,
+  cells: readonly Cell[],
+): Balancer | undefined {
+  switch (state?.state) {
+    case "charging":
+      return { state: "charging", current, cells: numbers(cells, "highest") };
+    case "discharging":
+      return { state: "discharging", current, cells: numbers(cells, "lowest") };
+    default:
+      return undefined;
+  }
+}
+
+function numbers(cells: readonly Cell[], mark: "lowest" | "highest" | "alarm"): number[] {
+  return cells.filter((cell) => cell[mark]).map((cell) => cell.cell);
+}
+
+function cellsMeant(fault: string, cells: readonly Cell[], live: Live | undefined): number[] {
+  switch (fault) {
+    case "wire_resistance":
+      return [...(live?.wire_resistance_cells ?? [])];
+    case "cell_overvoltage":
+      return numbers(cells, "highest");
+    case "cell_undervoltage":
+      return numbers(cells, "lowest");
+    default:
+      return [];
+  }
+}
+
+const SECONDS: Readonly<Record<string, number | undefined>> = { s: 1, min: 60, h: 3600, d: 86400 };
+
+/** Return a duration in s, whatever unit the user chose; `undefined` if it is none. */
+export function secondsOf(hass: Hass, value: Value | undefined): number | undefined {
+  if (!value || Number.isNaN(value.number)) return undefined;
+  const unit = hass.states[value.entityId]?.attributes["unit_of_measurement"];
+  const factor = SECONDS[String(unit)];
+  return factor === undefined ? undefined : value.number * factor;
+}
+
+export function millivolts(hass: Hass, volts: number, signed = false): string {
+  const text = formatNumber(hass, volts * 1000, 0, signed ? { signDisplay: "exceptZero" } : {});
+  return `${text} mV`;
+}
+
+export function levelOf(percent: number): "high" | "medium" | "low" {
+  return percent > 50 ? "high" : percent > 20 ? "medium" : "low";
+}
+
+/** Faults first, then those that cannot be read, then the emptiest. */
+export function urgency(model: Model, lost: boolean): number {
+  return (model.faults.length ? 0 : lost ? 1000 : 2000) + (model.soc?.number ?? 100);
+}
+
+/** Return the charge of all batteries in %, each counting by its capacity. */
+export function totalCharge(models: readonly Model[]): number | undefined {
+  const known = models.filter(({ soc }) => soc);
+  const sized = known.every(({ capacity }) => capacity);
+  const weight = (model: Model) => (sized ? (model.capacity?.number ?? 0) : 1);
+  const whole = known.reduce((sum, model) => sum + weight(model), 0);
+  if (!whole) return undefined;
+  return known.reduce((sum, model) => sum + weight(model) * (model.soc?.number ?? 0), 0) / whole;
+}

@@ -1,0 +1,55 @@
+import { expect, test } from "vitest";
+
+import { makeDashboard, pathsOf } from "../src/dashboard.ts";
+import en from "../src/words/en.json" with { type: "json" };
+import { wordsOf } from "../src/words.ts";
+import { makeBattery } from "./home.ts";
+
+const HOUSE = makeBattery({
+  "sensor.power": "1",
+  "sensor.state_of_charge": "1",
+  "binary_sensor.problem": "off",
+  "switch.bluetooth_link": "on",
+});
+const SHED = makeBattery({ "sensor.total_voltage": "52" }, "Shed");
+
+type Config = Record<string, unknown> & { views: { title: string; path: string }[] };
+
+function dashboard(...batteries: Parameters<typeof makeDashboard>[0]): Config {
+  return makeDashboard(batteries, wordsOf(en)) as Config;
+}
+
+test("every battery has a view, several have an overview", () => {
+  expect(dashboard(HOUSE).views.map(({ path }) => path)).toEqual(["house"]);
+  const { views } = dashboard(HOUSE, SHED);
+  expect(views.map(({ path }) => path)).toEqual(["all", "house", "shed"]);
+});
+
+test("no battery is told so", () => {
+  expect(JSON.stringify(dashboard())).toContain("No battery has been added yet");
+});
+
+test("what a battery lacks is not on its view", () => {
+  const [view] = dashboard(SHED).views;
+  expect(JSON.stringify(view)).not.toContain("undefined");
+  expect(JSON.stringify(view)).not.toContain("heading");
+});
+
+test("only entities that exist are shown", () => {
+  const shown = JSON.stringify(dashboard(HOUSE)).match(/\w+\.renamed_\w+/g);
+  expect(new Set(shown)).toEqual(new Set(Object.values(HOUSE.entities)));
+});
+
+test("paths are legible, and no two are alike", () => {
+  const batteries = ["Haus Süd", "Haus Süd", "12", "电池", "All"].map((title, index) => ({
+    ...makeBattery({}, title),
+    device_id: String(index),
+  }));
+  expect(Object.values(pathsOf(batteries))).toEqual([
+    "haus-su-d",
+    "haus-su-d-2",
+    "battery-12",
+    "battery",
+    "battery-all",
+  ]);
+});
