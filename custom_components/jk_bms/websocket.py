@@ -164,7 +164,7 @@ class _Subscription:
     def _send_batteries(self) -> None:
         """Send everything, if it is not what was sent last."""
         self._follow_coordinators()
-        found = list(_find_batteries(self._hass))
+        found = _find_batteries(self._hass)
         batteries = [battery for battery, _ in found]
         live = {battery.device_id: live for battery, live in found}
         if (batteries, live) != (self._batteries, self._live):
@@ -204,8 +204,12 @@ class _Subscription:
         self._connection.send_message(event_message(self._id, event))
 
 
-def _find_batteries(hass: HomeAssistant) -> Iterator[tuple[BatteryCard, Live]]:
-    """Yield the batteries that were ever read, in the order in which they were added."""
+def _find_batteries(hass: HomeAssistant) -> list[tuple[BatteryCard, Live]]:
+    """Return the batteries that were ever read, sorted by name."""
+    return sorted(_all_batteries(hass), key=lambda found: found[0].title.casefold())
+
+
+def _all_batteries(hass: HomeAssistant) -> Iterator[tuple[BatteryCard, Live]]:
     devices = dr.async_get(hass)
     for entry in hass.config_entries.async_entries(DOMAIN, include_disabled=False):
         coordinator = _coordinator(entry)

@@ -111,6 +111,8 @@ def furnish(folder: Path, host: str, port: int) -> None:
     store("core.config", HOME, minor=4)
     store("frontend.system_data", {"core": {"default_panel": DASHBOARD}})
     store("http", {"server_host": [host], "server_port": port})
+    # What "Add dashboard" stores for the dashboard of the integration.
+    store(f"lovelace.{DASHBOARD}", {"config": {"strategy": {"type": "custom:jk-bms"}}})
     store("lovelace_dashboards", {"items": [START_PAGE]})
     store("onboarding", {"done": STEPS}, 4)
 

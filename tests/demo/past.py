@@ -58,7 +58,7 @@ async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -
     sources: list[SourceType] = []
     for bms in batteries:
         day = await hass.async_add_executor_job(_day, bms.spec)
-        for key, value in MEASUREMENTS.items():
+        for key, value in (MEASUREMENTS | _cells(bms.spec)).items():
             _remember(
                 hass,
                 bms,
@@ -86,6 +86,13 @@ async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -
     manager = await async_get_manager(hass)
     await manager.async_update(preferences)
     await get_instance(hass).async_block_till_done()
+
+
+def _cells(spec: Spec) -> dict[str, Callable[[State], float]]:
+    def voltage_of(cell: int) -> Callable[[State], float]:
+        return lambda state: state.cells[cell]
+
+    return {f"cell_voltage_{cell + 1}": voltage_of(cell) for cell in range(spec.cells)}
 
 
 def _remember(

@@ -21,8 +21,8 @@ from tests.virtual_bms import VirtualBms
 
 from .batteries import make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
-from .owner import async_add, async_discover, async_keep_dashboard
-from .past import PAST_HOURS, async_remember
+from .owner import async_add, async_discover
+from .past import async_remember
 
 _LOGGER = logging.getLogger("demo")
 
@@ -91,8 +91,6 @@ async def _async_prepare(
         if options.added:
             await asyncio.gather(*(async_add(hass, flow) for flow in flows))
             await async_remember(hass, batteries)
-        # Batteries that are added later have no history.
-        await async_keep_dashboard(hass, hours=PAST_HOURS if options.added else 1)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")
         hass.async_create_task(hass.async_stop(1))
