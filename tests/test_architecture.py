@@ -208,7 +208,6 @@ RULES = (
 
 
 PENDING = {
-    "circles": {"coordinator -> diagnosis -> coordinator"},
     "long_modules": {"coordinator", "sensor", "jkbms.protocol.consistency"},
 }
 """What is still being reworked: take a line out as soon as its rule is kept."""

@@ -6,9 +6,9 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_pause
-from .diagnosis import async_clear_trouble
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_battery
 from .frontend import async_setup_frontend
+from .issues import async_clear_issue, async_track_failures
 from .metrics_push import async_start_push
 from .services import async_setup_services
 from .websocket import async_setup_websocket
@@ -36,12 +36,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
     """Read the battery for the first time, then keep its entities up to date."""
     coordinator = entry.runtime_data = JkBmsCoordinator(hass, entry)
 
-    # Before the first read, so that a link is released even while that one runs.
+    # Before the first read, so that even that one ends when Home Assistant stops.
     entry.async_on_unload(coordinator.async_shutdown)
     entry.async_on_unload(
         hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, coordinator.async_shutdown)
     )
 
+    async_track_failures(hass, entry)
     await coordinator.async_first_refresh()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(coordinator.async_start())
@@ -50,12 +51,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
-    """Remove the entities; what was set up with them goes by `async_on_unload`."""
-    async_clear_trouble(hass, entry)
+    """Remove the entities; `async_on_unload` undoes the rest of the setup."""
+    async_clear_issue(hass, entry)
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
-    """Leave nothing of it behind for who adds the battery again."""
-    async_clear_trouble(hass, entry)
-    async_forget_pause(hass, entry.data[CONF_ADDRESS])
+    """Drop stored state so that the battery can be added afresh."""
+    async_clear_issue(hass, entry)
+    async_forget_battery(hass, entry.data[CONF_ADDRESS])

@@ -1,4 +1,4 @@
-"""Add a battery: discovered, picked from a list or typed in, and read before."""
+"""Add a battery that was discovered, picked from a list or typed in, or move an entry."""
 
 import logging
 import re
@@ -9,145 +9,36 @@ import probatio
 
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
-from homeassistant.config_entries import (
-    SOURCE_IGNORE,
-    ConfigEntry,
-    ConfigFlow,
-    ConfigFlowResult,
-    OptionsFlowWithReload,
-)
-from homeassistant.const import (
-    CONF_ADDRESS,
-    CONF_PASSWORD,
-    CONF_TOKEN,
-    CONF_URL,
-    CONF_USERNAME,
-    CONF_VERIFY_SSL,
-    EVENT_HOMEASSISTANT_STOP,
-    UnitOfTime,
-)
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigFlow, ConfigFlowResult
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, callback
-from homeassistant.data_entry_flow import SectionConfig, section
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
-    BooleanSelector,
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
-    TextSelector,
-    TextSelectorConfig,
-    TextSelectorType,
 )
 
-from .connection_slots import async_get_turns
-from .const import (
-    CONF_INTERVAL,
-    CONF_JOB,
-    CONF_KIND,
-    CONF_LINK,
-    CONF_PAUSE,
-    CONF_PUSH,
-    DOMAIN,
-    KIND_AUTO,
-    MAX_INTERVAL,
-    MAX_PAUSE,
-    MIN_INTERVAL,
-    MIN_PUSH_INTERVAL,
-    PAUSE,
-    PUSH_INTERVAL,
-    SERVICE_UUID,
-    UPDATE_INTERVAL,
-    USUAL_NAME,
-    LinkBehaviour,
-)
-from .coordinator import async_create_client
-from .diagnosis import async_diagnose
+from .connection_slots import async_get_connection_slots
+from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
+from .coordinator import JkBmsConfigEntry, async_create_client
+from .diagnosis import UNKNOWN, async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.bluetooth.client import JkBmsClient
-from .jkbms.errors import CredentialsError, JkBmsError, PushUrlError
-from .jkbms.export.push import DEFAULT_JOB, PushKind
+from .jkbms.errors import JkBmsError
 from .jkbms.models import Reading
-from .metrics_push import parse_target
+from .options import JkBmsOptionsFlow
 
 _LOGGER = logging.getLogger(__name__)
-
-_PASSWORD: Final = TextSelector(
-    TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="new-password")
-)
-_OPTIONS: Final = probatio.Schema(
-    {
-        probatio.Required(
-            CONF_INTERVAL, default=UPDATE_INTERVAL.total_seconds()
-        ): NumberSelector(
-            NumberSelectorConfig(
-                min=MIN_INTERVAL.total_seconds(),
-                max=MAX_INTERVAL.total_seconds(),
-                mode=NumberSelectorMode.BOX,
-                unit_of_measurement=UnitOfTime.SECONDS,
-            )
-        ),
-        probatio.Required(CONF_LINK, default=LinkBehaviour.RELEASED): SelectSelector(
-            SelectSelectorConfig(
-                options=list(LinkBehaviour),
-                mode=SelectSelectorMode.LIST,
-                translation_key=CONF_LINK,
-            )
-        ),
-        probatio.Required(
-            CONF_PAUSE, default=PAUSE.total_seconds() / 60
-        ): NumberSelector(
-            NumberSelectorConfig(
-                min=1,
-                max=MAX_PAUSE.total_seconds() / 60,
-                mode=NumberSelectorMode.BOX,
-                unit_of_measurement=UnitOfTime.MINUTES,
-            )
-        ),
-    }
-)
-_PUSH: Final = probatio.Schema(
-    {
-        probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
-            TextSelectorConfig(type=TextSelectorType.URL)
-        ),
-        probatio.Required(CONF_KIND, default=KIND_AUTO): SelectSelector(
-            SelectSelectorConfig(
-                options=[KIND_AUTO, *PushKind],
-                mode=SelectSelectorMode.DROPDOWN,
-                translation_key="push_kind",
-            )
-        ),
-        probatio.Required(
-            CONF_INTERVAL, default=PUSH_INTERVAL.total_seconds()
-        ): NumberSelector(
-            NumberSelectorConfig(
-                min=MIN_PUSH_INTERVAL.total_seconds(),
-                max=MAX_INTERVAL.total_seconds(),
-                mode=NumberSelectorMode.BOX,
-                unit_of_measurement=UnitOfTime.SECONDS,
-            )
-        ),
-        probatio.Optional(CONF_JOB, default=DEFAULT_JOB): TextSelector(),
-        probatio.Optional(CONF_USERNAME): TextSelector(
-            TextSelectorConfig(autocomplete="username")
-        ),
-        probatio.Optional(probatio.Secret(CONF_PASSWORD)): _PASSWORD,
-        probatio.Optional(probatio.Secret(CONF_TOKEN)): _PASSWORD,
-        probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
-    }
-)
 
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII)
 
 
 class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
-    """The way from an address to a config entry."""
+    """Create a config entry for an address, or give an entry a new address."""
 
     VERSION = 1
     MINOR_VERSION = 1
@@ -155,29 +46,29 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     _reading: Reading
 
     def __init__(self) -> None:
-        """Start with nothing known."""
+        """Start without a battery."""
         self._placeholders: dict[str, str] = {}
         self._client: JkBmsClient | None = None
 
     @staticmethod
     @callback
     @override
-    def async_get_options_flow(config_entry: ConfigEntry) -> JkBmsOptionsFlow:
+    def async_get_options_flow(config_entry: JkBmsConfigEntry) -> JkBmsOptionsFlow:
         """Return the options flow."""
         return JkBmsOptionsFlow()
 
     @callback
     @override
     def async_remove(self) -> None:
-        """Let go of the battery when the dialog is closed during a read."""
+        """Disconnect when the dialog is closed during a read."""
         if self._client:
-            self.hass.async_create_task(self._async_let_go(self._client))
+            self.hass.async_create_task(self._async_disconnect(self._client))
 
     @override
     async def async_step_bluetooth(
         self, discovery_info: BluetoothServiceInfoBleak
     ) -> ConfigFlowResult:
-        """Offer a battery that was heard; it may be a neighbour's, so do not connect."""
+        """Offer a discovered battery; do not connect, it may be a neighbour's."""
         if MANUFACTURER_IDS.isdisjoint(discovery_info.manufacturer_data):
             return self.async_abort(reason="not_supported")
         await self.async_set_unique_id(discovery_info.address)
@@ -190,7 +81,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_bluetooth_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Read the discovered battery when the user says that it is theirs."""
+        """Read the discovered battery once the user confirms that it is theirs."""
         errors: dict[str, str] = {}
         if user_input is not None:
             if not (errors := await self._async_read_battery()):
@@ -205,7 +96,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Let the user pick a battery that is heard, or type an address."""
+        """Let the user pick a battery in range, or type an address."""
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
             return await self.async_step_confirm()
@@ -214,12 +105,12 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Follow the battery to a new Bluetooth module, and so to a new address."""
+        """Move the entry to the address of a new Bluetooth module."""
         entry = self._get_reconfigure_entry()
         self._placeholders["name"] = entry.title
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
-            known, read = self._known(entry), self._reading.device_info
+            known, read = self._known_device(entry), self._reading.device_info
             if known and (known.serial_number, known.model) != (
                 read.serial_number,
                 read.device_model,
@@ -234,29 +125,29 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_compare(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Let the user tell whether it is the battery, where no serial number does."""
+        """Let the user compare the batteries if there is no serial number."""
         entry = self._get_reconfigure_entry()
         if user_input is not None:
             return await self._async_move(entry)
-        known = self._known(entry)
+        known = self._known_device(entry)
         return self.async_show_form(
             step_id="compare",
             description_placeholders=self._description
             | {
                 "name": entry.title,
-                "known_model": (known and known.model) or "?",
-                "known_hardware": (known and known.hw_version) or "?",
-                "known_firmware": (known and known.sw_version) or "?",
+                "known_model": (known and known.model) or UNKNOWN,
+                "known_hardware": (known and known.hw_version) or UNKNOWN,
+                "known_firmware": (known and known.sw_version) or UNKNOWN,
             },
         )
 
     async def async_step_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show what was read, then add the battery."""
+        """Show what was read, and add the battery once the user confirms."""
         description = self._description
         if user_input is not None:
-            # It may have been added elsewhere while this form was open.
+            # It may have been added by another flow while this form was open.
             self._abort_if_unique_id_configured()
             return self.async_create_entry(
                 title=description["name"], data={CONF_ADDRESS: self.unique_id}
@@ -267,24 +158,27 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
 
     @property
     def _description(self) -> dict[str, str]:
-        """Tell what was read in words."""
+        """Return the placeholders that describe what was read."""
         info, values = self._reading.device_info, self._reading.cell_data
         cells = [cell for cell in values.cell_voltage if cell is not None]
         voltage = values.battery_voltage
         return {
             "name": info.device_name or info.device_model,
             "model": info.device_model,
-            "hardware": info.hardware_version or "?",
+            "hardware": info.hardware_version or UNKNOWN,
             "firmware": info.software_version,
             "layout": self._reading.layout,
             "cells": str(len(cells)),
-            "voltage": "?" if voltage is None else f"{voltage:.2f}",
+            "voltage": UNKNOWN if voltage is None else f"{voltage:.2f}",
         }
 
     async def _async_read_chosen(
         self, user_input: dict[str, Any] | None
     ) -> dict[str, str]:
-        """Read the battery at the address, or prepare to ask for one."""
+        """Read the battery at the address; without input, scan for batteries.
+
+        Returns the errors to show.
+        """
         if user_input is None:
             await bluetooth.async_request_active_scan(self.hass)
             return {}
@@ -294,8 +188,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self._abort_if_added()
         return await self._async_read_battery()
 
-    def _abort_if_added(self) -> ConfigEntry | None:
-        """Abort if the battery was added; return the entry of one that was ignored."""
+    def _abort_if_added(self) -> JkBmsConfigEntry | None:
+        """Abort if the battery is configured; return its entry if it is ignored."""
         existing = self.hass.config_entries.async_entry_for_domain_unique_id(
             DOMAIN, self.unique_id or ""
         )
@@ -306,7 +200,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     def _show_choice(
         self, step_id: str, user_input: dict[str, Any] | None, errors: dict[str, str]
     ) -> ConfigFlowResult:
-        """Ask which battery it is."""
+        """Show the form that asks for the battery."""
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(
@@ -317,21 +211,21 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders=self._placeholders,
         )
 
-    def _known(self, entry: ConfigEntry) -> dr.DeviceEntry | None:
-        """Return what is known of the battery of the entry, if it was ever read."""
+    def _known_device(self, entry: JkBmsConfigEntry) -> dr.DeviceEntry | None:
+        """Return the device of the entry, `None` if it was never read."""
         return dr.async_get(self.hass).async_get_device_by_connection(
             (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
         )
 
-    async def _async_move(self, entry: ConfigEntry) -> ConfigFlowResult:
-        """Give the entry the new address; device and entities stay what they are."""
+    async def _async_move(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
+        """Give the entry the new address; its device and entities are kept."""
         address = self.unique_id
         assert address
         entries = self.hass.config_entries
         if ignored := self._abort_if_added():
             await entries.async_remove(ignored.entry_id)
         async with entry.setup_lock:
-            # An entry that is being set up right now cannot be unloaded.
+            # An entry cannot be unloaded while it is being set up.
             pass
         await entries.async_unload(entry.entry_id)
         await async_move_entities(self.hass, entry, address)
@@ -349,45 +243,47 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     async def _async_read_battery(self) -> dict[str, str]:
-        """Read the battery; return the error to show, if there is one."""
+        """Read the battery; return the errors to show."""
         address = self.unique_id
         assert address
         client = self._client = async_create_client(self.hass, address, address)
 
         async def disconnect(_event: Event) -> None:
-            await self._async_let_go(client)
+            await self._async_disconnect(client)
 
-        forget_stop = self.hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, disconnect)
+        remove_listener = self.hass.bus.async_listen(
+            EVENT_HOMEASSISTANT_STOP, disconnect
+        )
         try:
-            async with async_get_turns(self.hass).turn(address):
+            async with async_get_connection_slots(self.hass).slot(address):
                 self._reading = await client.read()
         except JkBmsError as error:
-            trouble = async_diagnose(self.hass, address, error)
-            self._placeholders |= trouble.placeholders
-            return {"base": trouble.key}
+            diagnosis = async_diagnose(self.hass, address, error)
+            self._placeholders |= diagnosis.placeholders
+            return {"base": diagnosis.key}
         except Exception:
             _LOGGER.exception("Unexpected error while reading %s", address)
             return {"base": "unknown"}
         finally:
-            forget_stop()
+            remove_listener()
         return {}
 
-    async def _async_let_go(self, client: JkBmsClient) -> None:
-        """End a read, or the wait for the turn to make it."""
-        async_get_turns(self.hass).async_give_up(self.unique_id or "")
+    async def _async_disconnect(self, client: JkBmsClient) -> None:
+        """End a read, or the wait for a connection slot."""
+        async_get_connection_slots(self.hass).async_cancel(self.unique_id or "")
         await client.disconnect()
 
     def _selector(self) -> SelectSelector:
-        """Offer the batteries that are heard and not yet added, the nearest first."""
+        """List the batteries in range that are not configured, nearest first."""
         configured = self._async_current_ids(include_ignore=False)
-        heard = bluetooth.async_discovered_service_info(self.hass, connectable=True)
+        seen = bluetooth.async_discovered_service_info(self.hass, connectable=True)
         return SelectSelector(
             SelectSelectorConfig(
                 options=[
                     SelectOptionDict(
                         value=info.address, label=f"{info.name} ({info.address})"
                     )
-                    for info in sorted(heard, key=lambda info: -info.rssi)
+                    for info in sorted(seen, key=lambda info: -info.rssi)
                     if info.address not in configured and _may_be_battery(info)
                 ],
                 custom_value=True,
@@ -396,64 +292,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
 
-class JkBmsOptionsFlow(OptionsFlowWithReload):
-    """How often to read a battery, and what becomes of the link."""
-
-    async def async_step_init(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Show the options and take what was chosen."""
-        errors: dict[str, str] = {}
-        if user_input is not None:
-            if not (errors := _check_push(user_input.get(CONF_PUSH, {}))):
-                return self.async_create_entry(data=user_input)
-        return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                _OPTIONS.extend(
-                    {
-                        probatio.Optional(CONF_PUSH): section(
-                            # What is wrong can only be there.
-                            _PUSH,
-                            SectionConfig(collapsed=not errors),
-                        )
-                    }
-                ),
-                user_input or self._suggestions(),
-            ),
-            errors=errors,
-        )
-
-    def _suggestions(self) -> dict[str, Any]:
-        """Return the options so far; how to push is mostly the same for all.
-
-        The URL is not, since who sends the form would begin to push without a look.
-        """
-        suggestions = dict(self.config_entry.options)
-        for entry in self.hass.config_entries.async_entries(DOMAIN):
-            push = dict(entry.options.get(CONF_PUSH, {}))
-            if push.pop(CONF_URL, None):
-                suggestions.setdefault(CONF_PUSH, push)
-        return suggestions
-
-
-def _check_push(options: dict[str, Any]) -> dict[str, str]:
-    """Return the error to show, if it cannot be pushed there."""
-    if options.get(CONF_URL):
-        try:
-            parse_target(options)
-        except PushUrlError:
-            return {"base": "invalid_push_url"}
-        except CredentialsError:
-            return {"base": "invalid_push_credentials"}
-        user, password = options.get(CONF_USERNAME), options.get(CONF_PASSWORD)
-        if (password and not user) or (user and options.get(CONF_TOKEN)):
-            return {"base": "ambiguous_push_credentials"}
-    return {}
-
-
 def _may_be_battery(info: BluetoothServiceInfoBleak) -> bool:
-    """Return whether to list it for someone who looks for a battery."""
+    """Return whether to list a device among the batteries in range."""
     return (
         not LISTED_IDS.isdisjoint(info.manufacturer_data)
         or SERVICE_UUID in info.service_uuids
@@ -462,6 +302,6 @@ def _may_be_battery(info: BluetoothServiceInfoBleak) -> bool:
 
 
 def _parse_address(text: str) -> str | None:
-    """Return the address as Bluetooth writes it, however it was typed."""
+    """Return a typed address in the usual notation, `None` if it is not an address."""
     address = format_mac(text.strip()).upper()
     return address if _ADDRESS.fullmatch(address) else None

@@ -1,4 +1,4 @@
-"""Whose turn it is to connect, where there are more batteries than connection slots."""
+"""Fair use of the connection slots where there are more batteries than slots."""
 
 import asyncio
 from bisect import insort
@@ -14,146 +14,161 @@ from habluetooth import HaBluetoothSlotAllocations, get_manager
 
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothReachabilityIntent
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .jkbms.errors import NoFreeSlotError
 
-PATIENCE: Final = 25.0
-"""s to wait while nobody gets a slot that would do."""
+# The maximum time, in seconds, that a waiter stays in the queue while no slot that it
+# could use is granted to anyone. A read takes a few seconds, so when nobody gets a slot
+# for this long, the slots are held by others and waiting longer would not help. It is
+# as long as the deadline of a read.
+WAIT_TIMEOUT: Final = 25.0
 
 
 @dataclass(eq=False, slots=True)
-class _Asker:
-    """Somebody who wants to connect to a battery, or does so."""
+class _Waiter:
+    """A request to connect to a battery, until its slot is returned."""
 
     address: str
-    last_turn: float
-    """s of the event loop's clock when the battery had its last one."""
+    last_granted: float
+    """When the battery was last granted a slot, s of the event loop's clock."""
     sources: set[str] = field(default_factory=set)
-    """The adapters and proxies that could connect, when that was last of interest."""
-    has_turn: asyncio.Event = field(default_factory=asyncio.Event)
-    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(PATIENCE))
+    """The adapters and proxies that could connect at the last check."""
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
+    timeout: asyncio.Timeout = field(
+        default_factory=lambda: asyncio.timeout(WAIT_TIMEOUT)
+    )
 
-    def put_off(self, seconds: float) -> None:
-        """Let the waiting end in so many seconds, if it has not ended."""
-        if not self.limit.expired():
-            self.limit.reschedule(asyncio.get_running_loop().time() + seconds)
+    def extend(self, seconds: float) -> None:
+        """Let the wait time out in `seconds` from now, if it has not done so yet."""
+        if not self.timeout.expired():
+            self.timeout.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-class Turns:
-    """Lets batteries connect when there is a slot: first who has waited for a turn longest.
+class ConnectionSlots:
+    """Queues connection attempts; the battery served longest ago goes first.
 
-    Who tries without a free slot is put off for seconds by each refusal, while the
-    slots stay empty or go to whoever tries at the right moment.
+    Retrying without a free slot backs off for seconds, so freed slots go unused or to
+    whichever device retries first.
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Follow the slots of all adapters and proxies."""
+        """Start with an empty queue."""
         self._hass = hass
-        self._waiting: list[_Asker] = []
-        """In the order of their turns."""
-        self._served: set[_Asker] = set()
-        """Those whose turn it is."""
-        self._last_turns: dict[str, float] = {}
-        get_manager().async_register_allocation_callback(self._async_give_turns)
+        self._waiters: list[_Waiter] = []
+        """Sorted by `last_granted`."""
+        self._granted: set[_Waiter] = set()
+        self._last_granted: dict[str, float] = {}
+        """By address."""
+        self._stop_tracking: CALLBACK_TYPE | None = None
+        """Set while there are waiters."""
 
     @asynccontextmanager
-    async def turn(self, address: str) -> AsyncGenerator[None]:
-        """Wait until there is a slot to connect to a battery with, and keep it.
+    async def slot(self, address: str) -> AsyncGenerator[None]:
+        """Wait for a slot to connect to a battery with, and reserve it.
 
-        Who cannot connect at all, or is connected, does not wait. Raises
-        `NoFreeSlotError` if the slots stay taken.
+        A battery that nobody can connect to, or that is connected, does not wait.
+        Raises `NoFreeSlotError` if no slot becomes free.
         """
-        asker = _Asker(address, self._last_turns.get(address, -inf))
-        insort(self._waiting, asker, key=attrgetter("last_turn"))
+        waiter = _Waiter(address, self._last_granted.get(address, -inf))
+        insort(self._waiters, waiter, key=attrgetter("last_granted"))
         try:
-            await self._async_wait(asker)
-            self._last_turns[address] = asyncio.get_running_loop().time()
+            await self._async_wait(waiter)
+            self._last_granted[address] = asyncio.get_running_loop().time()
             yield
         finally:
-            if asker.has_turn.is_set():
-                self._served.remove(asker)
+            if waiter.granted.is_set():
+                self._granted.remove(waiter)
             else:
-                self._waiting.remove(asker)
-            self._async_give_turns()
+                self._waiters.remove(waiter)
+            self._async_grant_slots()
 
     @callback
-    def async_give_up(self, address: str) -> None:
-        """Let nobody wait for this battery any more."""
-        for asker in self._waiting:
-            if asker.address == address:
-                asker.put_off(0)
+    def async_cancel(self, address: str) -> None:
+        """Cancel all waits for this battery."""
+        for waiter in self._waiters:
+            if waiter.address == address:
+                waiter.extend(0)
 
-    async def _async_wait(self, asker: _Asker) -> None:
+    async def _async_wait(self, waiter: _Waiter) -> None:
         try:
-            async with asker.limit:
-                self._async_give_turns()
-                await asker.has_turn.wait()
+            async with waiter.timeout:
+                self._async_grant_slots()
+                await waiter.granted.wait()
         except TimeoutError as err:
             reachability = bluetooth.async_address_reachability_diagnostics(
-                self._hass, asker.address, BluetoothReachabilityIntent.CONNECTION
+                self._hass, waiter.address, BluetoothReachabilityIntent.CONNECTION
             )
             raise NoFreeSlotError(
                 f"No connection slot became free. {reachability}"
             ) from err
 
     @callback
-    def _async_give_turns(self, _: HaBluetoothSlotAllocations | None = None) -> None:
-        """Let those go on for whom there is a slot, and the others hope."""
-        # Nearly always nobody does, and with many batteries this is called often
-        if not self._waiting:
-            return
+    def _async_grant_slots(self, _: HaBluetoothSlotAllocations | None = None) -> None:
+        """Grant a slot to every waiter that can connect now."""
+        if self._waiters:
+            self._async_grant_free_slots()
+        if self._waiters and not self._stop_tracking:
+            self._stop_tracking = get_manager().async_register_allocation_callback(
+                self._async_grant_slots
+            )
+        elif not self._waiters and self._stop_tracking:
+            self._stop_tracking()
+            self._stop_tracking = None
+
+    @callback
+    def _async_grant_free_slots(self) -> None:
         allocations = get_manager().async_current_allocations() or ()
         connected = {address for each in allocations for address in each.allocated}
-        # Not all of them tell
-        telling = {each.source: each for each in allocations if each.slots}
-        # Who has the turn and is about to connect has a slot that still counts as free
+        # Some scanners do not report their slots.
+        reporting = {each.source: each for each in allocations if each.slots}
+        # A waiter that is about to connect has a slot that is still counted as free.
         reserved = Counter(
             source
-            for asker in self._served
-            if asker.address not in connected
-            for source in asker.sources
+            for waiter in self._granted
+            if waiter.address not in connected
+            for source in waiter.sources
         )
-        given = Counter[str]()
+        granted = Counter[str]()
 
         def has_slot(source: str) -> bool:
-            if not (slots := telling.get(source)):
+            if not (slots := reporting.get(source)):
                 return True
-            ours = max(0, reserved[source] - _nameless(slots))
-            return slots.free - ours > given[source]
+            ours = max(0, reserved[source] - _unnamed(slots))
+            return slots.free - ours > granted[source]
 
-        for asker in self._waiting.copy():
-            asker.sources = {
-                found.scanner.source
-                for found in bluetooth.async_scanner_devices_by_address(
-                    self._hass, asker.address, connectable=True
+        for waiter in self._waiters.copy():
+            waiter.sources = {
+                device.scanner.source
+                for device in bluetooth.async_scanner_devices_by_address(
+                    self._hass, waiter.address, connectable=True
                 )
             }
-            if asker.address not in connected:
-                if asker.sources and not any(map(has_slot, asker.sources)):
+            if waiter.address not in connected:
+                if waiter.sources and not any(map(has_slot, waiter.sources)):
                     continue
-                given.update(asker.sources)
-            self._waiting.remove(asker)
-            self._served.add(asker)
-            asker.has_turn.set()
-        for asker in self._waiting:
-            if not asker.sources.isdisjoint(given):
-                asker.put_off(PATIENCE)
+                granted.update(waiter.sources)
+            self._waiters.remove(waiter)
+            self._granted.add(waiter)
+            waiter.granted.set()
+        for waiter in self._waiters:
+            if not waiter.sources.isdisjoint(granted):
+                waiter.extend(WAIT_TIMEOUT)
 
 
-def _nameless(allocations: HaBluetoothSlotAllocations) -> int:
-    """Count the taken slots of which it is not told who has them."""
+def _unnamed(allocations: HaBluetoothSlotAllocations) -> int:
+    """Count the slots in use of which the scanner does not report the address."""
     return allocations.slots - allocations.free - len(allocations.allocated)
 
 
-_TURNS: HassKey[Turns] = HassKey(f"{DOMAIN}_turns")
+_CONNECTION_SLOTS: HassKey[ConnectionSlots] = HassKey(f"{DOMAIN}_connection_slots")
 
 
 @callback
-def async_get_turns(hass: HomeAssistant) -> Turns:
+def async_get_connection_slots(hass: HomeAssistant) -> ConnectionSlots:
     """Return the one queue for all batteries."""
-    if _TURNS not in hass.data:
-        hass.data[_TURNS] = Turns(hass)
-    return hass.data[_TURNS]
+    if _CONNECTION_SLOTS not in hass.data:
+        hass.data[_CONNECTION_SLOTS] = ConnectionSlots(hass)
+    return hass.data[_CONNECTION_SLOTS]

@@ -1,4 +1,4 @@
-"""What to attach to a report, with nothing private in it."""
+"""The diagnostics to attach to an issue report, without private data."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
-from .diagnosis import NOBODY
+from .diagnosis import UNKNOWN
 from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
 
@@ -37,18 +37,18 @@ _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: JkBmsConfigEntry
 ) -> dict[str, Any]:
-    """Return all that helps to understand how a battery is read."""
+    """Return what helps to analyse how a battery is read."""
     coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
-    heard = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
+    seen = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
     error = coordinator.last_exception if coordinator else None
     info = coordinator.device_info if coordinator else None
     private = tuple(
         {
-            *_private_texts(hass, entry, heard),
-            # The entry may have got another name since.
+            *_private_texts(hass, entry, seen),
+            # The entry may have been renamed.
             (info and info.device_name) or "",
-            *_holders(entry.error_reason_translation_placeholders),
-            *_holders(getattr(error, "translation_placeholders", None)),
+            *_slot_holders(entry.error_reason_translation_placeholders),
+            *_slot_holders(getattr(error, "translation_placeholders", None)),
         }
     )
     report: dict[str, Any] = {
@@ -58,7 +58,7 @@ async def async_get_config_entry_diagnostics(
             "data": dict(entry.data),
             "options": dict(entry.options),
         },
-        "advertisement": _advertisement(heard, private) if heard else None,
+        "advertisement": _advertisement(seen, private) if seen else None,
     }
     if coordinator:
         report |= {
@@ -73,21 +73,21 @@ async def async_get_config_entry_diagnostics(
 
 
 def _advertisement(
-    heard: BluetoothServiceInfoBleak, private: tuple[str, ...]
+    seen: BluetoothServiceInfoBleak, private: tuple[str, ...]
 ) -> dict[str, Any]:
     return {
-        "rssi": heard.rssi,
-        "service_uuids": heard.service_uuids,
+        "rssi": seen.rssi,
+        "service_uuids": seen.service_uuids,
         "manufacturer_data": {
             f"0x{company:04X}": _scrubbed(payload.hex(), private)
-            for company, payload in heard.manufacturer_data.items()
+            for company, payload in seen.manufacturer_data.items()
         },
     }
 
 
 def _link(coordinator: JkBmsCoordinator, private: tuple[str, ...]) -> dict[str, Any]:
-    # Their addresses are nobody's business, but which is which may matter.
-    attempts = coordinator.attempts
+    # The addresses of the scanners are private, but they must be told apart.
+    attempts = list(coordinator.attempts)
     sources = dict.fromkeys(attempt.path for attempt in attempts)
     paths = {
         source: f"scanner {n}" for n, source in enumerate(filter(None, sources), 1)
@@ -124,30 +124,30 @@ def _values(coordinator: JkBmsCoordinator) -> dict[str, Any]:
 def _private_texts(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
-    heard: BluetoothServiceInfoBleak | None,
+    seen: BluetoothServiceInfoBleak | None,
 ) -> Iterator[str]:
-    """Yield the names and addresses that other texts may mention."""
+    """Yield the names and addresses that other texts may contain."""
     scanners = bluetooth.async_current_scanners(hass)
     for address in (entry.data[CONF_ADDRESS], *(s.source for s in scanners)):
         digits = address.replace(":", "").lower()
-        # Some advertise their address as text
+        # Some batteries advertise their address as text.
         yield from (address, digits, digits.encode().hex())
     yield from (scanner.adapter for scanner in scanners)
     yield entry.title
-    if heard:
-        yield heard.name
+    if seen:
+        yield seen.name
 
 
-def _holders(placeholders: Mapping[str, str] | None) -> list[str]:
-    """Return how a sentence names those who hold the connections."""
-    holders = (placeholders or {}).get("holders", NOBODY)
-    return [] if holders == NOBODY else [holders]
+def _slot_holders(placeholders: Mapping[str, str] | None) -> list[str]:
+    """Return the names of the devices that use the connection slots."""
+    holders = (placeholders or {}).get("holders", UNKNOWN)
+    return [] if holders == UNKNOWN else [holders]
 
 
 def _scrubbed(text: str | None, private: tuple[str, ...]) -> str | None:
     if not text:
         return text
-    # A long one may contain a short one
+    # Longest first, because a long text may contain a short one.
     for secret in sorted(filter(None, private), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return _ADDRESS.sub(REDACTED, text)

@@ -109,7 +109,7 @@ class _FollowingSensor(JkBmsEntity[float], SensorEntity):
     @property
     def _max_gap(self) -> float:
         """Return the s between two readings that can be bridged."""
-        return MAX_GAP * self.coordinator.interval.total_seconds()
+        return MAX_GAP * self.coordinator.options.interval.total_seconds()
 
     @abstractmethod
     def _follow(self, reading: Reading) -> None:

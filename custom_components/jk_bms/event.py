@@ -143,7 +143,7 @@ class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
         if stored := await self.async_get_last_extra_data():
             known = stored.as_dict().get(ATTR_KNOWN)
             self._known = known and [(time, code) for time, code in known]
-        self.async_on_remove(self.coordinator.async_follow_logbook(self._report_new))
+        self.async_on_remove(self.coordinator.logs.async_add_listener(self._report_new))
 
     @property
     @override

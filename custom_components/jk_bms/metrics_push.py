@@ -1,83 +1,53 @@
-"""Push what a battery says to a Pushgateway or VictoriaMetrics, beside the reading."""
+"""Pushes the values of a battery to a Pushgateway or to VictoriaMetrics."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 import logging
-from typing import Any, Final
+from math import inf
+from typing import Final
 
-from homeassistant.const import (
-    CONF_PASSWORD,
-    CONF_TOKEN,
-    CONF_URL,
-    CONF_USERNAME,
-    CONF_VERIFY_SSL,
-)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
 
-from .const import (
-    CONF_INTERVAL,
-    CONF_JOB,
-    CONF_KIND,
-    CONF_PUSH,
-    DOMAIN,
-    KIND_AUTO,
-    PUSH_INTERVAL,
-)
+from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
-from .diagnosis import LASTS
+from .issues import ISSUE_AFTER
 from .jkbms.errors import ExportError
-from .jkbms.export.credentials import Credentials
-from .jkbms.export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from .jkbms.export.push import DEADLINE, push
 from .jkbms.models import BatteryState
+from .jkbms.outage import Outage
+from .options import PushOptions
 
 _LOGGER = logging.getLogger(__name__)
 
-_SHARE: Final = 0.8
-"""Of the interval, after which a push that does not come through is given up."""
+# The part of the interval after which a push is given up, so that it has ended when the
+# next one is due.
+MAX_INTERVAL_SHARE: Final = 0.8
+
 ISSUE: Final = "push_failed"
-
-
-def parse_target(options: Mapping[str, Any]) -> PushTarget:
-    """Return where these options push to. Raises an `ExportError`."""
-    kind = options.get(CONF_KIND, KIND_AUTO)
-    credentials = Credentials(
-        user=options.get(CONF_USERNAME, ""),
-        password=options.get(CONF_PASSWORD, ""),
-        token=options.get(CONF_TOKEN, ""),
-    )
-    return PushTarget.parse(
-        options[CONF_URL],
-        kind=None if kind == KIND_AUTO else PushKind(kind),
-        job=options.get(CONF_JOB) or DEFAULT_JOB,
-        credentials=credentials if credentials != Credentials() else None,
-    )
 
 
 @callback
 def async_start_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
-    """Push as long as the entry is loaded, if its options say so."""
-    options = entry.options.get(CONF_PUSH, {})
-    if options.get(CONF_URL):
+    """Push while the entry is loaded, if its options turn that on."""
+    if options := entry.runtime_data.options.push:
         _Push(hass, entry, options).async_start()
 
 
 class _Push:
-    """What is pushed of one battery, and how that goes."""
+    """Pushes one battery, and reports failures."""
 
     def __init__(
-        self, hass: HomeAssistant, entry: JkBmsConfigEntry, options: Mapping[str, Any]
+        self, hass: HomeAssistant, entry: JkBmsConfigEntry, options: PushOptions
     ) -> None:
         self._hass = hass
         self._entry = entry
         self._options = options
-        self._interval = timedelta(
-            seconds=options.get(CONF_INTERVAL, PUSH_INTERVAL.total_seconds())
-        )
-        self._failing_since: float | None = None
+        self._outage = Outage()
+        self._failing_since = inf
+        """When the outage began, s of the event loop's clock."""
 
     @callback
     def async_start(self) -> None:
@@ -86,7 +56,7 @@ class _Push:
             async_track_time_interval(
                 self._hass,
                 self._async_push_in_background,
-                self._interval,
+                self._options.interval,
                 name=f"{DOMAIN} push {self._entry.title}",
                 cancel_on_shutdown=True,
             )
@@ -101,25 +71,26 @@ class _Push:
         )
 
     async def _async_push(self) -> None:
-        """Push once; what goes wrong is told once."""
-        session = async_get_clientsession(
-            self._hass, self._options.get(CONF_VERIFY_SSL, True)
-        )
+        """Push once; only the first failure in a row is logged."""
+        options = self._options
+        session = async_get_clientsession(self._hass, options.verify_ssl)
         try:
             await push(
                 session,
-                parse_target(self._options),
+                options.target,
                 [self._async_state()],
-                deadline=min(DEADLINE, _SHARE * self._interval.total_seconds()),
+                deadline=min(
+                    DEADLINE, MAX_INTERVAL_SHARE * options.interval.total_seconds()
+                ),
             )
         except ExportError as error:
-            self._async_note_failure(error)
+            self._async_handle_failure(error)
         else:
-            self._async_note_success()
+            self._async_handle_success()
 
     @callback
     def _async_state(self) -> BatteryState:
-        """Return what is known of the battery; values that are too old are not."""
+        """Return the state of the battery to push."""
         coordinator = self._entry.runtime_data
         state = BatteryState(
             device=self._async_device(),
@@ -139,7 +110,7 @@ class _Push:
 
     @callback
     def _async_device(self) -> str:
-        """Return the name of the battery, with a number where others have the same."""
+        """Return the name of the battery, numbered if another one has the same name."""
         title = self._entry.title
         namesakes = [
             entry.entry_id
@@ -150,13 +121,15 @@ class _Push:
         return f"{title} {number + 1}" if number else title
 
     @callback
-    def _async_note_failure(self, error: ExportError) -> None:
-        """Tell of the first failure in the log, and of lasting failure in the repairs."""
+    def _async_handle_failure(self, error: ExportError) -> None:
+        """Log the first failure, and raise an issue if they last."""
         now = self._hass.loop.time()
-        if self._failing_since is None:
+        if self._outage.begin():
             self._failing_since = now
-            _LOGGER.warning("%s is not pushed: %s", self._entry.title, error)
-        if now - self._failing_since >= LASTS:
+            _LOGGER.warning(
+                "The values of %s cannot be pushed: %s", self._entry.title, error
+            )
+        if now - self._failing_since >= ISSUE_AFTER:
             ir.async_create_issue(
                 self._hass,
                 DOMAIN,
@@ -171,10 +144,9 @@ class _Push:
             )
 
     @callback
-    def _async_note_success(self) -> None:
-        if self._failing_since is not None:
-            self._failing_since = None
-            _LOGGER.info("%s is pushed again", self._entry.title)
+    def _async_handle_success(self) -> None:
+        if self._outage.end():
+            _LOGGER.info("The values of %s are pushed again", self._entry.title)
             self._async_clear_issue()
 
     @callback

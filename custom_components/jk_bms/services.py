@@ -1,4 +1,4 @@
-"""Actions on what the battery remembers: its logbook and its detail log."""
+"""Actions that read the logs of a battery."""
 
 from dataclasses import asdict
 from typing import Final

@@ -24,10 +24,11 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
-from .const import CONF_LINK, DOMAIN, LinkBehaviour
+from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms import __version__
 from .jkbms.models import BatteryType
+from .options import JkBmsOptions, LinkBehaviour
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _battery(
         )
         if settings
         else None,
-        holds_link=entry.options.get(CONF_LINK) == LinkBehaviour.HELD,
+        holds_link=JkBmsOptions.parse(entry.options).link is LinkBehaviour.HELD,
     )
 
 

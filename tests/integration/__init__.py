@@ -15,7 +15,8 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components import jk_bms
-from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.options import DEFAULT_INTERVAL
 from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_state_change_event
@@ -63,7 +64,7 @@ async def setup_integration(
     return entry
 
 
-async def pass_time(hass: HomeAssistant, delay: timedelta = UPDATE_INTERVAL) -> None:
+async def pass_time(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
     """Let the timers of this time span fire, and what they start finish."""
     async_fire_time_changed(hass, dt_util.utcnow() + delay)
     await hass.async_block_till_done(wait_background_tasks=True)

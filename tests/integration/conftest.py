@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms import connection_slots as turns
+from custom_components.jk_bms import connection_slots
 from custom_components.jk_bms.jkbms.bluetooth import client, session
 from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.config_entries import ConfigEntryState
@@ -161,7 +161,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
     assert defaults
     monkeypatch.setitem(defaults, "deadline", deadline)
     monkeypatch.setattr(bleak_retry_connector, "BLEAK_OUT_OF_SLOTS_BACKOFF_TIME", 0.1)
-    monkeypatch.setattr(turns, "PATIENCE", 0.5)
+    monkeypatch.setattr(connection_slots, "WAIT_TIMEOUT", 0.5)
     return deadline
 
 

@@ -152,7 +152,7 @@ async def test_outdated_values_during_a_press_are_not_a_reading(
     bms.battery.override(soc=41)
     pressing = asyncio.create_task(press(hass))
     await until(lambda: bms.connected)
-    entry.runtime_data._async_outdated(dt_util.utcnow())
+    entry.runtime_data._async_expire(dt_util.utcnow())
     await pressing
     assert soc(hass) == "41"
 

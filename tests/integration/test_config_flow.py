@@ -10,15 +10,15 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms import connection_slots as turns
-from custom_components.jk_bms.const import (
+from custom_components.jk_bms import connection_slots
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.options import (
     CONF_INTERVAL,
     CONF_LINK,
     CONF_PAUSE,
-    DOMAIN,
     LinkBehaviour,
 )
-from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_BLUETOOTH,
@@ -243,9 +243,9 @@ async def test_turn_ends_with_the_dialog(
     (flow,) = await discover(hass, proxy, bms)
     proxy.radio.slots = 0
     proxy._report_slots()
-    monkeypatch.setattr(turns, "PATIENCE", 60.0)
+    monkeypatch.setattr(connection_slots, "WAIT_TIMEOUT", 60.0)
     reading = hass.async_create_task(submit(hass, flow))
-    await until(lambda: turns.async_get_turns(hass)._served)
+    await until(lambda: connection_slots.async_get_connection_slots(hass)._granted)
 
     if end == "closed":
         hass.config_entries.flow.async_abort(flow["flow_id"])
@@ -812,8 +812,8 @@ async def test_options(
     await until_held(bms, entry)
     assert entry.options == chosen
     assert entry.runtime_data is not coordinator
-    assert entry.runtime_data.interval.total_seconds() == 7.5
-    assert entry.runtime_data.pause.total_seconds() == 90
+    assert entry.runtime_data.options.interval.total_seconds() == 7.5
+    assert entry.runtime_data.options.pause.total_seconds() == 90
 
     flow = await hass.config_entries.options.async_init(entry.entry_id)
     shown = {

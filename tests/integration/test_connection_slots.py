@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
+from typing import Any
+from unittest.mock import patch
 
 from bleak_retry_connector import Allocations
 from habluetooth import get_manager
 import pytest
 
-from custom_components.jk_bms import connection_slots as turns_module
-from custom_components.jk_bms.connection_slots import Turns, async_get_turns
+from custom_components.jk_bms import connection_slots
+from custom_components.jk_bms.connection_slots import (
+    ConnectionSlots,
+    async_get_connection_slots,
+)
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.errors import NoFreeSlotError
 from homeassistant.config_entries import ConfigEntryState
@@ -46,19 +51,19 @@ def batteries(
 
 
 @pytest.fixture
-def turns(hass: HomeAssistant) -> Turns:
+def slots(hass: HomeAssistant) -> ConnectionSlots:
     """Return the queue."""
-    return async_get_turns(hass)
+    return async_get_connection_slots(hass)
 
 
 class Queue:
     """Asks for turns, and knows who has one."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, slots: ConnectionSlots) -> None:
         """Begin with nobody."""
         self.now: list[str] = []
         self.served: list[str] = []
-        self._turns = turns
+        self._slots = slots
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -76,7 +81,7 @@ class Queue:
         await asyncio.sleep(0)
 
     async def _take(self, address: str) -> None:
-        async with self._turns.turn(address):
+        async with self._slots.slot(address):
             self.now.append(address)
             self.served.append(address)
             await self._ends[address].wait()
@@ -105,15 +110,15 @@ async def test_more_batteries_than_slots(
         assert [len(bms.connections) for bms in batteries] == [number] * 5
     for entry in entries:
         assert entry.state is ConfigEntryState.LOADED
-        history = entry.runtime_data.history
+        history = entry.runtime_data.attempts
         assert {attempt.outcome for attempt in history} == {"read"}
     assert proxy.free_slots == 1
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_a_turn_keeps_a_slot(turns: Turns) -> None:
+async def test_a_turn_keeps_a_slot(slots: ConnectionSlots) -> None:
     """Who has the turn has the slot, also while not connected; the next is next."""
-    queue = Queue(turns)
+    queue = Queue(slots)
     await queue.ask(*ADDRESSES[:3])
     assert queue.now == ADDRESSES[:1]
     await queue.end(ADDRESSES[0])
@@ -125,10 +130,10 @@ async def test_a_turn_keeps_a_slot(turns: Turns) -> None:
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_longest_ago_is_first(turns: Turns) -> None:
+async def test_longest_ago_is_first(slots: ConnectionSlots) -> None:
     """The order of asking does not matter, but who has waited for a turn the longest."""
     a, b, c, d, _ = ADDRESSES
-    queue = Queue(turns)
+    queue = Queue(slots)
     for address in (b, c, a):
         await queue.ask(address)
         await queue.end(address)
@@ -141,9 +146,11 @@ async def test_longest_ago_is_first(turns: Turns) -> None:
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_a_freed_slot_is_given_on(turns: Turns, proxy: VirtualProxy) -> None:
+async def test_a_freed_slot_is_given_on(
+    slots: ConnectionSlots, proxy: VirtualProxy
+) -> None:
     """Slots that others take and free count as well."""
-    queue = Queue(turns)
+    queue = Queue(slots)
     report(proxy, 2, 0, "AA", "BB")
     await queue.ask(*ADDRESSES[:2])
     assert queue.now == []
@@ -163,10 +170,10 @@ async def test_a_freed_slot_is_given_on(turns: Turns, proxy: VirtualProxy) -> No
 
 @pytest.mark.usefixtures("batteries")
 async def test_who_is_connected_does_not_wait(
-    turns: Turns, proxy: VirtualProxy
+    slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
     """On a held link there is no slot to wait for."""
-    queue = Queue(turns)
+    queue = Queue(slots)
     report(proxy, 1, 0, ADDRESSES[1])
     await queue.ask(*ADDRESSES[:2])
     assert queue.now == ADDRESSES[1:2]
@@ -179,10 +186,10 @@ async def test_who_is_connected_does_not_wait(
 
 @pytest.mark.usefixtures("batteries")
 async def test_a_proxy_that_tells_no_addresses(
-    turns: Turns, proxy: VirtualProxy
+    slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
     """A taken slot is not reserved as well for the one who may have taken it."""
-    queue = Queue(turns)
+    queue = Queue(slots)
     report(proxy, 3, 3)
     await queue.ask(ADDRESSES[0])
     report(proxy, 3, 2)
@@ -194,14 +201,14 @@ async def test_a_proxy_that_tells_no_addresses(
 
 @pytest.mark.usefixtures("batteries")
 async def test_any_of_several_proxies(
-    hass: HomeAssistant, turns: Turns, batteries: list[VirtualBms]
+    hass: HomeAssistant, slots: ConnectionSlots, batteries: list[VirtualBms]
 ) -> None:
     """A slot of any proxy that hears the battery will do; another's does not help."""
     attic = VirtualProxy("AA:00:00:00:00:02", "attic", slots=1)
     attic.place(batteries[1])
     attic.start()
     attic.advertise(batteries[1])
-    queue = Queue(turns)
+    queue = Queue(slots)
     await queue.ask(ADDRESSES[0], ADDRESSES[2], ADDRESSES[1])
     assert queue.now == [ADDRESSES[0], ADDRESSES[1]]
     await queue.end(ADDRESSES[1])
@@ -214,12 +221,12 @@ async def test_any_of_several_proxies(
 @pytest.mark.usefixtures("batteries")
 @pytest.mark.parametrize("address", [ADDRESSES[1], "C8:47:8C:99:99:99"])
 async def test_nothing_to_wait_for(
-    turns: Turns, proxy: VirtualProxy, address: str
+    slots: ConnectionSlots, proxy: VirtualProxy, address: str
 ) -> None:
     """Who is not heard, or whose proxy does not tell its slots, finds out by trying."""
     if address in ADDRESSES:
         report(proxy, 0, 0)
-    queue = Queue(turns)
+    queue = Queue(slots)
     await queue.ask(ADDRESSES[0], address)
     assert address in queue.now
     await queue.end(ADDRESSES[0])
@@ -228,32 +235,68 @@ async def test_nothing_to_wait_for(
 
 @pytest.mark.usefixtures("batteries")
 async def test_patience_ends(
-    turns: Turns, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
+    slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slots that stay taken are an error that says by whom; the queue forgets it."""
     report(proxy, 1, 0, "AA")
-    monkeypatch.setattr(turns_module, "PATIENCE", 0)
+    monkeypatch.setattr(connection_slots, "WAIT_TIMEOUT", 0)
     with pytest.raises(NoFreeSlotError, match=r"became free\. .+garage"):
-        async with turns.turn(ADDRESSES[0]):
+        async with slots.slot(ADDRESSES[0]):
             pytest.fail("has a turn")
     report(proxy, 1, 1)
-    async with turns.turn(ADDRESSES[1]):
+    async with slots.slot(ADDRESSES[1]):
         pass
 
 
 @pytest.mark.usefixtures("batteries")
+async def test_slots_are_only_tracked_while_someone_waits(
+    slots: ConnectionSlots, proxy: VirtualProxy
+) -> None:
+    """The callback for slot changes is registered with the first waiter and released."""
+    manager = type(get_manager())
+    register = manager.async_register_allocation_callback
+    active = 0
+
+    def counting_register(*args: Any) -> Callable[[], None]:
+        nonlocal active
+        unregister = register(*args)
+        active += 1
+
+        def counting_unregister() -> None:
+            nonlocal active
+            active -= 1
+            unregister()
+
+        return counting_unregister
+
+    queue = Queue(slots)
+    with patch.object(manager, "async_register_allocation_callback", counting_register):
+        report(proxy, 1, 1)
+        await queue.ask(ADDRESSES[0])
+        assert active == 0
+        await queue.ask(*ADDRESSES[1:3])
+        assert active == 1
+        await queue.end(ADDRESSES[0])
+        assert active == 1
+        await queue.end(ADDRESSES[1])
+        assert queue.now == [ADDRESSES[2]]
+        assert active == 0
+        await queue.end(ADDRESSES[2])
+
+
+@pytest.mark.usefixtures("batteries")
 async def test_hope_as_long_as_it_goes_on(
-    turns: Turns, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
+    slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Patience begins anew when one gets a slot that would have done."""
-    queue = Queue(turns)
+    queue = Queue(slots)
     await queue.ask(*ADDRESSES[:3])
-    second, third = turns._waiting
-    monkeypatch.setattr(turns_module, "PATIENCE", 1000)
-    until = [second.limit.when(), third.limit.when()]
+    second, third = slots._waiters
+    monkeypatch.setattr(connection_slots, "WAIT_TIMEOUT", 1000)
+    until = [second.timeout.when(), third.timeout.when()]
     await queue.end(ADDRESSES[0])
-    assert second.limit.when() == until[0]
-    before, after = until[1], third.limit.when()
+    assert second.timeout.when() == until[0]
+    before, after = until[1], third.timeout.when()
     assert before
     assert after
     assert after > before + 900
@@ -271,19 +314,19 @@ async def test_unload_ends_the_waiting(
     setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
     async with AsyncExitStack() as stack:
         stack.callback(setup.cancel)
-        turns = async_get_turns(hass)
-        while not turns._waiting:
+        slots = async_get_connection_slots(hass)
+        while not slots._waiters:
             await asyncio.sleep(0)
-        turns.async_give_up("C8:47:8C:99:99:99")
+        slots.async_cancel("C8:47:8C:99:99:99")
         await asyncio.sleep(0)
-        assert turns._waiting
-        turns.async_give_up(batteries[0].address)
+        assert slots._waiters
+        slots.async_cancel(batteries[0].address)
         # Twice, as it may be unloaded while the first is on its way
-        turns.async_give_up(batteries[0].address)
+        slots.async_cancel(batteries[0].address)
         await asyncio.sleep(0)
-        assert turns._waiting
-        turns.async_give_up(batteries[0].address)
+        assert slots._waiters
+        slots.async_cancel(batteries[0].address)
         await setup
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    assert not turns._waiting
+    assert not slots._waiters
     assert not batteries[0].connections

@@ -14,10 +14,10 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import UPDATE_INTERVAL
 from custom_components.jk_bms.diagnosis import ERROR_KEYS
 from custom_components.jk_bms.jkbms import errors
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.options import DEFAULT_INTERVAL
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -106,7 +106,7 @@ async def test_no_advertisements(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """Polling does not stop with the advertisements, nor does it do so too often."""
-    await pass_time(hass, UPDATE_INTERVAL - MARGIN)
+    await pass_time(hass, DEFAULT_INTERVAL - MARGIN)
     assert len(bms.connections) == 1
     for number in range(2, 5):
         await pass_time(hass)
@@ -129,7 +129,7 @@ async def test_one_read_at_a_time(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What else is a reason to read does not start a second read."""
-    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
     hear(proxy, bms, later=31)
     await hass.async_block_till_done(wait_background_tasks=True)
@@ -177,7 +177,7 @@ async def test_forgotten_while_connected(
 ) -> None:
     """A battery is silent while it is read, and that is no reason to lose it."""
     bms.battery.override(soc=41)
-    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
     told: list[str] = []
     entry.runtime_data.async_add_listener(lambda: told.append(soc(hass)))
@@ -287,6 +287,7 @@ async def test_availability_by_the_age_of_the_data(
     assert soc(hass) == STATE_UNAVAILABLE
     (lost,) = our_lines(caplog, logging.INFO)
     assert lost.startswith(f"House 24V is unavailable: {sentence(error)}")
+    assert our_lines(caplog, logging.WARNING) == []
 
     bms.faults = Faults()
     caplog.clear()
@@ -328,7 +329,7 @@ async def test_each_reading_counts_anew(
     """A lost read or two in between are nothing to speak of."""
     for _ in range(3):
         bms.faults = Faults(pairing=True)
-        await pass_time(hass, 2 * UPDATE_INTERVAL)
+        await pass_time(hass, 2 * DEFAULT_INTERVAL)
         bms.faults = Faults()
         await pass_time(hass)
         await pass_time(hass, MAX_DATA_AGE - MARGIN)
@@ -343,7 +344,7 @@ async def test_unplugged_proxy(
     entry: MockConfigEntry,
 ) -> None:
     """A read that breaks off is not the end of reading."""
-    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
     proxy.unplug()
     for _ in range(2):

@@ -90,7 +90,7 @@ class House:
 
     def miss(self) -> None:
         """Let the values become too old."""
-        self.coordinator._async_outdated(dt_util.utcnow())
+        self.coordinator._async_expire(dt_util.utcnow())
 
     async def reload(self, time: float, power: float | None) -> None:
         """Set the entry up anew, as a change of its options does."""

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+import logging
 from unittest.mock import patch
 
 import pytest
@@ -11,7 +12,9 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import DOMAIN, UPDATE_INTERVAL
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.options import DEFAULT_INTERVAL
 from homeassistant.config_entries import SOURCE_BLUETOOTH, ConfigEntryState
 from homeassistant.const import (
     EVENT_HOMEASSISTANT_STARTED,
@@ -24,14 +27,22 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBackend, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, mock_entry, pass_time, sentence, setup_integration, until
+from . import (
+    MAX_DATA_AGE,
+    mock_entry,
+    our_lines,
+    pass_time,
+    sentence,
+    setup_integration,
+    until,
+)
 
 VOLTAGE = "sensor.house_24v_total_voltage"
 
 
 async def start_poll(hass: HomeAssistant, bms: VirtualBms) -> None:
     """Let a read begin, and return in the middle of it."""
-    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.streaming)
 
 
@@ -45,7 +56,7 @@ async def test_setup_and_unload(
     assert await hass.config_entries.async_unload(entry.entry_id)
     assert entry.state is ConfigEntryState.NOT_LOADED
     assert hass.states.get(VOLTAGE).state == STATE_UNAVAILABLE
-    await pass_time(hass, 10 * UPDATE_INTERVAL)
+    await pass_time(hass, 10 * DEFAULT_INTERVAL)
     assert len(bms.connections) == 1
 
 
@@ -99,6 +110,29 @@ async def test_retry_after_a_failed_read(
     bms.faults = Faults()
     proxy.radio.slots = 3
     await pass_time(hass, timedelta(seconds=10))
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_unexpected_error_in_first_read_retries_and_logs_once(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An error that the library does not translate delays the setup as any other does."""
+    proxy.advertise(bms)
+    with patch.object(JkBmsClient, "read", side_effect=ZeroDivisionError):
+        entry = await setup_integration(hass, bms)
+        assert entry.state is ConfigEntryState.SETUP_RETRY
+        assert entry.error_reason_translation_key == "unknown"
+        await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert our_lines(caplog, logging.WARNING) == [
+        f"{entry.title}: unexpected error while reading"
+    ]
+    assert "ZeroDivisionError" in caplog.text
+
+    await hass.config_entries.async_reload(entry.entry_id)
     assert entry.state is ConfigEntryState.LOADED
 
 
@@ -219,7 +253,7 @@ async def test_stop_during_a_read(
     await hass.async_block_till_done()
     assert not bms.connected
     assert bms.connections[-1].reason == "by the central"
-    await pass_time(hass, 10 * UPDATE_INTERVAL)
+    await pass_time(hass, 10 * DEFAULT_INTERVAL)
     assert len(durations) == 1
 
 

@@ -38,7 +38,7 @@ def interval() -> float:
 @pytest.fixture(autouse=True)
 def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a link for one that lasts, however short it lived."""
-    monkeypatch.setattr(coordinator, "_LASTING", 0.0)
+    monkeypatch.setattr(coordinator, "MIN_LINK_LIFETIME", 0.0)
 
 
 @pytest.fixture
@@ -110,8 +110,9 @@ async def test_loss_is_repaired(
     await until_shown(hass, 42)
     assert len(bms.connections) == 3
     coordinator = entry.runtime_data
-    assert [attempt.outcome for attempt in coordinator.history][0] == "read"
-    assert coordinator.history[1].outcome != "read"
+    first, second, *_ = coordinator.attempts
+    assert first.outcome == "read"
+    assert second.outcome != "read"
     assert coordinator.last_poll_successful
     assert our_lines(caplog, logging.INFO) == []
 
@@ -139,7 +140,7 @@ async def test_a_link_that_dies_at_once_is_not_hurried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is made again after a while, or else battery and proxy had no peace."""
-    monkeypatch.setattr(coordinator, "_LASTING", 1000.0)
+    monkeypatch.setattr(coordinator, "MIN_LINK_LIFETIME", 1000.0)
     bms.battery.override(soc=41)
     await until_shown(hass, 41)
     bms.drop()
@@ -163,7 +164,7 @@ async def test_a_link_that_is_not_made_is_not_hurried(
     bms.faults = Faults(hang_connection=True)
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert len(entry.runtime_data.history) == 3
+    assert len(list(entry.runtime_data.attempts)) == 3
     bms.faults = Faults()
     bms.battery.override(soc=42)
     async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
@@ -197,7 +198,7 @@ async def test_link_is_renewed(
     await until(lambda: len(bms.connections) >= 5)
     reasons = [connection.reason for connection in bms.connections]
     assert reasons[2:4] == ["by the central", "by the central"]
-    assert entry.runtime_data.history[-1].outcome == "read"
+    assert entry.runtime_data.attempts.last.outcome == "read"
     bms.battery.override(soc=41)
     await until_shown(hass, 41)
 

@@ -10,9 +10,9 @@ from bluetooth_data_tools import monotonic_time_coarse
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.const import LinkBehaviour
 from custom_components.jk_bms.event import JkBmsLogEvent
 from custom_components.jk_bms.jkbms.models import Log, Reading
+from custom_components.jk_bms.options import LinkBehaviour
 from homeassistant.components.event import DATA_COMPONENT
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNKNOWN
@@ -57,7 +57,7 @@ def later() -> Iterator[Later]:
     """Let the coordinator's clock be set ahead."""
     later = Later()
     with patch(
-        "custom_components.jk_bms.coordinator.monotonic_time_coarse", side_effect=later
+        "custom_components.jk_bms.battery_logs.monotonic_time_coarse", side_effect=later
     ):
         yield later
 
@@ -351,7 +351,7 @@ async def test_unanswered(
         assert hass.states.get(SOC).state == str(soc)
         asked += asks
         assert [c.register for c in bms.commands].count(LOGBOOK) == asked
-    assert {attempt.outcome for attempt in entry.runtime_data.history} == {"read"}
+    assert {attempt.outcome for attempt in entry.runtime_data.attempts} == {"read"}
     with pytest.raises(HomeAssistantError) as error:
         await entry.runtime_data.async_read_logbook()
     assert error.value.translation_key == "log_unanswered"

@@ -284,7 +284,7 @@ async def test_failure(
     for _ in range(2):
         await pass_time(hass, INTERVAL)
         assert told() == [
-            f"x is not pushed: {receiver.url}: HTTP 404: echo ********; is the path right?",
+            f"The values of x cannot be pushed: {receiver.url}: HTTP 404: echo ********; is the path right?",
         ]
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
     assert entry.runtime_data.available
@@ -307,7 +307,7 @@ async def test_failure(
     receiver.status = 200
     await pass_time(hass, INTERVAL)
     assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
-    assert told()[1:] == ["x is pushed again"]
+    assert told()[1:] == ["The values of x are pushed again"]
 
     receiver.status = 404
     await pass_time(hass, INTERVAL)
@@ -374,7 +374,10 @@ async def test_options_that_became_unusable(
 ) -> None:
     """They do not keep the battery from being read."""
     await set_up(hass, proxy, bms, title="x", url=f"ftp://me:{SECRET}@host")
-    assert "x is not pushed: The URL has to begin with http" in caplog.text
+    assert (
+        "The values of x cannot be pushed: The URL has to begin with http"
+        in caplog.text
+    )
     assert SECRET not in caplog.text
 
 

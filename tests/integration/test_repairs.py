@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms import diagnosis as trouble
-from custom_components.jk_bms.const import DOMAIN, PAUSE
+from custom_components.jk_bms import issues as lasting_issues
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.options import DEFAULT_PAUSE
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import ATTR_ENTITY_ID, SERVICE_TURN_OFF
@@ -39,7 +40,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch, short_deadline: float) -> Clock:
     """Stop the time of the issues, and let no failing read take long."""
     clock = Clock()
-    monkeypatch.setattr(trouble, "monotonic_time_coarse", clock)
+    monkeypatch.setattr(lasting_issues, "monotonic_time_coarse", clock)
     return clock
 
 
@@ -60,7 +61,7 @@ def text(issue: ir.IssueEntry) -> str:
 
 async def fail_for_long(hass: HomeAssistant, clock: Clock) -> None:
     """Let three reads fail; it is the last one after which it has lasted."""
-    for moment in (0.0, trouble.LASTS - 1, trouble.LASTS):
+    for moment in (0.0, lasting_issues.ISSUE_AFTER - 1, lasting_issues.ISSUE_AFTER):
         assert issues(hass) == {}
         clock.now = 1000 + moment
         await pass_time(hass, RETRY)
@@ -216,7 +217,7 @@ async def test_battery_that_was_never_read(
     entry.add_to_hass(hass)
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    clock.now += trouble.LASTS
+    clock.now += lasting_issues.ISSUE_AFTER
     for _ in range(2):
         assert issues(hass) == {}
         await pass_time(hass, RETRY)
@@ -312,7 +313,7 @@ async def test_few_failures_are_no_issue(
         bms.faults = Faults(pairing=True)
         for _ in range(2):
             await pass_time(hass)
-            clock.now += trouble.LASTS
+            clock.now += lasting_issues.ISSUE_AFTER
         assert issues(hass) == {}
         bms.faults = Faults()
         await pass_time(hass)
@@ -348,7 +349,7 @@ async def test_issue_goes_with_the_entry(
     await hass.config_entries.async_setup(entry.entry_id)
     bms.faults = Faults(pairing=True)
     for _ in range(3):
-        clock.now += trouble.LASTS
+        clock.now += lasting_issues.ISSUE_AFTER
         await pass_time(hass, RETRY)
     assert len(issues(hass)) == 1
     match end:
@@ -369,7 +370,7 @@ async def test_reload_does_not_begin_anew(
     """What Home Assistant hears of a battery in trouble makes it reload the entry."""
     entry = await setup_integration(hass, bms)
     for _ in range(2):
-        clock.now += trouble.LASTS
+        clock.now += lasting_issues.ISSUE_AFTER
         await hass.config_entries.async_reload(entry.entry_id)
     assert list(issues(hass)) == ["not_heard"]
     await hass.config_entries.async_reload(entry.entry_id)
@@ -389,8 +390,8 @@ async def test_link_released_to_others(
         blocking=True,
     )
     assert issues(hass) == {}
-    clock.now += PAUSE.total_seconds()
-    await pass_time(hass, PAUSE)
+    clock.now += DEFAULT_PAUSE.total_seconds()
+    await pass_time(hass, DEFAULT_PAUSE)
     assert issues(hass) == {}
 
 
@@ -400,7 +401,7 @@ async def test_alarms_are_no_issues(
     """What the battery complains of, such as its default password, is no trouble of the link."""
     bms.battery.override(alarms=0xFFFFFFFF)
     for _ in range(3):
-        clock.now += trouble.LASTS
+        clock.now += lasting_issues.ISSUE_AFTER
         await pass_time(hass)
     assert entry.runtime_data.data.cell_data.alarms
     assert "default_password" in entry.runtime_data.data.cell_data.alarms

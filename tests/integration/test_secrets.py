@@ -16,7 +16,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.jk_bms import coordinator as coordinators, diagnosis as trouble
+from custom_components.jk_bms import coordinator as coordinators, issues
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth import client
 from homeassistant.const import EVENT_STATE_CHANGED, MATCH_ALL
@@ -53,8 +53,8 @@ NOISE = Faults(lose=0.1, damage=0.1)
 @pytest.fixture(autouse=True)
 def impatience(short_deadline: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no failing read take long, and raise an issue for each."""
-    monkeypatch.setattr(trouble, "LASTS", 0.0)
-    monkeypatch.setattr(trouble, "_FAILURES", 1)
+    monkeypatch.setattr(issues, "ISSUE_AFTER", 0.0)
+    monkeypatch.setattr(issues, "MIN_FAILURES", 1)
     monkeypatch.setitem(
         client.JkBmsClient.hold.__kwdefaults__, "deadline", short_deadline
     )
@@ -205,7 +205,7 @@ async def test_a_whole_life(
     await hass.async_block_till_done(wait_background_tasks=True)
 
     # A held link, made anew before it gets old, lost and found
-    monkeypatch.setattr(coordinators, "_LASTING", 0.0)
+    monkeypatch.setattr(coordinators, "MIN_LINK_LIFETIME", 0.0)
     monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "lifetime", 0.5)
     flow = await hass.config_entries.options.async_init(entry.entry_id)
     await hass.config_entries.options.async_configure(
@@ -227,7 +227,7 @@ async def test_a_whole_life(
     )
     await until(lambda: renewals() > before)
     await until_held(bms, entry)
-    monkeypatch.setattr(coordinators, "_LASTING", 1000.0)
+    monkeypatch.setattr(coordinators, "MIN_LINK_LIFETIME", 1000.0)
     await until_held(bms, entry)
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)

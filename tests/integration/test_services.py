@@ -10,9 +10,10 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.connection_slots import async_get_turns
-from custom_components.jk_bms.const import DOMAIN, LinkBehaviour
+from custom_components.jk_bms.connection_slots import async_get_connection_slots
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.models import Log, Reading
+from custom_components.jk_bms.options import LinkBehaviour
 from custom_components.jk_bms.services import (
     GET_DETAIL_LOG,
     GET_LOGBOOK,
@@ -328,9 +329,12 @@ async def test_link_released_meanwhile(
         proxy.radio._occupy("AA:BB:CC:00:00:01")
     asking = hass.async_create_task(ask(hass, entry, GET_LOGBOOK))
     await until(
-        lambda: async_get_turns(hass)._waiting or bms.commands[-1].register == LOGBOOK
+        lambda: (
+            async_get_connection_slots(hass)._waiters
+            or bms.commands[-1].register == LOGBOOK
+        )
     )
-    assert bool(async_get_turns(hass)._waiting) == (waits_for == "a slot")
+    assert bool(async_get_connection_slots(hass)._waiters) == (waits_for == "a slot")
     began = hass.loop.time()
     await hass.services.async_call(
         "switch", "turn_off", {"entity_id": "switch.boat_bluetooth_link"}, blocking=True

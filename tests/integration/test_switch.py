@@ -1,5 +1,6 @@
 """The switch that lets others have the battery for a while."""
 
+from dataclasses import replace
 from datetime import timedelta
 import logging
 from typing import Any
@@ -10,7 +11,7 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
-from custom_components.jk_bms.const import PAUSE, UPDATE_INTERVAL
+from custom_components.jk_bms.options import DEFAULT_INTERVAL, DEFAULT_PAUSE
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
@@ -86,7 +87,11 @@ async def test_off_leaves_the_battery_alone_until_the_pause_ends(
     assert bms.connections[-1].reason == "by the central"
     state = hass.states.get(LINK)
     assert state.state == STATE_OFF
-    assert before + PAUSE <= state.attributes["resumes_at"] <= dt_util.utcnow() + PAUSE
+    assert (
+        before + DEFAULT_PAUSE
+        <= state.attributes["resumes_at"]
+        <= dt_util.utcnow() + DEFAULT_PAUSE
+    )
 
     connections = len(bms.connections)
     bms.battery.override(soc=41)
@@ -96,15 +101,15 @@ async def test_off_leaves_the_battery_alone_until_the_pause_ends(
     assert hass.states.get(SOC).state == "40"
     await pass_time(hass, MAX_DATA_AGE)
     assert hass.states.get(SOC).state == STATE_UNAVAILABLE
-    await pass_time(hass, PAUSE - timedelta(seconds=30))
+    await pass_time(hass, DEFAULT_PAUSE - timedelta(seconds=30))
     assert hass.states.get(LINK).state == STATE_OFF
     assert len(bms.connections) == connections
     assert our_lines(caplog, logging.WARNING) == []
     assert our_lines(caplog, logging.INFO) == [
-        "House 24V is unavailable: the link was released"
+        "House 24V is unavailable: the Bluetooth link is turned off"
     ]
 
-    async_fire_time_changed(hass, dt_util.utcnow() + PAUSE)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_PAUSE)
     await until(lambda: hass.states.get(SOC).state == "41")
     assert hass.states.get(LINK).state == STATE_ON
     assert hass.states.get(LINK).attributes["resumes_at"] is None
@@ -153,14 +158,14 @@ async def test_turning_off_cancels_a_read(
 ) -> None:
     """A running read ends at once, and that is not a failure."""
     bms.faults = Faults(silent=True)
-    async_fire_time_changed(hass, dt_util.utcnow() + UPDATE_INTERVAL)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
     await switch(hass, SERVICE_TURN_OFF)
     assert not bms.connected
     assert bms.connections[-1].reason == "by the central"
     assert hass.states.get(SOC).state == "40"
     assert entry.runtime_data.last_exception is None
-    assert entry.runtime_data.history[-1].outcome == "cancelled"
+    assert entry.runtime_data.attempts.last.outcome == "cancelled"
     assert our_lines(caplog, logging.INFO) == []
 
 
@@ -195,10 +200,10 @@ async def test_pause_survives_a_reload(
     assert hass.states.get(SOC).state == STATE_UNAVAILABLE
     assert len(bms.connections) == connections
     assert our_lines(caplog, logging.INFO) == [
-        "House 24V is unavailable: the link was released"
+        "House 24V is unavailable: the Bluetooth link is turned off"
     ]
 
-    async_fire_time_changed(hass, dt_util.utcnow() + PAUSE)
+    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_PAUSE)
     await until(lambda: hass.states.get(SOC).state == "41")
     assert hass.states.get(LINK).state == STATE_ON
     assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]
@@ -212,7 +217,8 @@ async def test_pause_that_ended_while_disabled_has_no_effect(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A pause that ended while the entry was disabled has no effect."""
-    entry.runtime_data.pause = timedelta(0)
+    coordinator = entry.runtime_data
+    coordinator.options = replace(coordinator.options, pause=timedelta(0))
     await entry.runtime_data.async_release_link()
     assert await hass.config_entries.async_reload(entry.entry_id)
     assert hass.states.get(LINK).state == STATE_ON

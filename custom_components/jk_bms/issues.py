@@ -1,0 +1,102 @@
+"""Turns a lasting failure to read a battery into a repairs issue."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bluetooth_data_tools import monotonic_time_coarse
+
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.util.hass_dict import HassKey
+
+from .const import DOMAIN
+from .coordinator import JkBmsConfigEntry
+from .diagnosis import Diagnosis
+
+# How long, in seconds, failures must have lasted before an issue is raised. A battery
+# that is out of range for a moment, or in use by the phone app, comes back sooner.
+ISSUE_AFTER: Final = 300.0
+
+# The number of failures in a row that an issue takes as well. With an interval of many
+# minutes, two failures span `ISSUE_AFTER`, and two are no pattern.
+MIN_FAILURES: Final = 3
+
+
+@dataclass(slots=True)
+class _FailureStreak:
+    """Failures in a row."""
+
+    since: float
+    """When the first happened, s of a monotonic clock."""
+    stop_watching: CALLBACK_TYPE
+    failures: int = 0
+    issue: str | None = None
+    """The translation key of the issue that was raised."""
+
+
+_STREAKS: HassKey[dict[str, _FailureStreak]] = HassKey(f"{DOMAIN}_failure_streaks")
+"""By entry id. An entry that cannot be set up keeps no coordinator between retries."""
+
+
+@callback
+def async_track_failures(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+    """Raise and clear the issue of an entry with each result of its coordinator."""
+    coordinator = entry.runtime_data
+    last = coordinator.diagnosis
+
+    @callback
+    def update() -> None:
+        nonlocal last
+        if not (diagnosis := coordinator.diagnosis):
+            async_clear_issue(hass, entry)
+        elif diagnosis is not last:
+            _async_record_failure(hass, entry, diagnosis)
+        last = diagnosis
+
+    entry.async_on_unload(coordinator.async_add_listener(update))
+
+
+@callback
+def async_clear_issue(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+    """End the streak of failures and delete its issue."""
+    if streak := hass.data.get(_STREAKS, {}).pop(entry.entry_id, None):
+        streak.stop_watching()
+        if streak.issue:
+            ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
+
+
+@callback
+def _async_record_failure(
+    hass: HomeAssistant, entry: JkBmsConfigEntry, diagnosis: Diagnosis
+) -> None:
+    @callback
+    def clear_if_disabled() -> None:
+        # An entry that waits for its next setup is not unloaded when it is disabled.
+        if entry.disabled_by:
+            async_clear_issue(hass, entry)
+
+    now = monotonic_time_coarse()
+    streaks = hass.data.setdefault(_STREAKS, {})
+    if not (streak := streaks.get(entry.entry_id)):
+        streak = streaks[entry.entry_id] = _FailureStreak(
+            now, entry.async_on_state_change(clear_if_disabled)
+        )
+    streak.failures += 1
+    if streak.failures < MIN_FAILURES or now - streak.since < ISSUE_AFTER:
+        return
+    if streak.issue and streak.issue != diagnosis.key:
+        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
+    streak.issue = diagnosis.key
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        _issue_id(entry, diagnosis.key),
+        is_fixable=False,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key=diagnosis.key,
+        translation_placeholders={"name": entry.title} | diagnosis.placeholders,
+    )
+
+
+def _issue_id(entry: JkBmsConfigEntry, key: str) -> str:
+    return f"{entry.entry_id}_{key}"

@@ -1,0 +1,271 @@
+"""The options of a battery: their defaults, their form and their typed values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, Self
+
+import probatio
+
+from homeassistant.config_entries import ConfigFlowResult, OptionsFlowWithReload
+from homeassistant.const import (
+    CONF_PASSWORD,
+    CONF_TOKEN,
+    CONF_URL,
+    CONF_USERNAME,
+    CONF_VERIFY_SSL,
+    UnitOfTime,
+)
+from homeassistant.data_entry_flow import SectionConfig, section
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+
+from .const import DOMAIN
+from .jkbms.errors import CredentialsError, PushUrlError
+from .jkbms.export.credentials import Credentials
+from .jkbms.export.push import DEFAULT_JOB, PushKind, PushTarget
+
+CONF_INTERVAL: Final = "interval"
+CONF_LINK: Final = "link"
+CONF_PAUSE: Final = "pause"
+CONF_PUSH: Final = "push"
+"""The section about pushing."""
+CONF_KIND: Final = "kind"
+CONF_JOB: Final = "job"
+
+KIND_AUTO: Final = "auto"
+"""Detect the kind of server from the path of the URL."""
+
+# The time between two readings. A reading takes about 3 s of one of the few connections
+# of an adapter, and of the only one of the battery. 30 s leave both to others for most
+# of the time; 5 s is the shortest interval that a reading fits into.
+DEFAULT_INTERVAL: Final = timedelta(seconds=30)
+MIN_INTERVAL: Final = timedelta(seconds=5)
+MAX_INTERVAL: Final = timedelta(hours=1)
+
+# The time until the link is used again after it was turned off: enough to change
+# settings in the phone app, and short enough not to miss a night if it is forgotten.
+DEFAULT_PAUSE: Final = timedelta(minutes=15)
+MIN_PAUSE: Final = timedelta(minutes=1)
+MAX_PAUSE: Final = timedelta(hours=24)
+
+# The time between two pushes. A minute is the usual scrape interval of Prometheus.
+DEFAULT_PUSH_INTERVAL: Final = timedelta(seconds=60)
+MIN_PUSH_INTERVAL: Final = timedelta(seconds=10)
+
+
+class LinkBehaviour(StrEnum):
+    """What happens to the link after a reading."""
+
+    RELEASED = "released"
+    """Disconnect, so that others can connect between two readings."""
+    HELD = "held"
+    """Stay connected, for live values; nobody else can connect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """Where and how often to push the values."""
+
+    url: str
+    kind: PushKind | None = None
+    """`None` detects it from the URL."""
+    interval: timedelta = DEFAULT_PUSH_INTERVAL
+    job: str = DEFAULT_JOB
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    verify_ssl: bool = True
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Self | None:
+        """Parse the section of the form, `None` where it does not turn pushing on."""
+        if not (url := options.get(CONF_URL)):
+            return None
+        kind = options.get(CONF_KIND, KIND_AUTO)
+        return cls(
+            url=url,
+            kind=None if kind == KIND_AUTO else PushKind(kind),
+            interval=_seconds(options, CONF_INTERVAL, DEFAULT_PUSH_INTERVAL),
+            job=options.get(CONF_JOB) or DEFAULT_JOB,
+            username=options.get(CONF_USERNAME, ""),
+            password=options.get(CONF_PASSWORD, ""),
+            token=options.get(CONF_TOKEN, ""),
+            verify_ssl=options.get(CONF_VERIFY_SSL, True),
+        )
+
+    @property
+    def target(self) -> PushTarget:
+        """Where to push. Raises a `PushUrlError` or `CredentialsError`."""
+        credentials = Credentials(
+            user=self.username, password=self.password, token=self.token
+        )
+        return PushTarget.parse(
+            self.url,
+            kind=self.kind,
+            job=self.job,
+            credentials=credentials if credentials != Credentials() else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JkBmsOptions:
+    """How to read a battery and what to do with its values."""
+
+    interval: timedelta = DEFAULT_INTERVAL
+    """Between two readings."""
+    link: LinkBehaviour = LinkBehaviour.RELEASED
+    pause: timedelta = DEFAULT_PAUSE
+    """Until a link that was turned off is used again."""
+    push: PushOptions | None = None
+    """`None` does not push."""
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> Self:
+        """Parse the options of a config entry; what is missing has its default."""
+        return cls(
+            interval=_seconds(options, CONF_INTERVAL, DEFAULT_INTERVAL),
+            link=LinkBehaviour(options.get(CONF_LINK, LinkBehaviour.RELEASED)),
+            pause=timedelta(
+                minutes=options.get(CONF_PAUSE, _minutes(DEFAULT_PAUSE)),
+            ),
+            push=PushOptions.parse(options.get(CONF_PUSH, {})),
+        )
+
+
+def _seconds(options: Mapping[str, Any], key: str, default: timedelta) -> timedelta:
+    return timedelta(seconds=options.get(key, default.total_seconds()))
+
+
+def _minutes(duration: timedelta) -> float:
+    return duration / timedelta(minutes=1)
+
+
+def _number(minimum: float, maximum: float, unit: UnitOfTime) -> NumberSelector:
+    return NumberSelector(
+        NumberSelectorConfig(
+            min=minimum,
+            max=maximum,
+            mode=NumberSelectorMode.BOX,
+            unit_of_measurement=unit,
+        )
+    )
+
+
+_SECRET: Final = TextSelector(
+    TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="new-password")
+)
+_SCHEMA: Final = probatio.Schema(
+    {
+        probatio.Required(
+            CONF_INTERVAL, default=DEFAULT_INTERVAL.total_seconds()
+        ): _number(
+            MIN_INTERVAL.total_seconds(),
+            MAX_INTERVAL.total_seconds(),
+            UnitOfTime.SECONDS,
+        ),
+        probatio.Required(CONF_LINK, default=LinkBehaviour.RELEASED): SelectSelector(
+            SelectSelectorConfig(
+                options=list(LinkBehaviour),
+                mode=SelectSelectorMode.LIST,
+                translation_key=CONF_LINK,
+            )
+        ),
+        probatio.Required(CONF_PAUSE, default=_minutes(DEFAULT_PAUSE)): _number(
+            _minutes(MIN_PAUSE), _minutes(MAX_PAUSE), UnitOfTime.MINUTES
+        ),
+    }
+)
+_PUSH_SCHEMA: Final = probatio.Schema(
+    {
+        probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
+            TextSelectorConfig(type=TextSelectorType.URL)
+        ),
+        probatio.Required(CONF_KIND, default=KIND_AUTO): SelectSelector(
+            SelectSelectorConfig(
+                options=[KIND_AUTO, *PushKind],
+                mode=SelectSelectorMode.DROPDOWN,
+                translation_key="push_kind",
+            )
+        ),
+        probatio.Required(
+            CONF_INTERVAL, default=DEFAULT_PUSH_INTERVAL.total_seconds()
+        ): _number(
+            MIN_PUSH_INTERVAL.total_seconds(),
+            MAX_INTERVAL.total_seconds(),
+            UnitOfTime.SECONDS,
+        ),
+        probatio.Optional(CONF_JOB, default=DEFAULT_JOB): TextSelector(),
+        probatio.Optional(CONF_USERNAME): TextSelector(
+            TextSelectorConfig(autocomplete="username")
+        ),
+        probatio.Optional(probatio.Secret(CONF_PASSWORD)): _SECRET,
+        probatio.Optional(probatio.Secret(CONF_TOKEN)): _SECRET,
+        probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
+    }
+)
+
+
+class JkBmsOptionsFlow(OptionsFlowWithReload):
+    """The form of the options."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form, and save valid input."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            if not (errors := _validate_push(user_input.get(CONF_PUSH, {}))):
+                return self.async_create_entry(data=user_input)
+        schema = _SCHEMA.extend(
+            {
+                # Only this section can have errors, so it opens to show them.
+                probatio.Optional(CONF_PUSH): section(
+                    _PUSH_SCHEMA, SectionConfig(collapsed=not errors)
+                )
+            }
+        )
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                schema, user_input or self._suggested_values()
+            ),
+            errors=errors,
+        )
+
+    def _suggested_values(self) -> dict[str, Any]:
+        """Return the current options, and how another battery is pushed.
+
+        The URL is left out: submitting the form without a look must not turn pushing on.
+        """
+        values = dict(self.config_entry.options)
+        for entry in self.hass.config_entries.async_entries(DOMAIN):
+            push = dict(entry.options.get(CONF_PUSH, {}))
+            if push.pop(CONF_URL, None):
+                values.setdefault(CONF_PUSH, push)
+        return values
+
+
+def _validate_push(section_input: Mapping[str, Any]) -> dict[str, str]:
+    """Return the error to show, if the values cannot be pushed like this."""
+    if push := PushOptions.parse(section_input):
+        try:
+            _ = push.target
+        except PushUrlError:
+            return {"base": "invalid_push_url"}
+        except CredentialsError:
+            return {"base": "invalid_push_credentials"}
+        if (push.password and not push.username) or (push.username and push.token):
+            return {"base": "ambiguous_push_credentials"}
+    return {}
