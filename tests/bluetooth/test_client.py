@@ -891,6 +891,65 @@ def test_unpaired_battery_that_disconnects_is_silent(power_on: PowerOn) -> None:
     assert harness.close_reasons == ["not paired"] * 2
 
 
+PAIRING_MODULE = {"address": "A4:C1:38:10:00:01"}
+"""The radio module that sends nothing unpaired."""
+
+
+@pytest.mark.parametrize(
+    ("faults", "connections"),
+    [
+        (Faults(pairing="drop"), 2),
+        (Faults(pairing="writes"), 2),
+        (Faults(pairing="empty"), 1),
+        (Faults(pairing="unlikely"), 1),
+        (Faults(pairing=True), 1),
+        (Faults(silent=True), 1),
+    ],
+)
+def test_module_that_sends_nothing_unpaired_requires_pairing(
+    power_on: PowerOn, faults: Faults, connections: int
+) -> None:
+    """Each form of its silence is recognised within one reading."""
+    harness = power_on(faults=faults, changes=PAIRING_MODULE)
+
+    with pytest.raises(PairingRequiredError):
+        harness.read()
+
+    assert 1 <= len(harness.close_reasons) <= connections
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        (Faults(garbage=True), NotJkBmsError),
+        (Faults(missing_characteristic=True), NotJkBmsError),
+        (Faults(disconnect_after=3), NotReachableError),
+        (Faults(refuse_connection=True), NotReachableError),
+    ],
+)
+def test_other_failures_of_that_module_are_not_mistaken_for_it(
+    power_on: PowerOn, faults: Faults, expected: type[JkBmsError]
+) -> None:
+    """Once anything arrives, pairing is not what is missing."""
+    harness = power_on(faults=faults, changes=PAIRING_MODULE)
+
+    with pytest.raises(expected):
+        harness.read()
+
+
+def test_unlikely_error_means_pairing_only_at_the_subscription(
+    power_on: PowerOn,
+) -> None:
+    """There it is what remains of a pairing that the Bluetooth stack tried."""
+    harness = power_on(faults=Faults(pairing="unlikely"))
+    with pytest.raises(PairingRequiredError):
+        harness.read()
+
+    harness = power_on(faults=Faults(pairing="writes"))
+    with pytest.raises(NotReachableError):
+        harness.read()
+
+
 ERROR_CODES = BleakGATTProtocolErrorCode
 BLUEZ = "org.bluez.Error."
 GATT_ERRORS = [
@@ -918,7 +977,13 @@ GATT_ERRORS = [
         BleakError("Pairing failed due to error: 97"), PairingRequiredError, id="proxy"
     ),
     pytest.param(
-        BleakGATTProtocolError(ERROR_CODES.UNLIKELY_ERROR),
+        BleakDBusError(f"{BLUEZ}NotPermitted", ["Not paired"]),
+        PairingRequiredError,
+        id="BlueZ, not paired",
+    ),
+    pytest.param(BleakError("auth fail reason=102"), PairingRequiredError, id="ESP32"),
+    pytest.param(
+        BleakGATTProtocolError(ERROR_CODES.INVALID_HANDLE),
         NotReachableError,
         id="something else",
     ),

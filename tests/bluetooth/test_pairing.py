@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 import logging
 
-from bleak import BleakScanner
+from bleak import BleakClient, BleakScanner
 from bleak.backends.bluezdbus.version import BlueZFeatures
 from bleak.backends.device import BLEDevice
+import bleak_retry_connector
 from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 import pytest
@@ -340,6 +341,41 @@ async def test_bond_survives_a_restart_of_bluez_and_failed_reads(
             await read(bluez, adapter, bms)
     assert bluez.bonds == {(ADAPTER, bms.address): True}
     assert bluez.removed == []
+
+
+class CacheClearingClient(BleakClient):
+    """Clears cached services as Home Assistant's client does over a local adapter."""
+
+    async def clear_cache(self) -> bool:
+        """Let BlueZ forget the device."""
+        return await bleak_retry_connector.clear_cache(self.address)
+
+
+class ServiceCacheClient(CacheClearingClient):
+    """Stands between that and the client of the library, as in Home Assistant."""
+
+
+@pytest.mark.parametrize(
+    ("bond", "is_removed"), [(True, False), (False, False), (None, True)]
+)
+async def test_clearing_cached_services_keeps_a_bond(
+    bluez: Bluez,
+    adapter: Adapter,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+    bond: bool | None,
+    is_removed: bool,
+) -> None:
+    """BlueZ would forget it with the services; without a bond, nothing is lost."""
+    monkeypatch.setattr(
+        bleak_retry_connector, "BleakClientWithServiceCache", ServiceCacheClient
+    )
+    if bond is not None:
+        bluez.bonds[ADAPTER, bms.address] = bond
+    with pytest.raises(LinkError):
+        await read(bluez, adapter, bms)
+    await asyncio.sleep(0.1)
+    assert bool(bluez.removed) is is_removed
 
 
 async def test_bond_that_the_battery_forgot_is_replaced(

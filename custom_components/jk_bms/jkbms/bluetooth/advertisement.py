@@ -6,3 +6,5 @@ MANUFACTURER_IDS: Final = frozenset({0x0B65, 0x4B4A})
 """Bluetooth company ids that prove a JK BMS; the manifest lists the same."""
 LISTED_IDS: Final = MANUFACTURER_IDS | {0xFAD6}
 """Those and one that is too uncommon for automatic discovery, but fit for a list."""
+PAIRING_PREFIX: Final = "A4:C1:38"
+"""Of addresses of the radio module that sends nothing unpaired (docs/protocol.md 2.6)."""

@@ -7,9 +7,9 @@ import logging
 from math import inf
 from typing import Final
 
-from ..errors import NotJkBmsError, NotReachableError, SilentError
+from ..errors import NotJkBmsError, NotReachableError, PairingRequiredError, SilentError
 from ..models import DetailLogRecord, Log, LogEntry, Reading
-from .connection import DISCONNECT_TIMEOUT, FindDevice
+from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, FindDevice
 from .session import ANSWER_TIMEOUT, Memory, Session
 
 _LOGGER = logging.getLogger(__name__)
@@ -181,7 +181,12 @@ class JkBmsClient:
             if not self._session.connection.was_established:
                 raise
             _LOGGER.debug("%s: reconnecting once: %s", self._name, err)
-        return await self._connect_and_read()
+        try:
+            return await self._connect_and_read()
+        except NotReachableError as err:
+            if self._session.looks_unpaired:
+                raise PairingRequiredError(PAIRING_REQUIRED) from err
+            raise
 
     async def _connect_and_read(self) -> Reading:
         """Return a reading of a new connection, which stays open unless this fails."""

@@ -12,7 +12,11 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.service import BleakGATTServiceCollection
 from bleak.uuids import normalize_uuid_str
 import bleak_retry_connector
-from bleak_retry_connector import BLEAK_RETRY_EXCEPTIONS, establish_connection
+from bleak_retry_connector import (
+    BLEAK_RETRY_EXCEPTIONS,
+    establish_connection,
+    get_device_by_adapter,
+)
 
 from ..errors import (
     LinkError,
@@ -21,6 +25,7 @@ from ..errors import (
     NotReachableError,
     PairingRequiredError,
 )
+from .advertisement import PAIRING_PREFIX
 
 DISCONNECT_TIMEOUT: Final = 3.0
 """s to wait for the end of a connection; some backends never confirm it."""
@@ -35,9 +40,18 @@ _EXTRA_WRITE: Final = normalize_uuid_str("ffe2")
 _WRITE_WITHOUT_RESPONSE: Final = "write-without-response"
 _WRITE: Final = frozenset({"write", _WRITE_WITHOUT_RESPONSE})
 
-_PAIRING: Final = re.compile(r"authenti|authori|encrypt|pairing", re.IGNORECASE)
+_GENERIC_SERVICES: Final = frozenset(map(normalize_uuid_str, ("1800", "1801")))
+"""Services of Bluetooth itself, which say nothing about the device."""
+
+_PAIRING: Final = re.compile(r"auth|encrypt|not paired|pairing", re.IGNORECASE)
+_PAIRING_AT_SUBSCRIPTION: Final = re.compile(
+    rf"{_PAIRING.pattern}|unlikely error", re.IGNORECASE
+)
+"""ATT error 0x0E is what remains where the Bluetooth stack tried to pair and failed."""
+_ADAPTERS: Final = 9
+"""Adapters that the retry connector looks at, hci0 to hci8."""
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")
-_PAIRING_REQUIRED: Final = "The battery requires pairing"
+PAIRING_REQUIRED: Final = "The battery requires pairing"
 _NO_RESPONSE: Final = "the battery did not respond in time"
 
 type FindDevice = Callable[[], BLEDevice | None]
@@ -60,16 +74,23 @@ class Connection:
         self._send_to: BleakGATTCharacteristic
         self._connect_error: Exception | None = None
         """Why the latest attempt to connect failed."""
+        self._address = ""
 
     @property
     def was_established(self) -> bool:
         """Whether connecting succeeded; stays true when the connection ends."""
         return self._client is not None
 
+    @property
+    def may_require_pairing(self) -> bool:
+        """Whether the radio module is of the kind that sends nothing unpaired."""
+        return self._address.upper().startswith(PAIRING_PREFIX)
+
     async def open(self, find_device: FindDevice) -> None:
         """Connect and turn notifications on (docs/protocol.md 2.3)."""
         if not (device := find_device()):
             raise NotReachableError("No Bluetooth adapter can see the battery")
+        self._address = device.address
         try:
             self._client = await establish_connection(
                 self._client_class(),
@@ -85,10 +106,13 @@ class Connection:
         with _translated_errors():
             chosen = choose_characteristics(self._client.services)
         if not chosen:
+            services = {service.uuid for service in self._client.services}
+            if self.may_require_pairing and services <= _GENERIC_SERVICES:
+                raise PairingRequiredError(PAIRING_REQUIRED)
             raise NotJkBmsError("The device has no serial service of a JK BMS")
         receive_from, self._send_to = chosen
         try:
-            with _translated_errors():
+            with _translated_errors(_PAIRING_AT_SUBSCRIPTION):
                 async with asyncio.timeout(_SUBSCRIBE_TIMEOUT):
                     await self._client.start_notify(
                         receive_from, lambda _, data: self._on_data(data)
@@ -139,7 +163,7 @@ class Connection:
         if _NO_SLOT.search(reason):
             return NoFreeSlotError(reason)
         if _PAIRING.search(reason):
-            return PairingRequiredError(_PAIRING_REQUIRED)
+            return PairingRequiredError(PAIRING_REQUIRED)
         return NotReachableError(f"Connecting failed: {reason}")
 
     async def _disconnect(self, client: BleakClient) -> None:
@@ -153,7 +177,7 @@ class Connection:
             self._on_disconnected()
 
     def _client_class(self) -> type[bleak_retry_connector.BleakClientWithServiceCache]:
-        """Return a client class that records why connecting failed.
+        """Return a client class that records why connecting failed and keeps bonds.
 
         While every slot is taken, `establish_connection` retries for longer than the
         deadline of a read and reports nothing until it gives up, and it takes no
@@ -172,6 +196,12 @@ class Connection:
                 except BLEAK_RETRY_EXCEPTIONS as err:
                     connection._connect_error = err
                     raise
+
+            @override
+            async def clear_cache(self) -> bool:
+                # BlueZ forgets a device as a whole: its services, and the bond with it
+                bonded = await _has_bond(connection._address)
+                return not bonded and await super().clear_cache()
 
         return Client
 
@@ -203,13 +233,22 @@ def choose_characteristics(
     return (receive_from[0], send_to[0]) if receive_from and send_to else None
 
 
+async def _has_bond(address: str) -> bool:
+    """Return whether BlueZ knows a bond with the battery; costs no call to it."""
+    for number in range(_ADAPTERS):
+        device = await get_device_by_adapter(address, f"hci{number}")
+        if device and device.details["props"].get("Paired"):
+            return True
+    return False
+
+
 @contextmanager
-def _translated_errors() -> Iterator[None]:
+def _translated_errors(pairing: re.Pattern[str] = _PAIRING) -> Iterator[None]:
     try:
         yield
     except BLEAK_RETRY_EXCEPTIONS as err:
-        if _PAIRING.search(str(err)):
-            raise PairingRequiredError(_PAIRING_REQUIRED) from err
+        if pairing.search(str(err)):
+            raise PairingRequiredError(PAIRING_REQUIRED) from err
         raise NotReachableError(
             f"The connection was lost: {str(err) or _NO_RESPONSE}"
         ) from err

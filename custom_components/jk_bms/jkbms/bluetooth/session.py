@@ -14,6 +14,7 @@ from ..errors import (
     LogUnansweredError,
     NotJkBmsError,
     NotReachableError,
+    PairingRequiredError,
     SilentError,
     UnsupportedLayoutError,
 )
@@ -41,7 +42,7 @@ from ..protocol.frames import (
 )
 from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from ..protocol.profile import Profile, choose_profile
-from .connection import Connection
+from .connection import PAIRING_REQUIRED, Connection
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -197,7 +198,18 @@ class Session:
             return self.connection.connect_failure()
         if self._foreign_bytes_seen and not self._jk_bytes_seen:
             return NotJkBmsError("The device does not use the JK BMS protocol")
+        if self.looks_unpaired:
+            return PairingRequiredError(PAIRING_REQUIRED)
         return SilentError("Connected, but the battery does not respond")
+
+    @property
+    def looks_unpaired(self) -> bool:
+        """Whether nothing came from a module of the kind that sends nothing unpaired."""
+        return (
+            self.connection.may_require_pairing
+            and self.connection.was_established
+            and not (self._jk_bytes_seen or self._foreign_bytes_seen)
+        )
 
     def on_data(self, data: bytearray) -> None:
         """Take one notification."""
