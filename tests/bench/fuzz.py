@@ -22,6 +22,7 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.jkbms.models import Layout
 from custom_components.jk_bms.jkbms.protocol import (
+    checks,
     codes,
     confirmation,
     consistency,
@@ -74,7 +75,7 @@ _DOCUMENTED: Final = ImplausibleFrameError, UnsupportedLayoutError
 _MODULES: Final = {
     str(module.__file__)
     for module in (
-        *(codes, confirmation, consistency, decode, detect),
+        *(checks, codes, confirmation, consistency, decode, detect),
         *(fields, frames, layouts, profile),
     )
 }

@@ -16,10 +16,8 @@ from custom_components.jk_bms.jkbms.models import (
     LiveData,
     Settings,
 )
-from custom_components.jk_bms.jkbms.protocol.consistency import (
-    CheckValues,
-    ConsistencyChecker,
-)
+from custom_components.jk_bms.jkbms.protocol.checks import CheckValues
+from custom_components.jk_bms.jkbms.protocol.consistency import ConsistencyChecker
 from custom_components.jk_bms.jkbms.protocol.decode import (
     COMPUTED,
     decode_cell_data,
