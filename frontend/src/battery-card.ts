@@ -267,18 +267,19 @@ export class BatteryCard extends BatteriesElement {
                 ><span class="value"
                   >${value.text}${more ? html`<small>${more}</small>` : nothing}</span
                 >`,
-              more,
+              true,
             )
           : nothing,
       )}
     </div>`;
   }
 
-  /** Return a button that opens the details of an entity. */
-  #open(value: Value, kind: string, content: TemplateResult, more = ""): TemplateResult {
+  /** Return a button that opens the details of an entity; its text may not name it. */
+  #open(value: Value, kind: string, content: TemplateResult, named = false): TemplateResult {
     return html`<button
       class=${kind}
-      aria-label="${value.name}: ${value.text}${more}"
+      title=${value.name}
+      aria-label=${named ? nothing : `${value.name}: ${value.text}`}
       @click=${() => showMoreInfo(this, value.entityId)}
     >
       ${content}
@@ -316,7 +317,7 @@ export class BatteryCard extends BatteriesElement {
         <button
           class="scale"
           title=${this.words(this._zoomed ? "between_limits" : "around_average")}
-          aria-label=${this.words("around_average")}
+          aria-label="${scale}: ${this.words("around_average")}"
           aria-pressed=${this._zoomed}
           @click=${() => (this._zoomed = !this._zoomed)}
         >
@@ -343,8 +344,10 @@ export class BatteryCard extends BatteriesElement {
       ...(cell.highest ? ["highest"] : []),
       ...(cell.alarm ? ["alarmed"] : []),
     ];
+    const number = String(cell.cell);
     const label = [
-      `${cell.name}: ${cell.text}`,
+      // The user may have given it a name without its number.
+      `${cell.name}${cell.name.includes(number) ? "" : ` ${number}`}: ${cell.text}`,
       ...(cell.lowest ? [this.words("lowest")] : []),
       ...(cell.highest ? [this.words("highest")] : []),
     ].join(", ");
@@ -510,6 +513,7 @@ export class BatteryCard extends BatteriesElement {
           "chip",
           html`<span class="muted">${label === "mosfet" ? this.words("mosfet") : label}</span>
             <span class="value">${value.text}</span>`,
+          true,
         ),
       )}
       ${states.map((value) =>
@@ -518,6 +522,7 @@ export class BatteryCard extends BatteriesElement {
           "chip",
           html`<span class="dot ${value.state}"></span> ${value.name}
             <span class="muted">${value.text}</span>`,
+          true,
         ),
       )}
       ${switches.map((value) => this.#switch(value))}

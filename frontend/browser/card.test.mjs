@@ -1,0 +1,297 @@
+// The cards alone in a real browser, with a Home Assistant made of plain objects.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, beforeEach, test } from "node:test";
+
+import { launch, openPage } from "./browser.mjs";
+
+const BUILT = new URL("../../custom_components/jk_bms/frontend/", import.meta.url);
+const SITE = "http://card.test";
+
+let browser;
+let page;
+let errors;
+
+before(async () => {
+  browser = await launch();
+});
+
+after(() => browser.close());
+
+beforeEach(async () => {
+  ({ page, errors } = await openPage(browser, { viewport: { width: 500, height: 1000 } }));
+  await page.route(`${SITE}/**`, async (route) => {
+    const { pathname } = new URL(route.request().url());
+    if (pathname === "/") {
+      await route.fulfill({ contentType: "text/html", body: "<!doctype html><body></body>" });
+    } else {
+      const body = await readFile(new URL(`.${pathname}`, BUILT));
+      await route.fulfill({ contentType: "text/javascript", body });
+    }
+  });
+  await page.goto(SITE);
+  await page.addScriptTag({ path: new URL("home.js", import.meta.url).pathname });
+  await page.addScriptTag({ type: "module", url: `${SITE}/jk-bms.js?v=0.1.0-12345678` });
+  await page.waitForFunction(() => window.customElements.get("jk-bms-battery-card"));
+});
+
+const text = () => page.locator("jk-bms-battery-card .frame").innerText();
+const cell = (number) => page.getByRole("button", { name: new RegExp(`^Cell voltage ${number}:`) });
+
+test("a battery is shown by its device alone", async () => {
+  await page.evaluate(() => home.show(home.battery(16)));
+  await page.getByText("House").waitFor();
+  assert.equal(await page.locator(".cells li").count(), 16);
+  assert.equal(await page.locator(".cells .lowest").count(), 1);
+  // Two cells share the highest voltage.
+  assert.equal(await page.locator(".cells .highest").count(), 2);
+  const shown = await text();
+  for (const part of ["62 %", "968 W", "Charging · full in 2 hr 10 min", "Spread 7 mV", "T1"]) {
+    assert.ok(shown.includes(part), `${part} in ${shown}`);
+  }
+  assert.deepEqual(errors, []);
+});
+
+test("parts whose entities are missing are absent", async () => {
+  await page.evaluate(() => home.show(home.battery(0, { "sensor.total_voltage": ["52.1", "V"] })));
+  await page.getByText("52.1 V").waitFor();
+  for (const part of [".ring", ".cells", ".chips", ".graphs", ".action", ".power"]) {
+    assert.equal(await page.locator(part).count(), 0, part);
+  }
+  assert.deepEqual(errors, []);
+});
+
+test("an alarm stands on top in words, with the cell that is meant", async () => {
+  await page.evaluate(() =>
+    home.show(home.battery(16), { faults: ["cell_undervoltage"], wire_resistance_cells: [3] }),
+  );
+  const alarm = page.locator(".frame > :first-child");
+  await alarm.getByText("binary_sensor cell_undervoltage").waitFor();
+  assert.match(await alarm.innerText(), /\(Cell 4\)/);
+  assert.equal(await page.locator(".cells .alarmed").count(), 1);
+});
+
+test("a battery that is not read keeps its last values and gives the reason", async () => {
+  await page.evaluate(() => home.show(home.battery(4)));
+  await cell(1).waitFor();
+  await page.evaluate(() => {
+    home.setAll("unavailable");
+    home.setLive({ available: false, reason: { key: "not_reachable", placeholders: {} } });
+  });
+  await page.getByText("exceptions not_reachable").waitFor();
+  assert.equal(await page.locator(".cells li").count(), 4);
+  assert.ok((await page.locator(".stale").count()) > 0);
+});
+
+test("a tap on a cell shows its wire resistance", async () => {
+  await page.evaluate(() => home.show(home.battery(16), { cell_resistance: [0.065] }));
+  await cell(1).click();
+  const detail = page.locator(".detail");
+  assert.match(await detail.innerText(), /Cell 1\s+3\.330 V\s+From average\s+\+2 mV.*65 mΩ/s);
+  await cell(2).click();
+  assert.match(await detail.innerText(), /not measured/);
+  await detail.getByRole("button").click();
+  assert.deepEqual(await page.evaluate(() => home.events["hass-more-info"]), [
+    { entityId: "sensor.house_cell_voltage_2" },
+  ]);
+});
+
+test("all of it works by keyboard", async () => {
+  await page.evaluate(() => home.show(home.battery(16)));
+  await cell(1).focus();
+  await page.keyboard.press("Enter");
+  await page.locator(".detail").waitFor();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Space");
+  assert.match(await page.locator(".detail").innerText(), /Cell 2/);
+});
+
+test("turning off asks first, turning on does not", async () => {
+  await page.evaluate(() =>
+    home.show(home.battery(4, { "switch.charging": ["on"], "switch.discharging": ["off"] })),
+  );
+  await page.getByRole("switch", { name: "charging", exact: true }).click();
+  await page.getByRole("switch", { name: "discharging" }).click();
+  await page.getByRole("button", { name: "Free for the phone app" }).click();
+  const actions = await page.evaluate(() =>
+    home.events["hass-action"].map((e) => e.config.tap_action),
+  );
+  assert.deepEqual(
+    actions.map((action) => [action.perform_action, action.target.entity_id]),
+    [
+      ["switch.turn_off", "switch.house_charging"],
+      ["switch.turn_on", "switch.house_discharging"],
+      ["switch.turn_off", "switch.house_bluetooth_link"],
+    ],
+  );
+  assert.equal(actions[0].confirmation.title, "Turn off charging?");
+  assert.equal(actions[1].confirmation, undefined);
+  assert.ok(actions[2].confirmation.text);
+});
+
+test("refresh reads the battery, and a released link can be taken back", async () => {
+  await page.evaluate(() => home.show(home.battery(4)));
+  await page.getByRole("button", { name: "Refresh" }).click();
+  assert.deepEqual(await page.evaluate(() => home.calls), [
+    ["button", "press", "button.house_refresh"],
+  ]);
+  await page.evaluate(() => {
+    home.set("switch.house_bluetooth_link", "off");
+    home.setLive({ resumes_at: "2026-11-28T13:30:00+00:00" });
+  });
+  await page.getByText("Free for other apps until 14:30").waitFor();
+  await page.getByRole("button", { name: "Reconnect" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Refresh" }).count(), 0);
+});
+
+test("the balancer is shown at work", async () => {
+  await page.evaluate(() =>
+    home.show(
+      home.battery(16, {
+        "sensor.balancer_state": ["charging"],
+        "sensor.balancing_current": ["0.92", "A"],
+      }),
+    ),
+  );
+  await page.getByText("0.92 A from cell 1, 5").waitFor();
+});
+
+test("no width overflows, from left to right or the other way round", async () => {
+  for (const dir of ["ltr", "rtl"]) {
+    for (const cells of [4, 16, 32]) {
+      await page.evaluate(
+        ([dir, cells]) => {
+          document.documentElement.dir = dir;
+          home.show(home.battery(cells), { faults: ["cell_undervoltage"] });
+        },
+        [dir, cells],
+      );
+      await page
+        .locator(".cells li")
+        .nth(cells - 1)
+        .waitFor();
+      for (const width of [120, 200, 326, 480, 800, 1200]) {
+        const wide = await page.evaluate(async (width) => {
+          document.body.style.width = `${width}px`;
+          await new Promise(requestAnimationFrame);
+          const card = document.querySelector("jk-bms-battery-card").shadowRoot;
+          return [...card.querySelectorAll("*")]
+            .filter((each) => {
+              const { left, right, width } = each.getBoundingClientRect();
+              const frame = card.querySelector("ha-card").getBoundingClientRect();
+              return width && (left < frame.left - 1 || right > frame.right + 1);
+            })
+            .map((each) => each.className);
+        }, width);
+        assert.deepEqual(wide, [], `${dir}, ${cells} cells, ${width} px`);
+      }
+    }
+  }
+});
+
+test("nothing moves where reduced motion is asked for", async () => {
+  const moving = () =>
+    page.evaluate(
+      () => document.querySelector("jk-bms-battery-card").shadowRoot.getAnimations().length,
+    );
+  await page.evaluate(() => home.show(home.battery(16)));
+  await cell(1).waitFor();
+  await page.waitForFunction(() => document.querySelector("jk-bms-battery-card[visible]"));
+  assert.ok((await moving()) > 0);
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  assert.equal(await moving(), 0);
+});
+
+test("a page that runs another version is offered a reload, once", async () => {
+  await page.evaluate(() => home.show(home.battery(4)));
+  await cell(1).waitFor();
+  assert.equal(await page.evaluate(() => home.events["hass-notification"]), undefined);
+  await page.evaluate(() => {
+    home.send({ version: "0.2.0" });
+    home.send({ version: "0.2.0" });
+  });
+  const shown = await page.evaluate(() =>
+    home.events["hass-notification"].map(({ action, duration }) => [action.text, duration]),
+  );
+  assert.deepEqual(shown, [["Reload", -1]]);
+});
+
+test("what is not shown costs no rendering, and 32 cells twice a second little", async () => {
+  await page.evaluate(() => home.show(home.battery(32)));
+  await cell(32).waitFor();
+  const { idle, times } = await page.evaluate(async () => {
+    const card = document.querySelector("jk-bms-battery-card");
+    let renders = 0;
+    const render = card.render;
+    card.render = function () {
+      renders += 1;
+      return render.call(this);
+    };
+    for (let n = 0; n < 20; n += 1) {
+      home.set("light.kitchen", n % 2 ? "on" : "off");
+      await card.updateComplete;
+    }
+    const idle = renders;
+    const times = [];
+    for (let n = 0; n < 60; n += 1) {
+      for (let cell = 1; cell <= 32; cell += 1) {
+        home.change(
+          `sensor.house_cell_voltage_${cell}`,
+          (3.3 + ((n * 7 + cell) % 40) / 1000).toFixed(3),
+        );
+      }
+      home.change("sensor.house_power", String(900 + n));
+      const start = performance.now();
+      home.publish();
+      await card.updateComplete;
+      times.push(performance.now() - start);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return { idle, times: times.slice(10).sort((a, b) => a - b) };
+  });
+  assert.equal(idle, 0);
+  const median = times[times.length >> 1];
+  console.log(`32 cells: ${median.toFixed(2)} ms an update, at most ${times.at(-1).toFixed(2)} ms`);
+  assert.ok(median < 4, `${median} ms`);
+});
+
+test("the overview adds the batteries up and leads to each", async () => {
+  await page.evaluate(() => {
+    const [house, shed] = [home.battery(4), home.battery(4, {}, "shed")];
+    home.showOverview([house, shed], { house: "house" }, { shed: { faults: ["charge_mosfet"] } });
+  });
+  await page.getByText("1,936 W").waitFor();
+  const rows = page.locator("jk-bms-overview-card .row");
+  assert.match(await rows.first().innerText(), /shed.*charge_mosfet/is);
+  await rows.nth(1).click();
+  const [{ config }] = await page.evaluate(() => home.events["hass-action"]);
+  assert.equal(config.tap_action.action, "navigate");
+  assert.match(config.tap_action.navigation_path, /\/house$/);
+});
+
+test("cards and dashboard are listed once, with their texts", async () => {
+  await page.addScriptTag({ type: "module", url: `${SITE}/main.js?v=again` });
+  const listed = await page.evaluate(() =>
+    [...window.customCards, ...window.customStrategies].map(({ type, name, description }) => [
+      type,
+      name,
+      Boolean(description),
+    ]),
+  );
+  assert.deepEqual(listed, [
+    ["jk-bms-battery-card", "JK BMS battery", true],
+    ["jk-bms-overview-card", "JK BMS overview", true],
+    ["jk-bms", "JK BMS batteries", true],
+  ]);
+  const suggestions = await page.evaluate(() => {
+    const hass = {
+      entities: { "sensor.a": { platform: "jk_bms", device_id: "d" }, "sensor.b": {} },
+    };
+    const [card] = window.customCards;
+    return ["sensor.a", "sensor.b"].map((id) => card.getEntitySuggestion(hass, id));
+  });
+  assert.deepEqual(suggestions, [
+    { config: { type: "custom:jk-bms-battery-card", device_id: "d" } },
+    null,
+  ]);
+});

@@ -1,0 +1,111 @@
+// The dashboard in a real Home Assistant: the demo with three batteries, at DEMO_URL.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { launch, openPage, seriousProblems } from "./browser.mjs";
+
+const URL_OF_DEMO = process.env.DEMO_URL;
+/** Ms that a page of Home Assistant has on a busy machine. */
+const SLOW = 60_000;
+
+let browser;
+
+before(async () => {
+  browser = await launch();
+});
+
+after(() => browser.close());
+
+async function open(path, options = {}, prepare = async () => {}) {
+  const opened = await openPage(browser, { viewport: { width: 1440, height: 1100 }, ...options });
+  opened.page.setDefaultTimeout(SLOW);
+  await prepare(opened.page);
+  await opened.page.goto(URL_OF_DEMO + path);
+  return opened;
+}
+
+/** Leave out what a demo without internet and without service worker causes by itself. */
+function ours(errors) {
+  return errors.filter(
+    (error) =>
+      !/ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|brands|reading 'addEventListener'/.test(
+        error,
+      ),
+  );
+}
+
+const ask = (page, message) =>
+  page.evaluate((m) => document.querySelector("home-assistant").hass.callWS(m), message);
+
+test("the card appears although Home Assistant's own scripts come late", async () => {
+  const { page, errors } = await open("/jk-bms/house", {}, (page) =>
+    page.route(/\/frontend_latest\/(app|core)\..*\.js/, async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      await route.continue();
+    }),
+  );
+  await page.locator("jk-bms-battery-card .cells li").nth(15).waitFor();
+  assert.equal(await page.locator("hui-error-card").count(), 0);
+  assert.deepEqual(ours(errors), []);
+  await page.context().close();
+});
+
+test("each battery has a view, and a tap on its row leads there", async () => {
+  const { page, errors } = await open("/jk-bms");
+  await page.locator("jk-bms-overview-card .row").nth(2).waitFor();
+  assert.equal(await page.locator("jk-bms-battery-card").count(), 3);
+  await page.locator("jk-bms-overview-card .row").filter({ hasText: "Camper" }).click();
+  await page.waitForURL("**/jk-bms/camper");
+  assert.deepEqual(ours(errors), []);
+  await page.context().close();
+});
+
+test("a renamed entity stays, a disabled one goes, and the others keep their numbers", async () => {
+  const { page } = await open("/jk-bms/house");
+  await page.locator("jk-bms-battery-card .cells li").nth(15).waitFor();
+  await ask(page, {
+    type: "config/entity_registry/update",
+    entity_id: "sensor.house_cell_voltage_7",
+    new_entity_id: "sensor.weak_one",
+    name: "The weak one",
+  });
+  await ask(page, {
+    type: "config/entity_registry/update",
+    entity_id: "sensor.house_cell_voltage_3",
+    disabled_by: "user",
+  });
+  await page.getByRole("button", { name: "The weak one" }).waitFor();
+  await page.waitForFunction(() => {
+    const find = (root) => {
+      const card = root.querySelector("jk-bms-battery-card");
+      if (card) return card;
+      for (const { shadowRoot } of root.querySelectorAll("*")) {
+        const found = shadowRoot && find(shadowRoot);
+        if (found) return found;
+      }
+      return null;
+    };
+    const numbers = [...find(document).shadowRoot.querySelectorAll(".cells .number")];
+    return (
+      numbers.map((each) => each.textContent.trim()).join() ===
+      "1,2,4,5,6,7,8,9,10,11,12,13,14,15,16"
+    );
+  });
+  await page.context().close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`axe finds nothing serious on a phone, ${colorScheme}`, async () => {
+    const { page, errors } = await open("/jk-bms/all", {
+      viewport: { width: 390, height: 1200 },
+      colorScheme,
+    });
+    await page.locator("jk-bms-battery-card .cells li").first().waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${wide} px too wide`);
+    const problems = await seriousProblems(page, "jk-bms-battery-card, jk-bms-overview-card");
+    assert.deepEqual(problems, []);
+    assert.deepEqual(ours(errors), []);
+    await page.context().close();
+  });
+}

@@ -1,0 +1,1 @@
+"""Tests of the card and the dashboard in a real browser."""

@@ -1,0 +1,55 @@
+"""The card and the dashboard in Chromium: alone, and in the Home Assistant of the demo."""
+
+import asyncio
+import os
+from pathlib import Path
+import shutil
+
+import pytest
+
+from tests.test_demo import demo
+
+FRONTEND = Path(__file__).parents[2] / "frontend"
+NODE = shutil.which(
+    "node", path=f"{os.environ['PATH']}:{FRONTEND.parent}/.cache/node/bin"
+)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+    None,
+)
+
+pytestmark = [
+    pytest.mark.usefixtures("socket_enabled"),
+    # In a fresh checkout Python has to compile all of Home Assistant.
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not NODE, reason="Node.js is missing"),
+    pytest.mark.skipif(not CHROMIUM, reason="Chromium is missing"),
+    pytest.mark.skipif(
+        not (FRONTEND / "node_modules").exists(),
+        reason="scripts/frontend has not installed what the tests need",
+    ),
+]
+
+
+async def run_node(tests: str, **environment: str) -> None:
+    """Run a file of tests, and report what it reports if one of them fails."""
+    process = await asyncio.create_subprocess_exec(
+        *(NODE or "", "--test", "--test-reporter=spec", f"browser/{tests}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=FRONTEND,
+        env=os.environ | {"CHROMIUM": CHROMIUM or ""} | environment,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+
+
+async def test_cards_alone() -> None:
+    """Every part of the cards, with a Home Assistant made of plain objects."""
+    await run_node("card.test.mjs")
+
+
+async def test_dashboard_in_home_assistant() -> None:
+    """The dashboard of three batteries in a real Home Assistant."""
+    async with demo("--added", "--batteries", "3") as ready:
+        await run_node("home-assistant.test.mjs", DEMO_URL=ready.url)
