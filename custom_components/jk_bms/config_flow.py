@@ -21,9 +21,10 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
+from .battery_client import async_create_client
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
-from .coordinator import JkBmsConfigEntry, async_create_client
+from .coordinator import JkBmsConfigEntry
 from .diagnosis import UNKNOWN, async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS

@@ -14,9 +14,5 @@ USUAL_NAME: Final = "JK"
 # between readings must not keep the values of a lost link away for longer.
 RETRY_INTERVAL: Final = timedelta(seconds=30)
 
-# The minimum age at which values become unavailable. Three missed readings are the
-# rule; with the shortest interval those are 15 s, which a single retry can take.
-MIN_DATA_AGE: Final = timedelta(seconds=60)
-
 # Home Assistant has no unit of electric charge.
 UNIT_AMPERE_HOUR: Final = "Ah"

@@ -6,12 +6,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 import logging
 from math import inf
 from typing import Final, override
 
-from bleak.backends.device import BLEDevice
 from bleak_retry_connector import close_stale_connections_by_address
 from bluetooth_data_tools import monotonic_time_coarse
 
@@ -32,28 +30,25 @@ from homeassistant.exceptions import (
     HomeAssistantError,
     ServiceValidationError,
 )
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .attempts import AttemptRecord
+from .battery_client import async_create_client
 from .battery_logs import BatteryLogs, Publish
 from .connection_slots import async_get_connection_slots
-from .const import DOMAIN, MANUFACTURER, MIN_DATA_AGE, RETRY_INTERVAL
-from .diagnosis import Diagnosis, async_diagnose
-from .jkbms.bluetooth.client import READ_DEADLINE, JkBmsClient
+from .const import DOMAIN, RETRY_INTERVAL
+from .device import BatteryDevice
+from .diagnosis import Diagnosis, async_diagnose, translated_error
+from .jkbms.bluetooth.client import READ_DEADLINE
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry, Reading
 from .jkbms.outage import Outage
 from .jkbms.protocol.timestamps import Dated
-from .options import JkBmsOptions, LinkBehaviour
+from .options import JkBmsOptions
 
 _LOGGER = logging.getLogger(__name__)
-
-# The number of intervals that values stay valid. Two reads in a row may fail, as they
-# do with a weak signal, without entities that come and go.
-MAX_AGE_INTERVALS: Final = 3
 
 # The minimum time, in seconds, that a held link must have lasted to be re-established
 # at once. A link that breaks sooner would break again; retrying without a pause would
@@ -80,26 +75,10 @@ _MEMORY: HassKey[defaultdict[str, _Memory]] = HassKey(f"{DOMAIN}_memory")
 
 
 @callback
-def async_find_device(hass: HomeAssistant, address: str) -> BLEDevice | None:
-    """Return the best path to a battery, `None` if no scanner can connect to it."""
-    # Home Assistant remembers the last path for minutes after the proxy is gone. Trying
-    # it takes until the deadline and then fails with "no free connection slot".
-    if not bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):
-        return None
-    return bluetooth.async_ble_device_from_address(hass, address, connectable=True)
-
-
-@callback
 def async_forget_battery(hass: HomeAssistant, address: str) -> None:
     """Drop what outlives the coordinator, so that the battery can be added afresh."""
     if _MEMORY in hass.data:
         hass.data[_MEMORY].pop(address, None)
-
-
-@callback
-def async_create_client(hass: HomeAssistant, address: str, name: str) -> JkBmsClient:
-    """Create the client of a battery; it looks up the best path at every attempt."""
-    return JkBmsClient(partial(async_find_device, hass, address), name=name)
 
 
 class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
@@ -128,6 +107,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.resumes_at: datetime | None = None
         """When a link that was turned off is used again, `None` while it is on."""
         self._memory = hass.data.setdefault(_MEMORY, defaultdict(_Memory))[self.address]
+        self._device = BatteryDevice(hass, config_entry.entry_id, self.address)
         self._slots = async_get_connection_slots(hass)
         self._outage = Outage()
         self._is_fresh = False
@@ -136,8 +116,6 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """When the last attempt began, s of a monotonic clock."""
         self._seen_at = -inf
         """When the last advertisement was received, s of the same clock."""
-        self._registered: tuple[str | None, ...] = ()
-        """What the device registry was last updated with."""
         self._unsubscribe: list[CALLBACK_TYPE] = []
         self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
 
@@ -151,20 +129,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         return self._is_fresh
 
     @property
-    def max_age(self) -> timedelta:
-        """How long values are valid."""
-        return max(MAX_AGE_INTERVALS * self.options.interval, MIN_DATA_AGE)
-
-    @property
     def rssi(self) -> int | None:
         """The signal strength of the last advertisement in dBm."""
         seen = bluetooth.async_last_service_info(self.hass, self.address)
         return seen.rssi if seen else None
-
-    @property
-    def is_link_held(self) -> bool:
-        """Whether to stay connected between two readings."""
-        return self.options.link is LinkBehaviour.HELD
 
     async def async_first_refresh(self) -> None:
         """Read the battery before the platforms need its values.
@@ -213,14 +181,11 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         if self.data is not before:
             return
         self._async_require_link()
-        if error := self.last_exception:
-            raise HomeAssistantError(
-                translation_domain=error.translation_domain,
-                translation_key=error.translation_key,
-                translation_placeholders=error.translation_placeholders,
-            )
-        raise HomeAssistantError(
-            translation_domain=DOMAIN, translation_key="not_refreshed"
+        error = self.last_exception
+        raise translated_error(
+            HomeAssistantError,
+            (error and error.translation_key) or "not_refreshed",
+            error.translation_placeholders if error else None,
         )
 
     async def async_read_logbook(self) -> tuple[Dated[LogEntry], ...]:
@@ -231,9 +196,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Read the detail log of the battery. Raises a `HomeAssistantError`."""
         if self.data and not self.data.cell_data.detail_log_count:
             # The battery would not answer, which only shows after many seconds.
-            raise ServiceValidationError(
-                translation_domain=DOMAIN, translation_key="no_detail_log"
-            )
+            raise translated_error(ServiceValidationError, "no_detail_log")
         return await self._async_read_log(self.logs.async_read_detail_log)
 
     async def async_release_link(self) -> None:
@@ -262,7 +225,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self.hass, self._async_handle_bluetooth_event, self.address
             ),
         )
-        if self.is_link_held:
+        if self.options.is_link_held:
             self._async_start_poll()
         else:
             self._async_run_in(self.options.interval, self._async_start_poll)
@@ -339,7 +302,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     def _poll_interval(self) -> timedelta:
         """The time between two attempts; on a held link, until a lost one is retried."""
         interval = self.options.interval
-        return min(interval, RETRY_INTERVAL) if self.is_link_held else interval
+        return min(interval, RETRY_INTERVAL) if self.options.is_link_held else interval
 
     @callback
     def _async_start_poll(self, _now: datetime | None = None) -> None:
@@ -376,7 +339,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @override
     async def _async_poll(self) -> None:
         """Use the link once, or re-establish it as long as that works."""
-        if not self.is_link_held:
+        if not self.options.is_link_held:
             await self._async_use_link(self._async_read())
             return
         while True:
@@ -431,25 +394,19 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             async with self._slots.slot(self.address):
                 return await read(self._async_publish)
         except LogUnansweredError as error:
-            raise HomeAssistantError(
-                translation_domain=DOMAIN, translation_key="log_unanswered"
-            ) from error
+            raise translated_error(HomeAssistantError, "log_unanswered") from error
         except JkBmsError as error:
             # The link may have been turned off in the meantime.
             self._async_require_link()
             diagnosis = self._async_diagnose(error)
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key=diagnosis.key,
-                translation_placeholders=diagnosis.placeholders,
+            raise translated_error(
+                HomeAssistantError, diagnosis.key, diagnosis.placeholders
             ) from error
 
     @callback
     def _async_require_link(self) -> None:
         if self.resumes_at:
-            raise ServiceValidationError(
-                translation_domain=DOMAIN, translation_key="link_released"
-            )
+            raise translated_error(ServiceValidationError, "link_released")
 
     async def _async_use_link(self, use: Awaitable[None]) -> None:
         """Run one use of the link and record it.
@@ -494,11 +451,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self, key: str, placeholders: dict[str, str] | None = None
     ) -> None:
         self.last_poll_successful = False
-        self.last_exception = ConfigEntryNotReady(
-            translation_domain=DOMAIN,
-            translation_key=key,
-            translation_placeholders=placeholders,
-        )
+        self.last_exception = translated_error(ConfigEntryNotReady, key, placeholders)
 
     @callback
     def _async_publish(self, reading: Reading) -> None:
@@ -513,7 +466,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.last_exception = self.diagnosis = None
         self.last_poll_successful = True
         self._is_fresh = True
-        self._async_run_in(self.max_age, self._async_expire)
+        self._async_run_in(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
         self.async_update_listeners()
 
@@ -537,25 +490,5 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_update_device(self, info: DeviceInfo) -> None:
-        """Update the device registry, which a firmware update makes necessary too."""
         self.device_info = info
-        registered = (
-            self.config_entry.title,
-            info.device_model,
-            info.hardware_version,
-            info.software_version,
-            info.serial_number,
-        )
-        if registered == self._registered:
-            return
-        self._registered = registered
-        dr.async_get(self.hass).async_get_or_create(
-            config_entry_id=self.config_entry.entry_id,
-            connections={(dr.CONNECTION_BLUETOOTH, self.address)},
-            name=self.config_entry.title,
-            manufacturer=MANUFACTURER,
-            model=info.device_model,
-            hw_version=info.hardware_version,
-            sw_version=info.software_version,
-            serial_number=info.serial_number,
-        )
+        self._device.async_update(self.config_entry.title, info)

@@ -11,8 +11,10 @@ from homeassistant.components.bluetooth import (
     BluetoothServiceInfoBleak,
 )
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 
+from .const import DOMAIN
 from .jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
@@ -54,6 +56,17 @@ class Diagnosis:
 
     key: str
     placeholders: dict[str, str]
+
+
+def translated_error[ErrorT: HomeAssistantError](
+    error: type[ErrorT], key: str, placeholders: dict[str, str] | None = None
+) -> ErrorT:
+    """Create an error whose message is the sentence of this key in `exceptions`."""
+    return error(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )
 
 
 @callback

@@ -54,6 +54,14 @@ DEFAULT_INTERVAL: Final = timedelta(seconds=30)
 MIN_INTERVAL: Final = timedelta(seconds=5)
 MAX_INTERVAL: Final = timedelta(hours=1)
 
+# How long values stay valid, in intervals: two reads in a row may fail, as they do with
+# a weak signal, without entities that become unavailable.
+MAX_AGE_INTERVALS: Final = 3
+
+# The minimum time that values stay valid. With the shortest interval, three intervals
+# are 15 s, which a single failed read can take.
+MIN_MAX_AGE: Final = timedelta(seconds=60)
+
 # The time until the link is used again after it was turned off: enough to change
 # settings in the phone app, and short enough not to miss a night if it is forgotten.
 DEFAULT_PAUSE: Final = timedelta(minutes=15)
@@ -142,6 +150,16 @@ class JkBmsOptions:
             ),
             push=PushOptions.parse(options.get(CONF_PUSH, {})),
         )
+
+    @property
+    def is_link_held(self) -> bool:
+        """Whether to stay connected between two readings."""
+        return self.link is LinkBehaviour.HELD
+
+    @property
+    def max_age(self) -> timedelta:
+        """How long values are valid."""
+        return max(MAX_AGE_INTERVALS * self.interval, MIN_MAX_AGE)
 
 
 def _seconds(options: Mapping[str, Any], key: str, default: timedelta) -> timedelta:

@@ -20,6 +20,7 @@ from homeassistant.helpers.recorder import DATA_INSTANCE
 from .backfill import async_backfill
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
+from .diagnosis import translated_error
 
 GET_LOGBOOK: Final = "get_logbook"
 GET_DETAIL_LOG: Final = "get_detail_log"
@@ -78,11 +79,9 @@ async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
     """Fill gaps in the statistics; return how many hours of which entity."""
     entry = _async_get_entry(call)
     if DATA_INSTANCE not in call.hass.data:
-        raise ServiceValidationError(
-            translation_domain=DOMAIN, translation_key="no_recorder"
-        )
+        raise translated_error(ServiceValidationError, "no_recorder")
     log = await entry.runtime_data.async_read_detail_log()
     if not any(dated.time for dated in log):
-        raise HomeAssistantError(translation_domain=DOMAIN, translation_key="no_clock")
+        raise translated_error(HomeAssistantError, "no_clock")
     imported = await async_backfill(call.hass, entry, log)
     return {"imported_hours": {**imported}} if call.return_response else None

@@ -19,7 +19,6 @@ from homeassistant.config_entries import (
     ConfigEntryState,
 )
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
@@ -28,7 +27,7 @@ from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms import __version__
 from .jkbms.models import BatteryType
-from .options import JkBmsOptions, LinkBehaviour
+from .options import JkBmsOptions
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -255,7 +254,7 @@ def _battery(
         )
         if settings
         else None,
-        holds_link=JkBmsOptions.parse(entry.options).link is LinkBehaviour.HELD,
+        holds_link=JkBmsOptions.parse(entry.options).is_link_held,
     )
 
 
@@ -268,7 +267,7 @@ def _live(coordinator: JkBmsCoordinator) -> Live:
         last_read=coordinator.last_update,
         resumes_at=coordinator.resumes_at,
         reason=_reason(error.translation_key, error.translation_placeholders)
-        if isinstance(error, HomeAssistantError)
+        if error
         else None,
         faults=(cells and cells.faults) or (),
         wire_resistance_cells=(cells and cells.wire_resistance_alarm) or (),

@@ -548,6 +548,7 @@ def test_every_error_has_its_sentence() -> None:
         | errors.JournalError
         | errors.NoBluetoothError
         | errors.OutputError
+        | errors.PairingError
     )
     assert {*ERROR_KEYS, errors.LogUnansweredError} | never_alone == {
         error

@@ -1,0 +1,42 @@
+"""Keeps the device of a battery in the device registry up to date."""
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from .const import MANUFACTURER
+from .jkbms.models import DeviceInfo
+
+
+class BatteryDevice:
+    """The device of a battery; the registry is only asked when something changed."""
+
+    def __init__(self, hass: HomeAssistant, entry_id: str, address: str) -> None:
+        """Nothing is registered before the first update."""
+        self._hass = hass
+        self._entry_id = entry_id
+        self._address = address
+        self._registered: tuple[str | None, ...] = ()
+
+    @callback
+    def async_update(self, name: str, info: DeviceInfo) -> None:
+        """Register the device, or update it, for example after a firmware update."""
+        registered = (
+            name,
+            info.device_model,
+            info.hardware_version,
+            info.software_version,
+            info.serial_number,
+        )
+        if registered == self._registered:
+            return
+        self._registered = registered
+        dr.async_get(self._hass).async_get_or_create(
+            config_entry_id=self._entry_id,
+            connections={(dr.CONNECTION_BLUETOOTH, self._address)},
+            name=name,
+            manufacturer=MANUFACTURER,
+            model=info.device_model,
+            hw_version=info.hardware_version,
+            sw_version=info.software_version,
+            serial_number=info.serial_number,
+        )
