@@ -99,9 +99,9 @@ class BatteryLogs:
         except JkBmsError as error:
             if isinstance(error, LogUnansweredError) and not self._has_logbook:
                 self.async_postpone_logbook(UNANSWERED_LOGBOOK_INTERVAL)
+            _LOGGER.debug("%s: the logbook was not read: %s", self._name, error)
             if not is_published:
                 raise
-            _LOGGER.debug("%s: the logbook was not read: %s", self._name, error)
             return
         self._has_logbook = True
         if self._listener:

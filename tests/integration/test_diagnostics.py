@@ -85,7 +85,7 @@ async def test_held_link(
     report = await download(hass, hass_client, entry)
     read, held = report["link"]["history"]
     assert read["outcome"] == "read"
-    assert held["outcome"] == "under way"
+    assert held["outcome"] == "in progress"
     assert held["started"] > read["started"]
     assert held["frames"] > 5
     assert held["path"] == "scanner 1"
@@ -198,7 +198,7 @@ async def test_neighbours(
     for address in list(proxy.radio.taken):
         proxy.radio._vacate(address)
     text = json.dumps(await download(hass, hass_client, entry))
-    assert "in use, by: **REDACTED**. Release" in text
+    assert "in use, by: **REDACTED**. Disconnect" in text
     assert "Neighbour" not in text
     assert neighbour.address not in text
     assert "AA:BB:CC:00:00:01" not in text

@@ -455,7 +455,7 @@ async def test_held_link_unanswered(
         while hass.states.get(SOC).state != "77":
             # The first may be a frame that was on its way before.
             await held.runtime_data.async_refresh()
-    await until(lambda: "no logbook" in caplog.text)
+    await until(lambda: "the logbook was not read" in caplog.text)
     assert len(bms.connections) == links
     assert hass.states.get(LOG).state == STATE_UNKNOWN
 

@@ -204,7 +204,7 @@ async def test_a_whole_life(
     coordinator.async_resume_link()
     await hass.async_block_till_done(wait_background_tasks=True)
 
-    # A held link, made anew before it gets old, lost and found
+    # A held link: renewed before it gets old, lost and re-established
     monkeypatch.setattr(coordinators, "MIN_LINK_LIFETIME", 0.0)
     monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "lifetime", 0.5)
     flow = await hass.config_entries.options.async_init(entry.entry_id)
@@ -216,11 +216,11 @@ async def test_a_whole_life(
 
     def renewals() -> int:
         # Not by their messages: there are thousands, which are put together for each look
-        return [record.msg for record in log.records].count("%s: the link is made anew")
+        return [record.msg for record in log.records].count("%s: re-establishing the held link")
 
     await until(lambda: renewals() > 1)
     await until_held(bms, entry)
-    # The last one to be made anew is held right now
+    # The last renewal: this link is held from now on
     before = renewals()
     monkeypatch.setitem(
         client.JkBmsClient.hold.__kwdefaults__, "lifetime", client.LINK_LIFETIME
