@@ -156,7 +156,7 @@ def have(top: datetime, hours: Iterable[int], value: float) -> list[Any]:
     ]
 
 
-async def test_import(
+async def test_missing_hours_are_imported(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Each hour of which there is nothing gets what the battery wrote down in it."""
@@ -188,7 +188,7 @@ async def test_import(
     assert not set(issues) & IMPORTED
 
 
-async def test_import_again(
+async def test_second_import_changes_nothing(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """What was imported is not imported again, and what is new is."""
@@ -204,7 +204,7 @@ async def test_import_again(
     assert await rows(hass, CURRENT, top) == before | {4: (99.0, 99.0, 99.0)}
 
 
-async def test_existing_statistics(
+async def test_existing_statistics_are_kept(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Rows that are there stay what they are; those of others do not count."""
@@ -217,7 +217,7 @@ async def test_existing_statistics(
     assert await rows(hass, MOSFET, top) == {7: new, 6: kept, 5: kept, 4: new, 3: kept}
 
 
-async def test_statistics_that_are_on_their_way(
+async def test_statistics_in_the_queue_are_kept(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """What the recorder has still to write is not overwritten."""
@@ -228,7 +228,7 @@ async def test_statistics_that_are_on_their_way(
     assert await rows(hass, MOSFET, top) == {5: (20.0, 20.0, 20.0)}
 
 
-async def test_hours_without_a_record(
+async def test_hours_without_records_stay_empty(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """An hour in which the battery was off stays a gap."""
@@ -238,7 +238,7 @@ async def test_hours_without_a_record(
     assert set(await rows(hass, CURRENT, top)) == {900, 5}
 
 
-async def test_hours_that_are_not_over(
+async def test_recent_hours_are_left_to_the_recorder(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """The latest hours are the recorder's own to make statistics of."""
@@ -249,7 +249,7 @@ async def test_hours_that_are_not_over(
     assert set(await rows(hass, CURRENT, top)) == {3, 2}
 
 
-async def test_several_records_in_an_hour(
+async def test_records_of_an_hour_give_mean_and_limits(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """The mean is that of the regular ones; the extremes are those of all."""
@@ -264,7 +264,7 @@ async def test_several_records_in_an_hour(
     }
 
 
-async def test_unit_of_the_user(
+async def test_values_are_converted_to_the_unit_of_the_user(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Values are in the unit that the statistics have."""
@@ -282,7 +282,7 @@ async def test_unit_of_the_user(
     assert row == pytest.approx((212.0, 212.0, 212.0))
 
 
-async def test_unit_of_the_statistics(
+async def test_values_are_converted_to_the_unit_of_the_statistics(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Statistics in another unit than the sensor keep it."""
@@ -297,7 +297,7 @@ async def test_unit_of_the_statistics(
     assert found[5] == pytest.approx((100.0, 100.0, 100.0))
 
 
-async def test_unit_that_is_another(
+async def test_incompatible_unit_is_not_imported(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Where there is no way between the units nothing is imported."""
@@ -313,7 +313,7 @@ async def test_unit_that_is_another(
     assert await rows(hass, CAPACITY, top) == {6: (1.0, 1.0, 1.0)}
 
 
-async def test_battery_that_does_not_know_its_capacity(
+async def test_unknown_capacity_gives_no_state_of_charge(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory
 ) -> None:
     """A state of charge that cannot be told is not 0."""
@@ -321,7 +321,7 @@ async def test_battery_that_does_not_know_its_capacity(
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED, 1) | {SOC: 0}
 
 
-async def test_sensors_that_are_not_recorded(
+async def test_sensors_that_are_not_recorded_are_skipped(
     hass: HomeAssistant,
     recorder_mock: Recorder,
     entry: MockConfigEntry,
@@ -337,7 +337,7 @@ async def test_sensors_that_are_not_recorded(
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED - {SOC, CURRENT}, 1)
 
 
-async def test_renamed(
+async def test_renamed_entities_are_imported(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """Statistics follow the entity id."""
@@ -348,7 +348,7 @@ async def test_renamed(
     assert set(await rows(hass, "sensor.fuel", top)) == {5}
 
 
-async def test_clock_that_was_set(
+async def test_records_before_a_clock_change_are_skipped(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory, top: datetime
 ) -> None:
     """What is older than a change of the clock is left out."""
@@ -358,7 +358,7 @@ async def test_clock_that_was_set(
     assert set(await rows(hass, CURRENT, top)) == {5}
 
 
-async def test_no_clock(
+async def test_unset_clock_is_an_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, memory: Memory
 ) -> None:
     """A battery without a clock cannot fill anything."""
@@ -369,7 +369,7 @@ async def test_no_clock(
     assert error.value.translation_key == "no_clock"
 
 
-async def test_nothing_old_enough(
+async def test_only_recent_records_import_nothing(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory
 ) -> None:
     """A battery that has just been connected has nothing to tell."""
@@ -377,7 +377,7 @@ async def test_nothing_old_enough(
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED, 0)
 
 
-async def test_whole_ring(
+async def test_full_detail_log_is_imported(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, top: datetime
 ) -> None:
     """The whole log of five weeks; without an answer the action is as well done."""

@@ -96,7 +96,7 @@ def offered(result: ConfigFlowResult) -> dict[str, str]:
     return {choice["value"]: choice["label"] for choice in selector.config["options"]}
 
 
-async def test_discovery(
+async def test_discovery_creates_entry_after_confirmation(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """A battery that is heard is offered, read when wanted, shown and added."""
@@ -124,7 +124,7 @@ async def test_discovery(
 @pytest.mark.parametrize(
     "advert", ["common", "jk_id", "hex_text", "joined_uuid", "joined_uuid_short"]
 )
-async def test_discovery_by_any_advertisement(
+async def test_any_jk_advertisement_is_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str, advert: str
 ) -> None:
     """The company id is enough; proxies that garble the service do not matter."""
@@ -132,7 +132,7 @@ async def test_discovery_by_any_advertisement(
     assert flow["step_id"] == "bluetooth_confirm"
 
 
-async def test_foreigners_are_not_discovered(
+async def test_other_devices_are_not_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
     """A battery of another maker starts no flow, and one forced on it ends."""
@@ -146,7 +146,7 @@ async def test_foreigners_are_not_discovered(
     assert result["reason"] == "not_supported"
 
 
-async def test_a_configured_battery_is_not_discovered(
+async def test_configured_battery_is_not_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """What is set up already is not offered again."""
@@ -165,14 +165,14 @@ async def test_a_configured_battery_is_not_discovered(
     [
         (Faults(refuse_connection=True), 3, "not_reachable", "Connection refused"),
         (Faults(), 0, "no_free_slot", "connection slot"),
-        (Faults(silent=True), 3, "silent", "does not answer"),
-        (Faults(foreign="neey"), 3, "not_jk_bms", "does not speak"),
+        (Faults(silent=True), 3, "silent", "does not respond"),
+        (Faults(foreign="neey"), 3, "not_jk_bms", "does not use the JK BMS"),
         (Faults(missing_characteristic=True), 3, "not_jk_bms", "no serial service"),
-        (Faults(pairing=True), 3, "pairing_required", "paired first"),
+        (Faults(pairing=True), 3, "pairing_required", "requires pairing"),
     ],
 )
 @pytest.mark.parametrize("way", ["discovered", "typed"])
-async def test_errors_leave_the_form_open(
+async def test_read_error_keeps_the_form_open_and_retry_succeeds(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -207,7 +207,7 @@ async def test_errors_leave_the_form_open(
 
 
 @pytest.mark.parametrize("end", ["closed", "stopped"])
-async def test_link_ends_with_the_dialog(
+async def test_closing_the_dialog_disconnects(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -232,7 +232,7 @@ async def test_link_ends_with_the_dialog(
 
 
 @pytest.mark.parametrize("end", ["closed", "stopped"])
-async def test_turn_ends_with_the_dialog(
+async def test_closing_the_dialog_ends_the_wait_for_a_slot(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -257,7 +257,7 @@ async def test_turn_ends_with_the_dialog(
     await hass.async_block_till_done()
 
 
-async def test_unsupported_layout(
+async def test_unsupported_layout_is_an_error(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """A battery whose values stand elsewhere is named, so that it can be reported."""
@@ -272,7 +272,7 @@ async def test_unsupported_layout(
     await finish(hass, await submit(hass, flow), bms)
 
 
-async def test_implausible_values(
+async def test_implausible_values_are_an_error(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Values that no battery has are not taken for values."""
@@ -285,7 +285,7 @@ async def test_implausible_values(
 
 
 @pytest.mark.parametrize("way", ["discovered", "typed"])
-async def test_unexpected_error(
+async def test_unexpected_error_is_logged_and_retry_succeeds(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -305,7 +305,7 @@ async def test_unexpected_error(
     await finish(hass, await submit(hass, flow, user_input), bms)
 
 
-async def test_pick_from_list(
+async def test_list_offers_batteries_nearest_first(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
 ) -> None:
     """The list has what is heard, near ones first, without foreign and known ones."""
@@ -339,7 +339,7 @@ async def test_pick_from_list(
         ({"advert": "unrelated", "name": "Camper"}, False),
     ],
 )
-async def test_signs_of_a_battery(
+async def test_list_recognises_batteries_by_any_sign(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -353,7 +353,7 @@ async def test_signs_of_a_battery(
     assert (bms.address in offered(result)) is is_offered
 
 
-async def test_added_while_the_form_was_open(
+async def test_battery_added_by_another_flow_aborts(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """An entry made elsewhere in the meantime is not overwritten."""
@@ -367,7 +367,7 @@ async def test_added_while_the_form_was_open(
     assert hass.config_entries.async_entries(DOMAIN) == [entry]
 
 
-async def test_the_list_is_scanned_for_once(
+async def test_list_scans_once(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Batteries that tell their name only when asked are asked, but once is enough."""
@@ -393,7 +393,7 @@ async def test_the_list_is_scanned_for_once(
         "c847.8c10.0001",
     ],
 )
-async def test_type_an_address(
+async def test_address_is_accepted_in_any_notation(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, typed: str
 ) -> None:
     """An address can be written in any of the usual ways."""
@@ -403,7 +403,7 @@ async def test_type_an_address(
 
 
 @pytest.mark.parametrize("typed", ["", "House 24V", "C8:47:8C:10:00", "GG478C100001"])
-async def test_nothing_heard_and_not_an_address(
+async def test_invalid_address_is_an_error(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, typed: str
 ) -> None:
     """The form works without any battery in its list, and keeps what was typed."""
@@ -426,7 +426,7 @@ async def test_nothing_heard_and_not_an_address(
     await finish(hass, result, bms)
 
 
-async def test_type_the_address_of_a_configured_battery(
+async def test_address_of_configured_battery_aborts(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """A battery is added once, and not read for it."""
@@ -439,7 +439,7 @@ async def test_type_the_address_of_a_configured_battery(
     assert bms.connections == []
 
 
-async def test_add_an_ignored_battery(
+async def test_ignored_battery_can_be_added(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Who ignored a discovery can change their mind."""
@@ -452,7 +452,7 @@ async def test_add_an_ignored_battery(
     await finish(hass, await submit(hass, result, {CONF_ADDRESS: bms.address}), bms)
 
 
-async def test_adding_by_hand_ends_the_discovery(
+async def test_adding_by_address_ends_the_discovery_flow(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """The offer goes once the battery is added in the other way."""
@@ -465,7 +465,7 @@ async def test_adding_by_hand_ends_the_discovery(
 
 
 @pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0"])
-async def test_nothing_connected_to_an_old_balancer(
+async def test_device_without_cells_can_be_added(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """What such a device does not know is not invented."""
@@ -480,7 +480,7 @@ async def test_nothing_connected_to_an_old_balancer(
     await finish(hass, result, bms)
 
 
-async def test_name_of_a_battery_without_one(
+async def test_battery_without_name_is_named_after_its_model(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
     """The model stands in for a name that was deleted in the app."""
@@ -527,7 +527,7 @@ def replace_module(
 
 
 @pytest.mark.parametrize("link", [LinkBehaviour.RELEASED, LinkBehaviour.HELD])
-async def test_replaced_module(
+async def test_reconfigure_keeps_device_and_entities(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     proxy: VirtualProxy,
@@ -591,7 +591,7 @@ async def test_replaced_module(
 @pytest.mark.parametrize(
     "other", [{"serial": "3040100099"}, {"model": "JK_B2A20S20P"}, {"serial": ""}]
 )
-async def test_another_battery_is_not_taken_for_it(
+async def test_reconfigure_rejects_a_different_battery(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -618,7 +618,7 @@ async def test_another_battery_is_not_taken_for_it(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_reconfigure_errors(
+async def test_reconfigure_read_error_keeps_the_form_open(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
     """What is typed wrong, or cannot be read now, can be tried again."""
@@ -642,7 +642,7 @@ async def test_reconfigure_errors(
 
 
 @pytest.mark.parametrize("whose", ["its own", "another's"])
-async def test_reconfigure_to_a_configured_address(
+async def test_reconfigure_to_configured_address_aborts(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -662,7 +662,7 @@ async def test_reconfigure_to_a_configured_address(
     assert entry.data == {CONF_ADDRESS: bms.address}
 
 
-async def test_reconfigure_to_an_ignored_address(
+async def test_reconfigure_to_ignored_address_replaces_its_entry(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
     """Who took the new module for a new battery, and ignored it, is not stuck."""
@@ -682,7 +682,7 @@ async def test_reconfigure_to_an_ignored_address(
     assert entry.unique_id == NEW_ADDRESS
 
 
-async def test_added_while_it_was_read_for_another(
+async def test_reconfigure_aborts_if_address_was_added_meanwhile(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
     """Who was first has the address."""
@@ -730,7 +730,7 @@ async def test_added_while_it_was_read_for_another(
         ),
     ],
 )
-async def test_no_serial_number_to_tell(
+async def test_reconfigure_without_serial_number_asks_to_compare(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: MakeBms,
@@ -766,7 +766,7 @@ async def test_no_serial_number_to_tell(
     assert not renewed.connected
 
 
-async def test_reconfigure_while_it_is_set_up(
+async def test_reconfigure_waits_for_running_setup(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
     """A last try to read the battery at its old address does not spoil it."""
@@ -786,7 +786,7 @@ async def test_reconfigure_while_it_is_set_up(
     assert not renewed.connected
 
 
-async def test_options(
+async def test_options_are_saved_and_applied(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """The form shows what is in force, and what is chosen comes into force."""
@@ -843,7 +843,7 @@ async def test_options(
         {CONF_PAUSE: 1441},
     ],
 )
-async def test_wrong_options(
+async def test_options_out_of_range_are_rejected(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,

@@ -95,7 +95,7 @@ def report(proxy: VirtualProxy, slots: int, free: int, *allocated: str) -> None:
     )
 
 
-async def test_more_batteries_than_slots(
+async def test_more_batteries_than_slots_are_all_read(
     hass: HomeAssistant, proxy: VirtualProxy, batteries: list[VirtualBms]
 ) -> None:
     """All are read, one after the other, and nobody tries in vain."""
@@ -116,7 +116,9 @@ async def test_more_batteries_than_slots(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_a_turn_keeps_a_slot(slots: ConnectionSlots) -> None:
+async def test_granted_slot_stays_reserved_until_returned(
+    slots: ConnectionSlots,
+) -> None:
     """Who has the turn has the slot, also while not connected; the next is next."""
     queue = Queue(slots)
     await queue.ask(*ADDRESSES[:3])
@@ -130,7 +132,7 @@ async def test_a_turn_keeps_a_slot(slots: ConnectionSlots) -> None:
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_longest_ago_is_first(slots: ConnectionSlots) -> None:
+async def test_battery_served_longest_ago_goes_first(slots: ConnectionSlots) -> None:
     """The order of asking does not matter, but who has waited for a turn the longest."""
     a, b, c, d, _ = ADDRESSES
     queue = Queue(slots)
@@ -146,7 +148,7 @@ async def test_longest_ago_is_first(slots: ConnectionSlots) -> None:
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_a_freed_slot_is_given_on(
+async def test_freed_slot_is_granted_to_the_next_waiter(
     slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
     """Slots that others take and free count as well."""
@@ -169,7 +171,7 @@ async def test_a_freed_slot_is_given_on(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_who_is_connected_does_not_wait(
+async def test_connected_battery_does_not_wait(
     slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
     """On a held link there is no slot to wait for."""
@@ -185,7 +187,7 @@ async def test_who_is_connected_does_not_wait(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_a_proxy_that_tells_no_addresses(
+async def test_slot_without_address_is_not_reserved_twice(
     slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
     """A taken slot is not reserved as well for the one who may have taken it."""
@@ -200,7 +202,7 @@ async def test_a_proxy_that_tells_no_addresses(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_any_of_several_proxies(
+async def test_slot_of_any_proxy_in_range_is_granted(
     hass: HomeAssistant, slots: ConnectionSlots, batteries: list[VirtualBms]
 ) -> None:
     """A slot of any proxy that hears the battery will do; another's does not help."""
@@ -220,7 +222,7 @@ async def test_any_of_several_proxies(
 
 @pytest.mark.usefixtures("batteries")
 @pytest.mark.parametrize("address", [ADDRESSES[1], "C8:47:8C:99:99:99"])
-async def test_nothing_to_wait_for(
+async def test_unreachable_battery_does_not_wait(
     slots: ConnectionSlots, proxy: VirtualProxy, address: str
 ) -> None:
     """Who is not heard, or whose proxy does not tell its slots, finds out by trying."""
@@ -234,7 +236,7 @@ async def test_nothing_to_wait_for(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_patience_ends(
+async def test_wait_times_out_with_the_holders(
     slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slots that stay taken are an error that says by whom; the queue forgets it."""
@@ -285,7 +287,7 @@ async def test_slots_are_only_tracked_while_someone_waits(
 
 
 @pytest.mark.usefixtures("batteries")
-async def test_hope_as_long_as_it_goes_on(
+async def test_timeout_restarts_when_a_usable_slot_is_granted(
     slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Patience begins anew when one gets a slot that would have done."""
@@ -304,7 +306,7 @@ async def test_hope_as_long_as_it_goes_on(
     await queue.end(ADDRESSES[2])
 
 
-async def test_unload_ends_the_waiting(
+async def test_cancel_ends_all_waits_of_the_battery(
     hass: HomeAssistant, proxy: VirtualProxy, batteries: list[VirtualBms]
 ) -> None:
     """A battery that is given up waits for no slot any more."""

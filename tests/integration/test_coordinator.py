@@ -88,7 +88,7 @@ def soc(hass: HomeAssistant) -> str:
     return state.state
 
 
-async def test_identical_advertisements(
+async def test_identical_advertisements_trigger_due_reads(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A battery that always says the same is read at every interval all the same."""
@@ -102,7 +102,7 @@ async def test_identical_advertisements(
         assert soc(hass) == str(40 + number)
 
 
-async def test_no_advertisements(
+async def test_timer_reads_without_advertisements(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """Polling does not stop with the advertisements, nor does it do so too often."""
@@ -113,7 +113,7 @@ async def test_no_advertisements(
         assert len(bms.connections) == number
 
 
-async def test_an_advertisement_can_be_earlier_than_the_timer(
+async def test_due_read_starts_with_an_advertisement_before_the_timer(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A read that is due does not wait for the timer."""
@@ -125,7 +125,7 @@ async def test_an_advertisement_can_be_earlier_than_the_timer(
     assert len(bms.connections) == 2
 
 
-async def test_one_read_at_a_time(
+async def test_reads_do_not_overlap(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What else is a reason to read does not start a second read."""
@@ -138,7 +138,7 @@ async def test_one_read_at_a_time(
     assert len(bms.connections) == 3
 
 
-async def test_heard_by_a_scanner_that_cannot_connect(
+async def test_advertisement_of_passive_scanner_starts_no_read(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """An advertisement without a way to the battery is no reason to read it."""
@@ -168,7 +168,7 @@ async def test_heard_by_a_scanner_that_cannot_connect(
     assert len(bms.connections) == 1
 
 
-async def test_forgotten_while_connected(
+async def test_lost_advertisements_keep_values_available(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -192,7 +192,7 @@ async def test_forgotten_while_connected(
     assert our_lines(caplog, logging.INFO) == []
 
 
-async def test_out_of_reach_and_back(
+async def test_battery_back_in_range_is_read_at_once(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -215,7 +215,7 @@ async def test_out_of_reach_and_back(
     assert max(waits) < LONGEST_WAIT_OF_A_BATTERY
 
 
-async def test_silent_for_a_while_and_back(
+async def test_battery_that_advertises_again_is_read_at_once(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -234,7 +234,7 @@ async def test_silent_for_a_while_and_back(
     assert len(durations) == 2
 
 
-async def test_advertisements_do_not_hurry_a_battery_in_trouble(
+async def test_advertisements_do_not_retry_a_failing_battery_early(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -263,7 +263,7 @@ async def test_advertisements_do_not_hurry_a_battery_in_trouble(
         (Faults(refuse_connection=True), "not_reachable"),
     ],
 )
-async def test_availability_by_the_age_of_the_data(
+async def test_poll_failures_mark_unavailable_by_age_and_recover(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -297,7 +297,7 @@ async def test_availability_by_the_age_of_the_data(
     assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
 
 
-async def test_values_that_were_never_understood(
+async def test_unsupported_layout_is_set_up_without_values(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -320,7 +320,7 @@ async def test_values_that_were_never_understood(
     assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]
 
 
-async def test_each_reading_counts_anew(
+async def test_each_reading_restarts_the_maximum_age(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -337,7 +337,7 @@ async def test_each_reading_counts_anew(
     assert our_lines(caplog, logging.INFO) == []
 
 
-async def test_unplugged_proxy(
+async def test_unplugged_proxy_is_reported_and_recovers(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -385,7 +385,7 @@ def crash(proxy: VirtualProxy) -> None:
     [(unplug, 1), (fill, 1), (crash, 3)],
     ids=["gone", "full", "hung"],
 )
-async def test_two_proxies_one_of_which_dies(
+async def test_second_proxy_takes_over(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     far_proxy: VirtualProxy,
@@ -409,7 +409,7 @@ async def test_two_proxies_one_of_which_dies(
     assert our_lines(caplog, logging.INFO) == []
 
 
-async def test_two_batteries_on_one_slot(
+async def test_two_batteries_share_one_slot(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
@@ -431,7 +431,7 @@ async def test_two_batteries_on_one_slot(
     assert one.closed <= other.opened or other.closed <= one.opened
 
 
-async def test_full_slots_keep_to_the_deadline(
+async def test_read_without_free_slot_ends_by_the_deadline(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -451,7 +451,7 @@ async def test_full_slots_keep_to_the_deadline(
     assert entry.runtime_data.last_poll_successful
 
 
-async def test_a_hanging_connection_keeps_to_the_deadline(
+async def test_hanging_connection_ends_by_the_deadline(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -466,7 +466,7 @@ async def test_a_hanging_connection_keeps_to_the_deadline(
     assert str(entry.runtime_data.last_exception).startswith(sentence("not_reachable"))
 
 
-async def test_first_reading_without_a_wait_of_our_own(
+async def test_first_reading_adds_no_delay(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, waits: list[float]
 ) -> None:
     """From the advertisement to the values there is only what the battery needs."""
@@ -479,7 +479,7 @@ async def test_first_reading_without_a_wait_of_our_own(
     assert max(waits) < LONGEST_WAIT_OF_A_BATTERY
 
 
-async def test_unexpected_error(
+async def test_unexpected_error_is_logged_once_and_polling_continues(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -497,7 +497,7 @@ async def test_unexpected_error(
     assert soc(hass) == "41"
 
 
-async def test_settings_outlast_a_lost_frame(
+async def test_settings_are_kept_when_their_frame_is_lost(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """Settings that did not come this time are those that came before."""
@@ -515,7 +515,7 @@ async def test_settings_outlast_a_lost_frame(
     assert coordinator.data.settings.cell_count == 4
 
 
-async def test_nothing_secret_in_the_log(
+async def test_log_contains_no_secrets(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
@@ -539,7 +539,7 @@ async def test_nothing_secret_in_the_log(
         assert secret.encode().hex() not in lines
 
 
-def test_every_error_has_its_sentence() -> None:
+def test_every_read_error_has_a_sentence() -> None:
     """Whatever the library raises when it reads can be told to the user."""
     never_alone = {errors.JkBmsError, errors.LinkError, errors.FrameError}
     of_the_command = (

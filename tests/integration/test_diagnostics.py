@@ -38,7 +38,7 @@ async def download(
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_download(
+async def test_download_describes_entry_link_and_values(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -70,7 +70,7 @@ async def test_download(
     assert report["advertisement"]["rssi"] == -60
 
 
-async def test_held_link(
+async def test_held_link_is_an_attempt_in_progress(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -99,7 +99,7 @@ async def test_held_link(
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_frames_decode(
+async def test_downloaded_frames_can_be_decoded(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -129,7 +129,7 @@ async def test_frames_decode(
 
 
 @pytest.mark.parametrize("model", MODELS)
-async def test_nothing_private(
+async def test_private_data_are_redacted(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -168,7 +168,7 @@ async def test_nothing_private(
 
 
 @pytest.mark.parametrize("loaded", [True, False])
-async def test_neighbours(
+async def test_slot_holders_are_redacted(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -204,7 +204,7 @@ async def test_neighbours(
     assert "AA:BB:CC:00:00:01" not in text
 
 
-async def test_battery_out_of_reach(
+async def test_battery_out_of_range_has_diagnostics(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -221,7 +221,7 @@ async def test_battery_out_of_reach(
     assert report["frames"] == {}
 
 
-async def test_entry_never_set_up(
+async def test_entry_that_was_never_set_up_has_diagnostics(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -237,7 +237,7 @@ async def test_entry_never_set_up(
     assert set(report) == {"entry", "advertisement"}
 
 
-async def test_layout_not_understood(
+async def test_unsupported_layout_has_frames(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,

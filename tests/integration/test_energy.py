@@ -84,7 +84,9 @@ def test_directions_mirror_each_other(samples: Samples) -> None:
     st.sampled_from([1, -1]),
     st.lists(st.floats(allow_nan=True, allow_infinity=True)),
 )
-def test_never_down(samples: Samples, sign: Literal[1, -1], odd: list[float]) -> None:
+def test_counter_never_decreases(
+    samples: Samples, sign: Literal[1, -1], odd: list[float]
+) -> None:
     """No reading, however odd, takes anything away or makes the count odd."""
     meter = EnergyMeter(sign, 5.0)
     times = [*odd, *(time for time, _ in samples), *odd]
@@ -117,7 +119,7 @@ def test_more_readings_of_a_line_count_the_same(
 
 @many
 @given(samples(), st.floats(-1e6, 1e6), st.sampled_from([1, -1]))
-def test_any_clock_will_do(
+def test_origin_of_the_clock_does_not_matter(
     samples: Samples, shift: float, sign: Literal[1, -1]
 ) -> None:
     """Where the clock began does not matter."""
@@ -130,7 +132,7 @@ def test_any_clock_will_do(
 
 @many
 @given(samples(), st.data(), st.sampled_from([1, -1]))
-def test_going_on_with_a_total(
+def test_counter_continues_from_a_total(
     samples: Samples, data: st.DataObject, sign: Literal[1, -1]
 ) -> None:
     """A total taken over continues, and what lies in between is all that is missing."""
@@ -159,14 +161,16 @@ def test_going_on_with_a_total(
         ([(0, 100), (30, None), (10, 100), (30, 100), (40, 100)], 0, 0),
     ],
 )
-def test_counting(samples: Samples, charged: float, discharged: float) -> None:
+def test_energy_of_sample_days_is_counted(
+    samples: Samples, charged: float, discharged: float
+) -> None:
     """Each direction gets its part of what is known."""
     assert count(samples, 1) == pytest.approx(charged)
     assert count(samples, -1) == pytest.approx(discharged)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_week(seed: int) -> None:
+def test_a_week_matches_the_exact_integral(seed: int) -> None:
     """Restarts, outages and reboots cost nothing of the time that was heard."""
     random = Random(seed)
     power = power_of_a_week(random)
@@ -187,7 +191,9 @@ def test_a_week(seed: int) -> None:
 
 @many
 @given(st.floats(-300, 300), st.lists(st.floats(0.1, 80), min_size=1, max_size=20))
-def test_smoothing_goes_by_time(current: float, steps: list[float]) -> None:
+def test_smoothing_depends_on_time_not_on_readings(
+    current: float, steps: list[float]
+) -> None:
     """How often a current is read does not matter."""
     smoothed = SmoothedCurrent()
     smoothed.feed(0, 0.0, max_gap=GAP)
@@ -213,7 +219,7 @@ def test_smoothing_goes_by_time(current: float, steps: list[float]) -> None:
         ([(0, 10), (30, nan), (30, 10), (20, 99), (nan, 99), (inf, 99)], 10),
     ],
 )
-def test_smoothing_starts_anew(samples: Samples, value: float | None) -> None:
+def test_smoothing_restarts_after_a_gap(samples: Samples, value: float | None) -> None:
     """A gap ends the past, and so does a missing value; odd ones are ignored."""
     smoothed = SmoothedCurrent()
     for time, current in samples:
@@ -243,7 +249,7 @@ def test_smoothing_starts_anew(samples: Samples, value: float | None) -> None:
         (inf, 200, -10, None, None),
     ],
 )
-def test_time_left(
+def test_time_left_follows_current_and_capacity(
     remaining: float,
     nominal: float,
     current: float,

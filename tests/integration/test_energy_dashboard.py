@@ -36,7 +36,7 @@ async def bluetooth(
     """Run the recorder as well; it must be there before Home Assistant."""
 
 
-async def test_energy_dashboard(
+async def test_sensors_fit_the_energy_dashboard(
     hass: HomeAssistant,
     hass_ws_client: WebSocketGenerator,
     proxy: VirtualProxy,

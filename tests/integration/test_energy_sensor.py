@@ -129,7 +129,7 @@ def house(
         yield house
 
 
-async def test_counting(house: House) -> None:
+async def test_energy_is_counted_between_readings(house: House) -> None:
     """Each direction is counted by itself, from the first reading on."""
     house.expect(1000, 3600)
     await house.set_up()
@@ -142,7 +142,7 @@ async def test_counting(house: House) -> None:
     assert house.energies == ("0.09", "0.09")
 
 
-async def test_gaps(house: House) -> None:
+async def test_energy_of_long_gaps_is_not_counted(house: House) -> None:
     """Three intervals are bridged, more are not; nor is a missing value."""
     house.expect(1000, 3600)
     await house.set_up()
@@ -156,7 +156,7 @@ async def test_gaps(house: House) -> None:
     assert house.shown(CHARGED) == "0.15"
 
 
-async def test_pace(house: House) -> None:
+async def test_energy_state_is_written_once_a_minute(house: House) -> None:
     """A state is written once a minute, or when the battery is lost and found."""
     house.expect(1020, 3600)
     await house.set_up()
@@ -179,7 +179,7 @@ async def test_pace(house: House) -> None:
     assert idle.last_reported == state.last_reported
 
 
-async def test_reload(house: House) -> None:
+async def test_counter_continues_after_reload(house: House) -> None:
     """Nothing is lost while the options change: the clock goes on."""
     house.expect(1000, 3600)
     await house.set_up()
@@ -193,7 +193,7 @@ async def test_reload(house: House) -> None:
 
 
 @pytest.mark.parametrize("time", [10, 1000, 1031, 1e6])
-async def test_restart(house: House, time: float) -> None:
+async def test_counter_continues_after_restart(house: House, time: float) -> None:
     """A total goes on to the last digit, whatever clock the machine has then."""
     house.expect(1000, 3600)
     await house.set_up()
@@ -205,7 +205,7 @@ async def test_restart(house: House, time: float) -> None:
     assert house.energies == ("0.091", "0.0")
 
 
-async def test_stop(
+async def test_stop_stores_the_exact_total(
     hass: HomeAssistant, house: House, hass_storage: dict[str, Any]
 ) -> None:
     """What Home Assistant writes when it stops is what was counted."""
@@ -243,7 +243,7 @@ async def test_stop(
         (None, "0.0"),
     ],
 )
-async def test_what_was_stored(
+async def test_damaged_stored_total_is_ignored(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     house: House,
@@ -263,7 +263,7 @@ async def test_what_was_stored(
     assert "Traceback" not in caplog.text
 
 
-async def test_disabled_and_enabled(
+async def test_counter_continues_after_the_entity_was_disabled(
     hass: HomeAssistant, house: House, entity_registry: er.EntityRegistry
 ) -> None:
     """What flows while the counter is off is not counted, the rest is kept."""
@@ -286,7 +286,9 @@ async def test_disabled_and_enabled(
     assert house.energies == ("0.12", "0.0")
 
 
-async def test_disabled_entry(hass: HomeAssistant, house: House) -> None:
+async def test_counter_continues_after_the_entry_was_disabled(
+    hass: HomeAssistant, house: House
+) -> None:
     """The same holds for the whole battery."""
     house.expect(1000, 3600)
     await house.set_up()
@@ -299,7 +301,7 @@ async def test_disabled_entry(hass: HomeAssistant, house: House) -> None:
     assert house.energies == ("0.06", "0.0")
 
 
-async def test_new_entity_id(
+async def test_counter_continues_under_a_new_entity_id(
     hass: HomeAssistant, house: House, entity_registry: er.EntityRegistry
 ) -> None:
     """A counter goes on under another id, and back under the old one."""
@@ -326,7 +328,7 @@ async def test_new_entity_id(
 @pytest.mark.parametrize(
     "model", [name for name in MODELS if "B2A16S 3" in name or "DZ11" in name]
 )
-async def test_units_without_power(
+async def test_device_without_power_has_no_energy_sensors(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Balancers have nothing to count."""
@@ -340,7 +342,7 @@ async def test_units_without_power(
     ]
 
 
-async def test_moment_of_a_reading(
+async def test_energy_uses_the_time_of_the_reading(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Readings of the real client carry the time of the event loop."""
@@ -352,7 +354,7 @@ async def test_moment_of_a_reading(
     assert begin < first < entry.runtime_data.data.time < hass.loop.time()
 
 
-async def test_a_week(
+async def test_a_week_of_readings_is_counted_exactly(
     house: House,
     entity_registry: er.EntityRegistry,
     freezer: FrozenDateTimeFactory,
@@ -401,7 +403,7 @@ async def test_a_week(
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
-async def test_time_left(house: House) -> None:
+async def test_time_left_uses_the_smoothed_current(house: House) -> None:
     """The time is told for the direction in which the charge moves."""
     house.expect(1000, 0)
     await house.set_up()

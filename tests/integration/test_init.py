@@ -46,7 +46,7 @@ async def start_poll(hass: HomeAssistant, bms: VirtualBms) -> None:
     await until(lambda: bms.streaming)
 
 
-async def test_setup_and_unload(
+async def test_setup_reads_and_unload_disconnects(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """The link is there for the read only, and nothing is read after unloading."""
@@ -60,7 +60,7 @@ async def test_setup_and_unload(
     assert len(bms.connections) == 1
 
 
-async def test_retry_when_heard(
+async def test_setup_retries_when_battery_advertises(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """A battery that is out of reach at first is set up as soon as it is heard."""
@@ -87,7 +87,7 @@ async def test_retry_when_heard(
         (Faults(pairing=True), 3, "pairing_required"),
     ],
 )
-async def test_retry_after_a_failed_read(
+async def test_setup_retries_after_failed_read(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -136,7 +136,7 @@ async def test_unexpected_error_in_first_read_retries_and_logs_once(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_setup_that_ends_half_way(
+async def test_failed_platform_setup_disconnects(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -154,7 +154,7 @@ async def test_setup_that_ends_half_way(
     assert "is unavailable" not in caplog.text
 
 
-async def test_unload_while_waiting_to_retry(
+async def test_unload_cancels_setup_retry(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """An entry that could not be set up leaves nothing behind."""
@@ -165,7 +165,7 @@ async def test_unload_while_waiting_to_retry(
     assert bms.connections == []
 
 
-async def test_restart_before_the_proxy_is_back(
+async def test_restart_waits_for_the_proxy(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Home Assistant starts faster than its proxies, and reads when it has started."""
@@ -183,7 +183,7 @@ async def test_restart_before_the_proxy_is_back(
     assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
 
 
-async def test_unload_during_a_read(
+async def test_unload_ends_running_read(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A read under way ends with the entry, and so does its link."""
@@ -193,7 +193,7 @@ async def test_unload_during_a_read(
     assert bms.connections[-1].reason == "by the central"
 
 
-async def test_reload_during_a_read(
+async def test_reload_ends_running_read(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """The battery can be read again at once: the old link is gone by then."""
@@ -206,7 +206,7 @@ async def test_reload_during_a_read(
     assert len(bms.connections) == 3
 
 
-async def test_remove_during_a_read(
+async def test_remove_ends_running_read(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -222,7 +222,7 @@ async def test_remove_during_a_read(
     assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
 
 
-async def test_removed_battery_is_offered_again(
+async def test_removed_battery_is_rediscovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """Who removes a discovered battery finds it among the discovered ones."""
@@ -241,7 +241,7 @@ async def test_removed_battery_is_offered_again(
     assert flow["context"]["unique_id"] == bms.address
 
 
-async def test_stop_during_a_read(
+async def test_stop_ends_running_read(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -257,7 +257,7 @@ async def test_stop_during_a_read(
     assert len(durations) == 1
 
 
-async def test_stop_while_a_link_is_released(
+async def test_stop_waits_for_disconnection(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -281,7 +281,7 @@ async def test_stop_while_a_link_is_released(
     assert bms.connections[-1].reason == "by the central"
 
 
-async def test_link_of_a_crashed_home_assistant(
+async def test_setup_closes_stale_connections(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """What an earlier life left connected is freed before the first read."""
@@ -297,7 +297,7 @@ async def test_link_of_a_crashed_home_assistant(
     assert len(bms.connections) == 1
 
 
-async def test_stop_during_the_first_read(
+async def test_stop_ends_first_read(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
     """The same holds while the entry is being set up."""
@@ -313,7 +313,7 @@ async def test_stop_during_the_first_read(
     assert entry.state is ConfigEntryState.SETUP_RETRY
 
 
-async def test_device(
+async def test_device_registry_follows_the_battery(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,

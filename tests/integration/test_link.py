@@ -60,7 +60,7 @@ async def until_shown(hass: HomeAssistant, soc: int) -> None:
     await until(lambda: hass.states.get(SOC).state == str(soc))
 
 
-async def test_values_stream(
+async def test_held_link_streams_values(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What changes is shown without a new connection, at most once an interval."""
@@ -81,7 +81,7 @@ async def test_values_stream(
 
 
 @pytest.mark.parametrize("end", ["dropped", "unplugged", "silent"])
-async def test_loss_is_repaired(
+async def test_lost_link_is_reestablished_at_once(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -117,7 +117,7 @@ async def test_loss_is_repaired(
     assert our_lines(caplog, logging.INFO) == []
 
 
-async def test_through_another_proxy(
+async def test_lost_link_reconnects_through_another_proxy(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     far_proxy: VirtualProxy,
@@ -133,7 +133,7 @@ async def test_through_another_proxy(
     assert bms.connections[-1].source == far_proxy.source
 
 
-async def test_a_link_that_dies_at_once_is_not_hurried(
+async def test_short_lived_link_is_retried_after_a_pause(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -151,7 +151,7 @@ async def test_a_link_that_dies_at_once_is_not_hurried(
     assert len(bms.connections) == 3
 
 
-async def test_a_link_that_is_not_made_is_not_hurried(
+async def test_failed_connection_is_retried_after_a_pause(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -172,7 +172,7 @@ async def test_a_link_that_is_not_made_is_not_hurried(
 
 
 @pytest.mark.parametrize("interval", [900.0])
-async def test_back_before_the_interval(
+async def test_reestablished_link_publishes_before_the_interval(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A link that was lost shows at once that it is back."""
@@ -186,7 +186,7 @@ async def test_back_before_the_interval(
     assert entry.runtime_data.last_poll_successful
 
 
-async def test_link_is_renewed(
+async def test_held_link_is_renewed_at_its_maximum_age(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -229,7 +229,7 @@ async def stop(hass: HomeAssistant, entry: MockConfigEntry) -> None:
 
 
 @pytest.mark.parametrize("end", [unload, reload, remove, stop])
-async def test_link_is_released(
+async def test_unload_disconnects_held_link(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, end: End
 ) -> None:
     """Nothing that ends the entry leaves the battery taken."""

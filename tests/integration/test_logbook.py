@@ -143,7 +143,7 @@ def types(told: Told) -> list[str]:
     return types
 
 
-async def test_new_entries(
+async def test_each_new_entry_is_an_event(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -173,7 +173,7 @@ async def test_new_entries(
     assert types(told) == ["charge_overcurrent"]
 
 
-async def test_read_with_the_values(
+async def test_logbook_is_read_on_the_same_link_as_the_values(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -195,7 +195,7 @@ async def test_read_with_the_values(
     assert len(bms.connections) == connections + 2
 
 
-async def test_not_followed(
+async def test_logbook_is_not_read_without_the_entity(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, later: Later
 ) -> None:
     """The entity is off by default, and then nobody asks."""
@@ -208,7 +208,7 @@ async def test_not_followed(
     assert LOGBOOK not in bms.registers
 
 
-async def test_not_followed_any_more(
+async def test_logbook_is_not_read_after_the_entity_was_removed(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
 ) -> None:
     """Switching the entity off ends the asking, even while it is under way."""
@@ -228,7 +228,7 @@ async def test_not_followed_any_more(
     assert bms.registers.count(LOGBOOK) == 2
 
 
-async def test_ring(
+async def test_overwritten_entries_are_no_events(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -250,7 +250,7 @@ async def test_ring(
     assert len(types(told)) == 50
 
 
-async def test_cleared(
+async def test_cleared_logbook_starts_over(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -279,7 +279,7 @@ async def test_cleared(
         (None, []),
     ],
 )
-async def test_restart(
+async def test_entries_written_during_a_restart_are_events(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     proxy: VirtualProxy,
@@ -309,7 +309,7 @@ async def test_restart(
     assert types(told) == expected
 
 
-async def test_stored(
+async def test_stored_entries_are_restored(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     bms: VirtualBms,
@@ -331,7 +331,7 @@ async def test_stored(
     assert types(told) == ["boot"]
 
 
-async def test_unanswered(
+async def test_unanswered_logbook_is_retried_after_a_day(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -361,7 +361,7 @@ async def test_unanswered(
     assert told == []
 
 
-async def test_lost_once(
+async def test_lost_logbook_is_retried_at_the_next_interval(
     hass: HomeAssistant,
     impatient: None,
     bms: VirtualBms,
@@ -379,7 +379,7 @@ async def test_lost_once(
     assert types(told) == ["boot"]
 
 
-async def test_link_lost_in_the_logbook(
+async def test_link_lost_in_the_logbook_keeps_the_reading(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -398,7 +398,7 @@ async def test_link_lost_in_the_logbook(
     assert types(told) == ["boot"]
 
 
-async def test_battery_out_of_reach(
+async def test_battery_out_of_range_fails_the_read(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -417,7 +417,7 @@ async def test_battery_out_of_reach(
     assert types(told) == ["boot"]
 
 
-async def test_held_link(
+async def test_logbook_is_read_on_the_held_link(
     hass: HomeAssistant,
     bms: VirtualBms,
     held: MockConfigEntry,
@@ -436,7 +436,7 @@ async def test_held_link(
     assert len(bms.connections) == links
 
 
-async def test_held_link_unanswered(
+async def test_unanswered_logbook_keeps_the_held_link(
     hass: HomeAssistant,
     impatient: None,
     bms: VirtualBms,
@@ -460,7 +460,7 @@ async def test_held_link_unanswered(
     assert hass.states.get(LOG).state == STATE_UNKNOWN
 
 
-async def test_held_link_handed_over_in_the_logbook(
+async def test_release_does_not_wait_for_the_logbook(
     hass: HomeAssistant,
     bms: VirtualBms,
     held: MockConfigEntry,
@@ -480,7 +480,7 @@ async def test_held_link_handed_over_in_the_logbook(
     assert types(told) == ["boot"]
 
 
-async def test_pace_by_the_interval(
+async def test_logbook_is_read_every_five_minutes(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """With the clock as it is, a few reads bring the logbook once."""
@@ -489,7 +489,7 @@ async def test_pace_by_the_interval(
     assert bms.registers.count(LOGBOOK) == 1
 
 
-async def test_action_meanwhile(
+async def test_action_postpones_the_logbook(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,

@@ -100,7 +100,7 @@ async def receiver(socket_enabled: None) -> AsyncIterator[Receiver]:
 # The real servers
 
 
-async def test_pushgateway(
+async def test_values_are_pushed_to_a_pushgateway(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
 ) -> None:
     """It has the values of the battery, and loses them with the battery."""
@@ -133,7 +133,7 @@ async def test_pushgateway(
     assert [value for _, value in held["up"]] == [0.0]
 
 
-async def test_victoria_metrics(
+async def test_values_are_pushed_to_victoria_metrics(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -161,7 +161,7 @@ async def test_victoria_metrics(
 
 
 @pytest.mark.parametrize("verify_ssl", [True, False])
-async def test_certificate(
+async def test_certificate_is_verified_unless_turned_off(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -184,7 +184,7 @@ async def test_certificate(
 # How it goes
 
 
-async def test_interval(
+async def test_values_are_pushed_at_the_interval(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
 ) -> None:
     """It pushes at once, at the interval, and no more once the entry is unloaded."""
@@ -208,7 +208,7 @@ async def test_interval(
         ({"token": "t0ken"}, "Bearer t0ken"),
     ],
 )
-async def test_credentials(
+async def test_credentials_are_sent(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -225,7 +225,7 @@ async def test_credentials(
     assert request.headers.get("Authorization") == header
 
 
-async def test_off(
+async def test_nothing_is_pushed_without_url(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
 ) -> None:
     """Without a URL nothing is pushed."""
@@ -234,7 +234,7 @@ async def test_off(
     assert receiver.got == []
 
 
-async def test_two_of_one_name(
+async def test_batteries_of_one_name_are_numbered(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
@@ -249,7 +249,7 @@ async def test_two_of_one_name(
     ]
 
 
-async def test_battery_never_understood(
+async def test_battery_with_unsupported_layout_is_pushed_as_down(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
 ) -> None:
     """One that is there without values is down."""
@@ -261,7 +261,7 @@ async def test_battery_never_understood(
     assert "last_update_timestamp_seconds" not in held
 
 
-async def test_failure(
+async def test_push_failure_is_logged_once_and_raises_an_issue(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -319,7 +319,7 @@ async def test_failure(
     assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
 
 
-async def test_silent_server(
+async def test_silent_server_fails_by_the_deadline(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
 ) -> None:
     """A server that does not answer delays neither the reads nor the unloading."""
@@ -344,7 +344,7 @@ async def test_silent_server(
     await until(lambda: receiver.got[0].transport is None)
 
 
-async def test_given_up(
+async def test_push_is_given_up_before_the_next(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -366,7 +366,7 @@ async def test_given_up(
     assert DEADLINE < 60.0
 
 
-async def test_options_that_became_unusable(
+async def test_invalid_stored_options_are_logged(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -381,7 +381,7 @@ async def test_options_that_became_unusable(
     assert SECRET not in caplog.text
 
 
-async def test_diagnostics(
+async def test_diagnostics_contain_no_push_secrets(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -423,7 +423,7 @@ def fields(result: Any) -> dict[str, Any]:
     }
 
 
-async def test_form(
+async def test_push_options_are_validated(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
 ) -> None:
     """What is typed is checked, kept, and pushed to at once."""
@@ -474,7 +474,7 @@ async def test_form(
     assert len(receiver.got) == 1
 
 
-async def test_form_in_the_browser(
+async def test_push_form_is_serialised_for_the_browser(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -509,7 +509,7 @@ async def test_form_in_the_browser(
 @pytest.mark.parametrize(
     "push_options", [{"push": {}}, {"push": {"url": "", "job": "x"}}, {}]
 )
-async def test_form_without_url(
+async def test_push_form_without_url_turns_pushing_off(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -527,7 +527,7 @@ async def test_form_without_url(
     assert not entry.options.get("push", {}).get("url")
 
 
-async def test_form_of_another_battery(
+async def test_push_form_suggests_the_options_of_another_battery(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],

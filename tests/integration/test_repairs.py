@@ -161,7 +161,7 @@ MEND = fails_by(Faults())
         ),
     ],
 )
-async def test_raised_and_cleared(
+async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -201,7 +201,7 @@ async def test_raised_and_cleared(
         (muddle, release, "implausible"),
     ],
 )
-async def test_battery_that_was_never_read(
+async def test_failing_setup_raises_an_issue(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -243,7 +243,7 @@ async def test_battery_that_was_never_read(
     ],
 )
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_pairing_by_silence(
+async def test_silence_of_pairing_firmware_is_diagnosed_as_pairing(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -264,7 +264,7 @@ async def test_pairing_by_silence(
     assert list(issues(hass)) == [error]
 
 
-async def test_heard_by_a_scanner_that_cannot_connect(
+async def test_passive_scanner_is_diagnosed_as_out_of_range(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -286,7 +286,7 @@ async def test_heard_by_a_scanner_that_cannot_connect(
         shelly.stop()
 
 
-async def test_names_the_holders(
+async def test_issue_names_the_slot_holders(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
@@ -305,7 +305,7 @@ async def test_names_the_holders(
     proxy.radio._vacate(other.address)
 
 
-async def test_few_failures_are_no_issue(
+async def test_few_failures_raise_no_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
     """With long intervals, a read or two may fail; a good one begins it anew."""
@@ -319,7 +319,7 @@ async def test_few_failures_are_no_issue(
         await pass_time(hass)
 
 
-async def test_one_issue_at_a_time(
+async def test_changed_diagnosis_replaces_the_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
     """When the trouble changes, so does the issue."""
@@ -333,7 +333,7 @@ async def test_one_issue_at_a_time(
 
 @pytest.mark.parametrize("end", ["unloaded", "disabled", "removed"])
 @pytest.mark.parametrize("loaded", [True, False])
-async def test_issue_goes_with_the_entry(
+async def test_issue_is_deleted_with_the_entry(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -364,7 +364,7 @@ async def test_issue_goes_with_the_entry(
     assert issues(hass) == {}
 
 
-async def test_reload_does_not_begin_anew(
+async def test_setup_retry_continues_the_failure_streak(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, clock: Clock
 ) -> None:
     """What Home Assistant hears of a battery in trouble makes it reload the entry."""
@@ -377,7 +377,7 @@ async def test_reload_does_not_begin_anew(
     assert list(issues(hass)) == ["not_heard"]
 
 
-async def test_link_released_to_others(
+async def test_turning_the_link_off_clears_the_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
     """While others have the battery there is nothing to mend; then it begins anew."""
@@ -395,7 +395,7 @@ async def test_link_released_to_others(
     assert issues(hass) == {}
 
 
-async def test_alarms_are_no_issues(
+async def test_alarms_raise_no_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
     """What the battery complains of, such as its default password, is no trouble of the link."""

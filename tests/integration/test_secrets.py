@@ -94,7 +94,7 @@ def leaks(texts: Iterable[str]) -> set[tuple[str, str]]:
     }
 
 
-def test_leaks_are_found() -> None:
+def test_leak_detector_finds_every_encoding() -> None:
     """The search finds a secret in any of the ways it might be written."""
     for name, secret in SECRETS.items():
         raw = b"\x00\x01" + secret.encode() + b"\x00"
@@ -105,7 +105,7 @@ def test_leaks_are_found() -> None:
 
 @pytest.mark.parametrize("model", ["JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41"])
 @pytest.mark.timeout(240)
-async def test_a_whole_life(
+async def test_life_cycle_reveals_no_secrets(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     proxy: VirtualProxy,
@@ -216,7 +216,9 @@ async def test_a_whole_life(
 
     def renewals() -> int:
         # Not by their messages: there are thousands, which are put together for each look
-        return [record.msg for record in log.records].count("%s: re-establishing the held link")
+        return [record.msg for record in log.records].count(
+            "%s: re-establishing the held link"
+        )
 
     await until(lambda: renewals() > 1)
     await until_held(bms, entry)

@@ -86,7 +86,7 @@ def seconds_ago(time: str) -> float:
     return (dt_util.utcnow() - datetime.fromisoformat(time)).total_seconds()
 
 
-async def test_logbook(
+async def test_get_logbook_returns_entries_with_times(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """All entries, oldest first; the values of the link that was made are shown."""
@@ -120,7 +120,7 @@ async def test_logbook(
 
 
 @pytest.mark.parametrize("time_zone", ["Australia/Adelaide"])
-async def test_local_time(
+async def test_times_are_in_the_local_zone(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, time_zone: str
 ) -> None:
     """Times are those of the house, with their offset."""
@@ -137,7 +137,7 @@ async def test_local_time(
 @pytest.mark.parametrize(
     ("action", "log"), [(GET_LOGBOOK, LOGBOOK), (GET_DETAIL_LOG, DETAIL_LOG)]
 )
-async def test_held_link(
+async def test_logbook_is_read_on_the_held_link(
     hass: HomeAssistant, bms: VirtualBms, held: MockConfigEntry, action: str, log: int
 ) -> None:
     """A held link serves the actions and is held on."""
@@ -149,7 +149,7 @@ async def test_held_link(
     assert bms.connected
 
 
-async def test_detail_log(
+async def test_get_detail_log_returns_records(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
@@ -201,7 +201,7 @@ async def test_detail_log(
     }
 
 
-async def test_lost_part(
+async def test_incomplete_detail_log_is_returned(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What is lost on the way is asked for once more."""
@@ -221,7 +221,7 @@ async def test_lost_part(
     assert bms.registers.count(DETAIL_LOG) == 2
 
 
-async def test_no_clock(
+async def test_records_without_clock_have_no_time(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """Records that cannot be dated are told without a time."""
@@ -234,7 +234,7 @@ async def test_no_clock(
     ("model", "action"),
     [("JK-B2A16S 3.3.0", GET_LOGBOOK), ("JK_B2A8S20P 11.48", GET_DETAIL_LOG)],
 )
-async def test_unanswered(
+async def test_unanswered_log_is_an_error(
     hass: HomeAssistant,
     impatient: None,
     bms: VirtualBms,
@@ -260,7 +260,7 @@ async def test_unanswered(
         ("JK_B2A8S20P 19.10", 0),
     ],
 )
-async def test_no_detail_log(
+async def test_missing_detail_log_is_a_validation_error(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, records: int | None
 ) -> None:
     """A battery that is known to have none is not asked."""
@@ -275,7 +275,7 @@ async def test_no_detail_log(
     assert len(bms.connections) == 1
 
 
-async def test_detail_log_of_values_not_understood(
+async def test_unsupported_layout_is_an_error(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, impatient: None
 ) -> None:
     """Who does not know whether there is one asks for it."""
@@ -289,7 +289,7 @@ async def test_detail_log_of_values_not_understood(
 
 
 @pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
-async def test_not_reachable(
+async def test_unreachable_battery_is_an_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, action: str
 ) -> None:
     """The sentence is the one that a failed read has."""
@@ -300,7 +300,7 @@ async def test_not_reachable(
 
 
 @pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
-async def test_link_released(
+async def test_link_turned_off_is_a_validation_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, action: str
 ) -> None:
     """A link that was handed to others is not taken back for it."""
@@ -315,7 +315,7 @@ async def test_link_released(
 
 
 @pytest.mark.parametrize("waits_for", ["the battery", "a slot"])
-async def test_link_released_meanwhile(
+async def test_link_turned_off_during_the_action_is_an_error(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
@@ -345,7 +345,7 @@ async def test_link_released_meanwhile(
     assert hass.loop.time() - began < 1
 
 
-async def test_slow_log(
+async def test_slow_log_is_read_completely(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """The time that a log takes has passed for its entries too."""
@@ -364,7 +364,9 @@ async def test_slow_log(
     assert 658 < seconds_ago(found["time"]) < 690
 
 
-async def test_not_loaded(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+async def test_unloaded_entry_is_a_validation_error(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
     """Actions are there without the battery, and say that it is not."""
     await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(ServiceValidationError) as error:
@@ -372,7 +374,7 @@ async def test_not_loaded(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     assert error.value.translation_key == "service_config_entry_not_loaded"
 
 
-async def test_import_without_recorder(
+async def test_import_without_recorder_is_a_validation_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """Nothing is read for statistics that nobody keeps."""
@@ -382,7 +384,9 @@ async def test_import_without_recorder(
     assert DETAIL_LOG not in bms.registers
 
 
-async def test_descriptions(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+async def test_actions_are_described(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
     """Every action is described, with its field and its texts."""
     described = (await async_get_all_descriptions(hass))[DOMAIN]
     assert set(described) == {GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
