@@ -336,7 +336,7 @@ DAMAGES: dict[str, Damage] = {
     "wire alarm": Damage(GARAGE, 146, "04"),
     "pack": Damage(GARAGE, 150, "40"),
     "pack, 24S": Damage(OLD, 118, "40"),
-    "current, an ampere": Damage(GARAGE, 159, "04"),
+    "current, by 5 %": Damage(GARAGE, 159, "08"),
     "current, second byte": Damage(GARAGE, 159, "10"),
     "current, sign": Damage(GARAGE, 161, "80"),
     "current, 24S": Damage(OLD, 127, "10"),
