@@ -5,6 +5,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
+from .bonds import CONF_ADAPTER, async_remove_bond
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_battery
 from .frontend import async_setup_frontend
@@ -60,3 +61,5 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
     """Drop stored state so that the battery can be added afresh."""
     async_clear_issue(hass, entry)
     async_forget_battery(hass, entry.data[CONF_ADDRESS])
+    if adapter := entry.data.get(CONF_ADAPTER):
+        await async_remove_bond(hass, entry.data[CONF_ADDRESS], adapter)

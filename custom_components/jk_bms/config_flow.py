@@ -9,7 +9,12 @@ import probatio
 
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
-from homeassistant.config_entries import SOURCE_IGNORE, ConfigFlow, ConfigFlowResult
+from homeassistant.config_entries import (
+    SOURCE_IGNORE,
+    SOURCE_RECONFIGURE,
+    ConfigFlow,
+    ConfigFlowResult,
+)
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, callback
 from homeassistant.helpers import device_registry as dr
@@ -22,20 +27,24 @@ from homeassistant.helpers.selector import (
 )
 
 from .battery_client import async_create_client
+from .bonds import CONF_ADAPTER, async_find_bond, async_pair
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
 from .coordinator import JkBmsConfigEntry
-from .diagnosis import UNKNOWN, async_diagnose
+from .diagnosis import PAIRING_POSSIBLE, UNKNOWN, async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.bluetooth.client import JkBmsClient
-from .jkbms.errors import JkBmsError
+from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
 from .options import JkBmsOptionsFlow
+from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
 
 _LOGGER = logging.getLogger(__name__)
 
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII)
+
+CAN_PAIR: Final = {"base": PAIRING_POSSIBLE}
 
 
 class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -50,6 +59,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Start without a battery."""
         self._placeholders: dict[str, str] = {}
         self._client: JkBmsClient | None = None
+        self._adapter: str | None = None
+        """The one that the battery is paired with, if it required that."""
 
     @staticmethod
     @callback
@@ -87,6 +98,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             if not (errors := await self._async_read_battery()):
                 return await self.async_step_confirm()
+            if errors == CAN_PAIR:
+                return await self.async_step_pair()
         return self.async_show_form(
             step_id="bluetooth_confirm",
             errors=errors,
@@ -101,6 +114,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
             return await self.async_step_confirm()
+        if errors == CAN_PAIR:
+            return await self.async_step_pair()
         return self._show_choice("user", user_input, errors)
 
     async def async_step_reconfigure(
@@ -111,17 +126,61 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self._placeholders["name"] = entry.title
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
-            known, read = self._known_device(entry), self._reading.device_info
-            if known and (known.serial_number, known.model) != (
-                read.serial_number,
-                read.device_model,
-            ):
-                errors = {"base": "other_battery"}
-            elif known and known.serial_number:
-                return await self._async_move(entry)
-            else:
-                return await self.async_step_compare()
+            return await self._async_identify(entry)
+        if errors == CAN_PAIR:
+            return await self.async_step_pair()
         return self._show_choice("reconfigure", user_input, errors)
+
+    async def async_step_pair(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the code of a battery that requires pairing, pair and read."""
+        address = self.unique_id
+        assert address
+        errors: dict[str, str] = {}
+        if user_input is None:
+            # It may be paired, and the path that was read over not the paired one.
+            self._adapter = await async_find_bond(self.hass, address)
+        elif not self._adapter:
+            errors = await self._async_pair(address, user_input[CONF_CODE])
+        if self._adapter and not errors:
+            if not (errors := await self._async_read_battery()):
+                if self.source == SOURCE_RECONFIGURE:
+                    return await self._async_identify(self._get_reconfigure_entry())
+                return await self.async_step_confirm()
+            if errors == CAN_PAIR:
+                # The bond is useless; any other failure is no reason to pair again.
+                self._adapter = None
+                errors = errors if user_input else {}
+        return self.async_show_form(
+            step_id="pair",
+            data_schema=self.add_suggested_values_to_schema(CODE_SCHEMA, SUGGESTED),
+            errors=errors,
+            description_placeholders=self._placeholders | {"address": address},
+        )
+
+    async def _async_pair(self, address: str, code: str) -> dict[str, str]:
+        """Pair with the battery; return the errors to show."""
+        try:
+            self._adapter = await async_pair(self.hass, address, code)
+        except (NoFreeSlotError, PairingError) as error:
+            self._placeholders["reason"] = str(error)
+            return {"base": pairing_error_key(error)}
+        return {}
+
+    async def _async_identify(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
+        """Move the entry if the battery that was read is the one it is about."""
+        known, read = self._known_device(entry), self._reading.device_info
+        if known and (known.serial_number, known.model) != (
+            read.serial_number,
+            read.device_model,
+        ):
+            user_input = {CONF_ADDRESS: self.unique_id}
+            errors = {"base": "other_battery"}
+            return self._show_choice("reconfigure", user_input, errors)
+        if known and known.serial_number:
+            return await self._async_move(entry)
+        return await self.async_step_compare()
 
     async def async_step_compare(
         self, user_input: dict[str, Any] | None = None
@@ -151,11 +210,17 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             # It may have been added by another flow while this form was open.
             self._abort_if_unique_id_configured()
             return self.async_create_entry(
-                title=description["name"], data={CONF_ADDRESS: self.unique_id}
+                title=description["name"], data=self._entry_data
             )
         return self.async_show_form(
             step_id="confirm", description_placeholders=description
         )
+
+    @property
+    def _entry_data(self) -> dict[str, Any]:
+        """Return what an entry stores of the battery."""
+        paired = {CONF_ADAPTER: self._adapter} if self._adapter else {}
+        return {CONF_ADDRESS: self.unique_id, **paired}
 
     @property
     def _description(self) -> dict[str, str]:
@@ -235,9 +300,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         ):
             if flow["flow_id"] != self.flow_id:
                 entries.flow.async_abort(flow["flow_id"])
-        entries.async_update_entry(
-            entry, unique_id=address, data={CONF_ADDRESS: address}
-        )
+        entries.async_update_entry(entry, unique_id=address, data=self._entry_data)
         entries.async_schedule_reload(entry.entry_id)
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=self._placeholders
@@ -247,7 +310,9 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """Read the battery; return the errors to show."""
         address = self.unique_id
         assert address
-        client = self._client = async_create_client(self.hass, address, address)
+        client = self._client = async_create_client(
+            self.hass, address, address, self._adapter
+        )
 
         async def disconnect(_event: Event) -> None:
             await self._async_disconnect(client)

@@ -37,6 +37,7 @@ from homeassistant.util.hass_dict import HassKey
 from .attempts import AttemptRecord
 from .battery_client import async_create_client
 from .battery_logs import BatteryLogs, Publish
+from .bonds import CONF_ADAPTER
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, RETRY_INTERVAL
 from .device import BatteryDevice
@@ -95,7 +96,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         )
         self.config_entry = config_entry
         self.options = JkBmsOptions.parse(config_entry.options)
-        self.client = async_create_client(hass, self.address, config_entry.title)
+        self.client = async_create_client(
+            hass, self.address, config_entry.title, config_entry.data.get(CONF_ADAPTER)
+        )
         self.logs = BatteryLogs(self.client, config_entry.title)
         self.attempts = AttemptRecord(hass, self.address, self.client.statistics)
         self.device_info: DeviceInfo | None = None

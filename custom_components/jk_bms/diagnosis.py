@@ -14,6 +14,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 
+from .bonds import CONF_ADAPTER, async_local_path
 from .const import DOMAIN
 from .jkbms.errors import (
     ImplausibleFrameError,
@@ -25,16 +26,13 @@ from .jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from .jkbms.protocol.profile import parse_firmware
 
 # The signal strength, in dBm, at or below which a failed connection is put down to the
 # signal. Advertisements still arrive at this level, but connections hardly ever succeed.
 WEAK_SIGNAL: Final = -90
 
-# The first firmware that may require a pairing code; without one it does not respond,
-# so that its silence is the only sign of it.
-FIRST_PAIRING_FIRMWARE: Final = 19.30
-
+PAIRING_POSSIBLE: Final = "pairing_possible"
+"""The battery requires pairing, and an adapter that can do so is in range."""
 UNKNOWN: Final = "?"
 """Stands for what is not known in a sentence."""
 
@@ -88,10 +86,14 @@ def async_diagnose(
         hass, address, BluetoothReachabilityIntent.CONNECTION
     )
     seen = bluetooth.async_last_service_info(hass, address, connectable=True)
-    if isinstance(error, NotReachableError):
+    local_path = async_local_path(hass, address)
+    adapter = _adapter(hass, entry_id)
+    if adapter and not bluetooth.async_scanner_by_source(hass, adapter):
+        key = PAIRING_POSSIBLE if local_path else "adapter_missing"
+    elif isinstance(error, PairingRequiredError) and local_path:
+        key = PAIRING_POSSIBLE
+    elif isinstance(error, NotReachableError):
         key = _why_not_reachable(hass, address, seen, last_source)
-    elif isinstance(error, SilentError) and _may_require_pairing(firmware):
-        key = "pairing_required"
     elif isinstance(error, NotJkBmsError) and model:
         # It was a JK BMS before, so this time the data were disturbed.
         key = "implausible"
@@ -101,6 +103,7 @@ def async_diagnose(
         key=key,
         placeholders={
             "address": address,
+            "adapter": adapter or UNKNOWN,
             # The error about slots includes the reachability already.
             "reason": str(error)
             if isinstance(error, NoFreeSlotError)
@@ -125,6 +128,12 @@ def _identity(
     return (device.model, device.sw_version) if device else (None, None)
 
 
+def _adapter(hass: HomeAssistant, entry_id: str | None) -> str | None:
+    """Return the adapter that the battery of the entry is paired with, if any."""
+    entry = hass.config_entries.async_get_entry(entry_id) if entry_id else None
+    return entry.data.get(CONF_ADAPTER) if entry else None
+
+
 def _why_not_reachable(
     hass: HomeAssistant,
     address: str,
@@ -143,13 +152,6 @@ def _why_not_reachable(
     if source and bluetooth.async_scanner_by_source(hass, source):
         return "other_client"
     return "not_heard"
-
-
-def _may_require_pairing(firmware: str | None) -> bool:
-    try:
-        return bool(firmware and parse_firmware(firmware) >= FIRST_PAIRING_FIRMWARE)
-    except UnsupportedLayoutError:
-        return False
 
 
 def _slot_holders(hass: HomeAssistant, address: str) -> list[str]:

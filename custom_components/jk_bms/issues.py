@@ -11,7 +11,10 @@ from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
-from .diagnosis import Diagnosis
+from .diagnosis import PAIRING_POSSIBLE, Diagnosis
+
+ENTRY_ID: Final = "entry_id"
+"""In the data of an issue: the entry that it is about."""
 
 # How long, in seconds, failures must have lasted before an issue is raised. A battery
 # that is out of range for a moment, or in use by the phone app, comes back sooner.
@@ -91,7 +94,8 @@ def _async_record_failure(
         hass,
         DOMAIN,
         _issue_id(entry, diagnosis.key),
-        is_fixable=False,
+        data={ENTRY_ID: entry.entry_id},
+        is_fixable=diagnosis.key == PAIRING_POSSIBLE,
         severity=ir.IssueSeverity.WARNING,
         translation_key=diagnosis.key,
         translation_placeholders={"name": entry.title} | diagnosis.placeholders,

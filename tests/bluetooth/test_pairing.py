@@ -25,6 +25,7 @@ from custom_components.jk_bms.jkbms.bluetooth.pairing import (
 from custom_components.jk_bms.jkbms.errors import (
     LinkError,
     PairingCancelledError,
+    PairingCodeError,
     PairingError,
     PairingGoneError,
     PairingNotReadyError,
@@ -544,7 +545,7 @@ async def test_bus_that_breaks_down(
 @pytest.mark.parametrize("code", ["", "12345", "1234567", "12345a", "１２３４５６"])
 async def test_code_has_six_digits(code: str) -> None:
     """Anything else is no code."""
-    with pytest.raises(ValueError, match="six digits"):
+    with pytest.raises(PairingCodeError, match="six digits"):
         await pair("/org/bluez/hci0/dev_00", code)
 
 

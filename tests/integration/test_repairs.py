@@ -1,7 +1,6 @@
 """Issues: raised when a battery was not read for long, in the words used elsewhere."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -229,39 +228,6 @@ async def test_failing_setup_raises_an_issue(
     await pass_time(hass, RETRY)
     assert entry.state is ConfigEntryState.LOADED
     assert issues(hass) == {}
-
-
-@pytest.mark.parametrize("model", ["JK-PB2A16S20P 19.27"])
-@pytest.mark.parametrize(
-    ("firmware", "error"),
-    [
-        ("19.27", "silent"),
-        ("19.30", "pairing_required"),
-        ("20.1", "pairing_required"),
-        ("21.4H", "pairing_required"),
-        ("beta", "silent"),
-    ],
-)
-@pytest.mark.parametrize("restarted", [False, True])
-async def test_silence_of_pairing_firmware_is_diagnosed_as_pairing(
-    hass: HomeAssistant,
-    proxy: VirtualProxy,
-    bms: VirtualBms,
-    clock: Clock,
-    firmware: str,
-    error: str,
-    restarted: bool,
-) -> None:
-    """Firmware that keeps silent to who is not paired is known by its number."""
-    bms.battery.spec = replace(bms.spec, software=firmware)
-    proxy.advertise(bms)
-    entry = await setup_integration(hass, bms)
-    assert entry.state is ConfigEntryState.LOADED
-    bms.faults = Faults(pairing="drop")
-    if restarted:
-        await hass.config_entries.async_reload(entry.entry_id)
-    await fail_for_long(hass, clock)
-    assert list(issues(hass)) == [error]
 
 
 async def test_passive_scanner_is_diagnosed_as_out_of_range(

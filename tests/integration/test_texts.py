@@ -11,10 +11,11 @@ import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms.const import DOMAIN
-from custom_components.jk_bms.diagnosis import ERROR_KEYS
+from custom_components.jk_bms.diagnosis import ERROR_KEYS, PAIRING_POSSIBLE
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
 from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
+from custom_components.jk_bms.pairing_flow import PAIRING_ERROR_KEYS
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 
@@ -53,10 +54,11 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     told = {
         key: text["description"]
         for key, text in texts["issues"].items()
-        if key != PUSH_FAILED
+        if key not in {PUSH_FAILED, PAIRING_POSSIBLE}
     }
     assert set(told) == {
         *ERROR_KEYS.values(),
+        "adapter_missing",
         "not_heard",
         "other_client",
         "weak_signal",
@@ -65,7 +67,17 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}
     assert {key: shown[key] for key in told} == told
     assert {key: raised[key] for key in told} == told
-    assert set(shown) - set(told) == {"invalid_address", "other_battery", "unknown"}
+    # Its issue is a dialog, which has the words of the config flow.
+    assert shown[PAIRING_POSSIBLE] == raised[PAIRING_POSSIBLE]
+    dialog = texts["issues"][PAIRING_POSSIBLE]["fix_flow"]
+    assert dialog["step"]["pair"] == texts["config"]["step"]["pair"]
+    assert dialog["error"] == {key: shown[key] for key in PAIRING_ERROR_KEYS.values()}
+    assert set(shown) - set(told) - set(dialog["error"]) == {
+        "invalid_address",
+        "other_battery",
+        PAIRING_POSSIBLE,
+        "unknown",
+    }
 
 
 def strings(texts: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

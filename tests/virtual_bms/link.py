@@ -396,7 +396,7 @@ class Link:
 
     def _emit(self, chunk: bytes) -> None:
         faults = self.bms.faults
-        if faults.silent or self.refuses("drop"):
+        if faults.silent or self.refuses("drop") or self.refuses("writes"):
             return
         if not self.subscribed(self.bms.variant.uart.handle):
             return

@@ -75,6 +75,10 @@ class PairingError(JkBmsError):
     """The battery could not be paired with (docs/protocol.md 2.6)."""
 
 
+class PairingCodeError(PairingError):
+    """The text is no pairing code."""
+
+
 class PairingRefusedError(PairingError):
     """The code is wrong, or the battery is bound to another phone or computer."""
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..errors import NotJkBmsError, NotReachableError, PairingRequiredError, SilentError
 from ..models import DetailLogRecord, Log, LogEntry, Reading
-from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, FindDevice
+from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, ClientMixin, FindDevice
 from .session import ANSWER_TIMEOUT, Memory, Session
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,11 +34,13 @@ class JkBmsClient:
         *,
         name: str,
         answer_timeout: float = ANSWER_TIMEOUT,
+        client_mixin: ClientMixin | None = None,
     ) -> None:
         """`find_device` is called before every attempt to connect; `name` is for the log.
 
         `answer_timeout` is the time until a command is repeated, s.
         """
+        self._client_mixin = client_mixin
         self._memory = Memory()
         self.statistics = self._memory.statistics
         self.last_frames = self._memory.last_frames
@@ -224,4 +226,6 @@ class JkBmsClient:
             return Log(reading=reading, entries=entries)
 
     def _new_session(self) -> Session:
-        return Session(self._name, self._memory, self._answer_timeout)
+        return Session(
+            self._name, self._memory, self._answer_timeout, self._client_mixin
+        )

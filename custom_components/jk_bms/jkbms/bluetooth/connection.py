@@ -55,6 +55,8 @@ PAIRING_REQUIRED: Final = "The battery requires pairing"
 _NO_RESPONSE: Final = "the battery did not respond in time"
 
 type FindDevice = Callable[[], BLEDevice | None]
+type ClientMixin = type[BleakClient]
+"""What it overrides comes first in the client of bleak, to choose its path for example."""
 
 
 class Connection:
@@ -65,9 +67,11 @@ class Connection:
         name: str,
         on_data: Callable[[bytearray], None],
         on_disconnected: Callable[[], None],
+        client_mixin: ClientMixin | None = None,
     ) -> None:
         """`name` is for the log; the callbacks are called once `open` has connected."""
         self._name = name
+        self._client_mixin = client_mixin
         self._on_data = on_data
         self._on_disconnected = on_disconnected
         self._client: bleak_retry_connector.BleakClientWithServiceCache | None = None
@@ -203,7 +207,8 @@ class Connection:
                 bonded = await _has_bond(connection._address)
                 return not bonded and await super().clear_cache()
 
-        return Client
+        mixin = self._client_mixin
+        return type("MixedClient", (mixin, Client), {}) if mixin else Client
 
 
 def choose_characteristics(

@@ -18,6 +18,7 @@ from dbus_fast.aio import MessageBus
 
 from ..errors import (
     PairingCancelledError,
+    PairingCodeError,
     PairingError,
     PairingGoneError,
     PairingNotReadyError,
@@ -29,8 +30,6 @@ _LOGGER = logging.getLogger(__name__)
 
 CODE: Final = re.compile(r"[0-9]{6}", re.ASCII)
 """A code as the battery takes it."""
-USUAL_CODE: Final = "123456"
-"""The only code that was ever seen."""
 
 _PAIR_TIMEOUT: Final = 35.0
 """s for the pairing itself, of which Bluetooth allows 30 s for each of its steps."""
@@ -85,7 +84,7 @@ async def pair(path: str, code: str) -> None:
     end. Raises a `PairingError`.
     """
     if not CODE.fullmatch(code):
-        raise ValueError("A pairing code has six digits")
+        raise PairingCodeError("A pairing code has six digits")
     async with _connect() as bus:
         bluez = _Bluez(bus, path)
         # On a link that is up, BlueZ may have answered the battery without a code

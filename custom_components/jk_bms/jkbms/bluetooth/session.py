@@ -42,7 +42,7 @@ from ..protocol.frames import (
 )
 from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from ..protocol.profile import Profile, choose_profile
-from .connection import PAIRING_REQUIRED, Connection
+from .connection import PAIRING_REQUIRED, ClientMixin, Connection
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -98,10 +98,16 @@ class Session:
     """Reads the battery on one connection, which the owner opens and closes."""
 
     def __init__(
-        self, name: str, memory: Memory, answer_timeout: float = ANSWER_TIMEOUT
+        self,
+        name: str,
+        memory: Memory,
+        answer_timeout: float = ANSWER_TIMEOUT,
+        client_mixin: ClientMixin | None = None,
     ) -> None:
-        """`name` is for the log."""
-        self.connection = Connection(name, self.on_data, self._on_disconnected)
+        """`name` is for the log; `client_mixin` is for the connection."""
+        self.connection = Connection(
+            name, self.on_data, self._on_disconnected, client_mixin
+        )
         self._name = name
         self._memory = memory
         self._checker = memory.checker

@@ -1,0 +1,113 @@
+"""Batteries that are paired with a local adapter: find it, pair, read over it only."""
+
+import logging
+from types import ModuleType
+from typing import Final, NamedTuple, override
+
+from bleak.exc import BleakError
+from habluetooth import BluetoothManager, HaBleakClientWrapper
+from habluetooth.wrappers import _HaWrappedBleakBackend
+
+from homeassistant.components import bluetooth
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.importlib import async_import_module
+
+from .connection_slots import async_get_connection_slots
+from .jkbms.bluetooth.connection import ClientMixin
+from .jkbms.errors import PairingError, PairingGoneError
+
+_LOGGER = logging.getLogger(__name__)
+
+CONF_ADAPTER: Final = "adapter"
+"""Bluetooth address of the adapter that holds the bond, in the data of an entry."""
+
+
+class LocalPath(NamedTuple):
+    """How an adapter of this machine reaches a battery."""
+
+    adapter: str
+    """Bluetooth address of the adapter."""
+    path: str
+    """Of the battery in BlueZ."""
+
+
+@callback
+def async_local_path(hass: HomeAssistant, address: str) -> LocalPath | None:
+    """Return the best adapter in BlueZ that can see the battery; proxies have no path."""
+    paths = [
+        (device.advertisement.rssi, LocalPath(device.scanner.source, path))
+        for device in bluetooth.async_scanner_devices_by_address(
+            hass, address, connectable=True
+        )
+        if (path := device.ble_device.details.get("path"))
+    ]
+    return max(paths)[1] if paths else None
+
+
+@callback
+def async_keep_to_adapter(address: str, adapter: str) -> ClientMixin:
+    """Return what makes a client connect over this adapter and no other.
+
+    The adapter holds the bond: over any other path the battery sends nothing. Home
+    Assistant's client chooses the path by signal strength, with no way to restrict it.
+    """
+
+    class OneAdapterClient(HaBleakClientWrapper):
+        @override
+        def _async_get_best_available_backend_and_device(
+            self, manager: BluetoothManager
+        ) -> _HaWrappedBleakBackend:
+            for device in manager.async_scanner_devices_by_address(address, True):
+                if device.scanner.source != adapter:
+                    continue
+                if backend := self._async_get_backend_for_ble_device(
+                    manager, device.scanner, device.ble_device
+                ):
+                    return backend
+                raise BleakError(f"Adapter {adapter} has no free connection slot")
+            raise BleakError(f"Adapter {adapter} cannot see the battery")
+
+    return OneAdapterClient
+
+
+async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:
+    """Pair over the best local adapter and return its address.
+
+    Nothing may use the link meanwhile. Raises a `PairingError` or `NoFreeSlotError`.
+    """
+    if not (local := async_local_path(hass, address)):
+        raise PairingGoneError("No Bluetooth adapter of this machine sees the battery")
+    pairing = await _async_import_pairing(hass)
+    async with async_get_connection_slots(hass).slot(address):
+        await pairing.pair(local.path, code)
+    return local.adapter
+
+
+async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
+    """Return the adapter that is paired with the battery and can see it, if any."""
+    if not (local := async_local_path(hass, address)):
+        return None
+    pairing = await _async_import_pairing(hass)
+    try:
+        bonds = await pairing.find_bonds(address)
+    except PairingError as err:
+        _LOGGER.debug("No bonds of %s: %s", address, err)
+        return None
+    adapters = {bond.adapter for bond in bonds}
+    return local.adapter if local.adapter in adapters else None
+
+
+async def async_remove_bond(hass: HomeAssistant, address: str, adapter: str) -> None:
+    """Remove the bond that the adapter holds."""
+    pairing = await _async_import_pairing(hass)
+    try:
+        for bond in await pairing.find_bonds(address):
+            if bond.adapter == adapter:
+                await pairing.unpair(bond.path)
+    except PairingError as err:
+        _LOGGER.warning("The pairing with %s could not be removed: %s", address, err)
+
+
+async def _async_import_pairing(hass: HomeAssistant) -> ModuleType:
+    """Import what only works on Linux, and is needed by few."""
+    return await async_import_module(hass, f"{__package__}.jkbms.bluetooth.pairing")

@@ -1,0 +1,378 @@
+"""Batteries that require a pairing code, over an emulated BlueZ and over a proxy."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+import json
+import logging
+from typing import Any
+
+from bleak.backends.bluezdbus import manager as bluez_manager
+from bleak.backends.bluezdbus.version import BlueZFeatures
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.components.diagnostics import (
+    get_diagnostics_for_config_entry,
+)
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.jk_bms import issues as lasting_issues
+from custom_components.jk_bms.bonds import CONF_ADAPTER
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.pairing_flow import CONF_CODE
+from homeassistant.components.repairs import repairs_flow_manager
+from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+from tests.bluez import Adapter, Bluez, Lock
+from tests.bluez.scanner import LocalScanner
+from tests.virtual_bms import MODELS, Battery, Behaviour, Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import SPEED, hear
+
+ADAPTER = "00:1A:7D:DA:71:13"
+CODE = "803471"
+ADDRESS = "A4:C1:38:10:00:01"
+
+
+@pytest.fixture
+def bms() -> VirtualBms:
+    """Return a battery that sends nothing to a client that is not paired."""
+    spec = replace(MODELS["JK_PB2A16S20P 15.41"], address=ADDRESS)
+    behaviour = Behaviour.of(spec)
+    behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
+    battery = Battery(spec, time_scale=0.0)
+    faults = Faults(pairing="drop")
+    return VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
+
+
+@pytest.fixture
+async def bluez(
+    bus_address: str, bms: VirtualBms, monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[Bluez]:
+    """Run BlueZ."""
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus_address)
+    monkeypatch.setattr(BlueZFeatures, "checked_bluez_version", True)
+    async with Bluez(bus_address) as bluez:
+        bluez.locks[bms.address] = Lock(code=int(CODE))
+        yield bluez
+        loop = asyncio.get_running_loop()
+        if manager := bluez_manager._global_instances.pop(loop, None):
+            manager._bus.disconnect()
+
+
+@pytest.fixture
+def adapter(bluez: Bluez, bms: VirtualBms) -> Adapter:
+    """Plug an adapter in, with the battery in range."""
+    adapter = bluez.add_adapter("hci1", ADAPTER)
+    adapter.place(bms)
+    return adapter
+
+
+@pytest.fixture
+async def scanner(
+    hass: HomeAssistant, bluetooth: None, bluez: Bluez, adapter: Adapter
+) -> AsyncGenerator[LocalScanner]:
+    """Let Home Assistant use the adapter."""
+    scanner = LocalScanner(bluez, adapter)
+    yield scanner
+    scanner.stop()
+
+
+async def start(hass: HomeAssistant, bms: VirtualBms) -> Any:
+    """Type the address of the battery."""
+    flows = hass.config_entries.flow
+    result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    return await flows.async_configure(result["flow_id"], {CONF_ADDRESS: bms.address})
+
+
+async def enter(hass: HomeAssistant, result: Any, code: str = CODE) -> Any:
+    """Enter a code in the dialog."""
+    flows = hass.config_entries.flow
+    return await flows.async_configure(result["flow_id"], {CONF_CODE: code})
+
+
+async def add(hass: HomeAssistant, bms: VirtualBms) -> MockConfigEntry:
+    """Add the battery with its code."""
+    result = await enter(hass, await start(hass, bms))
+    assert result["step_id"] == "confirm"
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    entry = result["result"]
+    assert isinstance(entry, MockConfigEntry) or entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+def issues(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
+    """Return the issues of the integration by what they are about."""
+    return {
+        issue.translation_key or "": issue
+        for issue in ir.async_get(hass).issues.values()
+        if issue.domain == DOMAIN
+    }
+
+
+async def fail_until_issue(
+    hass: HomeAssistant, entry: MockConfigEntry, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Let reads fail until an issue is raised, and return what it is about."""
+    monkeypatch.setattr(lasting_issues, "ISSUE_AFTER", 0.0)
+    for _ in range(lasting_issues.MIN_FAILURES):
+        if entry.state is ConfigEntryState.LOADED:
+            entry.runtime_data._async_start_poll()
+            await hass.async_block_till_done(wait_background_tasks=True)
+        else:
+            await hass.config_entries.async_reload(entry.entry_id)
+    (key,) = issues(hass)
+    return key
+
+
+async def test_code_is_asked_for_and_the_battery_added(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """The dialog pairs, reads and adds; a wrong code can be corrected."""
+    await scanner.see(bms)
+    result = await start(hass, bms)
+    assert result["step_id"] == "pair"
+    assert result["errors"] == {}
+    (code,) = result["data_schema"].schema
+    assert code.description == {"suggested_value": "123456"}
+    result = await enter(hass, result, "12345")
+    assert result["errors"] == {"base": "invalid_code"}
+    result = await enter(hass, result, "123456")
+    assert result["errors"] == {"base": "pairing_refused"}
+    assert "AuthenticationFailed" in result["description_placeholders"]["reason"]
+    result = await enter(hass, result)
+    assert result["step_id"] == "confirm"
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"] == {CONF_ADDRESS: ADDRESS, CONF_ADAPTER: ADAPTER}
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert result["result"].state is ConfigEntryState.LOADED
+    assert bluez.bonds == {(ADAPTER, ADDRESS): True}
+    assert bluez.removed == []
+    assert bluez.agents == {}
+
+
+async def test_paired_battery_is_read_over_its_adapter_only(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """A proxy that is nearer has no bond, so it is not used."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    proxy.place(bms, rssi=-30)
+    hear(proxy, bms)
+    bms.connections.clear()
+    await entry.runtime_data.async_refresh()
+    assert [connection.source for connection in bms.connections] == [ADAPTER]
+
+
+async def test_removing_the_entry_removes_the_bond(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """Nothing but that removes it: neither reloading nor failing does."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    bms.faults = Faults(silent=True)
+    await hass.config_entries.async_reload(entry.entry_id)
+    bms.faults = Faults(pairing="drop")
+    await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    assert bluez.removed == []
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert bluez.removed == [(ADDRESS, True)]
+    assert bluez.bonds == {}
+
+
+async def test_bond_that_cannot_be_removed_is_logged(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The entry is removed all the same."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    bluez.failures["RemoveDevice"] = "org.bluez.Error.NotReady", "Not Ready"
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert "could not be removed" in caplog.text
+
+
+async def test_lost_bond_is_repaired(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A battery that was reset gets its code in the repairs."""
+    assert await async_setup_component(hass, "repairs", {})
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    bluez.locks[ADDRESS].knows.clear()
+    assert await fail_until_issue(hass, entry, monkeypatch) == "pairing_possible"
+    ((_, issue),) = issues(hass).items()
+    assert issue.is_fixable
+
+    manager = repairs_flow_manager(hass)
+    assert manager
+    result: Any = await manager.async_init(
+        DOMAIN, context={"issue_id": issue.issue_id}, data={}
+    )
+    assert result["step_id"] == "pair"
+    result = await manager.async_configure(result["flow_id"], {CONF_CODE: "000000"})
+    assert result["errors"] == {"base": "pairing_refused"}
+    await hass.async_block_till_done(wait_background_tasks=True)
+    result = await manager.async_configure(result["flow_id"], {CONF_CODE: CODE})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.data[CONF_ADAPTER] == ADAPTER
+    assert bluez.bonds == {(ADAPTER, ADDRESS): True}
+    assert issues(hass) == {}
+
+
+async def test_repair_of_a_battery_that_works_again_keeps_its_bond(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The dialog may be open for long; likewise, the entry may be gone by then."""
+    assert await async_setup_component(hass, "repairs", {})
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    bluez.locks[ADDRESS].knows.clear()
+    await fail_until_issue(hass, entry, monkeypatch)
+    ((_, issue),) = issues(hass).items()
+    manager = repairs_flow_manager(hass)
+    assert manager
+    flows: list[Any] = [
+        await manager.async_init(DOMAIN, context={"issue_id": issue.issue_id}, data={})
+        for _ in range(2)
+    ]
+    bluez.locks[ADDRESS].knows.add(ADAPTER)
+    await entry.runtime_data.async_refresh()
+    result: Any = await manager.async_configure(flows[0]["flow_id"], {CONF_CODE: CODE})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert bluez.removed == []
+
+    await hass.config_entries.async_remove(entry.entry_id)
+    result = await manager.async_configure(flows[1]["flow_id"], {CONF_CODE: CODE})
+    assert result["reason"] == "entry_removed"
+
+
+async def test_missing_adapter_is_named(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the adapter that holds the bond, proxies are no way out."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    scanner.stop()
+    proxy.place(bms, rssi=-30)
+    hear(proxy, bms)
+    bms.connections.clear()
+    assert await fail_until_issue(hass, entry, monkeypatch) == "adapter_missing"
+    ((_, issue),) = issues(hass).items()
+    assert not issue.is_fixable
+    assert issue.translation_placeholders
+    assert issue.translation_placeholders["adapter"] == ADAPTER
+    assert bms.connections == []
+
+
+async def test_battery_that_is_paired_already_is_added_without_a_code(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    proxy: VirtualProxy,
+    bluez: Bluez,
+    bms: VirtualBms,
+) -> None:
+    """Home Assistant chose the proxy; the adapter has the bond."""
+    bluez.bonds[ADAPTER, ADDRESS] = True
+    bluez.locks[ADDRESS].knows.add(ADAPTER)
+    await scanner.see(bms)
+    proxy.place(bms, rssi=-30)
+    hear(proxy, bms)
+    result = await start(hass, bms)
+    assert result["step_id"] == "confirm"
+    assert bluez.count("Pair") == 0
+
+
+async def test_failed_read_after_pairing_does_not_pair_again(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """That would remove a good bond."""
+    await scanner.see(bms)
+    result = await start(hass, bms)
+    bms.faults = Faults(pairing="drop", never_answer={0x97})
+    result = await enter(hass, result)
+    assert result["errors"] == {"base": "silent"}
+    bms.faults = Faults(pairing="drop")
+    result = await enter(hass, result)
+    assert result["step_id"] == "confirm"
+    assert bluez.count("Pair") == 1
+    assert bluez.removed == []
+
+
+async def test_useless_bond_is_replaced(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """BlueZ bonds without a code when the battery asks for it while being read."""
+    bluez.locks[ADDRESS].asks = True
+    await scanner.see(bms)
+    result = await start(hass, bms)
+    assert result["step_id"] == "pair"
+    assert bluez.bonds == {(ADAPTER, ADDRESS): False}
+    result = await enter(hass, result)
+    assert result["step_id"] == "confirm"
+    assert bluez.bonds == {(ADAPTER, ADDRESS): True}
+
+
+async def test_code_is_neither_logged_nor_stored(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    scanner: LocalScanner,
+    bms: VirtualBms,
+    caplog: pytest.LogCaptureFixture,
+    hass_storage: dict[str, Any],
+) -> None:
+    """At no level, in no file, not in the diagnostics."""
+    caplog.set_level(logging.DEBUG)
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    report = await get_diagnostics_for_config_entry(hass, hass_client, entry)
+    assert CODE not in json.dumps(report)
+    assert CODE not in json.dumps(hass_storage, default=str)
+    assert CODE not in repr(entry.as_dict())
+    assert ADDRESS in caplog.text
+    assert CODE not in caplog.text
+
+
+@pytest.mark.parametrize("refuses", [True, "drop", "empty", "unlikely", "writes"])
+async def test_proxies_cannot_enter_the_code(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, refuses: bool | str
+) -> None:
+    """One reading gives the sentence, and the slot of the proxy is free again."""
+    bms.faults = Faults(pairing=refuses)  # type: ignore[arg-type]
+    proxy.place(bms)
+    hear(proxy, bms)
+    result = await start(hass, bms)
+    assert result["step_id"] == "user"
+    assert result["errors"] == {"base": "pairing_required"}
+    assert len(bms.connections) <= 2
+    assert proxy.free_slots == 3
+    assert not bms.connected
