@@ -1,4 +1,4 @@
-"""Fill gaps in the long-term statistics with what the battery remembers."""
+"""Fills gaps in the long-term statistics from the detail log of a battery."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -30,8 +30,9 @@ from .jkbms.models import DetailLogRecord
 from .jkbms.protocol.timestamps import Dated
 from .sensor import SENSORS
 
-_SETTLED: Final = timedelta(hours=2)
-"""Age from which the recorder has made the statistics of an hour if it ever does."""
+# The minimum age of the start of an hour to import. The recorder compiles the statistics
+# of an hour within minutes after its end; if there are none by then, it has none.
+MIN_AGE: Final = timedelta(hours=2)
 
 
 def _state_of_charge(record: DetailLogRecord) -> float | None:
@@ -40,7 +41,8 @@ def _state_of_charge(record: DetailLogRecord) -> float | None:
     return min(100.0, round(100 * record.remain_capacity / record.nominal_capacity))
 
 
-# The warmest and the coldest sensor may be any: no entity shows these.
+# The highest and lowest temperature of a record are not here: it does not say which
+# sensors they are from.
 VALUES: Final[Mapping[str, Callable[[DetailLogRecord], float | None]]] = {
     "state_of_charge": _state_of_charge,
     "total_voltage": lambda record: record.battery_voltage,
@@ -50,7 +52,7 @@ VALUES: Final[Mapping[str, Callable[[DetailLogRecord], float | None]]] = {
     "max_cell_voltage": lambda record: record.max_cell_voltage,
     "mosfet_temperature": lambda record: record.mosfet_temperature,
 }
-"""What of a record is a sensor of ours, by its key and in its native unit."""
+"""The values of a record that have a sensor, by its key and in its native unit."""
 _NATIVE_UNITS: Final = {
     description.key: description.native_unit_of_measurement for description in SENSORS
 }
@@ -61,11 +63,12 @@ async def async_backfill(
     entry: JkBmsConfigEntry,
     log: Iterable[Dated[DetailLogRecord]],
 ) -> dict[str, int]:
-    """Import hours of which there are no statistics; return how many by entity."""
-    hours = _by_hour(log, until=dt_util.utcnow() - _SETTLED)
+    """Import the hours without statistics; return their number by entity."""
+    hours = _by_hour(log, until=dt_util.utcnow() - MIN_AGE)
     entities = _find_entities(hass, entry)
     recorder = get_instance(hass)
-    # What is on its way to the database must not be overwritten when it is there.
+    # Wait for statistics that are queued for the database, so that they are seen and
+    # not overwritten.
     await recorder.async_block_till_done()
     known = await recorder.async_add_executor_job(
         partial(get_metadata, hass, statistic_ids=set(entities))
@@ -98,7 +101,7 @@ async def async_backfill(
 
 @callback
 def _find_entities(hass: HomeAssistant, entry: JkBmsConfigEntry) -> dict[str, str]:
-    """Return the sensors to import for, with their keys."""
+    """Return the keys of the sensors to import, by entity id."""
     return {
         entity.entity_id: key
         for entity in er.async_entries_for_config_entry(
@@ -114,7 +117,7 @@ def _find_entities(hass: HomeAssistant, entry: JkBmsConfigEntry) -> dict[str, st
 def _by_hour(
     log: Iterable[Dated[DetailLogRecord]], *, until: datetime
 ) -> dict[datetime, list[DetailLogRecord]]:
-    """Sort the records into the hours that began before."""
+    """Group the records by hour, leaving out hours that begin after `until`."""
     hours = defaultdict(list)
     for dated in log:
         if dated.time:
@@ -126,7 +129,7 @@ def _by_hour(
 
 @callback
 def _new_metadata(hass: HomeAssistant, entity_id: str) -> StatisticMetaData:
-    """Describe statistics as the recorder would from the state."""
+    """Create the metadata that the recorder would create for this state."""
     state = hass.states.get(entity_id)
     assert state
     unit = state.attributes.get(ATTR_UNIT_OF_MEASUREMENT)
@@ -147,10 +150,10 @@ def _compile(
     key: str,
     metadata: StatisticMetaData,
 ) -> list[StatisticData]:
-    """Make the statistics of one entity, in the unit that they have.
+    """Compile the statistics of one entity, in the unit of its existing statistics.
 
-    Records that were written because something happened say how low and how high a
-    value went, but not what it was on average if there is a regular one.
+    Records that were written because of an event count for minimum and maximum, but for
+    the mean only in an hour without regular records.
     """
     native_unit, unit = _NATIVE_UNITS[key], metadata["unit_of_measurement"]
     converter = STATISTIC_UNIT_TO_UNIT_CONVERTER.get(native_unit)

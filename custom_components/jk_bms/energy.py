@@ -1,58 +1,60 @@
-"""What readings add up to: the energy that flowed, and how long the charge lasts.
+"""Integrates readings: energy, smoothed current, and the time left.
 
-Moments are s of a clock that is never set; the moments of one object are of one clock.
+Times are s of a monotonic clock, and of one clock for each object.
 """
 
 from math import exp, inf, isfinite
 from typing import Final, Literal
 
+# The time constant of the smoothed current, in seconds: a new current has reached 63 %
+# of its weight after it. Five minutes level out a kettle or a passing cloud.
 SMOOTHING_TIME: Final = 300.0
-"""s after which a new current counts for 63 % of the smoothed one."""
-REST_TIME: Final = 200.0
-"""h; a battery that would take longer from empty to full is at rest."""
 
-_WATT_SECONDS: Final = 3_600_000.0
-"""In a kWh."""
+# The maximum time, in hours, from empty to full that still counts as charging or
+# discharging. Below that current the battery is at rest, and a time left would jump.
+REST_TIME: Final = 200.0
+
+_WATT_SECONDS_PER_KWH: Final = 3_600_000.0
 
 
 class EnergyMeter:
-    """Adds up the energy of one direction; it never counts down."""
+    """Counts the energy of one direction; the total never decreases."""
 
     def __init__(self, sign: Literal[1, -1], total: float = 0.0) -> None:
-        """`sign` is that of the power to count, `total` the kWh counted so far."""
+        """Count power of this `sign` on top of `total` kWh."""
         self.total = total
         self._sign = sign
         self._time = -inf
         self._power: float | None = None
 
     def feed(self, time: float, power: float | None, *, max_gap: float) -> None:
-        """Count up to a reading of `power` W, `None` where it is missing.
+        """Count the energy since the last reading; `power` in W, `None` if missing.
 
-        What lies before is not known after more than `max_gap` s, nor is it where one
-        of its ends is missing. A value that is not finite or not new is ignored.
+        Nothing is counted over a gap of more than `max_gap` s, or if the power at one
+        end is missing. A reading that is not finite or not newer is ignored.
         """
         if not self._time < time < inf or not isfinite(power or 0):
             return
         gap = time - self._time
         if self._power is not None and power is not None and gap <= max_gap:
-            # Where the sign changes the line between the two is not split at 0: loads
-            # jump, and triangles would miss 0.6 % of what a house takes and gives.
+            # If the sign changes, the line is not split at 0: loads change in steps, and
+            # splitting would lose 0.6 % of the energy of a house.
             begin, end = max(self._sign * self._power, 0), max(self._sign * power, 0)
-            self.total += (begin + end) / 2 / _WATT_SECONDS * gap
+            self.total += (begin + end) / 2 / _WATT_SECONDS_PER_KWH * gap
         self._time = time
         self._power = power
 
 
 class SmoothedCurrent:
-    """Averages a current over time, however often it is read."""
+    """Smooths a current over time, independent of how often it is read."""
 
     def __init__(self) -> None:
-        """Start with no current known."""
+        """Start without a current."""
         self.value: float | None = None
         self._time = -inf
 
     def feed(self, time: float, current: float | None, *, max_gap: float) -> None:
-        """Follow a reading of `current` A; after a gap or a missing one start anew."""
+        """Add a reading of `current` A; restart after a gap or a missing reading."""
         if not self._time < time < inf or not isfinite(current or 0):
             return
         gap = time - self._time
@@ -64,7 +66,7 @@ class SmoothedCurrent:
 
 
 def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until the charge is used up; `None` unless it is used.
+    """Return s, to the minute, until empty; `None` unless the battery discharges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
@@ -72,7 +74,7 @@ def time_to_empty(remaining: float, nominal: float, current: float) -> int | Non
 
 
 def time_to_full(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until the battery is full; `None` unless it charges.
+    """Return s, to the minute, until full; `None` unless the battery charges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
@@ -80,7 +82,7 @@ def time_to_full(remaining: float, nominal: float, current: float) -> int | None
 
 
 def _time_to_move(charge: float, nominal: float, current: float) -> int | None:
-    """Return s for a charge in Ah, `None` while the current is against it or at rest."""
+    """Return s to move a charge in Ah, `None` at rest or in the other direction."""
     if not 0 < nominal / REST_TIME <= current:
         return None
     minutes = max(charge, 0) / current * 60

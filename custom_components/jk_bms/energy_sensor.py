@@ -1,4 +1,4 @@
-"""Sensors that need more than the latest reading: counted energy and time left."""
+"""Sensors that depend on earlier readings: energy and time left."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -20,11 +20,15 @@ from .coordinator import JkBmsCoordinator
 from .energy import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
 from .jkbms.models import Reading
+from .options import MAX_AGE_INTERVALS
 
-MAX_GAP: Final = 3
-"""Intervals between two readings; what lies in a longer gap is not known."""
+# The maximum gap between two readings, in intervals, over which energy is counted. As
+# long as that, values are valid; what happened in a longer gap is unknown.
+MAX_GAP: Final = MAX_AGE_INTERVALS
+
+# The number of decimals of kWh in the state. With two, an hour of a small load would be
+# one or two steps.
 SHOWN_DECIMALS: Final = 3
-"""Of kWh. With 10 Wh an hour of a small load would be one or two steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +44,11 @@ class JkBmsTimeLeftDescription(SensorEntityDescription, JkBmsEntityDescription[f
     """A time left; `value_fn` is the remaining capacity, in Ah."""
 
     time_fn: Callable[[float, float, float], int | None]
-    """s from the remaining and the full capacity and the smoothed current."""
+    """Returns s from the remaining capacity, the full capacity and the smoothed current."""
 
 
 def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
-    """Describe the counter of a direction."""
+    """Create the description of an energy counter."""
     return JkBmsEnergyDescription(
         key=key,
         device_class=SensorDeviceClass.ENERGY,
@@ -60,7 +64,7 @@ def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
 def _time_left(
     key: str, time_fn: Callable[[float, float, float], int | None]
 ) -> JkBmsTimeLeftDescription:
-    """Describe a time left."""
+    """Create the description of a time left."""
     return JkBmsTimeLeftDescription(
         key=key,
         device_class=SensorDeviceClass.DURATION,
@@ -86,7 +90,7 @@ TIME_LEFT_SENSORS: tuple[JkBmsTimeLeftDescription, ...] = (
 
 
 class _FollowingSensor(JkBmsEntity[float], SensorEntity):
-    """A sensor that takes every reading into account, whether it is shown or not."""
+    """A sensor that uses every reading, also those that cause no new state."""
 
     @override
     async def _async_restore(self) -> None:
@@ -96,7 +100,7 @@ class _FollowingSensor(JkBmsEntity[float], SensorEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Follow the reading."""
+        """Use the new reading."""
         self._follow(self.coordinator.data)
         super()._handle_coordinator_update()
 
@@ -108,24 +112,24 @@ class _FollowingSensor(JkBmsEntity[float], SensorEntity):
 
     @property
     def _max_gap(self) -> float:
-        """Return the s between two readings that can be bridged."""
+        """Return the maximum gap in s."""
         return MAX_GAP * self.coordinator.options.interval.total_seconds()
 
     @abstractmethod
     def _follow(self, reading: Reading) -> None:
-        """Take a reading into account; it may be one that was already."""
+        """Use a reading; it may be the same as last time."""
 
 
 @dataclass(frozen=True, slots=True)
 class _StoredMeter(ExtraStoredData):
-    """A meter between two entities; only its total outlives Home Assistant."""
+    """A meter that is passed to the next entity; only its total survives a restart."""
 
     owner: str
     meter: EnergyMeter
 
     @override
     def as_dict(self) -> dict[str, Any]:
-        """Return the total as exactly as it is counted."""
+        """Return the total in full precision."""
         return {"owner": self.owner, "total": self.meter.total}
 
 
@@ -135,7 +139,7 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEnergyDescription
     ) -> None:
-        """Start at 0, until it is known where to go on."""
+        """Start at 0; the stored total is restored later."""
         super().__init__(coordinator, description)
         self._meter = EnergyMeter(description.sign)
         # Not the unique id, which changes with the Bluetooth module.
@@ -151,7 +155,7 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
     @property
     @override
     def extra_restore_state_data(self) -> ExtraStoredData:
-        """Return what to go on with."""
+        """Return the meter to continue with."""
         return _StoredMeter(self._owner, self._meter)
 
     @property
@@ -162,7 +166,7 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
 
     @override
     def _follow(self, reading: Reading) -> None:
-        """Count up to this reading."""
+        """Count the energy up to this reading."""
         self._meter.feed(
             reading.time,
             self._description.value_fn(reading),
@@ -170,7 +174,7 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
         )
 
     def _restore(self, stored: ExtraStoredData) -> None:
-        """Take what was stored, unless it is damaged or of another battery."""
+        """Restore the meter, unless the data are damaged or of another battery."""
         facts: object = stored.as_dict()
         match facts:
             # After a change of its entity id an entity is added anew, and knows better.
@@ -178,19 +182,19 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
                 self._meter.total <= total < inf
             ):
                 if isinstance(stored, _StoredMeter):
-                    # The clock is still the same: what lies in between can be bridged.
+                    # The clock is the same, so the time since then can be counted.
                     self._meter = stored.meter
                 else:
                     self._meter.total = total
 
 
 class JkBmsTimeLeftSensor(_FollowingSensor):
-    """The time until the battery is empty or full, should the current stay as it is."""
+    """The time until the battery is empty or full at the present current."""
 
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsTimeLeftDescription
     ) -> None:
-        """Start without a past."""
+        """Start without a current."""
         super().__init__(coordinator, description)
         self._current = SmoothedCurrent()
         self._time_fn = description.time_fn
@@ -198,7 +202,7 @@ class JkBmsTimeLeftSensor(_FollowingSensor):
     @property
     @override
     def _value(self) -> int | None:
-        """Return the time in s, `None` if it cannot be told."""
+        """Return the time in s, `None` if it is unknown."""
         reading = self.coordinator.data
         remaining = self._description.value_fn(reading)
         nominal = reading.cell_data.nominal_capacity
@@ -209,7 +213,7 @@ class JkBmsTimeLeftSensor(_FollowingSensor):
 
     @override
     def _follow(self, reading: Reading) -> None:
-        """Average the current up to this reading."""
+        """Smooth the current up to this reading."""
         self._current.feed(
             reading.time, reading.cell_data.battery_current, max_gap=self._max_gap
         )

@@ -136,7 +136,7 @@ async def test_unexpected_error_in_first_read_retries_and_logs_once(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_failed_platform_setup_disconnects(
+async def test_failed_platform_setup_cancels_timers(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,

@@ -509,7 +509,7 @@ async def test_push_form_is_serialised_for_the_browser(
 @pytest.mark.parametrize(
     "push_options", [{"push": {}}, {"push": {"url": "", "job": "x"}}, {}]
 )
-async def test_push_form_without_url_turns_pushing_off(
+async def test_push_form_may_stay_empty(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,

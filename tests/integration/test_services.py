@@ -201,7 +201,7 @@ async def test_get_detail_log_returns_records(
     }
 
 
-async def test_incomplete_detail_log_is_returned(
+async def test_lost_part_of_the_detail_log_is_requested_again(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What is lost on the way is asked for once more."""
@@ -275,7 +275,7 @@ async def test_missing_detail_log_is_a_validation_error(
     assert len(bms.connections) == 1
 
 
-async def test_unsupported_layout_is_an_error(
+async def test_detail_log_of_unknown_size_is_requested(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, impatient: None
 ) -> None:
     """Who does not know whether there is one asks for it."""
