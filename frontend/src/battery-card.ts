@@ -4,7 +4,7 @@ import { html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
-import { formatDuration, formatNumber, formatTime } from "./format.ts";
+import { formatDuration, formatNumber, formatPercent, formatTime } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { heatMap } from "./heat-map.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
@@ -459,7 +459,7 @@ export class BatteryCard extends BatteriesElement {
     const line = path(soc, { low: 0, high: 100 }, GRAPH);
     const values = soc.map(({ y }) => y);
     const [least, most] = [Math.min(...values), Math.max(...values)];
-    const text = `${formatNumber(hass, least, 0)} – ${formatNumber(hass, most, 0)} %`;
+    const text = `${formatPercent(hass, least)} – ${formatPercent(hass, most)}`;
     const start = ((soc[0]?.x ?? 0) * GRAPH[0]).toFixed(1);
     return this.#graph(
       this.words("charge_24_h"),

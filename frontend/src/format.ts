@@ -29,6 +29,10 @@ export function formatNumber(
   }).format(value);
 }
 
+export function formatPercent(hass: Formatting, value: number): string {
+  return formatNumber(hass, value / 100, 0, { style: "percent" });
+}
+
 /** Format s as hours and minutes: `2 h 10 min`. */
 export function formatDuration(hass: Formatting, seconds: number): string {
   const part = (value: number, unit: string) =>

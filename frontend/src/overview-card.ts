@@ -3,7 +3,7 @@ import { html, nothing, unsafeCSS, type TemplateResult } from "lit";
 
 import type { Battery } from "./batteries.ts";
 import { BatteriesElement } from "./element.ts";
-import { formatDuration, formatNumber } from "./format.ts";
+import { formatDuration, formatNumber, formatPercent } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import {
   Memory,
@@ -109,7 +109,7 @@ export class OverviewCard extends BatteriesElement {
       ${
         charge === undefined
           ? nothing
-          : html`<span class="value">${formatNumber(hass, charge, 0)} %</span>`
+          : html`<span class="value">${formatPercent(hass, charge)}</span>`
       }
       ${
         powers.length
