@@ -1,7 +1,7 @@
 """What the card asks for: which entity is which, and what no entity has."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 import logging
 from typing import Any, Final
@@ -25,8 +25,10 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .energy import SmoothedCurrent, time_to_empty, time_to_full
+from .energy_sensor import MAX_GAP
 from .jkbms import __version__
-from .jkbms.models import BatteryType
+from .jkbms.models import BatteryType, CellData
 from .options import JkBmsOptions
 
 _LOGGER = logging.getLogger(__name__)
@@ -69,6 +71,9 @@ class Live:
     """1-based numbers of the cells that the wire resistance alarm is about."""
     cell_resistance: tuple[float | None, ...] = ()
     """Ohm, cell 1 first; 0 is not measured yet."""
+    time_to_full: int | None = None
+    """s, by the current since the page was opened; its sensor is off by default."""
+    time_to_empty: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +135,7 @@ class _Subscription:
         )
         self._unsubscribe: list[CALLBACK_TYPE] = []
         self._followed: dict[JkBmsCoordinator, CALLBACK_TYPE] = {}
+        self._currents: dict[JkBmsCoordinator, SmoothedCurrent] = {}
 
     @callback
     def start(self) -> None:
@@ -164,7 +170,7 @@ class _Subscription:
     def _send_batteries(self) -> None:
         """Send everything, if it is not what was sent last."""
         self._follow_coordinators()
-        found = _find_batteries(self._hass)
+        found = self._find_batteries()
         batteries = [battery for battery, _ in found]
         live = {battery.device_id: live for battery, live in found}
         if (batteries, live) != (self._batteries, self._live):
@@ -174,7 +180,7 @@ class _Subscription:
     @callback
     def _send_live(self) -> None:
         """Send what changed with a reading; the limits may have changed as well."""
-        live = {battery.device_id: now for battery, now in _find_batteries(self._hass)}
+        live = {battery.device_id: now for battery, now in self._find_batteries()}
         changed = {
             device_id: now
             for device_id, now in live.items()
@@ -194,30 +200,37 @@ class _Subscription:
         }
         for coordinator in self._followed.keys() - loaded:
             self._followed.pop(coordinator)()
+            self._currents.pop(coordinator, None)
         for coordinator in loaded - self._followed.keys():
             self._followed[coordinator] = coordinator.async_add_listener(
                 self._send_live
             )
 
+    def _find_batteries(self) -> list[tuple[BatteryCard, Live]]:
+        """Return the batteries that were ever read, sorted by name."""
+        devices = dr.async_get(self._hass)
+        entries = self._hass.config_entries.async_entries(
+            DOMAIN, include_disabled=False
+        )
+        found = [
+            (
+                _battery(self._hass, entry, device, _coordinator(entry)),
+                self._live_of(entry),
+            )
+            for entry in entries
+            for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
+        ]
+        return sorted(found, key=lambda each: each[0].title.casefold())
+
+    def _live_of(self, entry: JkBmsConfigEntry) -> Live:
+        if not (coordinator := _coordinator(entry)):
+            return _not_loaded(entry)
+        current = self._currents.setdefault(coordinator, SmoothedCurrent())
+        return _live(coordinator, current)
+
     @callback
     def _send(self, **event: Any) -> None:
         self._connection.send_message(event_message(self._id, event))
-
-
-def _find_batteries(hass: HomeAssistant) -> list[tuple[BatteryCard, Live]]:
-    """Return the batteries that were ever read, sorted by name."""
-    return sorted(_all_batteries(hass), key=lambda found: found[0].title.casefold())
-
-
-def _all_batteries(hass: HomeAssistant) -> Iterator[tuple[BatteryCard, Live]]:
-    devices = dr.async_get(hass)
-    for entry in hass.config_entries.async_entries(DOMAIN, include_disabled=False):
-        coordinator = _coordinator(entry)
-        for device in dr.async_entries_for_config_entry(devices, entry.entry_id):
-            yield (
-                _battery(hass, entry, device, coordinator),
-                _live(coordinator) if coordinator else _not_loaded(entry),
-            )
 
 
 def _coordinator(entry: JkBmsConfigEntry) -> JkBmsCoordinator | None:
@@ -258,21 +271,42 @@ def _battery(
     )
 
 
-def _live(coordinator: JkBmsCoordinator) -> Live:
+def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
     """Return what the last reading brought, and why there is none since."""
     error = coordinator.last_exception
-    cells = coordinator.data.cell_data if coordinator.last_update else None
-    return Live(
+    live = Live(
         available=coordinator.available,
         last_read=coordinator.last_update,
         resumes_at=coordinator.resumes_at,
         reason=_reason(error.translation_key, error.translation_placeholders)
         if error
         else None,
-        faults=(cells and cells.faults) or (),
-        wire_resistance_cells=(cells and cells.wire_resistance_alarm) or (),
-        cell_resistance=cells.cell_resistance if cells else (),
     )
+    if not coordinator.last_update:
+        return live
+    reading = coordinator.data
+    cells = reading.cell_data
+    max_gap = MAX_GAP * coordinator.options.interval.total_seconds()
+    current.feed(reading.time, cells.battery_current, max_gap=max_gap)
+    return replace(
+        live,
+        faults=cells.faults or (),
+        wire_resistance_cells=cells.wire_resistance_alarm or (),
+        cell_resistance=cells.cell_resistance,
+        time_to_full=_time_left(time_to_full, cells, current),
+        time_to_empty=_time_left(time_to_empty, cells, current),
+    )
+
+
+def _time_left(
+    time_fn: Callable[[float, float, float], int | None],
+    cells: CellData,
+    current: SmoothedCurrent,
+) -> int | None:
+    remaining, nominal = cells.remain_capacity, cells.nominal_capacity
+    if remaining is None or nominal is None or current.value is None:
+        return None
+    return time_fn(remaining, nominal, current.value)
 
 
 def _not_loaded(entry: JkBmsConfigEntry) -> Live:

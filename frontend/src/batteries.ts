@@ -20,6 +20,9 @@ export interface Live {
   readonly faults: readonly string[];
   readonly wire_resistance_cells: readonly number[];
   readonly cell_resistance: readonly (number | null)[];
+  /** s. */
+  readonly time_to_full: number | null;
+  readonly time_to_empty: number | null;
 }
 
 export interface Battery {

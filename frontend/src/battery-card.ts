@@ -4,16 +4,16 @@ import { html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
-import { formatDuration, formatNumber, formatPercent, formatTime } from "./format.ts";
+import { formatNumber, formatPercent, formatTime } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { heatMap } from "./heat-map.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
   Memory,
+  activity,
   buildModel,
   levelOf,
   millivolts,
-  secondsOf,
   windowOf,
   type Cell,
   type Fault,
@@ -231,16 +231,10 @@ export class BatteryCard extends BatteriesElement {
   }
 
   #status(hass: Hass, model: Model): TemplateResult {
-    const { flow, power, timeToFull, timeToEmpty } = model;
-    const full = flow === "charging" ? secondsOf(hass, timeToFull) : undefined;
-    const empty = flow === "discharging" ? secondsOf(hass, timeToEmpty) : undefined;
-    const parts: string[] = [];
-    if (flow) parts.push(this.words(flow));
-    if (full) parts.push(this.words("full_in", { time: formatDuration(hass, full) }));
-    if (empty) parts.push(this.words("empty_in", { time: formatDuration(hass, empty) }));
+    const { power } = model;
     return html`
       ${power ? this.#open(power, "power", html`<span class="value">${power.text}</span>`) : nothing}
-      <p class="status muted">${parts.join(" · ")}</p>
+      <p class="status muted">${activity(hass, this.words, model).join(" · ")}</p>
     `;
   }
 

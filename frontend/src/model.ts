@@ -1,7 +1,8 @@
 /** What a card shows, computed from the states of a battery's entities. */
 import type { Battery, CellLimits, Live } from "./batteries.ts";
-import { formatNumber } from "./format.ts";
+import { formatDuration, formatNumber } from "./format.ts";
 import type { Hass, HassEntity } from "./hass.ts";
+import type { Words } from "./words.ts";
 
 /** One entity with a value. */
 export interface Value {
@@ -66,8 +67,8 @@ export interface Model {
   readonly capacity: Value | undefined;
   readonly cycles: Value | undefined;
   readonly health: Value | undefined;
-  readonly timeToFull: Value | undefined;
-  readonly timeToEmpty: Value | undefined;
+  /** s until the battery is full while it charges, until it is empty while it discharges. */
+  readonly timeLeft: number | undefined;
   readonly cells: readonly Cell[];
   readonly scale: Scale;
   /** V. */
@@ -154,11 +155,18 @@ export function buildModel(
     if (controlled) switches.push(controlled);
     else if (indicated) states.push(indicated);
   }
+  const flow = flowOf(power, current);
+  // The sensors have smoothed the current for longer, but are off by default.
+  const timeLeft = {
+    charging: secondsOf(hass, value("sensor.time_to_full")) ?? live?.time_to_full,
+    discharging: secondsOf(hass, value("sensor.time_to_empty")) ?? live?.time_to_empty,
+    idle: undefined,
+  }[flow ?? "idle"];
   const linkId = battery.entities["switch.bluetooth_link"];
   const refreshId = battery.entities["button.refresh"];
   return {
     title: battery.title,
-    flow: flowOf(power, current),
+    flow,
     soc: value("sensor.state_of_charge"),
     power,
     current,
@@ -167,8 +175,7 @@ export function buildModel(
     capacity: value("sensor.full_charge_capacity"),
     cycles: value("sensor.charging_cycles"),
     health: value("sensor.state_of_health"),
-    timeToFull: value("sensor.time_to_full"),
-    timeToEmpty: value("sensor.time_to_empty"),
+    timeLeft: timeLeft ?? undefined,
     cells,
     scale: scaleOf(battery.limits, volts),
     average: volts.length ? mean(volts) : undefined,
@@ -287,11 +294,19 @@ function cellsMeant(fault: string, cells: readonly Cell[], live: Live | undefine
 const SECONDS: Readonly<Record<string, number | undefined>> = { s: 1, min: 60, h: 3600, d: 86400 };
 
 /** Return a duration in s, whatever unit the user chose; `undefined` if it is none. */
-export function secondsOf(hass: Hass, value: Value | undefined): number | undefined {
+function secondsOf(hass: Hass, value: Value | undefined): number | undefined {
   if (!value || Number.isNaN(value.number)) return undefined;
   const unit = hass.states[value.entityId]?.attributes["unit_of_measurement"];
   const factor = SECONDS[String(unit)];
   return factor === undefined ? undefined : value.number * factor;
+}
+
+/** Return what the battery does and for how long: `Charging`, `full in 2 h`. */
+export function activity(hass: Hass, words: Words, { flow, timeLeft }: Model): string[] {
+  if (!flow) return [];
+  const word = flow === "charging" ? "full_in" : "empty_in";
+  const time = timeLeft ? [words(word, { time: formatDuration(hass, timeLeft) })] : [];
+  return [words(flow), ...time];
 }
 
 export function millivolts(hass: Hass, volts: number, signed = false): string {

@@ -3,14 +3,14 @@ import { html, nothing, unsafeCSS, type TemplateResult } from "lit";
 
 import type { Battery } from "./batteries.ts";
 import { BatteriesElement } from "./element.ts";
-import { formatDuration, formatNumber, formatPercent } from "./format.ts";
+import { formatNumber, formatPercent } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import {
   Memory,
+  activity,
   buildModel,
   levelOf,
   millivolts,
-  secondsOf,
   totalCharge,
   urgency,
   type Model,
@@ -127,15 +127,9 @@ export class OverviewCard extends BatteriesElement {
   }
 
   #row(hass: Hass, { battery, model, lost }: Row): TemplateResult {
-    const { soc, flow, power } = model;
-    const full = flow === "charging" ? secondsOf(hass, model.timeToFull) : undefined;
-    const empty = flow === "discharging" ? secondsOf(hass, model.timeToEmpty) : undefined;
-    const state = [
-      ...(flow ? [this.words(flow)] : []),
-      ...(power ? [power.text] : []),
-      ...(full ? [this.words("full_in", { time: formatDuration(hass, full) })] : []),
-      ...(empty ? [this.words("empty_in", { time: formatDuration(hass, empty) })] : []),
-    ].join(" · ");
+    const { soc, power } = model;
+    const [flow, ...timeLeft] = activity(hass, this.words, model);
+    const state = [flow, power?.text, ...timeLeft].filter(Boolean).join(" · ");
     const spread =
       model.spread === undefined ? "" : `${this.words("spread")} ${millivolts(hass, model.spread)}`;
     const faults = model.faults.map(

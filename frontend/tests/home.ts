@@ -18,6 +18,8 @@ export const LIVE: Live = {
   faults: [],
   wire_resistance_cells: [],
   cell_resistance: [],
+  time_to_full: null,
+  time_to_empty: null,
 };
 
 export function makeBattery(states: Readonly<Record<string, string>>, title = "House"): Battery {

@@ -1,14 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import {
-  Memory,
-  buildModel,
-  scaleOf,
-  secondsOf,
-  totalCharge,
-  urgency,
-  windowOf,
-} from "../src/model.ts";
+import { Memory, buildModel, scaleOf, totalCharge, urgency, windowOf } from "../src/model.ts";
 import { LIMITS, LIVE, makeBattery, makeHass } from "./home.ts";
 
 const CELLS = {
@@ -150,12 +142,18 @@ test("a battery that was never seen available shows nothing", () => {
 test.each([
   ["7200", "s", 7200],
   ["2", "h", 7200],
-  ["2", "parsecs", undefined],
-])("%s %s are %s seconds", (state, unit, seconds) => {
-  const units = { "sensor.time_to_full": unit };
-  const hass = makeHass({ "sensor.time_to_full": state }, units);
-  const { timeToFull } = model({ "sensor.time_to_full": state }, LIVE, units);
-  expect(secondsOf(hass, timeToFull)).toBe(seconds);
+  ["2", "parsecs", 60],
+])("with %s %s in its sensor a battery is full in %s s", (state, unit, seconds) => {
+  const states = { "sensor.power": "10", "sensor.time_to_full": state };
+  const live = { ...LIVE, time_to_full: 60 };
+  expect(model(states, live, { "sensor.time_to_full": unit }).timeLeft).toBe(seconds);
+});
+
+test("the time left is that of the direction, without a sensor too", () => {
+  const live = { ...LIVE, time_to_full: 60, time_to_empty: 120 };
+  expect(model({ "sensor.power": "10" }, live).timeLeft).toBe(60);
+  expect(model({ "sensor.power": "-10" }, live).timeLeft).toBe(120);
+  expect(model({ "sensor.power": "0" }, live).timeLeft).toBeUndefined();
 });
 
 test("the charge of all counts by capacity", () => {

@@ -7,6 +7,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.jk_bms.energy import time_to_empty, time_to_full
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.options import CONF_LINK, LinkBehaviour
 from homeassistant.core import HomeAssistant
@@ -111,6 +112,11 @@ async def test_batteries_with_their_entities_and_limits(
     assert live["reason"] is None
     assert live["cell_resistance"] == list(reading.cell_data.cell_resistance)
     assert live["faults"] == []
+    cells = reading.cell_data
+    amounts = (cells.remain_capacity, cells.nominal_capacity, cells.battery_current)
+    assert live["time_to_full"] == time_to_full(*amounts)
+    assert live["time_to_empty"] == time_to_empty(*amounts)
+    assert live["time_to_full"] or live["time_to_empty"]
 
 
 async def test_renamed_and_disabled_entities_are_followed(
