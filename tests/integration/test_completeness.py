@@ -60,6 +60,8 @@ WITHOUT_ENTITY: Final = {
     # Raw material of the timestamps of the logs.
     "boot_time",
     "clock",
+    # Which settings there are is no setting.
+    "register_support",
     # It only tells one frame from the next.
     "frame_counter",
     # How long each protection still waits: of use only while testing a device.

@@ -319,6 +319,7 @@ SETTINGS_32S: list[Row] = [
     ({285: "05"}, {"heating_stop_temperature": 5}),
     ({285: "FB"}, {"heating_stop_temperature": -5}),
     ({286: "C8"}, {"smart_sleep_delay": 200}),
+    ({287: "01" + 7 * "00" + "80"}, {"register_support": (0, 71)}),
     ({296: "EC"}, {"discharge_undertemperature": -20}),
     ({297: "F6"}, {"discharge_undertemperature_recovery": -10}),
 ]
@@ -365,6 +366,7 @@ DEVICE_INFO_32S: list[Row] = [
     # The maximum cell count stands behind the NUL
     ({6: b"JK-PB2A16S20P\0\0\x10"}, {"device_model": "JK-PB2A16S20P"}),
     ({134: b"sixteen letters!"}, {"userdata2": "sixteen letters!"}),
+    ({150: "80" + 30 * "00" + "01"}, {"command_support": (7, 248)}),
     ({184: "C8"}, {"uart1_protocol": 200}),
     ({185: "C8"}, {"can_protocol": 200}),
     ({186: "0300"}, {"uart1_protocols": (0, 1)}),

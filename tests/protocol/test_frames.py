@@ -13,7 +13,6 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     FrameStatistics,
     FrameType,
     ReadCommand,
-    build_command,
     checksum,
 )
 
@@ -54,52 +53,6 @@ def assemble(*chunks: bytes) -> list[bytes]:
 
 
 # Commands
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ((0x97,), "AA5590EB 97 00 00000000000000000000000000 11"),
-        ((0x96,), "AA5590EB 96 00 00000000000000000000000000 10"),
-        ((0x1D, 1, 4), "AA5590EB 1D 04 01000000000000000000000000 9C"),
-        # 3.2 and 0.008 as f32
-        ((0x20, 0x404CCCCD, 4), "AA5590EB 20 04 CDCC4C40000000000000000000 C3"),
-        ((0x64, 0x3C03126F, 4), "AA5590EB 64 04 6F12033C000000000000000000 A2"),
-        ((0x6C, 1, 1), "AA5590EB 6C 01 01000000000000000000000000 E8"),
-        # -20.0 °C, -10 °C in one byte
-        ((0x18, -200, 4), "AA5590EB 18 04 38FFFFFF000000000000000000 CB"),
-        ((0x37, -10, 1), "AA5590EB 37 01 F6000000000000000000000000 A8"),
-        ((0x37, -1, 1), "AA5590EB 37 01 FF000000000000000000000000 B1"),
-        ((0xFF, 0xFF, 1), "AA5590EB FF 01 FF000000000000000000000000 79"),
-        ((0x00,), "AA5590EB 00 00 00000000000000000000000000 7A"),
-        ((0x9F, int.from_bytes(b"thirteen char", "little"), 13),
-         "AA5590EB 9F 0D 746869727465656E2063686172 47"),
-    ],
-)  # fmt: skip
-def test_command(arguments: tuple[int, ...], expected: str) -> None:
-    """A command has 20 bytes, its value in little-endian and a checksum."""
-    assert build_command(*arguments).hex() == bytes.fromhex(expected).hex()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (-1,),
-        (0x100,),
-        (0x97, 0, -1),
-        (0x97, 0, 14),
-        (0x97, 1),
-        (0x97, -1),
-        (0x37, 256, 1),
-        (0x37, -129, 1),
-        (0x18, 1 << 32, 4),
-        (0x18, -(1 << 31) - 1, 4),
-    ],
-)
-def test_command_out_of_bounds(arguments: tuple[int, ...]) -> None:
-    """What does not fit makes no command."""
-    with pytest.raises(ValueError, match=r"No such command|does not fit"):
-        build_command(*arguments)
 
 
 def test_read_commands() -> None:

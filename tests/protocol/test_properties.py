@@ -30,7 +30,6 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     FrameAssembler,
     FrameStatistics,
     FrameType,
-    build_command,
 )
 from custom_components.jk_bms.jkbms.protocol.profile import (
     Profile,
@@ -337,27 +336,6 @@ def test_good_frame_survives_bad_ones(
     assembler = FrameAssembler()
     found = [frame.data for chunk in chunks for frame in assembler.feed(chunk)]
     assert found == [good]
-
-
-@given(st.integers(), st.integers(), st.integers(-2, 16))
-@many
-def test_commands(register: int, value: int, length: int) -> None:
-    """A command is 20 bytes with a right checksum, or refused."""
-    try:
-        command = build_command(register & 0xFF, value, length)
-    except ValueError:
-        bits = 8 * length
-        assert not (
-            0 <= length <= 13
-            and (0 <= value < 1 << bits or -(1 << bits) < 2 * value < 0)
-        )
-    else:
-        assert len(command) == 20
-        assert command[:6] == COMMAND_HEADER + bytes((register & 0xFF, length))
-        content = command[6 : 6 + length]
-        assert int.from_bytes(content, "little", signed=value < 0) == value
-        assert not any(command[6 + length : 19])
-        assert command[19] == sum(command[:19]) & 0xFF
 
 
 # Decoding

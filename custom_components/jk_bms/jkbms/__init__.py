@@ -34,6 +34,8 @@ from .errors import (
     PushUnauthorizedError,
     PushUnreachableError,
     PushUrlError,
+    Refusal,
+    SettingRefusedError,
     SilentError,
     UnsupportedLayoutError,
 )
@@ -117,6 +119,8 @@ __all__ = [
     "PushUnreachableError",
     "PushUrlError",
     "Reading",
+    "Refusal",
+    "SettingRefusedError",
     "Settings",
     "SilentError",
     "UnsupportedLayoutError",

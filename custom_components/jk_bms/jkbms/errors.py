@@ -1,5 +1,6 @@
 """Errors, one class for each thing that a user can do about it."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -97,6 +98,29 @@ class PairingNotReadyError(PairingError):
 
 class PairingGoneError(PairingError):
     """The adapter does not see the battery, or cannot connect to it."""
+
+
+class Refusal(StrEnum):
+    """Why a setting is not written; nothing was sent."""
+
+    UNKNOWN = "there is no such setting"
+    PROTECTED = "it protects the cells and is never changed by this software"
+    NOT_ACCEPTED = "this battery does not accept it"
+    NOT_PROVEN = "the layout of its data is not proven, or its settings were not read"
+    NOT_A_VALUE = "not a value of this setting"
+    OUT_OF_RANGE = "the value is not allowed"
+
+
+class SettingRefusedError(JkBmsError):
+    """A setting is not written; the text says which one and why."""
+
+    def __init__(self, setting: str, refusal: Refusal, detail: str = "") -> None:
+        """`detail` is what would be allowed."""
+        reason = f"{refusal}: {detail}" if detail else str(refusal)
+        super().__init__(f"{setting}: {reason}")
+        self.setting = setting
+        self.refusal = refusal
+        self.detail = detail
 
 
 class ExportError(JkBmsError):

@@ -145,6 +145,8 @@ class DeviceInfo:
     """min."""
     rebulk_soc: int | None = None
     """%."""
+    command_support: tuple[int, ...] | None = None
+    """Commands and registers that the battery accepts (docs/protocol.md 4.4)."""
 
 
 SECRET_FIELDS = frozenset(
@@ -349,6 +351,8 @@ class Settings:
     discharge_undertemperature_recovery: int | None = None
     voltage_calibration: float | None = None
     """Reference voltage, V (JK04)."""
+    register_support: tuple[int, ...] | None = None
+    """Registers that mean something on this battery (docs/protocol.md 4.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,10 +38,10 @@ from ..protocol.frames import (
     FrameStatistics,
     FrameType,
     ReadCommand,
-    build_command,
 )
 from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from ..protocol.profile import Profile, choose_profile
+from ..protocol.registers import build_command
 from .connection import PAIRING_REQUIRED, ClientMixin, Connection
 
 _LOGGER = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ IDLE_LINE: Final = b"AT\r\n"
 _ACKNOWLEDGEMENT: Final = 0xC8
 _USUAL_SIZE: Final = 20
 """Bytes of a notification at least, but for the last of a frame: there are few, then."""
-_MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
+MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
+"""Bytes of a written value at most."""
 _START: Final = re.compile(b"|".join(map(re.escape, (HEADER, COMMAND_HEADER))))
 _SIZE: Final = {HEADER: FRAME_SIZE, COMMAND_HEADER: COMMAND_SIZE}
 
@@ -58,23 +59,6 @@ def checksum(data: bytes) -> int:
     for start in range(_EXACT_SUM, len(data), _EXACT_SUM):
         total += adler32(data[start : start + _EXACT_SUM], 0)
     return total & 0xFF
-
-
-def build_command(register: int, value: int = 0, length: int = 0) -> bytes:
-    """Return the 20 bytes that read or write a register (docs/protocol.md 4.1).
-
-    The value is sent little-endian in 0 to 13 bytes, two's complement if negative.
-    Raises `ValueError` where the register, the length or the value does not fit.
-    """
-    if not 0 <= register <= 0xFF or not 0 <= length <= _MAX_VALUE_SIZE:
-        raise ValueError(f"No such command: register {register}, {length} bytes")
-    try:
-        content = value.to_bytes(length, "little", signed=value < 0)
-    except OverflowError as err:
-        raise ValueError(f"{value} does not fit in {length} bytes") from err
-    head = COMMAND_HEADER + bytes((register, length)) + content
-    body = head.ljust(COMMAND_SIZE - 1, b"\0")
-    return body + bytes((checksum(body),))
 
 
 @dataclass(frozen=True, slots=True)

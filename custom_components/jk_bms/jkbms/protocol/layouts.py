@@ -51,6 +51,11 @@ def _protocols(raw: int) -> tuple[int, ...]:
     return set_bits(raw & ((1 << _PROTOCOL_COUNT) - 1))
 
 
+def _supported(raw: bytes) -> tuple[int, ...] | None:
+    """Return the numbers that a mask declares, `None` where it declares nothing."""
+    return set_bits(int.from_bytes(raw, "little")) or None
+
+
 def _short_passcode(raw: bytes) -> str | None:
     """Take the passcode that old units keep behind a short serial number."""
     serial_number, passcode = raw[:11], raw[11:]
@@ -315,7 +320,11 @@ _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
     (126, Field("balancer", "I", bool)),
     (130, Field("nominal_capacity", "I", MILLI, limits=(0.0, 20_000.0))),
     (134, Field("short_circuit_delay", "I", limits=(0, 10_000_000))),
-    (138, Field("balance_start_voltage", "I", MILLI, limits=_VOLTS)),
+    # Firmware 4.x has something else there
+    (
+        138,
+        Field("balance_start_voltage", "I", MILLI, since=(5,), limits=_VOLTS),
+    ),
 )
 
 _SWITCHES: Final = (
@@ -356,6 +365,7 @@ SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
         (284, Field("heating_start_temperature", "b", since=(15.41, 19.05))),
         (285, Field("heating_stop_temperature", "b", since=(15.41, 19.05))),
         (286, Field("smart_sleep_delay", "B", missing=_NOT_REPORTED)),
+        (287, Field("register_support", "9s", _supported)),
         (296, Field("discharge_undertemperature", "b", since=(19.07,))),
         (297, Field("discharge_undertemperature_recovery", "b", since=(19.07,))),
     ),
@@ -382,6 +392,7 @@ DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK02_32S: (
         *_DEVICE_INFO_START,
         (134, Field("userdata2", "16s", text)),
+        (150, Field("command_support", "32s", _supported)),
         (184, Field("uart1_protocol", "B", since=(14,))),
         (185, Field("can_protocol", "B", since=(14,))),
         (186, Field("uart1_protocols", "I", _protocols, since=(14,))),

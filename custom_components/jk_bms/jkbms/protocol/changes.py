@@ -1,0 +1,299 @@
+"""Which settings a battery accepts, within which limits and in which order.
+
+Pure functions of a reading (docs/protocol.md 4.3 and 4.4). Nothing here is sent.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from hmac import compare_digest
+from math import inf
+from typing import Any, Final, NamedTuple
+
+from ..errors import Refusal, SettingRefusedError, UnsupportedLayoutError
+from ..models import SECRET_FIELDS, BatteryType, DeviceInfo, Layout, Reading, Settings
+from .frames import FrameType
+from .profile import choose_profile
+from .registers import (
+    ORDER,
+    REGISTERS,
+    WRITE_LAST,
+    WRITE_ORDER,
+    Bound,
+    Kind,
+    Register,
+    Tier,
+    Value,
+    balance_rating,
+    current_rating,
+)
+
+_CELL_VOLTAGE: Final = {
+    BatteryType.LFP: (2.5, 3.65),
+    BatteryType.LI_ION: (2.5, 4.25),
+    BatteryType.LTO: (1.5, 2.8),
+}
+"""V that a setting of cell voltage may have, by chemistry."""
+_HIGHEST_LFP_OVP: Final = 3.75
+"""V of over-voltage protection up to which cells of an unknown type are LFP."""
+
+PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - {
+    name for registers in REGISTERS.values() for name in registers
+}
+"""Names of settings that this software never writes."""
+
+
+class Limits(NamedTuple):
+    """Lowest and highest allowed value; none is allowed where they are crossed."""
+
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One register to be written."""
+
+    register: Register
+    old: Value | None
+    """What the battery reported before."""
+    new: Value
+
+    @property
+    def setting(self) -> str:
+        """Name of the setting."""
+        return self.register.name
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the values must not be logged or shown unasked."""
+        return self.register.field in SECRET_FIELDS
+
+
+# What the battery accepts
+
+
+def declares(
+    number: int, layout: Layout, info: DeviceInfo, settings: Settings | None
+) -> bool | None:
+    """Return whether a 32S battery declares a command or register, `None` if unknown.
+
+    Unknown are all commands of other layouts, and on 32S those of a battery that
+    declares nothing. Its settings say which registers mean something; that counts
+    where the device information says nothing.
+    """
+    if layout is not Layout.JK02_32S:
+        return None
+    if info.command_support:
+        return number in info.command_support
+    if settings and settings.register_support and number <= _LAST_DECLARED:
+        return number in settings.register_support
+    return None
+
+
+_LAST_DECLARED: Final = 0x47
+"""Last register of which the settings say whether it means something."""
+
+
+def is_proven(reading: Reading) -> bool:
+    """Return whether the data prove the layout that the version implies."""
+    info = reading.device_info
+    try:
+        implied = choose_profile(info.device_model, info.software_version).layout
+    except UnsupportedLayoutError:
+        return False
+    # With no cell connected, the data prove nothing
+    return implied is reading.layout and bool(reading.cell_data.cell_voltage)
+
+
+def accepted_registers(reading: Reading) -> dict[str, Register]:
+    """Return the registers that this battery accepts, by the name of the setting."""
+    return {
+        name: register
+        for name, register in REGISTERS[reading.layout].items()
+        if not _unavailable(register, reading)
+    }
+
+
+def _unavailable(register: Register, reading: Reading) -> Refusal | None:
+    """Return why a register cannot be written whatever the value, if so."""
+    if reading.settings is None or not is_proven(reading):
+        return Refusal.NOT_PROVEN
+    info, settings = reading.device_info, reading.settings
+    declared = declares(register.number, reading.layout, info, settings)
+    if not declared and reading.layout is Layout.JK02_32S:
+        return Refusal.NOT_ACCEPTED
+    is_reported = register.present(reading) is not None
+    if not is_reported and register.kind is not Kind.TEXT:
+        return Refusal.NOT_ACCEPTED
+    return None
+
+
+def choices(register: Register, reading: Reading) -> tuple[int, ...]:
+    """Return the numbers that may be chosen on this battery."""
+    numbers = tuple(range(int(register.minimum), int(register.maximum) + 1))
+    if not register.allowed:
+        return numbers
+    allowed = getattr(reading.device_info, register.allowed) or ()
+    return tuple(number for number in numbers if number in allowed)
+
+
+def limits(register: Register, reading: Reading) -> Limits:
+    """Return the limits of a number on this battery: the tightest of all win."""
+    low, high = register.minimum, register.maximum
+    now = register.present(reading)
+    match register.bound:
+        case Bound.CELL_VOLTAGE:
+            lowest, highest = _chemistry_limits(reading)
+            low, high = max(low, lowest), min(high, highest)
+        case Bound.PACK_CURRENT:
+            high = min(high, _rated(current_rating, reading, now))
+        case Bound.BALANCE_CURRENT:
+            high = min(high, _rated(balance_rating, reading, now))
+    settings = reading.settings
+    for order in ORDER:
+        if register.name == order.lower:
+            if (other := getattr(settings, order.upper)) is not None:
+                bound = _on_grid(other - order.apart, register)
+                # Where the battery itself breaks the order, towards it is allowed
+                high = min(high, bound if order.strict else max(bound, now))
+        elif register.name == order.upper:
+            if (other := getattr(settings, order.lower)) is not None:
+                low = max(low, min(_on_grid(other + order.apart, register), now))
+    return Limits(low, high)
+
+
+def _on_grid(value: float, register: Register) -> float:
+    return round(value * register.scale) / register.scale
+
+
+def _chemistry_limits(reading: Reading) -> tuple[float, float]:
+    kind = reading.cell_data.battery_type
+    ovp = reading.settings.cell_ovp if reading.settings else None
+    if kind in _CELL_VOLTAGE:
+        return _CELL_VOLTAGE[kind]
+    if ovp is None:
+        # JK04: only the vendor's own limits are known
+        return 0.0, inf
+    is_lfp = ovp <= _HIGHEST_LFP_OVP
+    return _CELL_VOLTAGE[BatteryType.LFP if is_lfp else BatteryType.LI_ION]
+
+
+def _rated(
+    rating: Callable[[str], float | None], reading: Reading, now: float
+) -> float:
+    """Return the rated current; without one, no more than the present value."""
+    rated = rating(reading.device_info.device_model)
+    return now if rated is None else rated
+
+
+# What may be changed, and in which order
+
+
+def check(name: str, value: Value, reading: Reading) -> Register:
+    """Return the register of a setting that may have this value.
+
+    Raises `SettingRefusedError` where it may not.
+    """
+    register = _find(name, reading)
+    try:
+        register.encode(value)
+    except ValueError as err:
+        raise SettingRefusedError(name, Refusal.NOT_A_VALUE, str(err)) from err
+    if register.kind is Kind.CHOICE:
+        allowed = choices(register, reading)
+        if value not in allowed:
+            listed = ", ".join(map(str, allowed)) or "none"
+            raise SettingRefusedError(name, Refusal.OUT_OF_RANGE, f"allowed: {listed}")
+    elif register.kind is Kind.NUMBER:
+        low, high = limits(register, reading)
+        assert isinstance(value, int | float)
+        if not low <= value <= high:
+            raise SettingRefusedError(
+                name, Refusal.OUT_OF_RANGE, _range(low, high, register.unit)
+            )
+    return register
+
+
+def _find(name: str, reading: Reading) -> Register:
+    if not (register := REGISTERS[reading.layout].get(name)):
+        raise SettingRefusedError(name, _why_unknown(name))
+    if refusal := _unavailable(register, reading):
+        raise SettingRefusedError(name, refusal)
+    return register
+
+
+def _range(low: float, high: float, unit: str) -> str:
+    if low > high:
+        return "its other settings leave no room for a change"
+    return f"allowed: {low:g} to {high:g} {unit}".rstrip()
+
+
+def _why_unknown(name: str) -> Refusal:
+    if name in PROTECTED:
+        return Refusal.PROTECTED
+    if any(name in registers for registers in REGISTERS.values()):
+        return Refusal.NOT_ACCEPTED
+    return Refusal.UNKNOWN
+
+
+def plan(target: Mapping[str, Value], reading: Reading) -> tuple[Change, ...]:
+    """Return the writes that lead to a target, each valid after those before it.
+
+    What lowers a value comes first, from the bottom up, then what raises one, from the
+    top down. Settings that have their value already are left out. Raises
+    `SettingRefusedError` where any step is not allowed.
+    """
+    changes = []
+    for name, value in target.items():
+        now = _find(name, reading).present(reading)
+        if isinstance(now, bool) is not isinstance(value, bool) or now != value:
+            changes.append((name, now, value))
+    planned = []
+    for name, now, value in sorted(changes, key=_turn):
+        change = Change(check(name, value, reading), now, value)
+        planned.append(change)
+        reading = changed(reading, change)
+    return tuple(planned)
+
+
+def _turn(change: tuple[str, Any, Value]) -> tuple[int, int]:
+    name, now, value = change
+    if name in WRITE_LAST:
+        return 2, WRITE_LAST.index(name)
+    place = WRITE_ORDER.index(name) if name in WRITE_ORDER else 0
+    is_raised = _is_number(now) and _is_number(value) and value > now
+    return (1, -place) if is_raised else (0, place)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def changed(reading: Reading, change: Change) -> Reading:
+    """Return the reading as it is once the change is made."""
+    record = RECORDS[change.register.proof]
+    values: dict[str, Any] = {change.register.field: change.new}
+    return replace(reading, **{record: replace(getattr(reading, record), **values)})
+
+
+RECORDS: Final = {
+    FrameType.SETTINGS: "settings",
+    FrameType.DEVICE_INFO: "device_info",
+    FrameType.CELL_DATA: "cell_data",
+}
+"""Fields of `Reading` by the type of the frame that they come from."""
+
+
+def needs_passcode(changes: Iterable[Change]) -> bool:
+    """Return whether any of the changes needs the settings passcode."""
+    return any(change.register.tier is Tier.TUNING for change in changes)
+
+
+def passcode_matches(typed: str, info: DeviceInfo) -> bool:
+    """Compare a passcode with the settings passcode; an empty one matches nothing.
+
+    It prevents changes by mistake, as in the vendor's app. It is no protection: the
+    battery itself asks for none.
+    """
+    expected = info.setup_passcode or ""
+    return compare_digest(typed.encode(), expected.encode()) and bool(expected)
