@@ -11,9 +11,9 @@ import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms import PLATFORMS
-from custom_components.jk_bms.config_flow import _OPTIONS, _PUSH
 from custom_components.jk_bms.event import LOG_ENTRY
 from custom_components.jk_bms.jkbms.models import INFORMATION, Alarm
+from custom_components.jk_bms.options import _PUSH_SCHEMA as _PUSH, _SCHEMA as _OPTIONS
 from homeassistant.helpers.entity import EntityDescription
 
 ROOT: Final = Path(__file__).parents[1]

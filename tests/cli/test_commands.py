@@ -331,7 +331,7 @@ def test_namesakes(radio: VirtualRadio, run: Run) -> None:
         (Faults(silent=True), "turn its Bluetooth off and on in the JK app"),
         (Faults(foreign="neey"), "select another device"),
         (Faults(refuse_connection=True), UNREACHABLE),
-        (Faults(pairing=True), "pair it with bluetoothctl"),
+        (Faults(pairing=True), "jkbms --pair -d ADDRESS"),
         (Faults(glitch_every=1), "please report its model and firmware"),
     ],
 )

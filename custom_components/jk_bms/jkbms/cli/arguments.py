@@ -6,6 +6,8 @@ from enum import IntEnum
 from math import inf
 import os
 from pathlib import Path
+from platform import system
+import re
 import sys
 from typing import Final, NoReturn, override
 
@@ -57,6 +59,7 @@ examples:
   jkbms --watch                               a live table
 
 environment:
+  JKBMS_PAIRING_CODE: for --pair, instead of typing it
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
 exit codes: 0 all answered, 1 something failed, 2 usage error,
@@ -82,6 +85,8 @@ class Options(argparse.Namespace):
     url: str | None = None
     scrape_interval: float = 60.0
     watch: bool = False
+    pair: bool = False
+    unpair: bool = False
     adapter: str | None = None
     decode: str | None = None
     layout: Layout | None = None
@@ -100,6 +105,8 @@ class Options(argparse.Namespace):
             name
             for name, is_chosen in (
                 ("--decode", self.decode is not None),
+                ("--pair", self.pair),
+                ("--unpair", self.unpair),
                 ("--watch", self.watch),
                 ("--exporter", self.exporter and not self.push),
                 ("--push", self.push),
@@ -162,6 +169,8 @@ def _contradiction(options: Options) -> str | None:
             return f"{name} is only for {' and '.join(modes)}"
         if name in _IGNORED_BY.get(mode, ()):
             return f"{mode} takes no {name}"
+    if error := _pairing_error(options):
+        return error
     if options.settings and options.format == "metrics":
         return "--settings has no metrics: choose another --format"
     if mode == "--push" and options.url is None:
@@ -175,6 +184,26 @@ def _contradiction(options: Options) -> str | None:
     return None
 
 
+def _pairing_error(options: Options) -> str | None:
+    """Return what `--pair` or `--unpair` lacks, if anything."""
+    if not (options.pair or options.unpair):
+        return None
+    if system() != "Linux":
+        return "pairing is for Linux: elsewhere, pair in the settings of the system"
+    if options.pair and len(options.targets) != 1:
+        return "--pair needs --devices with one battery"
+    if options.pair and not (os.environ.get(CODE_VARIABLE) or sys.stdin.isatty()):
+        return f"--pair needs a terminal, or the code in {CODE_VARIABLE}"
+    if options.unpair and not (
+        options.targets and all(map(_ADDRESS.fullmatch, options.targets))
+    ):
+        return "--unpair needs --devices with addresses"
+    return None
+
+
+CODE_VARIABLE: Final = "JKBMS_PAIRING_CODE"
+"""The environment variable with the pairing code."""
+_ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII | re.IGNORECASE)
 _DUMB: Final = frozenset({"dumb", "unknown"})
 _ONLY_WITH: Final = {
     "--layout": ("--decode",),
@@ -193,6 +222,17 @@ _IGNORED_BY: Final = {
         "--scan-timeout",
         "--request-timeout",
         "--adapter",
+        "--scrape-interval",
+    ),
+    "--unpair": (
+        "--scan-timeout",
+        "--request-timeout",
+        "--adapter",
+        "--device-info",
+        "--cell-data",
+        "--settings",
+        "--secrets",
+        "--format",
         "--scrape-interval",
     ),
     "--watch": (
@@ -260,6 +300,12 @@ def _make_parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long to wait for an answer (5)",
     )
+    add(
+        "--pair",
+        action="store_true",
+        help="pair with one battery that requires a code, and read it (experimental)",
+    )
+    add("--unpair", action="store_true", help="remove the pairing with batteries")
     add("--adapter", type=_text, metavar="NAME", help="Bluetooth adapter, such as hci1")
 
     output = parser.add_argument_group("output")

@@ -23,6 +23,16 @@ def execute(options: Options) -> ExitCode:
 
 def _choose(options: Options) -> Action:
     """Return the action of the options; raises an `ExportError` for a wrong target."""
+    if options.pair:
+        from .pair import ask_code, pair_battery
+
+        return partial(
+            _pair_and_read, options, partial(pair_battery, options, ask_code())
+        )
+    if options.unpair:
+        from .pair import unpair_batteries
+
+        return partial(unpair_batteries, options)
     if options.watch:
         from .watch import watch
 
@@ -34,6 +44,11 @@ def _choose(options: Options) -> Action:
     if options.sections or options.targets:
         return partial(_read, options)
     return partial(_scan, options)
+
+
+async def _pair_and_read(options: Options, pair: Action) -> ExitCode:
+    """Pair, then read the battery and print its values."""
+    return await pair() or await _read(options)
 
 
 async def _scan(options: Options) -> ExitCode:
