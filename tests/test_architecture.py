@@ -208,7 +208,7 @@ RULES = (
 
 
 PENDING = {
-    "long_modules": {"sensor", "jkbms.protocol.consistency"},
+    "long_modules": {"sensor"},
 }
 """What is still being reworked: take a line out as soon as its rule is kept."""
 
