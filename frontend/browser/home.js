@@ -11,6 +11,16 @@ window.home = (() => {
   for (const type of ["hass-action", "hass-more-info", "hass-notification"]) {
     window.addEventListener(type, ({ detail }) => (events[type] ??= []).push(detail));
   }
+  for (const [name, value] of Object.entries({
+    "--ha-space-2": "8px",
+    "--ha-space-4": "16px",
+    "--ha-font-size-s": "12px",
+    "--ha-font-size-m": "14px",
+    "--ha-font-size-l": "16px",
+    "--ha-font-size-2xl": "24px",
+  })) {
+    document.documentElement.style.setProperty(name, value);
+  }
   customElements.define("ha-card", class extends HTMLElement {});
   customElements.define("ha-icon", class extends HTMLElement {});
 
