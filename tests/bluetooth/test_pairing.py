@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 import logging
 
-from bleak import BleakClient, BleakScanner
+from bleak import BleakClient
 from bleak.backends.bluezdbus.version import BlueZFeatures
 from bleak.backends.device import BLEDevice
 import bleak_retry_connector
@@ -148,14 +148,10 @@ async def program(bluez: Bluez, bus_address: str) -> AsyncGenerator[Program]:
 
 
 async def read(bluez: Bluez, adapter: Adapter, bms: VirtualBms) -> str:
-    """Read as the command does, and return the model."""
-    await bluez.until_seen(adapter, bms)
-    async with BleakScanner() as scanner, asyncio.timeout(10):
-        device: BLEDevice | None = None
-        while not device:
-            await asyncio.sleep(0.05)
-            found = scanner.discovered_devices
-            device = next((d for d in found if d.address == bms.address), None)
+    """Read over the adapter, and return the model."""
+    path = await bluez.until_seen(adapter, bms)
+    props = {"Adapter": adapter.path, "Alias": bms.spec.name}
+    device = BLEDevice(bms.address, bms.spec.name, {"path": path, "props": props})
     client = JkBmsClient(lambda: device, name="battery", answer_timeout=0.3)
     return (await client.read(deadline=8)).device_info.device_model
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bleak.backends.bluezdbus import manager as bluez_manager
 from bleak.backends.bluezdbus.version import BlueZFeatures
+from habluetooth import HaBleakClientWrapper
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.components.diagnostics import (
@@ -17,8 +18,19 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import issues as lasting_issues
-from custom_components.jk_bms.bonds import CONF_ADAPTER
+from custom_components.jk_bms.bonds import (
+    CONF_ADAPTER,
+    async_find_bond,
+    async_keep_to_adapter,
+    async_pair,
+)
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.jkbms.errors import (
+    NoFreeSlotError,
+    NotReachableError,
+    PairingGoneError,
+)
 from custom_components.jk_bms.pairing_flow import CONF_CODE
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
@@ -376,3 +388,57 @@ async def test_proxies_cannot_enter_the_code(
     assert len(bms.connections) <= 2
     assert proxy.free_slots == 3
     assert not bms.connected
+
+
+async def test_bond_of_another_adapter_is_left_alone(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """Another program may use it."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    other = bluez.add_adapter("hci2", "00:1A:7D:DA:71:14")
+    other.place(bms)
+    bluez.bonds[other.address, ADDRESS] = True
+    await bluez.until_seen(other, bms)
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert bluez.bonds == {(other.address, ADDRESS): True}
+
+
+async def test_adapter_out_of_slots_or_range(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error says what the one adapter lacks, whatever others could do."""
+    await scanner.see(bms)
+    device = scanner.discovered_devices[0]
+
+    async def read(adapter: str) -> None:
+        mixin = async_keep_to_adapter(ADDRESS, adapter)
+        client = JkBmsClient(lambda: device, name="battery", client_mixin=mixin)
+        await client.read(deadline=4)
+
+    with pytest.raises(NotReachableError, match="cannot see"):
+        await read("00:00:00:00:00:09")
+    monkeypatch.setattr(
+        HaBleakClientWrapper, "_async_get_backend_for_ble_device", lambda *_: None
+    )
+    with pytest.raises(NoFreeSlotError, match=ADAPTER):
+        await read(ADAPTER)
+
+
+async def test_no_adapter_in_range(hass: HomeAssistant, bms: VirtualBms) -> None:
+    """Without one there is nothing to pair over, and no bond to use."""
+    with pytest.raises(PairingGoneError):
+        await async_pair(hass, ADDRESS, CODE)
+    assert await async_find_bond(hass, ADDRESS) is None
+
+
+async def test_bluez_that_does_not_list_its_bonds(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """The dialog asks for the code as if there were none."""
+    await scanner.see(bms)
+    bluez.failures["GetManagedObjects"] = "org.bluez.Error.NotReady", "Not Ready"
+    assert await async_find_bond(hass, ADDRESS) is None
