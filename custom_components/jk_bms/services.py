@@ -1,4 +1,4 @@
-"""Actions that read the logs of a battery."""
+"""Actions: read the logs of a battery, and decode a dump of its frames."""
 
 from dataclasses import asdict
 from typing import Final
@@ -21,12 +21,26 @@ from .backfill import async_backfill
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .diagnosis import translated_error
+from .jkbms.protocol.contents import decode_all
+from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
 
 GET_LOGBOOK: Final = "get_logbook"
 GET_DETAIL_LOG: Final = "get_detail_log"
 IMPORT_DETAIL_LOG: Final = "import_detail_log"
+DECODE: Final = "decode"
+
+ATTR_DUMP: Final = "dump"
+_MAX_DUMP: Final = 1_000_000
+"""Characters, which are a thousand frames in most notations."""
 
 SCHEMA = probatio.Schema({probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string})
+DECODE_SCHEMA = probatio.Schema(
+    {
+        probatio.Required(ATTR_DUMP): probatio.All(
+            cv.string, probatio.Length(max=_MAX_DUMP)
+        )
+    }
+)
 
 
 @callback
@@ -40,6 +54,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         hass.services.async_register(
             DOMAIN, name, action, schema=SCHEMA, supports_response=response
         )
+    hass.services.async_register(
+        DOMAIN,
+        DECODE,
+        _async_decode,
+        schema=DECODE_SCHEMA,
+        supports_response=SupportsResponse.ONLY,
+    )
 
 
 @callback
@@ -85,3 +106,37 @@ async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
         raise translated_error(HomeAssistantError, "no_clock")
     imported = await async_backfill(call.hass, entry, log)
     return {"imported_hours": {**imported}} if call.return_response else None
+
+
+async def _async_decode(call: ServiceCall) -> ServiceResponse:
+    """Return the values of the frames in a dump, passcodes and user data masked."""
+    return await call.hass.async_add_executor_job(_decode, call.data[ATTR_DUMP])
+
+
+def _decode(text: str) -> ServiceResponse:
+    dump = read_dump(text)
+    contents = decode_all(dump.frames)
+    remarks = [
+        *map(str, dump.remarks),
+        *contents.rejected,
+        *([str(contents.layout_error)] if contents.layout_error else ()),
+    ]
+    if not any(contents.sections.values()):
+        reason = "; ".join(remarks) or NOTHING_FOUND
+        raise translated_error(
+            ServiceValidationError, "nothing_decoded", {"reason": reason}
+        )
+    sections = contents.newest().sections
+    return {
+        "layout": contents.layout,
+        **{
+            name: [
+                [asdict(entry) for entry in model]
+                if isinstance(model, list | tuple)
+                else asdict(model)
+                for model in models
+            ]
+            for name, models in sections.items()
+        },
+        "remarks": remarks,
+    }

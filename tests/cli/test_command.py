@@ -232,7 +232,7 @@ def test_exporter_without_dbus(tmp_path: Path) -> None:
         assert caught.value.read().startswith(b"D-Bus is not running (")
         caught.value.close()
         with urlopen(f"{url}/metrics") as response:
-            assert b'\nup{device="UPS_BMS"} 0.0\n' in response.read()
+            assert b'\nup{device="UPS_BMS"} 0\n' in response.read()
         assert end(process, signal.SIGTERM) == (0, "")
 
 

@@ -18,7 +18,6 @@ from custom_components.jk_bms.jkbms.cli.report import (
     Report,
     ScanReport,
     ScanResult,
-    masked,
 )
 from custom_components.jk_bms.jkbms.cli.table import draw
 from custom_components.jk_bms.jkbms.models import (
@@ -29,6 +28,7 @@ from custom_components.jk_bms.jkbms.models import (
     DeviceInfo,
     LogEntry,
     Settings,
+    masked,
 )
 
 INFO = DeviceInfo(
@@ -192,6 +192,49 @@ def test_repr(name: str) -> None:
     assert (len(text.splitlines()) > 1) is (name == "repr-pretty")
 
 
+RUST_INFO = replace(INFO, device_name='a "b"\\\n\x1b', uart1_protocols=(0, 1))
+RUST_CELLS = CellData(cell_voltage=(2.384, None), remain_percent=100, charging=True)
+
+
+def test_rust_is_the_debug_notation_on_one_line() -> None:
+    """Both sections of ubmsc are there, also the one that was not requested."""
+    battery = BatteryReport(device="x", device_info=RUST_INFO, cell_data=RUST_CELLS)
+    text = WRITERS["rust"](ReadReport([battery], ["device_info"]))
+    assert text.startswith('Outputs { device_info: [DeviceInfo { device_model: "JK_BD4')
+    assert r'device_name: "a \"b\"\\\n\u{1b}", device_passcode: None' in text
+    assert "uart1_protocols: [0, 1], can_protocols: []" in text
+    assert text.endswith(" }], cell_data: [] }")
+    text = WRITERS["rust"](ReadReport([battery], ["cell_data"]))
+    assert text.startswith(
+        "Outputs { device_info: [], cell_data: [CellData { cell_voltage: [2.384, None], "
+    )
+    assert "remain_percent: 100" in text
+    assert "charging: true" in text
+    assert WRITERS["rust"](SCAN).endswith("rssi: -60 }] }")
+
+
+def test_rust_pretty_has_four_blanks_a_level_and_a_comma_behind_each_field() -> None:
+    """That is the alternate form of the same notation."""
+    battery = BatteryReport(device="x", cell_data=RUST_CELLS)
+    lines = WRITERS["rust-pretty"](ReadReport([battery], ["cell_data"])).splitlines()
+    assert lines[:8] == [
+        "Outputs {",
+        "    device_info: [],",
+        "    cell_data: [",
+        "        CellData {",
+        "            cell_voltage: [",
+        "                2.384,",
+        "                None,",
+        "            ],",
+    ]
+    assert lines[-4:] == [
+        "            coldest_sensor: None,",
+        "        },",
+        "    ],",
+        "}",
+    ]
+
+
 def test_masks() -> None:
     """What is not there needs no mask."""
     shown = masked(replace(INFO, userdata="mine"))
@@ -208,8 +251,8 @@ def test_metrics() -> None:
     lost = BatteryReport(device="HOME_BMS", up=False)
     lines = WRITERS["metrics"](ReadReport([BATTERY, lost], ["cell_data"])).splitlines()
     assert 'cell_voltage{cell="0",device="UPS_BMS"} 3.301' in lines
-    assert 'up{device="UPS_BMS"} 1.0' in lines
-    assert 'up{device="HOME_BMS"} 0.0' in lines
+    assert 'up{device="UPS_BMS"} 1' in lines
+    assert 'up{device="HOME_BMS"} 0' in lines
     assert WRITERS["metrics"](SCAN).splitlines() == [
         "# HELP signal_strength Signal strength in dBm.",
         "# TYPE signal_strength gauge",

@@ -100,7 +100,8 @@ def run(
             capture = "\n".join(chunk.hex() for chunk in capture)
         path = tmp_path / "capture.txt"
         path.write_text(capture, "utf-8")
-        monkeypatch.setattr(sys, "stdin", io.StringIO(capture if pipe else ""))
+        raw = capture.encode() if pipe else b""
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
         code = main(["--decode", "-" if pipe else str(path), *arguments])
         return Result(code, *capsys.readouterr())
 
@@ -164,26 +165,6 @@ def test_one_byte_a_word(run: Run) -> None:
     assert result.output["cell_data"][0]["frame_counter"] == 1
 
 
-@pytest.mark.parametrize("pipe", [False, True])
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("55AAEB90\nhello", 2),
-        ("55AAEB90 5", 1),
-        ("\n\n55AAEB90 GG", 3),
-        ("55AAEB90\n\N{SUPERSCRIPT TWO}2", 2),
-    ],
-)
-def test_not_hexadecimal(
-    run: Run, tmp_path: Path, text: str, line: int, pipe: bool
-) -> None:
-    """The complaint says where."""
-    code, out, err = run(text, pipe=pipe)
-    name = "-" if pipe else tmp_path / "capture.txt"
-    assert (code, out) == (2, "")
-    assert err == f"jkbms: {name}, line {line}: not hexadecimal\n"
-
-
 def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """So does the one about the file."""
     path = tmp_path / "nothing"
@@ -193,20 +174,32 @@ def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Non
     assert capsys.readouterr() == ("", f"jkbms: {tmp_path}: Is a directory\n")
 
 
-def test_not_a_text(
+@pytest.mark.parametrize("pipe", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_dump_may_have_another_encoding(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    encoding: str,
+    pipe: bool,
 ) -> None:
-    """A binary capture is no hexadecimal one."""
+    """Windows writes UTF-16, and some editors put a mark in front."""
+    raw = f"value: (0x) {CELLS.hex('-')}\r\n".encode(encoding)
+    path = tmp_path / "capture.txt"
+    path.write_bytes(raw)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert main(["--decode", "-" if pipe else str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["cell_data"][0]["frame_counter"] == 1
+
+
+def test_binary_file_is_decoded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The bytes themselves are a notation as well."""
     path = tmp_path / "capture.bin"
     path.write_bytes(CELLS + b"\xff")
-    reason = "not a text of hexadecimal numbers"
-    assert main(["--decode", str(path)]) == 2
-    assert capsys.readouterr() == ("", f"jkbms: {path}: {reason}\n")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(CELLS), "utf-8"))
-    assert main(["--decode", "-"]) == 2
-    assert capsys.readouterr() == ("", f"jkbms: -: {reason}\n")
+    assert main(["--decode", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["cell_data"][0]["frame_counter"] == 1
 
 
 # What is shown
@@ -243,8 +236,8 @@ def test_unknown_format(
         run([CELLS], "-f", name)
     assert stop.value.code == 2
     assert (
-        f"invalid choice: {name!r} (choose from json (j), json-pretty (J), yaml (y), "
-        "toml (t), toml-pretty (T), metrics (m), repr (r), repr-pretty (R), table)"
+        f"invalid choice: {name!r} (choose from rust (r), rust-pretty (R), json (j), json-pretty (J), yaml (y), "
+        "toml (t), toml-pretty (T), metrics (m), repr, repr-pretty, table)"
     ) in capsys.readouterr().err
 
 
@@ -426,35 +419,55 @@ def test_all_asked_for(
     assert run(chunks, *arguments).code == code
 
 
-@pytest.mark.parametrize("pipe", [False, True])
-def test_byte_order_mark(run: Run, pipe: bool) -> None:
-    """Some editors put one in front."""
-    assert run("\N{ZERO WIDTH NO-BREAK SPACE}" + CELLS.hex(), pipe=pipe).code == 0
-
-
 # What is wrong with the capture
 
 
-@pytest.mark.parametrize(
-    "chunks", [[], [AT_LINE, ACKNOWLEDGEMENT], [DEVICE[:299]], [b"\0" * 300]]
-)
-def test_no_frame(run: Run, chunks: list[bytes]) -> None:
-    """Nothing valid is a failure, with an output that says so."""
+@pytest.mark.parametrize("chunks", [[], [AT_LINE, ACKNOWLEDGEMENT], [b"\0" * 300]])
+def test_dump_without_a_frame_says_what_a_frame_is(
+    run: Run, tmp_path: Path, chunks: list[bytes]
+) -> None:
+    """It is a failure, with an output that is empty."""
     result = run(chunks)
     assert result.code == 1
     assert result.output == {"device_info": [], "cell_data": []}
-    assert result.err == "jkbms: 0 frames good, 0 rejected\n"
+    assert result.err == (
+        f"jkbms: {tmp_path}/capture.txt: no frame found: a frame has 300 bytes and "
+        "starts with 55 AA EB 90\njkbms: 0 frames good, 0 rejected\n"
+    )
 
 
-def test_rejected_frames_are_counted(run: Run) -> None:
-    """Damage costs the damaged frames, and stderr tells how many."""
-    result = run([DAMAGED, DEVICE, DAMAGED, CELLS])
+def test_rejected_frames_are_named(run: Run, tmp_path: Path) -> None:
+    """With their line and the reason; the others are shown."""
+    name = tmp_path / "capture.txt"
+    total, end = sum(DAMAGED[:299]) & 0xFF, DAMAGED[299]
+    reason = (
+        f"wrong checksum: the bytes of the frame add up to 0x{total:02X}, "
+        f"but it ends with 0x{end:02X}"
+    )
+    result = run([DAMAGED, DEVICE, DEVICE[:250], CELLS])
     assert result.code == 0
-    assert result.err == "jkbms: 2 frames good, 2 rejected\n"
+    assert result.err.splitlines() == [
+        f"jkbms: {name}, line 1: {reason}",
+        f"jkbms: {name}, line 3: the frame has 250 bytes instead of 300",
+        "jkbms: 2 frames good, 2 rejected",
+    ]
     assert result.output["cell_data"][0]["remain_percent"] == 42
     result = run([DAMAGED])
     assert (result.code, result.output["cell_data"]) == (1, [])
     assert "0 frames good, 1 rejected" in result.err
+
+
+def test_lost_first_byte_is_restored(run: Run, tmp_path: Path) -> None:
+    """The checksum proves that it was the only one."""
+    result = run([CELLS[1:]])
+    assert result.code == 0
+    assert result.err.splitlines() == [
+        (
+            f"jkbms: {tmp_path}/capture.txt, line 1: the first byte of the frame, 55, "
+            "was missing"
+        ),
+        "jkbms: 1 frame good, 0 rejected",
+    ]
 
 
 def test_implausible_frames_are_named(run: Run) -> None:
@@ -514,14 +527,41 @@ def test_secrets_are_shown_when_asked_for(run: Run) -> None:
     assert {name: device[name] for name in SECRETS} == SECRETS
 
 
-@pytest.mark.parametrize("size", [20, 128, 300])
-def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
-    """Nor are the words that cannot be read, for they may hold some."""
-    for chunk in cut(DEVICE, size):
-        code, out, err = run(f"{chunk.hex()}?", "--secrets")
-        assert (code, out) == (2, "")
-        assert leaks(err) == []
-        assert chunk.hex()[:8] not in err
+@pytest.mark.parametrize("at", [61, 120, 299])
+@pytest.mark.parametrize("arguments", [(), ("--secrets",)])
+def test_secrets_are_not_in_remarks(
+    run: Run, at: int, arguments: tuple[str, ...]
+) -> None:
+    """What is said of a damaged frame quotes nothing of it."""
+    damaged = DEVICE[:at] + bytes((DEVICE[at] ^ 1,)) + DEVICE[at + 1 :]
+    for text in (damaged.hex(), repr(damaged), DEVICE[:at].hex(" "), str([*damaged])):
+        code, out, err = run(text, *arguments)
+        assert (code, leaks(out + err)) == (1, [])
+
+
+# The format of ubmsc
+
+
+def test_variable_sets_the_default_format(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JKBMS_FORMAT=rust restores the default of ubmsc; --format overrides it."""
+    monkeypatch.setenv("JKBMS_FORMAT", "rust")
+    assert run([DEVICE]).out.startswith("Outputs { device_info: [DeviceInfo { ")
+    assert run([DEVICE], "-f", "j").out.startswith('{"device_info":[{')
+    monkeypatch.setenv("JKBMS_FORMAT", "")
+    assert run([DEVICE]).out.startswith("{\n")
+
+
+def test_variable_with_an_unknown_format_is_a_usage_error(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the variable."""
+    monkeypatch.setenv("JKBMS_FORMAT", "xml")
+    with pytest.raises(SystemExit) as stop:
+        run([DEVICE])
+    assert stop.value.code == 2
+    assert "jkbms: JKBMS_FORMAT: invalid choice: 'xml'" in capsys.readouterr().err
 
 
 # The command itself
@@ -530,8 +570,8 @@ def test_secrets_are_not_in_complaints(run: Run, size: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "out", "err"),
     [
-        (["-v"], 0, f"jkbms {__version__}\n", ""),
-        (["--version"], 0, f"jkbms {__version__}\n", ""),
+        (["-v"], 0, f"jkbms {__version__}\nRead JiKong (JK)", ""),
+        (["--version"], 0, f"jkbms {__version__}\nRead JiKong (JK)", ""),
         (["-h"], 0, "--decode FILE", ""),
         (["--help"], 0, "--decode FILE", ""),
         (["--decode"], 2, "", "--decode"),

@@ -143,24 +143,24 @@ async def test_serve(
     place(radio, HOME)
     async with serving(capsys, "-d", f"{UPS.address},{HOME.address}") as served:
         await served.shows(
-            f'up{{device="{UPS.address}"}} 1.0',
-            f'remain_percent{{device="{UPS.address}"}} 60.0',
-            f'poweron_times{{device="{UPS.address}"}} 12.0',
-            f'rejected_frames_total{{device="{UPS.address}"}} 0.0',
-            f'up{{device="{HOME.address}"}} 1.0',
+            f'up{{device="{UPS.address}"}} 1',
+            f'remain_percent{{device="{UPS.address}"}} 60',
+            f'poweron_times{{device="{UPS.address}"}} 12',
+            f'rejected_frames_total{{device="{UPS.address}"}} 0',
+            f'up{{device="{HOME.address}"}} 1',
         )
         # Between the readings others find it
         await until(lambda: asyncio.sleep(0, not ups.connected))
 
         ups.power_off()
         lines = await served.shows(
-            f'up{{device="{UPS.address}"}} 0.0',
-            f'remain_percent{{device="{HOME.address}"}} 60.0',
+            f'up{{device="{UPS.address}"}} 0',
+            f'remain_percent{{device="{HOME.address}"}} 60',
         )
         assert not any("remain" in line for line in lines if UPS.address in line)
 
         ups.power_on()
-        await served.shows(f'up{{device="{UPS.address}"}} 1.0')
+        await served.shows(f'up{{device="{UPS.address}"}} 1')
     assert not ups.connected
     assert radio.taken == []
     said = [
@@ -182,11 +182,11 @@ async def test_serve_all(
     """Without names every battery is served, and new ones as they appear."""
     ups = place(radio, UPS)
     async with serving(capsys) as served:
-        await served.shows('up{device="UPS_BMS"} 1.0')
+        await served.shows('up{device="UPS_BMS"} 1')
         place(radio, HOME)
-        await served.shows('up{device="HOME_BMS"} 1.0')
+        await served.shows('up{device="HOME_BMS"} 1')
         ups.power_off()
-        await served.shows('up{device="UPS_BMS"} 0.0', 'up{device="HOME_BMS"} 1.0')
+        await served.shows('up{device="UPS_BMS"} 0', 'up{device="HOME_BMS"} 1')
 
 
 async def test_serve_who_was_never_heard(
@@ -194,10 +194,8 @@ async def test_serve_who_was_never_heard(
 ) -> None:
     """Who was asked for is known from the beginning."""
     async with serving(capsys, "-d", "UPS_BMS") as served:
-        lines = await served.shows('up{device="UPS_BMS"} 0.0')
-        assert [line for line in lines if line[0] != "#"] == [
-            'up{device="UPS_BMS"} 0.0'
-        ]
+        lines = await served.shows('up{device="UPS_BMS"} 0')
+        assert [line for line in lines if line[0] != "#"] == ['up{device="UPS_BMS"} 0']
 
 
 async def test_serve_one_twice(
@@ -206,13 +204,16 @@ async def test_serve_one_twice(
     """A series must not be there twice."""
     place(radio, UPS)
     async with serving(capsys, "-d", UPS.address, "-d", "UPS_BMS") as served:
-        lines = await served.shows(f'up{{device="{UPS.address}"}} 1.0')
+        lines = await served.shows(f'up{{device="{UPS.address}"}} 1')
     assert len(lines) == len(set(lines))
 
 
 @pytest.mark.parametrize(
     ("option", "shown", "hidden"),
-    [("-i", "poweron_times", "remain_percent"), ("-c", "remain_percent", "poweron")],
+    [
+        ("-i", "poweron_times", "remain_percent"),
+        ("-c", "remain_percent", "no such metric"),
+    ],
 )
 async def test_serve_a_part(
     radio: VirtualRadio,
@@ -224,7 +225,7 @@ async def test_serve_a_part(
     """What is asked for is served."""
     place(radio, UPS)
     async with serving(capsys, option, "-d", UPS.address) as served:
-        text = "\n".join(await served.shows(f'up{{device="{UPS.address}"}} 1.0'))
+        text = "\n".join(await served.shows(f'up{{device="{UPS.address}"}} 1'))
     assert shown in text
     assert hidden not in text
 
@@ -246,7 +247,7 @@ async def test_bluetooth_comes_and_goes(
         )
 
     names = [spec.address if asked else spec.name for spec in (UPS, HOME)]
-    up, down = ([f'up{{device="{n}"}} {x}' for n in names] for x in ("1.0", "0.0"))
+    up, down = ([f'up{{device="{n}"}} {x}' for n in names] for x in ("1", "0"))
     reason = "there is no Bluetooth adapter: plug one in"
     place(radio, UPS)
     place(radio, HOME)
@@ -352,7 +353,7 @@ async def test_push_once(
     assert await plan(options)() == ExitCode.GOOD
     ((method, path, body, authorization),) = taker.pushed
     assert (method, path) == ("POST", "/api/v1/import/prometheus")
-    assert f'remain_percent{{device="{UPS.address}"}} 60.0' in body.splitlines()
+    assert f'remain_percent{{device="{UPS.address}"}} 60' in body.splitlines()
     assert authorization == "Bearer t0ken"
 
 
@@ -379,8 +380,8 @@ async def test_push_of_who_fails(
     options = parse([*arguments, "-d", UPS.address, "-d", "NOBODY"])
     assert await plan(options)() == ExitCode.FAILED
     bodies = "".join(body for _, _, body, _ in taker.pushed)
-    assert f'up{{device="{UPS.address}"}} 1.0' in bodies
-    assert 'up{device="NOBODY"} 0.0' in bodies
+    assert f'up{{device="{UPS.address}"}} 1' in bodies
+    assert 'up{device="NOBODY"} 0' in bodies
     assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not found within 0.3 s;")
 
 
@@ -427,7 +428,7 @@ async def test_push_on(
     assert len(messages) == 2
     assert messages[0].startswith("Pushing fails, will retry: ")
     assert messages[1] == "Pushing works again"
-    assert taker.pushed[-1][2].count(f'up{{device="{UPS.address}"}} 1.0') == 1
+    assert taker.pushed[-1][2].count(f'up{{device="{UPS.address}"}} 1') == 1
 
 
 # What cannot be done

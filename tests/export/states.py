@@ -37,7 +37,7 @@ COUNTERS: Final = ("cycle_capacity", "cycle_count")
 LISTS: Final = {
     "cell_voltage": "cell",
     "cell_resistance": "cell",
-    "battery_temperature": "sensor",
+    "battery_temperature": "cell",
 }
 
 

@@ -211,9 +211,9 @@ async def test_renewed_certificate(
         key.unlink()
         await scrape_trusting(second)
         assert said() == [
-            f"The new certificate is not used: {reason}"
+            f"The new certificate cannot be used: {reason}"
             for reason in (
-                f"{cert}: not a certificate with its key, unencrypted, in PEM: no PEM",
+                f"{cert}: not a certificate with its key, unencrypted, in PEM: not PEM",
                 f"{key}: cannot be read",
             )
         ]
@@ -268,8 +268,8 @@ async def test_basic_auth(
 def test_no_credentials(authorization: str | None) -> None:
     """Whatever else stands there is not the password."""
     endpoint = Endpoint(credentials=Credentials(user="reader", password="pass"))
-    assert not endpoint.admits(authorization)
-    assert endpoint.admits("basic cmVhZGVyOnBhc3M=")
+    assert not endpoint.accepts(authorization)
+    assert endpoint.accepts("basic cmVhZGVyOnBhc3M=")
 
 
 async def test_port_in_use(session: aiohttp.ClientSession) -> None:
@@ -280,7 +280,7 @@ async def test_port_in_use(session: aiohttp.ClientSession) -> None:
             await Exporter(Endpoint(port=port), lambda: STATES).__aenter__()
     assert str(caught.value) == (
         f"Cannot serve on port {port} of 127.0.0.1: Address already in use: "
-        "choose another port in --url, or end what serves there"
+        "choose another port in --url, or stop the process that uses it"
     )
 
 
@@ -337,11 +337,14 @@ def test_default_url() -> None:
         ("127.0.0.1:9889", "not a URL such as"),
         ("http:///metrics", "not a URL such as"),
         ("ftp://127.0.0.1/metrics", "ftp://127.0.0.1/metrics: not a URL such as"),
-        ("http://me:secret@127.0.0.1/metrics", "A password in the URL is seen by all"),
-        ("http://127.0.0.1/metrics?a=b", "nothing but a simple path"),
-        ("http://127.0.0.1/metrics#a", "nothing but a simple path"),
-        ("http://127.0.0.1/{metrics}", "nothing but a simple path"),
-        ("http://127.0.0.1/healthz", "/healthz is taken, choose another path"),
+        (
+            "http://me:secret@127.0.0.1/metrics",
+            "A password in the URL is visible to all users",
+        ),
+        ("http://127.0.0.1/metrics?a=b", "only a plain path"),
+        ("http://127.0.0.1/metrics#a", "only a plain path"),
+        ("http://127.0.0.1/{metrics}", "only a plain path"),
+        ("http://127.0.0.1/healthz", "/healthz is reserved, choose another path"),
         ("https://127.0.0.1/metrics", "https needs a certificate"),
     ],
 )
@@ -356,7 +359,7 @@ def test_url_that_cannot_be_served(url: str, message: str) -> None:
 def test_certificate_without_https(tmp_path: Path) -> None:
     """Nobody is let believe that it is encrypted."""
     cert, key = write_certificate(tmp_path)
-    with pytest.raises(EndpointError, match="it has to be https"):
+    with pytest.raises(EndpointError, match="must start with https"):
         Endpoint.parse("http://127.0.0.1/metrics", tls_cert=cert, tls_key=key)
     with pytest.raises(EndpointError, match=r"key\.pem: a key needs its certificate"):
         Endpoint.parse("http://127.0.0.1/metrics", tls_key=key)
@@ -395,9 +398,9 @@ def test_certificate_that_cannot_be_used(
     [
         (None, CredentialsError, "No such file"),
         (b"\xff", CredentialsError, "not a text"),
-        (b"", CredentialsError, "one line is wanted"),
-        (b"a:b\nc:d\n", CredentialsError, "one line is wanted"),
-        (b"token\n", EndpointError, "user:password is wanted"),
+        (b"", CredentialsError, "must be one line"),
+        (b"a:b\nc:d\n", CredentialsError, "must be one line"),
+        (b"token\n", EndpointError, "must be user:password"),
     ],
 )
 def test_file_without_credentials(

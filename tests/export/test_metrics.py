@@ -46,7 +46,7 @@ battery_power{device="UPS_BMS"}
 # TYPE battery_current gauge
 battery_current{device="UPS_BMS"}
 # TYPE battery_temperature gauge
-battery_temperature{device="UPS_BMS",sensor="0"}
+battery_temperature{cell="0",device="UPS_BMS"}
 # TYPE mosfet_temperature gauge
 mosfet_temperature{device="UPS_BMS"}
 # TYPE remain_percent gauge
@@ -137,7 +137,7 @@ def test_battery_that_stopped_answering() -> None:
     }
     assert len(samples(text, "here")) > 20
     never = BatteryState(device="never", up=False)
-    assert to_text([never]).splitlines()[2:] == ['up{device="never"} 0.0']
+    assert to_text([never]).splitlines()[2:] == ['up{device="never"} 0']
 
 
 def test_output_that_is_made_once() -> None:
@@ -159,9 +159,9 @@ def test_absent_values() -> None:
     )
     text = to_text([BatteryState(device="x", cell_data=cells)])
     assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        'battery_temperature{cell="1",device="x"} 20.5',
         'cell_voltage{cell="0",device="x"} 3.3',
         'cell_voltage{cell="2",device="x"} 3.301',
-        'battery_temperature{device="x",sensor="1"} 20.5',
     ]
     assert to_text([BatteryState(device="x")]) == ""
     assert to_text([]) == ""
@@ -181,7 +181,7 @@ def test_no_noise_of_single_floats() -> None:
 def test_up_time_is_told_once() -> None:
     """The live one wins over that of the device information."""
     info = DeviceInfo(device_model="x", software_version="11.0", up_time=7)
-    for cells, up_time in ((CellData(up_time=9), "9.0"), (CellData(), "7.0")):
+    for cells, up_time in ((CellData(up_time=9), "9"), (CellData(), "7")):
         state = BatteryState(device="x", device_info=info, cell_data=cells)
         assert re.findall(r"^up_time.*", to_text([state]), re.MULTILINE) == [
             f'up_time{{device="x"}} {up_time}'

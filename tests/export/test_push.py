@@ -136,7 +136,7 @@ async def test_victoria_metrics_has_no_such_path(
     with pytest.raises(PushRefusedError, match="HTTP 400") as caught:
         await push(session, target, STATES)
     assert str(caught.value).endswith(
-        f"; is the path right? Of a single VictoriaMetrics it is {IMPORT}"
+        f"; is the path correct? For single-node VictoriaMetrics it is {IMPORT}"
     )
 
 
@@ -151,7 +151,7 @@ def test_imports_of_other_formats(
     with pytest.raises(PushUrlError) as caught:
         PushTarget.parse(f"{url}?token=pa-ss", kind=kind)
     assert str(caught.value) == (
-        f"{url}: that import takes another format; the path has to be {prefix}{IMPORT}"
+        f"{url}: that import accepts another format; the path must be {prefix}{IMPORT}"
     )
 
 
@@ -374,11 +374,11 @@ def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "The URL has to begin with http"),
-        ("127.0.0.1:9091", "The URL has to begin with http"),
-        ("host:9091/path", "The URL has to begin with http"),
-        ("ftp://writer:pa-ss@host", "The URL has to begin with http"),
-        ("http:///path", "The URL has to begin with http"),
+        ("", "The URL must begin with http"),
+        ("127.0.0.1:9091", "The URL must begin with http"),
+        ("host:9091/path", "The URL must begin with http"),
+        ("ftp://writer:pa-ss@host", "The URL must begin with http"),
+        ("http:///path", "The URL must begin with http"),
         ("http://writer:pa-ss@host:port", "This is not a URL"),
         ("http://writer:pa-ss@host:99999", "The port of the URL is out of range"),
         ("http://writer:pa-ss@[::1", "This is not a URL"),
@@ -413,16 +413,16 @@ def test_nothing_private() -> None:
 @pytest.mark.parametrize(
     ("status", "error", "advice"),
     [
-        (301, PushRefusedError, "; use the URL that it leads to"),
-        (307, PushRefusedError, "; use the URL that it leads to"),
+        (301, PushRefusedError, "; use the URL that it redirects to"),
+        (307, PushRefusedError, "; use the URL that it redirects to"),
         (400, PushRefusedError, ""),
-        (401, PushUnauthorizedError, "; check user and password or token"),
-        (403, PushUnauthorizedError, "; check user and password or token"),
-        (404, PushRefusedError, "; is the path right?"),
-        (405, PushRefusedError, "; is the path right?"),
+        (401, PushUnauthorizedError, "; check the user name and password or the token"),
+        (403, PushUnauthorizedError, "; check the user name and password or the token"),
+        (404, PushRefusedError, "; is the path correct?"),
+        (405, PushRefusedError, "; is the path correct?"),
         (429, PushServerError, ""),
         (500, PushServerError, ""),
-        (501, PushServerError, "; is the path right?"),
+        (501, PushServerError, "; is the path correct?"),
         (503, PushServerError, ""),
     ],
 )
@@ -469,7 +469,7 @@ async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
     async with serving(refuse) as address:
         with pytest.raises(PushRefusedError) as caught:
             await push(session, PushTarget.parse(f"http://{address}"), STATES)
-    assert str(caught.value) == f"http://{address}: HTTP 404; is the path right?"
+    assert str(caught.value) == f"http://{address}: HTTP 404; is the path correct?"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
@@ -551,7 +551,7 @@ async def test_refused_connection(session: aiohttp.ClientSession, once: None) ->
     with pytest.raises(PushUnreachableError) as caught:
         await push(session, PushTarget.parse(f"http://127.0.0.1:{port}"), STATES)
     assert str(caught.value) == (
-        f"http://127.0.0.1:{port}: Connection refused; does the server run there?"
+        f"http://127.0.0.1:{port}: Connection refused; is the server running?"
     )
 
 
@@ -568,7 +568,7 @@ async def test_broken_connection(session: aiohttp.ClientSession, once: None) -> 
             await push(session, PushTarget.parse(f"http://{address}"), STATES)
     assert str(caught.value).startswith(f"http://{address}: ")
     assert str(caught.value).endswith(
-        ("The connection broke", "Connection reset by peer")
+        ("The connection was lost", "Connection reset by peer")
     )
 
 
@@ -584,7 +584,7 @@ async def test_unknown_host(
     monkeypatch.setattr(session.connector._resolver, "resolve", resolve)
     with pytest.raises(PushUnreachableError) as caught:
         await push(session, PushTarget.parse("http://nowhere"), STATES)
-    assert str(caught.value) == "http://nowhere: there is no such host"
+    assert str(caught.value) == "http://nowhere: no such host"
 
 
 async def test_no_tls(session: aiohttp.ClientSession) -> None:
@@ -597,7 +597,7 @@ async def test_no_tls(session: aiohttp.ClientSession) -> None:
         with pytest.raises(PushTlsError) as caught:
             await push(session, PushTarget.parse(f"https://{address}"), STATES)
     assert str(caught.value) == (
-        f"https://{address}: TLS failed; does it speak https there?"
+        f"https://{address}: TLS failed; does the server use HTTPS?"
     )
 
 
@@ -621,7 +621,7 @@ async def test_no_answer(socket_enabled: None, patience: float) -> None:
                 session, PushTarget.parse(f"http://{address}"), STATES, deadline=0.3
             )
         assert time.monotonic() - begin < 30
-        assert str(caught.value) == f"http://{address}: no answer in time"
+        assert str(caught.value) == f"http://{address}: no response in time"
         silent.set()
 
 

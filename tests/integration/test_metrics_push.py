@@ -284,7 +284,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     for _ in range(2):
         await pass_time(hass, INTERVAL)
         assert told() == [
-            f"The values of x cannot be pushed: {receiver.url}: HTTP 404: echo ********; is the path right?",
+            f"The values of x cannot be pushed: {receiver.url}: HTTP 404: echo ********; is the path correct?",
         ]
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
     assert entry.runtime_data.available
@@ -300,7 +300,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     assert issue.translation_key == "push_failed"
     assert issue.translation_placeholders == {
         "name": "x",
-        "reason": f"{receiver.url}: HTTP 404: echo ********; is the path right?",
+        "reason": f"{receiver.url}: HTTP 404: echo ********; is the path correct?",
     }
     assert SECRET not in caplog.text
 
@@ -375,8 +375,7 @@ async def test_invalid_stored_options_are_logged(
     """They do not keep the battery from being read."""
     await set_up(hass, proxy, bms, title="x", url=f"ftp://me:{SECRET}@host")
     assert (
-        "The values of x cannot be pushed: The URL has to begin with http"
-        in caplog.text
+        "The values of x cannot be pushed: The URL must begin with http" in caplog.text
     )
     assert SECRET not in caplog.text
 

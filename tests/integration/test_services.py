@@ -15,6 +15,8 @@ from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.models import Log, Reading
 from custom_components.jk_bms.options import LinkBehaviour
 from custom_components.jk_bms.services import (
+    ATTR_DUMP,
+    DECODE,
     GET_DETAIL_LOG,
     GET_LOGBOOK,
     IMPORT_DETAIL_LOG,
@@ -389,10 +391,11 @@ async def test_actions_are_described(
 ) -> None:
     """Every action is described, with its field and its texts."""
     described = (await async_get_all_descriptions(hass))[DOMAIN]
-    assert set(described) == {GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
+    assert set(described) == {DECODE, GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
     assert set(TRANSLATIONS["services"]) == set(described)
     for name, description in described.items():
-        assert list(description["fields"]) == [ATTR_CONFIG_ENTRY_ID]
-        assert list(TRANSLATIONS["services"][name]["fields"]) == [ATTR_CONFIG_ENTRY_ID]
+        fields = [ATTR_DUMP if name == DECODE else ATTR_CONFIG_ENTRY_ID]
+        assert list(description["fields"]) == fields
+        assert list(TRANSLATIONS["services"][name]["fields"]) == fields
         optional = description["response"]["optional"]
         assert optional is (name == IMPORT_DETAIL_LOG)

@@ -349,7 +349,10 @@ DEVICE_INFO_START: list[Row] = [
         {"serial_number": "2021602096", "passcode": "12345"},
     ),
     # Left-overs behind the NUL
-    ({86: b"40531310629\0000"}, {"serial_number": "40531310629"}),
+    (
+        {86: b"40531310629\0000"},
+        {"serial_number": "40531310629", "passcode": "000"},
+    ),
     ({86: b"503214849000643"}, {"serial_number": "503214849000643"}),
     ({86: b"5032148490006430"}, {"serial_number": "5032148490006430"}),
     ({102: b"sixteen letters!"}, {"userdata": "sixteen letters!"}),
@@ -1930,7 +1933,7 @@ def test_redact(start: Content) -> None:
     ("content", "serial_number", "passcode"),
     [
         ({86: b"2021602096\x0012345"}, "**********", "*****"),
-        ({86: b"40531310629\x00000"}, "***********", None),
+        ({86: b"40531310629\x00000"}, "***********", "**"),
         ({86: b"503214849000643"}, "***************", None),
     ],
 )

@@ -5,8 +5,9 @@ V, currents in A (+ charging, - discharging), capacities in Ah, temperatures in 
 durations in s unless a field says otherwise.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntFlag, StrEnum
+from typing import Any, Final
 
 MAX_CELLS = 32
 """Of the layout with the most room."""
@@ -153,6 +154,15 @@ SECRET_FIELDS = frozenset(
     {"device_passcode", "passcode", "setup_passcode", "userdata", "userdata2"}
 )
 """Fields of `DeviceInfo` that are never logged, exported or shown unasked."""
+_MASK: Final = "********"
+
+
+def masked(info: DeviceInfo) -> DeviceInfo:
+    """Return device information with its passcodes and user data masked."""
+    masks: dict[str, Any] = {
+        name: _MASK for name in SECRET_FIELDS if getattr(info, name) is not None
+    }
+    return replace(info, **masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +174,10 @@ class CellData:
     empty when no cell is connected."""
     average_cell_voltage: float | None = None
     delta_cell_voltage: float | None = None
-    min_cell_voltage: float | None = None
-    max_cell_voltage: float | None = None
-    min_cell: int | None = None
-    """1-based number of the lowest cell."""
-    max_cell: int | None = None
-    """1-based number of the highest cell."""
-    cell_resistance: tuple[float | None, ...] = ()
-    """Of the balance wires, Ohm, in the order of the cells; 0 is not measured yet."""
     balance_current: float | None = None
     """A, + while the store charges, - while it discharges."""
-    balancer: BalancerState | None = None
+    cell_resistance: tuple[float | None, ...] = ()
+    """Of the balance wires, Ohm, in the order of the cells; 0 is not measured yet."""
     battery_voltage: float | None = None
     battery_power: float | None = None
     """W, voltage x current, + charging, - discharging."""
@@ -190,10 +193,18 @@ class CellData:
     cycle_count: int | None = None
     cycle_capacity: float | None = None
     """Charge moved over life, Ah."""
-    state_of_health: int | None = None
-    """%."""
     up_time: int | None = None
     """Run time over life, s; on JK04 since power-on."""
+    # Above the fields of ubmsc in its order, below ours
+    min_cell_voltage: float | None = None
+    max_cell_voltage: float | None = None
+    min_cell: int | None = None
+    """1-based number of the lowest cell."""
+    max_cell: int | None = None
+    """1-based number of the highest cell."""
+    balancer: BalancerState | None = None
+    state_of_health: int | None = None
+    """%."""
     boot_time: float | None = None
     """Run time since power-on, s."""
     charging: bool | None = None

@@ -29,19 +29,26 @@ class ExitCode(IntEnum):
 
 
 FORMATS: Final = {
+    "r": "rust",
+    "R": "rust-pretty",
     "j": "json",
     "J": "json-pretty",
     "y": "yaml",
     "t": "toml",
     "T": "toml-pretty",
     "m": "metrics",
-    "r": "repr",
-    "R": "repr-pretty",
+    "repr": "repr",
+    "repr-pretty": "repr-pretty",
     "table": "table",
 }
 """The formats by their short names."""
 _FORMATS: Final = ", ".join(
     name if letter == name else f"{name} ({letter})" for letter, name in FORMATS.items()
+)
+
+_FORMAT_VARIABLE: Final = "JKBMS_FORMAT"
+_DESCRIPTION: Final = (
+    "Read JiKong (JK) battery management systems over Bluetooth Low Energy."
 )
 
 _MIN_INTERVAL: Final = 1.0
@@ -59,6 +66,7 @@ examples:
   jkbms --watch                               a live table
 
 environment:
+  JKBMS_FORMAT: the default of --format; ubmsc has rust
   JKBMS_PAIRING_CODE: for --pair, instead of typing it
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
@@ -151,6 +159,11 @@ def parse(arguments: Sequence[str] | None) -> Options:
     """
     parser = _make_parser()
     options = parser.parse_args(arguments, namespace=Options())
+    if not (options.format or options.watch) and os.environ.get(_FORMAT_VARIABLE):
+        try:
+            options.format = _format(os.environ[_FORMAT_VARIABLE])
+        except argparse.ArgumentTypeError as err:
+            parser.error(f"{_FORMAT_VARIABLE}: {err}")
     if error := _contradiction(options):
         parser.error(error)
     return options
@@ -253,8 +266,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="jkbms",
         usage="jkbms [OPTION]...",
-        description="Read JiKong (JK) battery management systems over Bluetooth. "
-        "Without options, list the batteries in range.",
+        description=f"{_DESCRIPTION} Without options, list the batteries in range.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -262,7 +274,12 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     general = parser.add_argument_group("general")
     add = general.add_argument
-    add("-v", "--version", action="version", version=f"jkbms {__version__}")
+    add(
+        "-v",
+        "--version",
+        action="version",
+        version=f"jkbms {__version__}\n{_DESCRIPTION}",
+    )
     add(
         "-l",
         "--log",
@@ -378,8 +395,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--decode",
         type=_filled,
         metavar="FILE",
-        help="decode them without a radio (- is stdin): hex strings of whole frames or "
-        "of notifications as they came, separated by blanks or one a line",
+        help="decode a dump without a radio (- is stdin): a log, a hex dump, a "
+        "diagnostics file, in any notation of bytes",
     )
     add(
         "--layout",

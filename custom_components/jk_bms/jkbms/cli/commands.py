@@ -3,10 +3,11 @@
 from functools import partial
 
 from ..errors import ExportError, UnsupportedLayoutError
+from ..models import masked
 from .arguments import ExitCode, Options
 from .monitor import Battery
 from .polling import Poller
-from .report import BatteryReport, ReadReport, ScanReport, ScanResult, masked
+from .report import BatteryReport, ReadReport, ScanReport, ScanResult
 from .run import Action, exit_code, progress, run
 from .terminal import print_error, show
 

@@ -1,6 +1,6 @@
 """Every format in which the command prints a report, except the table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from enum import Enum
 import json
@@ -8,9 +8,9 @@ from math import nan
 from pprint import pformat
 import re
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from .report import ReadReport, Report, ScanReport
+from .report import Document, ReadReport, Report, ScanReport
 
 # No string in TOML holds a line end, so these are in arrays
 _ARRAY_BREAK: Final = re.compile(r",\n *\]|[\[,]\n +")
@@ -34,13 +34,18 @@ def _yaml(report: Report) -> str:
 
 
 def _toml(report: Report) -> str:
+    """Return TOML as `ubmsc` writes it: arrays on one line, no line between tables."""
     return _ARRAY_BREAK.sub(
         lambda found: "]" if found[0][-1] == "]" else found[0][0].replace(",", ", "),
-        _toml_pretty(report),
+        "".join(_toml_tables(report)),
     )
 
 
 def _toml_pretty(report: Report) -> str:
+    return "\n".join(_toml_tables(report))
+
+
+def _toml_tables(report: Report) -> Iterator[str]:
     import tomli_w
 
     document = _without_null(json.loads(_json(report)))
@@ -50,13 +55,12 @@ def _toml_pretty(report: Report) -> str:
         for section, models in document.items()
         if not models or isinstance(models[0], list)
     }
-    tables = [
-        f"[[{section}]]\n{tomli_w.dumps(model, indent=2)}"
-        for section, models in document.items()
-        if section not in plain
-        for model in models
-    ]
-    return "\n".join(filter(None, (tomli_w.dumps(plain, indent=2), *tables)))
+    if plain:
+        yield tomli_w.dumps(plain, indent=2)
+    for section, models in document.items():
+        if section not in plain:
+            for model in models:
+                yield f"[[{section}]]\n{tomli_w.dumps(model, indent=2)}"
 
 
 def _without_null(value: Any) -> Any:
@@ -96,6 +100,82 @@ def _namespace(model: Any) -> Any:
     )
 
 
+def _rust(report: Report) -> str:
+    return _debug(_outputs(report))
+
+
+def _rust_pretty(report: Report) -> str:
+    return _debug(_outputs(report), indent="\n    ")
+
+
+def _outputs(report: Report) -> _Struct:
+    """Return what `ubmsc` prints: both of its sections, and ours where requested."""
+    document: Document = {"device_info": [], "cell_data": []}
+    return _Struct("Outputs", document | report.document())
+
+
+class _Struct(NamedTuple):
+    """A struct of Rust."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+def _debug(value: Any, indent: str = "") -> str:
+    """Return a value in Rust's Debug notation.
+
+    `indent` is a line end and the blanks of one level for the alternate form, empty for
+    the form on one line.
+    """
+    match value:
+        case _Struct(name, struct_fields):
+            items = [f"{k}: {_debug(v, indent)}" for k, v in struct_fields.items()]
+            return f"{name} {_enclosed('{', items, '}', indent, pad=' ')}"
+        case Enum():
+            return _debug(value.value, indent)
+        case str():
+            return _debug_string(value)
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            items = [_debug(item, indent) for item in value]
+            return _enclosed("[", items, "]", indent)
+        case None | int() | float():
+            return str(value)
+    struct_fields = {field.name: getattr(value, field.name) for field in fields(value)}
+    return _debug(_Struct(type(value).__name__, struct_fields), indent)
+
+
+def _enclosed(
+    begin: str, items: Sequence[str], end: str, indent: str, *, pad: str = ""
+) -> str:
+    if not items:
+        return f"{begin}{end}"
+    if not indent:
+        return f"{begin}{pad}{', '.join(items)}{pad}{end}"
+    lines = "".join(f"{indent}{item.replace('\n', indent)}," for item in items)
+    return f"{begin}{lines}\n{end}"
+
+
+_RUST_ESCAPES: Final = {
+    '"': r"\"",
+    "\\": r"\\",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\0": r"\0",
+}
+
+
+def _debug_string(text: str) -> str:
+    escaped = (
+        _RUST_ESCAPES.get(char)
+        or (char if char.isprintable() else f"\\u{{{ord(char):x}}}")
+        for char in text
+    )
+    return f'"{"".join(escaped)}"'
+
+
 def _metrics(report: Report) -> str:
     match report:
         case ScanReport():
@@ -120,22 +200,25 @@ def _values(report: ReadReport) -> str:
     from ..export.metrics import to_text
     from ..models import BatteryState
 
-    # A battery that was requested twice is one series
+    # A battery that was requested twice is one series. `ubmsc` exports the counters of
+    # the device information along with the cell data.
     states = {
         battery.device: BatteryState(
             device=battery.device,
             layout=battery.layout,
             device_info=battery.device_info,
-            cell_data=battery.cell_data,
+            cell_data=battery.cell_data if "cell_data" in report.sections else None,
             up=battery.up,
             last_update=battery.last_update,
         )
-        for battery in report.shown()
+        for battery in report.batteries
     }
     return to_text(states.values())
 
 
 WRITERS: Final[dict[str, Callable[[Report], str]]] = {
+    "rust": _rust,
+    "rust-pretty": _rust_pretty,
     "json": _json,
     "json-pretty": _json_pretty,
     "yaml": _yaml,

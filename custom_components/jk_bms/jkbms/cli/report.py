@@ -4,20 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..models import (
-    SECRET_FIELDS,
-    CellData,
-    DetailLogRecord,
-    DeviceInfo,
-    Layout,
-    LogEntry,
-    Settings,
-)
+from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry, Settings
 
 _SECTIONS: Final = frozenset(
     {"device_info", "cell_data", "settings", "logbook", "detail_log"}
 )
-_MASK: Final = "********"
 
 type Document = dict[str, list[Any]]
 """Lists of models by section."""
@@ -89,11 +80,3 @@ class ReadReport:
 
 
 type Report = ScanReport | ReadReport
-
-
-def masked(info: DeviceInfo) -> DeviceInfo:
-    """Return device information with its passcodes and user data masked."""
-    masks: dict[str, Any] = {
-        name: _MASK for name in SECRET_FIELDS if getattr(info, name) is not None
-    }
-    return replace(info, **masks)

@@ -134,9 +134,9 @@ def _states(monitor: Monitor, options: Options) -> list[BatteryState]:
             rejected_frames=client.statistics.rejected if client else None,
         )
         if reading:
-            state = replace(state, layout=reading.layout)
-            if takes_all or options.device_info:
-                state = replace(state, device_info=reading.device_info)
+            state = replace(
+                state, layout=reading.layout, device_info=reading.device_info
+            )
             if takes_all or options.cell_data:
                 state = replace(state, cell_data=reading.cell_data)
         # A battery that was requested twice is one series

@@ -1,1 +1,1 @@
-"""Values for those who keep them: metrics, push client, exporter."""
+"""Export values: metrics, push client, exporter."""

@@ -1,4 +1,4 @@
-"""Who one is to a server, and where that comes from: never the command line."""
+"""HTTP credentials, read from a file or the environment, never from the command line."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ class Credentials:
     token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be sent. Raises `CredentialsError`."""
+        """Reject what HTTP cannot carry. Raises `CredentialsError`."""
         if not f"{self.user}{self.password}{self.token}".isprintable():
-            raise CredentialsError("Credentials cannot hold control characters")
+            raise CredentialsError("Credentials must not contain control characters")
         if ":" in self.user:
-            raise CredentialsError("The name of a user cannot hold a colon")
+            raise CredentialsError("A user name must not contain a colon")
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] = os.environ, *, prefix: str = "JKBMS_PUSH_"
     ) -> Self | None:
-        """Return what the variables `…USER` and `…PASSWORD`, or `…TOKEN`, say.
+        """Read the variables `…USER` and `…PASSWORD`, or `…TOKEN`.
 
-        `None` where none is set. Raises `CredentialsError`.
+        Returns `None` if none is set. Raises `CredentialsError`.
         """
         found = cls(
             **{
@@ -52,10 +52,10 @@ class Credentials:
         except OSError as err:
             raise CredentialsError(f"{path}: {err.strerror}") from err
         except UnicodeDecodeError as err:
-            raise CredentialsError(f"{path}: not a text") from err
+            raise CredentialsError(f"{path}: not a text file") from err
         if not text or not text.isprintable():
             raise CredentialsError(
-                f"{path}: one line is wanted, user:password or a token"
+                f"{path}: must be one line, user:password or a token"
             )
         user, colon, password = text.partition(":")
         if not colon:
@@ -64,13 +64,13 @@ class Credentials:
 
     @property
     def header(self) -> str:
-        """The value of `Authorization`."""
+        """The value of the header `Authorization`."""
         if self.token:
             return f"Bearer {self.token}"
         return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
 
     def hide(self, text: str) -> str:
-        """Take out of a text what of this a server may have put in it."""
+        """Mask the password or token where a server has quoted it."""
         encoded = self.header.rpartition(" ")[2]
         for secret in filter(None, (self.token, self.password, encoded)):
             text = text.replace(secret, "********")

@@ -26,25 +26,25 @@ _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_URL: Final = "http://127.0.0.1:9889/metrics"
 DEFAULT_PORT: Final = 9889
-"""Where the URL names none."""
+"""Of a URL without a port; that of `ubmsc`."""
 DEFAULT_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/healthz"
-"""Tells, without a password, whether batteries can be read at all."""
+"""Reports, without a password, whether batteries can be read at all."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
 _TEXT: Final = "text/plain"
 _OPENMETRICS: Final = "application/openmetrics-text"
 _UNWANTED: Final = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
-"""What a part of `Accept` says of a type that must not come."""
+"""The quality of a media type that a client does not accept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where to serve, and to whom."""
+    """Where to serve, and which credentials clients need."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    """0 is any that is free."""
+    """0 selects a free port."""
     path: str = DEFAULT_PATH
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
@@ -58,9 +58,9 @@ class Endpoint:
         tls_key: Path | None = None,
         basic_auth: Path | None = None,
     ) -> Self:
-        """Make an endpoint of a URL such as `http://[::1]:9889/metrics`.
+        """Return the endpoint of a URL such as `http://[::1]:9889/metrics`.
 
-        `tls_cert` may hold the key too, `basic_auth` holds `user:password`. Raises
+        `tls_cert` may contain the key; `basic_auth` contains `user:password`. Raises
         `EndpointError` or `CredentialsError`.
         """
         host, port, path, scheme = _parse_url(url)
@@ -68,13 +68,13 @@ class Endpoint:
             raise EndpointError(
                 f"{url}: https needs a certificate: --tls-cert"
                 if scheme == "https"
-                else f"{url}: with a certificate it has to be https"
+                else f"{url}: with a certificate, the URL must start with https"
             )
         if tls_key and not tls_cert:
             raise EndpointError(f"{tls_key}: a key needs its certificate")
         credentials = Credentials.from_file(basic_auth) if basic_auth else None
         if credentials and credentials.token:
-            raise EndpointError(f"{basic_auth}: user:password is wanted")
+            raise EndpointError(f"{basic_auth}: must be user:password")
         return cls(
             host=host,
             port=port,
@@ -83,8 +83,8 @@ class Endpoint:
             credentials=credentials,
         )
 
-    def admits(self, authorization: str | None) -> bool:
-        """Tell whether a request with this header may see the metrics."""
+    def accepts(self, authorization: str | None) -> bool:
+        """Return whether a request with this `Authorization` may read the metrics."""
         if not self.credentials:
             return True
         scheme, _, encoded = (authorization or "").partition(" ")
@@ -92,30 +92,30 @@ class Endpoint:
             given = b64decode(encoded)
         except ValueError:
             return False
-        wanted = f"{self.credentials.user}:{self.credentials.password}".encode()
-        return scheme.lower() == "basic" and compare_digest(given, wanted)
+        expected = f"{self.credentials.user}:{self.credentials.password}".encode()
+        return scheme.lower() == "basic" and compare_digest(given, expected)
 
 
 class Exporter:
-    """A server that tells what is known of the batteries; it asks none of them."""
+    """A server of the latest known values; a scrape reads no battery."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         states: Callable[[], Sequence[BatteryState]],
-        trouble: Callable[[], Exception | None] = lambda: None,
+        failure: Callable[[], Exception | None] = lambda: None,
     ) -> None:
         """`states` is called for every scrape and returns at once.
 
-        `trouble` tells what keeps all batteries from being read, if anything does.
+        `failure` returns why no battery can be read at the moment, if that is so.
         """
         self._endpoint = endpoint
         self._states = states
-        self._trouble = trouble
+        self._failure = failure
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Start to serve. Raises `EndpointError` where that is not possible."""
+        """Start the server. Raises `EndpointError` if it cannot start."""
         endpoint = self._endpoint
         app = web.Application()
         app.router.add_get(endpoint.path, self._handle_metrics)
@@ -140,19 +140,19 @@ class Exporter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop serving."""
+        """Stop the server."""
         await self._stack.aclose()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where it serves: host and port."""
+        """The hosts and ports that it listens on."""
         return [address[:2] for address in self._runner.addresses]
 
     async def _handle_metrics(self, request: web.Request) -> web.Response:
-        if not self._endpoint.admits(request.headers.get(hdrs.AUTHORIZATION)):
+        if not self._endpoint.accepts(request.headers.get(hdrs.AUTHORIZATION)):
             return web.Response(
                 status=401,
-                text="401: A user and a password are needed\n",
+                text="401: A user name and a password are required\n",
                 headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="jkbms", charset="UTF-8"'},
             )
         states = self._states()
@@ -171,16 +171,16 @@ class Exporter:
         return response
 
     async def _handle_health(self, _request: web.Request) -> web.Response:
-        if trouble := self._trouble():
-            return web.Response(status=503, text=f"{trouble}\n")
+        if failure := self._failure():
+            return web.Response(status=503, text=f"{failure}\n")
         return web.Response(text="ok\n")
 
 
 def _wants_openmetrics(accept: str) -> bool:
-    """Tell whether OpenMetrics is asked for, and the classic text is not acceptable.
+    """Return whether a client accepts OpenMetrics but not the classic text format.
 
-    Prometheus takes both and would rather have OpenMetrics, but there the counters
-    get other names than `ubmsc` gives them, which boards made for it would miss.
+    Prometheus accepts both and prefers OpenMetrics. But OpenMetrics renames counters,
+    and dashboards made for `ubmsc` would not find them.
     """
     accepted = {
         part.partition(";")[0].strip()
@@ -194,24 +194,26 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
     try:
         url = URL(text)
         host, port = url.host, url.explicit_port
-        # As it will be looked up
+        # The form in which it is looked up
         (host or "").encode("idna")
     except ValueError as err:
         raise EndpointError(f"{url_trouble(err)}; one is {DEFAULT_URL}") from err
     if url.raw_user or url.raw_password:
-        raise EndpointError("A password in the URL is seen by all: use --basic-auth")
+        raise EndpointError(
+            "A password in the URL is visible to all users: use --basic-auth"
+        )
     if url.scheme not in {"http", "https"} or not host:
         raise EndpointError(f"{text}: not a URL such as {DEFAULT_URL}")
     if url.raw_query_string or url.raw_fragment or set(url.path) & set("{}"):
-        raise EndpointError(f"{text}: there can be nothing but a simple path")
+        raise EndpointError(f"{text}: only a plain path may follow the host")
     path = DEFAULT_PATH if url.path == "/" else url.path
     if path == HEALTH_PATH:
-        raise EndpointError(f"{text}: {HEALTH_PATH} is taken, choose another path")
+        raise EndpointError(f"{text}: {HEALTH_PATH} is reserved, choose another path")
     return host, DEFAULT_PORT if port is None else port, path, url.scheme
 
 
 class _Certificate:
-    """A certificate that may be renewed at any time, and is used from then on."""
+    """A certificate that is loaded again when its files change."""
 
     def __init__(self, cert: Path, key: Path | None) -> None:
         """Raises `EndpointError`."""
@@ -219,7 +221,7 @@ class _Certificate:
         self._loaded = self._stamp()
         self._context = _load_certificate(*self._files)
         self.serving = self._context
-        """What to serve with."""
+        """The context of the server."""
         self.serving.sni_callback = self._on_connection
 
     def _on_connection(
@@ -231,11 +233,11 @@ class _Certificate:
             try:
                 self._context = _load_certificate(*self._files)
             except EndpointError as err:
-                _LOGGER.warning("The new certificate is not used: %s", err)
+                _LOGGER.warning("The new certificate cannot be used: %s", err)
         connection.context = self._context
 
     def _stamp(self) -> list[tuple[int, int] | None]:
-        """Return what changes when a file does."""
+        """Return values that change whenever a file does."""
         stamps: list[tuple[int, int] | None] = []
         for path in filter(None, self._files):
             try:
@@ -250,11 +252,11 @@ class _Certificate:
 def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for path in filter(None, (cert, key)):
-        # The error of the ssl module does not say which of them it was
+        # The error of the ssl module does not name the file
         if not os.access(path, os.R_OK):
             raise EndpointError(f"{path}: cannot be read")
     try:
-        # Without the password it would ask for one on the terminal
+        # Without a password, OpenSSL would ask for one on the terminal
         context.load_cert_chain(cert, key, password="")
     except OSError as err:
         raise EndpointError(
@@ -266,14 +268,14 @@ def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
 
 def _reason(err: OSError) -> str:
     if isinstance(err, ssl.SSLError):
-        return err.reason or "no PEM"
+        return err.reason or "not PEM"
     if err.errno is None:
-        # asyncio has tried all addresses of the name, and has no number for that
+        # asyncio has tried all addresses of the name, which gives no errno
         return "this machine has no such address: use one that `ip address` lists"
     if err.errno < 0:
         return str(err.strerror)
-    # asyncio puts more into its own text than anyone wants to read
+    # The text of asyncio repeats the address
     reason = os.strerror(err.errno)
     if err.errno == errno.EADDRINUSE:
-        reason += ": choose another port in --url, or end what serves there"
+        reason += ": choose another port in --url, or stop the process that uses it"
     return reason

@@ -1,11 +1,9 @@
-"""What batteries say as Prometheus metrics, for every way that they leave the house."""
+"""Prometheus metrics of batteries, for the exporter, the push client and the command."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-import re
 from typing import Final, override
 
-from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -26,9 +24,32 @@ OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=
 
 
 def to_text(states: Iterable[BatteryState]) -> str:
-    """Return the metrics in the text format 0.0.4, the names as `ubmsc` has them."""
-    text = generate_latest(_registry(states)).decode()
-    return _SUFFIX.sub(r"\1", text)
+    """Return the metrics in the text format 0.0.4, exactly as `ubmsc` writes it.
+
+    Families are in alphabetical order, counters have no suffix that their name lacks,
+    and whole numbers have no decimal point. `prometheus_client` does none of that.
+    """
+    return "".join(
+        f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {family.type}\n"
+        + "".join(
+            f"{metric.name}{{{_label_pairs(sample.labels)}}} {_number(sample.value)}\n"
+            for sample in family.samples
+        )
+        for metric, family in _families(tuple(states))
+    )
+
+
+_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
+
+def _label_pairs(labels: Mapping[str, str]) -> str:
+    return ",".join(
+        f'{name}="{labels[name].translate(_ESCAPES)}"' for name in sorted(labels)
+    )
+
+
+def _number(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
 
 
 def to_openmetrics(states: Iterable[BatteryState]) -> str:
@@ -38,7 +59,7 @@ def to_openmetrics(states: Iterable[BatteryState]) -> str:
 
 
 type _Samples = Iterable[tuple[tuple[str, ...], float | None]]
-"""Values with what labels they have besides `device`; `None` is no sample."""
+"""Values with their labels other than `device`; `None` is no sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +77,7 @@ type _Value = Callable[[BatteryState], float | None]
 
 
 def _gauge(name: str, text: str, value: _Value | None = None) -> _Metric:
-    """Describe a value, by default that of `CellData` of the same name."""
+    """Describe a value, by default the field of `CellData` of that name."""
     value = value or (lambda state: getattr(state.cell_data, name, None))
     return _Metric(name=name, help=text, samples=lambda state: [((), value(state))])
 
@@ -66,7 +87,7 @@ def _counter(name: str, text: str, value: _Value | None = None) -> _Metric:
 
 
 def _gauges(name: str, text: str, label: str) -> _Metric:
-    """Describe a list in `CellData` of the same name, counted from 0 in the label."""
+    """Describe a list in `CellData` of that name; the label counts from 0."""
 
     def samples(state: BatteryState) -> _Samples:
         for index, value in enumerate(getattr(state.cell_data, name, ())):
@@ -89,42 +110,45 @@ def _up_time(state: BatteryState) -> float | None:
 _VALUES: Final = (
     _gauges("cell_voltage", "Voltage of the cell in V.", "cell"),
     _gauge("average_cell_voltage", "Average voltage of the cells in V."),
-    _gauge("delta_cell_voltage", "Difference of the highest and the lowest cell in V."),
-    _gauges("cell_resistance", "Resistance of the wire to the cell in Ohm.", "cell"),
+    _gauge(
+        "delta_cell_voltage",
+        "Difference between the highest and the lowest cell voltage in V.",
+    ),
+    _gauges(
+        "cell_resistance", "Resistance of the balance wire of the cell in Ohm.", "cell"
+    ),
     _gauge(
         "balance_current",
-        "Current of the balancer in A, positive while its store is charged.",
+        "Current of the balancer in A, positive while its capacitor charges.",
     ),
     _gauge("battery_voltage", "Voltage of the battery in V."),
-    _gauge("battery_power", "Power in W, positive while the battery is charged."),
-    _gauge("battery_current", "Current in A, positive while the battery is charged."),
-    _gauges(
-        "battery_temperature", "Temperature of the battery in degrees C.", "sensor"
-    ),
-    _gauge("mosfet_temperature", "Temperature of the power switches in degrees C."),
+    _gauge("battery_power", "Power in W, positive while the battery charges."),
+    _gauge("battery_current", "Current in A, positive while the battery charges."),
+    _gauges("battery_temperature", "Temperature of the battery in degrees C.", "cell"),
+    _gauge("mosfet_temperature", "Temperature of the MOSFETs in degrees C."),
     _gauge("remain_percent", "State of charge in percent."),
-    _gauge("remain_capacity", "Charge left in Ah."),
-    _gauge("nominal_capacity", "Full capacity in Ah, as the BMS has learned it."),
+    _gauge("remain_capacity", "Remaining charge in Ah."),
+    _gauge("nominal_capacity", "Full capacity in Ah, as the BMS learned it."),
     _gauge("state_of_health", "State of health in percent."),
-    _gauge("charging", "Whether the charge switch is on (1) or off (0)."),
-    _gauge("discharging", "Whether the discharge switch is on (1) or off (0)."),
-    _gauge("balancing", "Whether the balancer works (1) or rests (0)."),
+    _gauge("charging", "Whether the charge MOSFET is on (1) or off (0)."),
+    _gauge("discharging", "Whether the discharge MOSFET is on (1) or off (0)."),
+    _gauge("balancing", "Whether the balancer is active (1) or not (0)."),
     _Metric(
         name="alarm",
         help="Whether the alarm is raised (1) or not (0).",
         samples=_alarms,
         labels=("alarm",),
     ),
-    _counter("cycle_count", "Full charge cycles so far."),
-    _counter("cycle_capacity", "Charge moved so far in Ah."),
-    _counter("up_time", "Run time so far in s.", _up_time),
+    _counter("cycle_count", "Number of full charge cycles."),
+    _counter("cycle_capacity", "Total charge moved in Ah."),
+    _counter("up_time", "Total run time in s.", _up_time),
     _counter(
         "poweron_times",
-        "How often the BMS was switched on.",
+        "Number of times the BMS was turned on.",
         lambda state: getattr(state.device_info, "poweron_times", None),
     ),
 )
-"""What a battery says, and loses when it stops answering."""
+"""Values of a battery; a battery that stops answering loses them."""
 
 _LINK: Final = (
     _gauge("up", "Whether the battery answers (1) or not (0).", lambda state: state.up),
@@ -135,18 +159,29 @@ _LINK: Final = (
     ),
     _counter(
         "rejected_frames_total",
-        "Frames refused because they were damaged or made no sense.",
+        "Number of frames rejected as damaged or implausible.",
         lambda state: state.rejected_frames,
     ),
 )
 
-# At the start of a line stands nothing but our names: line ends in labels are escaped.
-_SUFFIX: Final = re.compile(
-    rf"^((?:# (?:HELP|TYPE) )?(?:{
-        '|'.join(m.name for m in _VALUES if m.family is CounterMetricFamily)
-    }))_total(?=[ {{])",
-    re.MULTILINE,
-)
+_METRICS: Final = tuple(sorted((*_VALUES, *_LINK), key=lambda metric: metric.name))
+
+
+def _families(
+    states: Sequence[BatteryState],
+) -> Iterator[tuple[_Metric, CounterMetricFamily | GaugeMetricFamily]]:
+    """Yield each metric that has a sample, in alphabetical order."""
+    answering = [state for state in states if state.up is not False]
+    for metric in _METRICS:
+        family = metric.family(
+            metric.name, metric.help, labels=("device", *metric.labels)
+        )
+        for state in states if metric in _LINK else answering:
+            for labels, value in metric.samples(state):
+                if value is not None:
+                    family.add_metric((state.device, *labels), value)
+        if family.samples:
+            yield metric, family
 
 
 class _Batteries(Collector):
@@ -158,18 +193,7 @@ class _Batteries(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         """Yield each metric that has a sample."""
-        answering = [state for state in self._states if state.up is not False]
-        for metrics, states in ((_LINK, self._states), (_VALUES, answering)):
-            for metric in metrics:
-                family = metric.family(
-                    metric.name, metric.help, labels=("device", *metric.labels)
-                )
-                for state in states:
-                    for labels, value in metric.samples(state):
-                        if value is not None:
-                            family.add_metric((state.device, *labels), value)
-                if family.samples:
-                    yield family
+        return (family for _, family in _families(self._states))
 
 
 def _registry(states: Iterable[BatteryState]) -> CollectorRegistry:

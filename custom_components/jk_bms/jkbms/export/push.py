@@ -30,33 +30,35 @@ from .metrics import TEXT_TYPE, to_text
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
-"""s for one push with all that is tried again."""
+"""s for one push, retries included."""
 
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 8.0
-_ENOUGH: Final = 1000
-"""Bytes of an answer that are read; the first of them are shown."""
-_SHOWN: Final = 200
+"""s until the first retry; each pause is twice as long as the last."""
+_MAX_PAUSE: Final = 8.0
+_MAX_BODY: Final = 1000
+"""Bytes of an error response that are read."""
+_MAX_SHOWN: Final = 200
+"""Characters of it that an error quotes."""
 _TOO_MANY_REQUESTS: Final = 429
 _WRONG_PATHS: Final = frozenset({404, 405, 501})
 _BAD_REQUEST: Final = 400
 _UNSUPPORTED: Final = "unsupported path"
-"""What VictoriaMetrics says of a wrong path, with the status of a bad request."""
+"""How VictoriaMetrics reports a wrong path, with the status of a bad request."""
 _IMPORT_PATH: Final = "/api/v1/import/prometheus"
 _IMPORT: Final = re.compile(
     r"(?P<prefix>.*?)/api/v1/import(?P<takes_text>/prometheus(?=/|$))?(?:/.*)?"
 )
-"""The path of an import: others than that of text lose it without a word."""
+"""The path of an import; endpoints of other formats silently drop the text format."""
 _GATEWAY_PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?:/metrics(?:/job/(?P<job>[^/]+))?)?/*"
 )
 
 
 class PushKind(StrEnum):
-    """What a server understands."""
+    """The protocol that a server accepts."""
 
     PUSHGATEWAY = "pushgateway"
-    """PUT, a group for each battery, which replaces what it held before."""
+    """PUT, one group per battery, which replaces its earlier values."""
     IMPORT = "import"
     """POST, all batteries at once."""
 
@@ -66,7 +68,7 @@ class PushTarget:
     """Where to push."""
 
     url: URL
-    """Without credentials; of a Pushgateway what stands before `/metrics/job/…`."""
+    """Without credentials; for a Pushgateway, what precedes `/metrics/job/…`."""
     kind: PushKind
     job: str = DEFAULT_JOB
     credentials: Credentials | None = field(default=None, repr=False)
@@ -80,21 +82,20 @@ class PushTarget:
         job: str = DEFAULT_JOB,
         credentials: Credentials | None = None,
     ) -> Self:
-        """Make a target of a URL, whose path tells the kind if none is given.
+        """Return the target of a URL; without a kind, its path decides.
 
-        `…/api/v1/import/prometheus` is an import, anything else a Pushgateway, but for
-        the imports of other formats, which are refused. Credentials in the URL yield to
-        those given. Raises `PushUrlError` or `CredentialsError`.
+        `…/api/v1/import/prometheus` is an import; anything else is a Pushgateway. Imports
+        of other formats are rejected. Given credentials override those in the URL. Raises `PushUrlError` or `CredentialsError`.
         """
         try:
             parsed = URL(url.strip())
-            # A port that is none shows when it is asked for
+            # An invalid port raises only when it is read
             _ = parsed.port
         except ValueError as err:
             raise PushUrlError(url_trouble(err)) from err
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise PushUrlError(
-                "The URL has to begin with http:// or https:// and name a host"
+                "The URL must begin with http:// or https:// and include a host"
             )
         if not credentials and (parsed.user or parsed.password):
             credentials = Credentials(
@@ -111,7 +112,7 @@ class PushTarget:
         assert match
         if "/metrics/job" in match["prefix"]:
             raise PushUrlError(
-                f"{_shown(parsed)}: nothing may follow the job; a battery is an instance"
+                f"{_shown(parsed)}: nothing may follow the job: the instance is the battery"
             )
         return cls(
             url=parsed.with_path(match["prefix"], keep_query=True),
@@ -122,22 +123,22 @@ class PushTarget:
 
     @override
     def __str__(self) -> str:
-        """Show where it is, with nothing private in it."""
+        """Return the URL without anything private."""
         return _shown(self.url)
 
 
 def _import_url(url: URL) -> URL:
-    """Return where text is imported; raises `PushUrlError`."""
+    """Return the URL of the text import; raises `PushUrlError`."""
     if url.path == "/":
         return url.with_path(_IMPORT_PATH, keep_query=True)
     if not (match := _IMPORT.fullmatch(url.path)):
         return url
     if not match["takes_text"]:
         raise PushUrlError(
-            f"{_shown(url)}: that import takes another format; "
-            f"the path has to be {match['prefix']}{_IMPORT_PATH}"
+            f"{_shown(url)}: that import accepts another format; "
+            f"the path must be {match['prefix']}{_IMPORT_PATH}"
         )
-    # VictoriaMetrics takes nothing where a slash follows
+    # VictoriaMetrics rejects a trailing slash
     path = url.raw_path.rstrip("/")
     return url.with_path(path, encoded=True, keep_query=True)
 
@@ -149,10 +150,10 @@ async def push(
     *,
     deadline: float = DEADLINE,
 ) -> None:
-    """Push the states, again and again until it works or `deadline` s have passed.
+    """Push the states; retry until it succeeds or `deadline` s have passed.
 
-    Let the deadline end before the next push is due. Raises a `PushError`; of several
-    requests, the others are made all the same.
+    The deadline should end before the next push is due. Raises a `PushError`. One
+    failed request does not stop the others.
     """
     until = asyncio.get_running_loop().time() + deadline
     results = await asyncio.gather(
@@ -187,7 +188,7 @@ def _requests(
 
 
 def _group(label: str, value: str) -> str:
-    """Return a part of a path that the Pushgateway groups by."""
+    """Return a label as the part of a Pushgateway path."""
     if "/" in value or not value.strip("."):
         encoded = urlsafe_b64encode(value.encode()).decode()
         return f"/{label}@base64/{encoded or '='}"
@@ -202,10 +203,10 @@ async def _send(
     body: str,
     until: float,
 ) -> None:
-    """Make one request, and make it again while there is hope and time."""
+    """Send one request; retry failures that may pass until the time is up."""
     clock = asyncio.get_running_loop().time
     pause = _FIRST_PAUSE
-    error: PushError = PushUnreachableError(f"{target}: no answer in time")
+    error: PushError = PushUnreachableError(f"{target}: no response in time")
     try:
         async with asyncio.timeout_at(until):
             while True:
@@ -218,7 +219,7 @@ async def _send(
                 if clock() + pause >= until:
                     break
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_PAUSE)
     except TimeoutError:
         pass
     raise error
@@ -240,46 +241,48 @@ async def _send_once(
             url,
             data=body.encode(),
             headers=headers,
-            # It would become a GET, and carry the credentials elsewhere
+            # A redirect would become a GET and send the credentials elsewhere
             allow_redirects=False,
         ) as response:
             if response.status >= 300:
                 raise _refusal(
                     target,
                     response.status,
-                    await response.content.read(_ENOUGH),
+                    await response.content.read(_MAX_BODY),
                 )
     except TimeoutError as err:
-        raise PushUnreachableError(f"{target}: no answer in time") from err
+        raise PushUnreachableError(f"{target}: no response in time") from err
     except aiohttp.ClientSSLError as err:
         raise PushTlsError(f"{target}: {_tls_reason(err)}") from err
     except aiohttp.ClientConnectorDNSError as err:
-        raise PushUnreachableError(f"{target}: there is no such host") from err
+        raise PushUnreachableError(f"{target}: no such host") from err
     except aiohttp.ClientError as err:
         number = getattr(err, "errno", None)
-        reason = os.strerror(number) if number else "The connection broke"
+        reason = os.strerror(number) if number else "The connection was lost"
         if number == errno.ECONNREFUSED:
-            reason += "; does the server run there?"
+            reason += "; is the server running?"
         raise PushUnreachableError(f"{target}: {reason}") from err
 
 
 def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
-    """Return the error for an answer that is none of success."""
+    """Return the error for a response that is not a success."""
     said = body.decode(errors="replace")
     if target.credentials:
         said = target.credentials.hide(said)
     said = one_line(said)
     is_unsupported = status == _BAD_REQUEST and _UNSUPPORTED in said
-    said = said[:_SHOWN]
+    said = said[:_MAX_SHOWN]
     text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
     if status in {401, 403}:
-        return PushUnauthorizedError(f"{text}; check user and password or token")
+        return PushUnauthorizedError(
+            f"{text}; check the user name and password or the token"
+        )
     if status < 400:
-        return PushRefusedError(f"{text}; use the URL that it leads to")
+        return PushRefusedError(f"{text}; use the URL that it redirects to")
     if status in _WRONG_PATHS:
-        text += "; is the path right?"
+        text += "; is the path correct?"
     if is_unsupported:
-        text += f"; is the path right? Of a single VictoriaMetrics it is {_IMPORT_PATH}"
+        text += f"; is the path correct? For single-node VictoriaMetrics it is {_IMPORT_PATH}"
     if status >= 500 or status == _TOO_MANY_REQUESTS:
         return PushServerError(text)
     return PushRefusedError(text)
@@ -289,7 +292,7 @@ def _tls_reason(err: aiohttp.ClientSSLError) -> str:
     if isinstance(err, aiohttp.ClientConnectorCertificateError):
         reason = getattr(err.certificate_error, "verify_message", "")
         return f"its certificate is not trusted: {reason}"
-    return "TLS failed; does it speak https there?"
+    return "TLS failed; does the server use HTTPS?"
 
 
 def _shown(url: URL) -> str:

@@ -57,9 +57,12 @@ def _supported(raw: bytes) -> tuple[int, ...] | None:
 
 
 def _short_passcode(raw: bytes) -> str | None:
-    """Take the passcode that old units keep behind a short serial number."""
-    serial_number, passcode = raw[:11], raw[11:]
-    return text(passcode) if b"\0" in serial_number else None
+    """Return the passcode behind a serial number of at most 11 characters.
+
+    The NUL that ends a serial number of 11 characters overwrites its first character.
+    """
+    is_short = b"\0" in raw[:12]
+    return text(raw[11:].replace(b"\0", b"")) if is_short else None
 
 
 _BALANCER: Final = member(

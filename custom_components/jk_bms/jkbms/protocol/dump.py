@@ -1,0 +1,222 @@
+"""Find the frames in a dump: a log, a hex dump, source code, whatever owners paste.
+
+No format is assumed: a frame is what has the header, the length and the checksum of one
+(docs/protocol.md 5.1), in any notation that `notation` reads.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+import re
+from typing import Final, NamedTuple, override
+
+from ..errors import FrameError
+from .frames import FRAME_SIZE, HEADER, IDLE_LINE, Frame, checksum
+from .notation import Chunk, readings
+
+NOTHING_FOUND: Final = (
+    f"no frame found: a frame has {FRAME_SIZE} bytes and starts with "
+    f"{HEADER.hex(' ').upper()}"
+)
+_START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
+"""A header, also one that has lost its first byte."""
+_LINE_BREAK: Final = re.compile(r"\r?\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is wrong with a frame; it quotes no byte of it, which may be a passcode."""
+
+    place: str
+    text: str
+    is_rejected: bool
+    """Whether the frame cannot be used."""
+
+    @override
+    def __str__(self) -> str:
+        """Return the place and the text."""
+        return f"{self.place}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """The frames of a dump, in order."""
+
+    frames: tuple[Frame, ...]
+    remarks: tuple[Remark, ...]
+
+    @property
+    def rejected(self) -> int:
+        """The number of frames that cannot be used."""
+        return sum(remark.is_rejected for remark in self.remarks)
+
+
+class _Found(NamedTuple):
+    """A frame, or why there is none, and its place in the text."""
+
+    begin: int
+    end: int
+    frame: Frame | None
+    remark: str = ""
+
+
+def read_dump(dump: str | bytes) -> Dump:
+    """Find the frames in a text or in the content of a file, in linear time.
+
+    Raises nothing: the remarks tell what is wrong with frames that cannot be used.
+    """
+    if isinstance(dump, bytes):
+        if starts := [match.start() for match in _START.finditer(dump)]:
+            spans = pairwise([0, *starts, len(dump)])
+            chunks = [Chunk(begin, end, dump[begin:end]) for begin, end in spans]
+            return _dump(_find_frames(chunks), lambda position: f"byte {position}")
+        dump = _decode(dump)
+    breaks = [match.start() for match in re.finditer("\n", dump)]
+    found = _find_in_text(dump)
+    if breaks:
+        frames = [each for each in found if each.frame]
+        found = _merge([frames, _find_in_wrapped_text(dump), found])
+    return _dump(found, lambda position: f"line {bisect_left(breaks, position) + 1}")
+
+
+def _dump(found: Sequence[_Found], place: Callable[[int], str]) -> Dump:
+    return Dump(
+        tuple(each.frame for each in found if each.frame),
+        tuple(
+            Remark(place(each.begin), each.remark, each.frame is None)
+            for each in found
+            if each.remark
+        ),
+    )
+
+
+def _decode(raw: bytes) -> str:
+    """Return the text of a file, which may be UTF-16 with or without its mark."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", "replace")
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        if raw[first::2].count(0) > len(raw) / 4:
+            return raw.decode(encoding, "replace")
+    return raw.decode("utf-8-sig", "replace")
+
+
+def _find_in_text(text: str) -> list[_Found]:
+    return _merge(map(_find_frames, readings(text)))
+
+
+def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
+    """Unite what several readings of a text find.
+
+    The first reading that finds a frame at a place is right about that place. Without any
+    frame, the reading with the most remarks is kept.
+    """
+    merged: list[_Found] = []
+    without_frame: Sequence[_Found] = []
+    for found in readings:
+        if not any(each.frame for each in found):
+            without_frame = max(without_frame, found, key=len)
+            continue
+        begins, ends = [each.begin for each in merged], [each.end for each in merged]
+        for each in found:
+            # Ends are estimates where a frame ends within a chunk
+            middle = (each.begin + each.end) / 2
+            before = bisect_right(begins, middle) - 1
+            if before < 0 or ends[before] <= middle:
+                merged.append(each)
+        merged.sort(key=lambda each: each.begin)
+    return merged or [*without_frame]
+
+
+def _find_in_wrapped_text(text: str) -> list[_Found]:
+    """Find frames as if the text had been wrapped anywhere, even within a number."""
+    breaks = [match.span() for match in _LINE_BREAK.finditer(text)]
+    removed = [0]
+    for begin, end in breaks:
+        removed.append(removed[-1] + end - begin)
+    joints = [begin - gone for (begin, _), gone in zip(breaks, removed, strict=False)]
+
+    def original(position: int) -> int:
+        return position + removed[bisect_right(joints, position)]
+
+    return [
+        each._replace(begin=original(each.begin), end=original(each.end))
+        for each in _find_in_text(_LINE_BREAK.sub("", text))
+        if each.frame
+    ]
+
+
+def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
+    """Return each frame, and each header without a frame, in order."""
+    chunks = _without_repeats([chunk for chunk in chunks if chunk.data != IDLE_LINE])
+    data = b"".join(chunk.data for chunk in chunks)
+    offsets = [0]
+    for chunk in chunks:
+        offsets.append(offsets[-1] + len(chunk.data))
+
+    def place(offset: int) -> int:
+        """Return about where a byte stands: at the start of a chunk, exactly there."""
+        number = min(bisect_right(offsets, offset), len(chunks)) - 1
+        chunk = chunks[number]
+        width = (chunk.end - chunk.begin) / max(1, len(chunk.data))
+        return chunk.begin + int((offset - offsets[number]) * width)
+
+    found = []
+    done = 0
+    starts = [match.start() for match in _START.finditer(data)]
+    for start, following in pairwise([*starts, len(data)]):
+        if start < done:
+            continue
+        lost = b"" if data.startswith(HEADER, start) else HEADER[:1]
+        end = start + FRAME_SIZE - len(lost)
+        candidate = lost + data[start:end]
+        if IDLE_LINE in candidate:
+            end += len(IDLE_LINE)
+            candidate = lost + data[start:end].replace(IDLE_LINE, b"", 1)
+        try:
+            frame = Frame.parse(candidate)
+        except FrameError as err:
+            if not lost:
+                reason = _reason(candidate, following - start, err)
+                found.append(_Found(place(start), place(following), None, reason))
+        else:
+            remark = f"the first byte of the frame, {lost.hex()}, was missing"
+            found.append(
+                _Found(place(start), place(end), frame, remark if lost else "")
+            )
+            done = end
+    return found
+
+
+def _reason(candidate: bytes, length: int, err: FrameError) -> str:
+    """Return why a candidate is no frame, and what would be right."""
+    if length < FRAME_SIZE:
+        return f"the frame has {length} bytes instead of {FRAME_SIZE}"
+    total = checksum(candidate[:-1])
+    if total != candidate[-1]:
+        return (
+            f"wrong checksum: the bytes of the frame add up to 0x{total:02X}, "
+            f"but it ends with 0x{candidate[-1]:02X}"
+        )
+    return str(err)
+
+
+def _without_repeats(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Drop the second of two equal chunks where the link or the log doubles them.
+
+    Equal neighbours alone prove nothing, but the start of a frame never comes twice.
+    """
+    kept: list[Chunk] = []
+    is_doubled = is_second = False
+    for chunk in chunks:
+        is_equal = bool(kept) and not is_second and chunk.data == kept[-1].data
+        if is_equal and _START.match(chunk.data) and len(chunk.data) < FRAME_SIZE - 1:
+            is_doubled = True
+        if is_equal and is_doubled:
+            is_second = True
+            continue
+        # One that comes once ends the doubling, unless it follows a pair
+        is_doubled = is_doubled and (is_second or not kept)
+        is_second = False
+        kept.append(chunk)
+    return kept

@@ -1,0 +1,449 @@
+"""Read the bytes in a text, in any notation: numbers of each base and string literals.
+
+Lines hold more than data: times, offsets, addresses, a column of text. Numbers with the
+same separator between any two of them are a run. Of each line, these runs are data:
+
+- each run of 20 bytes or more, and each run that holds the header of a frame;
+- a shorter run if it is where other lines have such a run, or where the last data began.
+
+Nothing is known of frames but their header. All steps take linear time.
+"""
+
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+import re
+from typing import Final, NamedTuple
+
+from .frames import COMMAND_SIZE, FRAME_SIZE, HEADER
+
+_MAX_STYLES: Final = 4
+"""Separators that are tried, those with the most bytes first."""
+_MAX_SEPARATOR: Final = 5
+"""Characters between two bytes; `", "` with both quotes are four."""
+_MAX_COLUMNS: Final = 96
+"""Numbers on one line of a hex dump, those that its column of text looks like included."""
+_MAX_GROUP: Final = 8
+"""Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
+_MIN_OFFSETS: Final = 4
+"""Rows in a row whose first number counts the bytes: no data do that by chance."""
+_MIN_BASE64: Final = 24
+"""Characters, which are 18 bytes: words of prose are shorter."""
+_HEADER_DIGITS: Final = HEADER.hex()
+
+
+class Chunk(NamedTuple):
+    """Bytes, and where they stand in the text."""
+
+    begin: int
+    end: int
+    data: bytes
+
+
+type Reading = Sequence[Chunk]
+"""The bytes of a text in one notation."""
+
+
+def readings(text: str) -> Iterator[Reading]:
+    """Yield what a text says in each notation that could hold a frame."""
+    yield from _literals(text)
+    masked = _AFFIX.sub(lambda match: " " * len(match[0]), text)
+    for notation in _NOTATIONS:
+        if notation.sign.search(masked):
+            yield from notation.readings(masked)
+    yield [
+        Chunk(match.start(), match.end(), _decode_base64(match[0]))
+        for match in _BASE64.finditer(text)
+    ]
+
+
+_BASE64: Final = re.compile(rf"[A-Za-z0-9+/]{{{_MIN_BASE64},}}")
+
+
+def _decode_base64(word: str) -> bytes:
+    # A single character behind the last group holds no byte
+    word = word[:-1] if len(word) % 4 == 1 else word
+    return b64decode(word + "=" * (-len(word) % 4))
+
+
+# String literals
+
+_OPENING_QUOTES: Final = (re.compile(r"\bb[\"']"), re.compile('"'), re.compile("'"))
+_CONTENT: Final = {
+    quote: re.compile(rf"(?:[^\\{quote}]+|\\.)*+", re.DOTALL) for quote in "\"'"
+}
+_ESCAPE: Final = re.compile(
+    r"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,2})\}"
+    r"|([0-7]{1,3})|(.))",
+)
+_NAMED_ESCAPES: Final = dict(zip("abtnvfr", "\a\b\t\n\v\f\r", strict=True))
+
+
+def _literals(text: str) -> Iterator[Reading]:
+    """Yield the byte strings of Python, then all strings with escapes of each quote."""
+    for opening in _OPENING_QUOTES:
+        chunks = []
+        position = 0
+        while match := opening.search(text, position):
+            content = _CONTENT[match[0][-1]].match(text, match.end())
+            assert content
+            position = content.end() + 1
+            if match[0][0] == "b" or "\\" in content[0]:
+                # A line break inside a literal is where the text was wrapped
+                literal = content[0].replace("\r", "").replace("\n", "")
+                data = _ESCAPE.sub(_unescape, literal).encode("latin-1", "replace")
+                chunks.append(Chunk(match.start(), content.end(), data))
+        yield chunks
+
+
+def _unescape(match: re.Match[str]) -> str:
+    *hexadecimal, octal, other = match.groups()
+    for digits in filter(None, hexadecimal):
+        return chr(int(digits, 16))
+    if octal:
+        return chr(int(octal, 8) & 0xFF)
+    return _NAMED_ESCAPES.get(other, str(other))
+
+
+# Numbers
+
+_AFFIX: Final = re.compile(
+    r"\\x|(?:(?<!\w)|(?<=0[xX][0-9A-Fa-f]{2}))0[xX](?=[0-9A-Fa-f])|&[hH](?=[0-9A-Fa-f])"
+    r"|[%$#](?=[0-9A-Fa-f])|(?<=\b[0-9A-Fa-f]{2})[hH]\b",
+    re.ASCII,
+)
+"""What marks a number as hexadecimal; it is replaced by blanks."""
+
+
+class _Word(NamedTuple):
+    """A number, and where it stands."""
+
+    begin: int
+    end: int
+    digits: str
+    """Hexadecimal; an odd count where the text was wrapped within a byte."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Numbers in a row on one line, with the same separator between any two."""
+
+    words: list[_Word]
+    is_wide: bool
+    """Whether the numbers have several bytes each."""
+    separator: str = ""
+    """Empty for a single number."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, those of which a digit is missing included."""
+        if not self.is_wide:
+            return len(self.words)
+        return sum((len(word.digits) + 1) // 2 for word in self.words)
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether it is a row of a hex dump with some bytes per number."""
+        return len(self.words) > 1 and 2 < len(self.words[0].digits) <= _MAX_GROUP
+
+    @property
+    def is_data(self) -> bool:
+        """Whether nothing but data is that long, or it holds a header."""
+        return self.size >= COMMAND_SIZE or _HEADER_DIGITS in self.digits
+
+    @property
+    def digits(self) -> str:
+        """All digits, each byte with two."""
+        width = 1 if self.is_wide else 2
+        return "".join(word.digits.zfill(width) for word in self.words)
+
+
+@dataclass(slots=True)
+class _Line:
+    """One line, and its runs."""
+
+    begin: int
+    end: int
+    runs: list[_Run]
+
+
+@dataclass(frozen=True, slots=True)
+class _Notation:
+    """Bytes as numbers of one base."""
+
+    base: int
+    sign: re.Pattern[str]
+    """What a text must contain to hold the header of a frame."""
+    word: re.Pattern[str]
+    """A word, whether it is a number or not."""
+    number: re.Pattern[str]
+    """A word that is a byte; with base 16 also a part of one, or several bytes."""
+
+    def readings(self, text: str) -> Iterator[Reading]:
+        """Yield the text with each of the separators that are used the most."""
+        lines = []
+        begin = 0
+        for part in text.splitlines(keepends=True):
+            end = begin + len(part)
+            lines.append(_Line(begin, end, self._runs(text, begin, end)))
+            begin = end
+        sizes = Counter[str | None]()
+        for line in lines:
+            for run in line.runs:
+                sizes[None if run.is_wide else run.separator] += run.size
+        del sizes[""]
+        for style, _ in sizes.most_common(_MAX_STYLES) or [("", 0)]:
+            yield from _read(text, lines, style)
+
+    def _runs(self, text: str, begin: int, end: int) -> list[_Run]:
+        """Return the runs of a line."""
+        runs: list[_Run] = []
+        run: _Run | None = None
+        for match in self.word.finditer(text, begin, end):
+            digits = self._digits(match[0])
+            if not digits:
+                run = None
+                continue
+            word = _Word(*match.span(), digits)
+            is_wide = len(digits) > 2
+            if run and run.is_grouped and not is_wide:
+                # The last number of a row may have a single byte
+                is_wide = len(digits) == 2
+            if run and run.is_wide is is_wide:
+                last = run.words[-1]
+                separator = text[last.end : word.begin].strip() or " "
+                is_close = len(separator) <= _MAX_SEPARATOR
+                if is_close and run.separator in ("", separator):
+                    run.separator = separator
+                    run.words.append(word)
+                    continue
+                if is_close and len(run.words) == 2:
+                    first = run.words[0]
+                    if last.begin - first.end > word.begin - last.end:
+                        # `0: 55 AA`: the second number belongs to those behind it
+                        runs[-1] = _Run([first], is_wide)
+                        run = _Run([last, word], is_wide, separator)
+                        runs.append(run)
+                        continue
+            run = _Run([word], is_wide)
+            runs.append(run)
+        return runs
+
+    def _digits(self, word: str) -> str:
+        """Return a number in base 16, empty for a word that is no byte."""
+        if not self.number.fullmatch(word):
+            return ""
+        if self.base == 16:
+            return word.lower()
+        value = int(word, self.base)
+        return f"{value & 0xFF:02x}" if -0x80 <= value <= 0xFF else ""
+
+
+_NOTATIONS: Final = (
+    _Notation(
+        16,
+        re.compile("e.{0,8}b", re.IGNORECASE | re.DOTALL),
+        re.compile(r"\w+"),
+        re.compile("[0-9A-Fa-f]+"),
+    ),
+    _Notation(
+        10,
+        re.compile("235|-21"),
+        re.compile(r"(?<!\w)-?\d+(?!\w)|\w+"),
+        re.compile(r"-?[0-9]{1,3}"),
+    ),
+    _Notation(8, re.compile("353"), re.compile(r"\w+"), re.compile("[0-7]{3}")),
+    _Notation(2, re.compile("11101011"), re.compile(r"\w+"), re.compile("[01]{8}")),
+)
+
+
+def _read(text: str, lines: Sequence[_Line], style: str | None) -> Iterator[Reading]:
+    """Yield the data of all lines; the style is a separator, `None` for wide numbers."""
+    rows = [
+        [
+            run
+            for run in line.runs
+            if (run.is_wide if style is None else run.separator in ("", style))
+            and run.is_wide is (style is None)
+        ]
+        for line in lines
+    ]
+    data = [
+        _Line(line.begin, line.end, runs)
+        for line, runs in zip(lines, _select(lines, rows), strict=True)
+    ]
+    for line in data:
+        for run in line.runs:
+            _drop_text_column(text, line.end, run)
+    _drop_offsets([run for line in data for run in line.runs])
+    words = [*_words(text, data)]
+    yield _chunks(words)
+    if style is None:
+        # hexdump and od print words of two bytes, the low one last
+        yield _chunks(
+            [
+                word._replace(digits=word.digits[2:] + word.digits[:2])
+                if len(word.digits) == 4
+                else word
+                for word in words
+            ]
+        )
+
+
+def _select(
+    lines: Sequence[_Line], rows: Sequence[Sequence[_Run]]
+) -> Iterator[list[_Run]]:
+    """Yield the runs of each line that are data."""
+    sizes = Counter[tuple[int, int]]()
+    places = set[tuple[int, int]]()
+    for row in rows:
+        for number, run in enumerate(row):
+            sizes[len(row), number] += run.size
+            if run.is_data:
+                places.add((len(row), number))
+    # Rows of a few bytes each, with the header on several of them
+    is_split = not places
+    places = places or {place for place, _ in sizes.most_common(1)}
+    column = -1
+    for line, row in zip(lines, rows, strict=True):
+        data = [run for run in row if run.is_data]
+        if not data:
+            data = [
+                run
+                for number, run in enumerate(row)
+                if run.words[0].begin - line.begin == column
+                or (
+                    (len(row), number) in places
+                    and (run.separator or run.is_wide or is_split)
+                )
+            ][:1]
+        if data:
+            column = data[0].words[0].begin - line.begin
+        yield data
+
+
+def _drop_text_column(text: str, line_end: int, run: _Run) -> None:
+    """Drop what follows the data if it shows the same bytes as characters."""
+    if len(run.words) > _MAX_COLUMNS:
+        return
+    digits = run.digits
+    data = bytes.fromhex(digits[: len(digits) // 2 * 2])
+    shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    sizes = [len(word.digits) // 2 if run.is_wide else 1 for word in run.words]
+    for count in range(len(sizes) - 1, 0, -1):
+        column = text[run.words[count - 1].end : line_end].strip().strip("|").strip()
+        if column == shown[: sum(sizes[:count])].strip():
+            del run.words[count:]
+            return
+
+
+def _drop_offsets(runs: Sequence[_Run]) -> None:
+    """Drop the first number of each run where it counts the bytes before it."""
+    counted = set[int]()
+    for base in (16, 10, 8):
+        starts = [_value(run.words[0].digits, base) for run in runs]
+        chain: list[int] = []
+        for number, (start, following) in enumerate(pairwise(starts)):
+            run = runs[number]
+            size = run.size - (len(run.words[0].digits) + 1) // 2
+            if start is not None and size and following == start + size:
+                chain.append(number)
+                continue
+            if len(chain) >= _MIN_OFFSETS:
+                counted |= {*chain, number}
+            chain = []
+        if len(chain) >= _MIN_OFFSETS:
+            counted |= {*chain, len(runs) - 1}
+    for number in counted:
+        del runs[number].words[0]
+
+
+def _value(digits: str, base: int) -> int | None:
+    try:
+        return int(digits, base)
+    except ValueError:
+        return None
+
+
+_OFFSET: Final = re.compile(r"\s*([0-9A-Fa-f]+)")
+_OCTAL_OFFSET: Final = 7
+"""Digits of the offsets of od; others are hexadecimal."""
+
+
+def _words(text: str, lines: Sequence[_Line]) -> Iterator[_Word]:
+    """Yield each word of wide numbers, and each run of others as one word.
+
+    A line that is an asterisk stands for rows that are equal to the last one.
+    """
+    is_unpadded = any(
+        len(word.digits) == 1
+        for line in lines
+        for run in line.runs
+        if not run.is_wide
+        for word in run.words[1:-1]
+    )
+    last: tuple[int, str] | None = None
+    is_repeated = False
+    for line in lines:
+        offset = _offset(text, line)
+        if is_repeated and last and offset is not None:
+            missing = (offset - last[0]) * 2 - len(last[1])
+            if 0 < missing <= 2 * FRAME_SIZE and missing % len(last[1]) == 0:
+                digits = last[1] * (missing // len(last[1]))
+                yield _Word(line.begin, line.begin + 1, digits)
+        if text[line.begin : line.end].strip() == "*":
+            is_repeated = True
+            continue
+        is_repeated = False
+        row = ""
+        for run in line.runs:
+            row += run.digits
+            if run.is_wide:
+                yield from run.words
+            elif run.words:
+                digits = run.digits if is_unpadded else _unpadded(run)
+                yield _Word(run.words[0].begin, run.words[-1].end, digits)
+        last = (offset, row) if row and offset is not None else None
+
+
+def _offset(text: str, line: _Line) -> int | None:
+    match = _OFFSET.match(text, line.begin, line.end)
+    if not match:
+        return None
+    return _value(match[1], 8 if len(match[1]) == _OCTAL_OFFSET else 16)
+
+
+def _unpadded(run: _Run) -> str:
+    """Return the digits; a single one at either end is half of a byte."""
+    first, *others = (word.digits for word in run.words)
+    if not others:
+        return first
+    *middle, last = others
+    return "".join((first, *middle, last))
+
+
+def _chunks(words: Sequence[_Word]) -> Reading:
+    """Return the bytes; two halves of a byte that follow each other are one."""
+    chunks = []
+    half: _Word | None = None
+    for word in words:
+        if half and len(word.digits) % 2:
+            word = _Word(half.begin, word.end, half.digits + word.digits)
+            half = None
+        elif half:
+            chunks += _padded(half)
+            half = None
+        if len(word.digits) % 2:
+            half = word
+        else:
+            chunks.append(Chunk(word.begin, word.end, bytes.fromhex(word.digits)))
+    return chunks + (_padded(half) if half else [])
+
+
+def _padded(half: _Word) -> list[Chunk]:
+    """Return a single digit as a byte; other odd numbers are no bytes."""
+    if len(half.digits) > 1:
+        return []
+    return [Chunk(half.begin, half.end, bytes.fromhex(half.digits.zfill(2)))]

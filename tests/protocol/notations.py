@@ -1,0 +1,235 @@
+"""Notations in which owners post the notifications of a battery."""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+import json
+from typing import Final
+
+from . import ACKNOWLEDGEMENT, AT_LINE
+
+type Chunks = Sequence[bytes]
+type Notation = Callable[[Chunks], str | bytes]
+
+_UUID: Final = "0000ffe1-0000-1000-8000-00805f9b34fb"
+
+
+def _lines(line: Callable[[bytes], str]) -> Notation:
+    """Write each notification on a line of its own."""
+    return lambda chunks: "".join(f"{line(chunk)}\n" for chunk in chunks)
+
+
+def _whole(text: Callable[[bytes], str]) -> Notation:
+    """Write all notifications as one."""
+    return lambda chunks: text(b"".join(chunks))
+
+
+def _joined(form: str, separator: str, end: str = "\n") -> Notation:
+    """Write each byte in a form, with a separator, a line per notification."""
+    return _lines(lambda chunk: separator.join(format(b, form) for b in chunk) + end)
+
+
+def _shown(row: bytes) -> str:
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+
+
+def _rows(data: bytes, size: int = 16) -> Iterable[tuple[int, bytes]]:
+    return ((at, data[at : at + size]) for at in range(0, len(data), size))
+
+
+def _hexdump(data: bytes) -> str:
+    """Write what `hexdump -C` does, equal rows as an asterisk."""
+    lines, last = [], b""
+    for at, row in _rows(data):
+        if row == last:
+            if lines[-1] != "*":
+                lines.append("*")
+            continue
+        last = row
+        digits = f"{row[:8].hex(' ')}  {row[8:].hex(' ')}"
+        lines.append(f"{at:08x}  {digits:48}  |{_shown(row)}|")
+    return "\n".join((*lines, f"{len(data):08x}", ""))
+
+
+def _xxd(data: bytes) -> str:
+    return "".join(
+        f"{at:08x}: {row.hex(' ', -2):39}  {_shown(row)}\n" for at, row in _rows(data)
+    )
+
+
+def _words_of_two_bytes(data: bytes) -> str:
+    """Write what `hexdump` does on a small-endian machine."""
+    return "".join(
+        f"{at:07x} "
+        + " ".join(
+            f"{high:02x}{low:02x}"
+            for low, high in zip(row[::2], row[1::2], strict=True)
+        )
+        + "\n"
+        for at, row in _rows(data)
+    )
+
+
+def _octal_dump(data: bytes) -> str:
+    return "".join(
+        f"{at:07o} {' '.join(f'{byte:03o}' for byte in row)}\n"
+        for at, row in _rows(data)
+    )
+
+
+def _offsets(form: str, size: int = 16) -> Notation:
+    """Write rows behind their offset."""
+    return _whole(
+        lambda data: "".join(
+            f"{at:{form}} {row.hex(' ')}\n" for at, row in _rows(data, size)
+        )
+    )
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(text[at : at + width] for at in range(0, len(text), width))
+
+
+def _doubled(chunks: Chunks) -> list[bytes]:
+    return [chunk for chunk in chunks for _ in range(2)]
+
+
+def _with_idle_lines(chunks: Chunks) -> list[bytes]:
+    return [
+        part
+        for chunk in chunks
+        for part in ((AT_LINE, chunk) if not chunk.startswith(b"\x55") else (chunk,))
+    ]
+
+
+_escaped: Final = _lines(
+    lambda chunk: '"' + "".join(f"\\x{b:02x}" for b in chunk) + '"'
+)
+_nrf: Final = _lines(
+    lambda chunk: (
+        f"I\t12:01:02.123\tNotification received from {_UUID}, "
+        f"value: (0x) {chunk.hex('-').upper()}"
+    )
+)
+_esphome: Final = _lines(
+    lambda chunk: (
+        "[15:36:23][D][jk_bms_ble:220]: Notification received: "
+        f"{chunk.hex('.').upper()} ({len(chunk)})"
+    )
+)
+_python: Final = _lines(repr)
+
+NOTATIONS: Final[dict[str, Notation]] = {
+    "hex": _whole(bytes.hex),
+    "hex, a line per notification": _lines(bytes.hex),
+    "hex, words": lambda chunks: " ".join(chunk.hex() for chunk in chunks),
+    "hex, upper case": _lines(lambda chunk: chunk.hex().upper()),
+    "hex, 0x in front": _lines(lambda chunk: f"0x{chunk.hex()}"),
+    "blanks": _joined("02X", " "),
+    "two blanks": _joined("02X", "  "),
+    "tabs": _joined("02x", "\t"),
+    "colons": _joined("02x", ":"),
+    "dashes": _joined("02X", "-"),
+    "dots": _joined("02X", "."),
+    "commas": _joined("02x", ","),
+    "bars": _joined("02x", " | "),
+    "a byte per line": _whole(lambda data: "\n".join(f"{b:02x}" for b in data)),
+    "0x and commas": _joined("#04x", ", ", ","),
+    "0x and blanks": _joined("#04x", " "),
+    "0x without padding": _joined("#x", " "),
+    "without padding": _joined("X", " "),
+    "suffix h": _lines(lambda chunk: " ".join(f"{b:02X}h" for b in chunk)),
+    "dollars": _lines(lambda chunk: " ".join(f"${b:02X}" for b in chunk)),
+    "percent": _lines(lambda chunk: "".join(f"%{b:02X}" for b in chunk)),
+    "C array": _whole(
+        lambda data: (
+            "const uint8_t frame[] = {\n"
+            + "".join(
+                f"    {', '.join(f'0x{b:02X}' for b in row)},\n"
+                for _, row in _rows(data, 12)
+            )
+            + "};\n"
+        )
+    ),
+    "strings of bytes": _lines(lambda chunk: json.dumps([f"{b:02x}" for b in chunk])),
+    "strings in single quotes": _lines(lambda chunk: str([f"{b:#04x}" for b in chunk])),
+    "decimal list": _whole(lambda data: str([*data])),
+    "decimal lists": _lines(lambda chunk: str([*chunk])),
+    "decimal, blanks": _joined("d", " "),
+    "decimal, padded": _joined("03d", " "),
+    "decimal, semicolons": _joined("d", ";"),
+    "signed decimal": _lines(lambda chunk: str([(b ^ 0x80) - 0x80 for b in chunk])),
+    "decimal in a log": _lines(
+        lambda chunk: f"2023-11-03 13:14:38.664371500 DEBUG:Battery:{[*chunk]}"
+    ),
+    "octal": _joined("03o", " "),
+    "binary": _joined("08b", " "),
+    "octal escapes": _lines(lambda c: '"' + "".join(f"\\{b:03o}" for b in c) + '"'),
+    "hex escapes": _escaped,
+    "hex escapes, no quotes": _lines(lambda c: "".join(f"\\x{b:02x}" for b in c)),
+    "unicode escapes": _lines(lambda chunk: json.dumps(chunk.decode("latin-1"))),
+    "Rust escapes": _lines(lambda c: '"' + "".join(f"\\u{{{b:x}}}" for b in c) + '"'),
+    "Python": _python,
+    "Python, one literal": _whole(repr),
+    "Python bytearray in a log": _lines(
+        lambda chunk: (
+            "2026-07-30 09:01:23.769 DEBUG (MainThread) [aiobmsble.bms.jikong_bms] "
+            f"x|04EA: RX BLE data (cnt.): {bytearray(chunk)!r}"
+        )
+    ),
+    "base64": _lines(lambda chunk: b64encode(chunk).decode()),
+    "hexdump -C": _whole(_hexdump),
+    "xxd": _whole(_xxd),
+    "hexdump": _whole(_words_of_two_bytes),
+    "od -b": _whole(_octal_dump),
+    "offsets of 4 digits": _offsets("04x"),
+    "offsets of 2 digits": _offsets("02x"),
+    "offsets with a colon": _offsets("#06x"),
+    "decimal offsets": _offsets("4d"),
+    "rows of 13 bytes": _offsets("04x", 13),
+    "ESPHome": _esphome,
+    "nRF Connect": _nrf,
+    "bluetoothctl": _lines(
+        lambda chunk: (
+            "[CHG] Attribute /org/bluez/hci0/dev_C8_47_80_00_00_01/service000b/char000c "
+            "Value:\n"
+            + "\n".join(f"  {row.hex(' '):48} {_shown(row)}" for _, row in _rows(chunk))
+        )
+    ),
+    "address and time with colons": _lines(
+        lambda chunk: f"09:01:23 C8:47:80:12:34:56 {chunk.hex(':')}"
+    ),
+    "JSON": _whole(lambda data: json.dumps({"data": {"frames": {"x": data.hex()}}})),
+    "JSON of notifications": lambda chunks: json.dumps([c.hex() for c in chunks]),
+    "YAML": _lines(lambda chunk: f"  - time: 12\n    data: {chunk.hex()}"),
+    "quoted mail": _lines(lambda chunk: f"> {chunk.hex(' ')}"),
+    "fenced": _whole(lambda data: f"Here it is:\n```\n{data.hex(' ').upper()}\n```\n"),
+    "table": _lines(lambda chunk: f"| 12:03:01 | RX | {chunk.hex(' ')} |"),
+    "hex, wrapped at 75": _whole(lambda data: _wrapped(data.hex(), 75)),
+    "hex, wrapped at 76": _whole(lambda data: _wrapped(data.hex(), 76)),
+    "blanks, wrapped at 70": _whole(lambda data: _wrapped(data.hex(" "), 70)),
+    "blanks, wrapped at 71": _whole(lambda data: _wrapped(data.hex(" "), 71)),
+    "0x, wrapped at 77": _whole(
+        lambda data: _wrapped(", ".join(f"0x{b:02x}" for b in data), 77)
+    ),
+    "decimal, wrapped at 79": _whole(lambda data: _wrapped(str([*data]), 79)),
+    "Python, wrapped at 80": _whole(lambda data: _wrapped(repr(data), 80)),
+    "UTF-16": lambda chunks: _lines(lambda c: c.hex(" "))(chunks).encode("utf-16"),
+    "UTF-16, no mark": lambda chunks: str(_esphome(chunks)).encode("utf-16-le"),
+    "UTF-16, big end": lambda chunks: str(_nrf(chunks)).encode("utf-16-be"),
+    "UTF-8 with a mark": lambda chunks: str(_nrf(chunks)).encode("utf-8-sig"),
+    "Windows": lambda chunks: str(_esphome(chunks)).replace("\n", "\r\n"),
+    "binary file": b"".join,
+    "doubled": lambda chunks: _lines(lambda c: c.hex(" "))(_doubled(chunks)),
+    "doubled in Python": lambda chunks: _python(_doubled(chunks)),
+    "doubled in a log": lambda chunks: _nrf(_doubled(chunks)),
+    "with idle lines": lambda chunks: _nrf(_with_idle_lines(chunks)),
+    "with idle lines in Python": lambda chunks: _python(_with_idle_lines(chunks)),
+    "with idle lines in hex": lambda chunks: _lines(bytes.hex)(
+        _with_idle_lines(chunks)
+    ),
+    "with acknowledgements": lambda chunks: _esphome([ACKNOWLEDGEMENT, *chunks]),
+    "with other lines": lambda chunks: str(_esphome(chunks)).replace(
+        "\n", "\n[15:36:23][I][app:100]: 5 clients, RSSI -60, up 12:34:56\n"
+    ),
+}
+"""Notifications as text, or as the content of a file."""

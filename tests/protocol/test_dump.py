@@ -1,0 +1,247 @@
+"""Tests of finding frames in dumps of any notation."""
+
+from itertools import pairwise
+import json
+from pathlib import Path
+import time
+
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from custom_components.jk_bms.jkbms.protocol.dump import read_dump
+from tests.virtual_bms import MODELS, Battery, frames
+
+from . import CELL_DATA, build, cut
+from .notations import NOTATIONS, Notation
+
+CAPTURES = Path(__file__).parents[3] / "shared" / "frames"
+PASTED = Path(__file__).parents[3] / "shared" / "pasted"
+
+
+def virtual_frames() -> list[bytes]:
+    """Return frames of every type of several models."""
+    found = []
+    for spec in MODELS.values():
+        battery = Battery(spec, hour=10.0)
+        state = battery.advance(1.0)
+        found += [
+            frames.info_frame(spec, battery.settings, state, 1),
+            frames.settings_frame(spec, battery.settings, 2),
+            frames.cell_frame(spec, state, 3),
+        ]
+    return found
+
+
+FRAMES = virtual_frames()
+
+
+def captured_frames() -> list[bytes]:
+    """Return every whole frame that was captured from a real device."""
+    return [
+        bytes.fromhex(frame["hex"])
+        for path in sorted(CAPTURES.glob("*.json"))
+        for frame in json.loads(path.read_text("utf-8"))["frames"]
+        if frame["length"] == 300 and frame["checksum_ok"]
+    ]
+
+
+def data_of(dump: str | bytes) -> list[bytes]:
+    """Return the frames that are found in a dump."""
+    return [frame.data for frame in read_dump(dump).frames]
+
+
+@pytest.mark.parametrize("notation", NOTATIONS.values(), ids=NOTATIONS)
+@pytest.mark.parametrize("sizes", [(128, 22), (20,), (244,), (300,)])
+def test_frames_are_found_in_every_notation(
+    notation: Notation, sizes: tuple[int, ...]
+) -> None:
+    """One frame, and two in one dump, whatever the size of the notifications."""
+    for first, second in pairwise(FRAMES[::11]):
+        one = cut(first, *sizes)
+        assert unique(data_of(notation(one))) == [first]
+        assert unique(data_of(notation(one + cut(second, *sizes)))) == [first, second]
+
+
+def unique(items: list[bytes]) -> list[bytes]:
+    """Return each item once: a log may double whole frames."""
+    return list(dict.fromkeys(items))
+
+
+@pytest.mark.skipif(not CAPTURES.is_dir(), reason="../shared/frames is not here")
+@pytest.mark.parametrize("notation", list(NOTATIONS)[::2])
+def test_every_capture_is_found_in_forty_notations(notation: str) -> None:
+    """Frames of real devices."""
+    frames = captured_frames()
+    assert len(frames) > 30
+    assert len(NOTATIONS) > 60
+    for frame in frames:
+        dump = NOTATIONS[notation](cut(frame, 128, 22))
+        assert unique(data_of(dump)) == [frame]
+
+
+@pytest.mark.skipif(not PASTED.is_dir(), reason="../shared/pasted is not here")
+def test_posted_dumps_hold_the_same_frame() -> None:
+    """Eight dumps as owners posted them, all of one frame."""
+    paths = sorted(PASTED.glob("*.txt"))
+    assert len(paths) == 8
+    (frame,) = {data for path in paths for data in data_of(path.read_bytes())}
+    assert frame[4] == CELL_DATA
+    for path in paths:
+        dump = read_dump(path.read_text("utf-8"))
+        assert ([f.data for f in dump.frames], dump.remarks) == ([frame], ()), path
+
+
+# What is not there
+
+
+def damaged(frame: bytes, at: int, value: int) -> bytes:
+    """Return a frame with one other byte."""
+    return frame[:at] + bytes((frame[at] ^ value,)) + frame[at + 1 :]
+
+
+@given(
+    frames=st.lists(st.sampled_from(FRAMES), max_size=3),
+    bad=st.sampled_from(FRAMES),
+    at=st.integers(4, 299),
+    value=st.integers(1, 255),
+    notation=st.sampled_from(list(NOTATIONS)),
+    size=st.sampled_from([20, 128, 244, 300]),
+)
+@settings(max_examples=100, deadline=None)
+def test_damaged_frame_is_never_found(
+    frames: list[bytes], bad: bytes, at: int, value: int, notation: str, size: int
+) -> None:
+    """The checksum decides; the good frames beside it are found."""
+    broken = damaged(bad, at, value)
+    dump = NOTATIONS[notation](
+        [part for frame in (*frames, broken) for part in cut(frame, size)]
+    )
+    found = read_dump(dump)
+    assert unique([frame.data for frame in found.frames]) == unique(frames)
+
+
+@given(st.one_of(st.text(), st.binary(max_size=2000)))
+@settings(max_examples=100, deadline=None)
+def test_other_text_holds_no_frame(dump: str | bytes) -> None:
+    """Nor does it raise anything."""
+    assert read_dump(dump).frames == ()
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *("55 AA EB 90", "55aaeb90", "0x55, 0xAA, ", "b'U\\xaa\\xeb\\x90", '"'),
+                *(
+                    "00 ",
+                    "02",
+                    "(128)",
+                    "\n",
+                    "*\n",
+                    "12:00:01 ",
+                    "|",
+                    "85, 170, 235, 144",
+                ),
+                *("'", "\\", "\\x", "Qk1T" * 9, "0000001 ", "ff" * 40, "\r\n", "  "),
+            ]
+        )
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_scraps_of_dumps_hold_no_frame(parts: list[str]) -> None:
+    """A header alone makes no frame, and nothing raises."""
+    assert read_dump("".join(parts)).frames == ()
+
+
+SCRAPS = {
+    "prose": "a battery of 16 cells, ",
+    "headers": "55AAEB90",
+    "headers with blanks": "55 AA EB 90 ",
+    "headers on lines": "55 AA EB 90\n",
+    "escapes": "\\'",
+    "quotes": "'\"",
+    "open literals": "b'",
+    "asterisks": "00000000 00 00\n*\n",
+    "decimal": "85, 170, 235, 144, ",
+    "one line of hex": "00",
+    "columns": "00 41  A",
+    "base64": "Qk1T",
+}
+
+
+@pytest.mark.parametrize("scrap", SCRAPS.values(), ids=SCRAPS)
+def test_time_is_linear(scrap: str) -> None:
+    """Ten times the text takes about ten times as long, not a hundred times."""
+
+    def duration(size: int) -> float:
+        text = scrap * (size // len(scrap))
+        times = []
+        for _ in range(2):
+            begin = time.process_time()
+            read_dump(text)
+            times.append(time.process_time() - begin)
+        return min(times)
+
+    assert duration(200_000) < 35 * max(duration(20_000), 0.002)
+
+
+# What is wrong
+
+
+def remarks(dump: str | bytes) -> list[str]:
+    """Return what is said about the frames that are not there."""
+    return [str(remark) for remark in read_dump(dump).remarks]
+
+
+FRAME = FRAMES[2]
+
+
+def test_wrong_checksum_names_both_sums() -> None:
+    """And the line in which the frame begins."""
+    total = sum(FRAME[:299]) & 0xFF
+    broken = damaged(FRAME, 50, 0x10)
+    now = sum(broken[:299]) & 0xFF
+    assert now != total
+    text = f"Hello,\n\n{broken.hex(' ')}\n{FRAME.hex(' ')}\n"
+    assert remarks(text) == [
+        (
+            f"line 3: wrong checksum: the bytes of the frame add up to 0x{now:02X}, "
+            f"but it ends with 0x{total:02X}"
+        )
+    ]
+    assert data_of(text) == [FRAME]
+    assert read_dump(text).rejected == 1
+
+
+@pytest.mark.parametrize("size", [4, 20, 128, 299])
+@pytest.mark.parametrize("notation", ["hex", "blanks", "decimal list", "Python"])
+def test_short_frame_names_its_length(size: int, notation: str) -> None:
+    """At the end of the dump, or with another frame behind it."""
+    short = FRAME[:size]
+    remark = f"line 1: the frame has {size} bytes instead of 300"
+    assert remarks(NOTATIONS[notation]([short])) == [remark]
+    both = NOTATIONS[notation]([short, FRAME])
+    assert (remarks(both), data_of(both)) == ([remark], [FRAME])
+
+
+@pytest.mark.parametrize("notation", [name for name in NOTATIONS if name != "hexdump"])
+def test_lost_first_byte_is_restored(notation: str) -> None:
+    """The checksum proves that nothing else is missing."""
+    dump = read_dump(NOTATIONS[notation](cut(FRAME[1:], 128, 22)))
+    assert unique([frame.data for frame in dump.frames]) == [FRAME]
+    assert dump.rejected == 0
+    for remark in dump.remarks:
+        assert str(remark).endswith("the first byte of the frame, 55, was missing")
+    assert dump.remarks
+
+
+def test_unknown_type_is_named() -> None:
+    """The checksum is right, but nobody knows what it is."""
+    assert remarks(build(7).hex()) == ["line 1: Unknown frame type 7"]
+
+
+def test_binary_file_is_a_dump() -> None:
+    """The place is a byte then."""
+    broken = damaged(FRAME, 50, 0x10)
+    (remark,) = remarks(b"\xff\x00" + broken)
+    assert remark.startswith("byte 2: wrong checksum")
