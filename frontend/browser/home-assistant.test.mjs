@@ -109,3 +109,43 @@ for (const colorScheme of ["light", "dark"]) {
     await page.context().close();
   });
 }
+
+test("the card is added by the picker, and its editor is a form", async () => {
+  const { page, errors } = await open("/jk-bms/all");
+  await page.locator("jk-bms-overview-card .row").first().waitFor();
+  const dashboard = { url_path: "test-board", title: "Test", mode: "storage" };
+  await ask(page, { type: "lovelace/dashboards/create", ...dashboard });
+  const config = { views: [{ type: "sections", sections: [{ type: "grid", cards: [] }] }] };
+  await ask(page, { type: "lovelace/config/save", url_path: dashboard.url_path, config });
+  await page.goto(`${URL_OF_DEMO}/test-board/0?edit=1`);
+  await page.getByRole("button", { name: "Add card" }).first().click();
+  await page.getByRole("tab", { name: "By card" }).dispatchEvent("click");
+  await page
+    .getByPlaceholder(/search/i)
+    .last()
+    .fill("JK BMS battery");
+  await page.locator("jk-bms-battery-card .cells li").first().waitFor();
+  // The picker has a layer above each preview, which takes the click.
+  await page.getByText("JK BMS battery").first().click({ force: true });
+  const dialog = page.locator("hui-dialog-edit-card");
+  await dialog.locator("ha-selector-device").waitFor();
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.locator("hui-dialog-edit-card jk-bms-battery-card").waitFor({ state: "detached" });
+  const saved = await ask(page, { type: "lovelace/config", url_path: dashboard.url_path });
+  const [card] = saved.views[0].sections[0].cards;
+  assert.equal(card.type, "custom:jk-bms-battery-card");
+  const device = await page.evaluate(
+    (id) => document.querySelector("home-assistant").hass.devices[id].model,
+    card.device_id,
+  );
+  assert.match(device, /^JK/);
+  assert.deepEqual(ours(errors), []);
+  await page.context().close();
+});
+
+test("the dashboard is among those that can be added", async () => {
+  const { page } = await open("/config/lovelace/dashboards");
+  await page.getByText("Add dashboard").first().click();
+  await page.getByText("JK BMS batteries").first().waitFor();
+  await page.context().close();
+});
