@@ -19,6 +19,7 @@ def test_release_holds_the_integration_without_the_command(tmp_path: Path) -> No
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["domain"] == "jk_bms"
     assert {"jkbms/py.typed", "translations/en.json"} <= {*names}
+    assert {"frontend/main.js", "frontend/main.js.gz"} <= {*names}
     assert not [name for name in names if "/cli/" in name or "__pycache__" in name]
     assert not {"jkbms/__main__.py", "jkbms/export/exporter.py"} & {*names}
 
