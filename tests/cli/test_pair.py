@@ -28,7 +28,7 @@ def bms() -> VirtualBms:
     behaviour = Behaviour.of(spec)
     behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
     battery = Battery(spec, time_scale=0.0)
-    faults = Faults(pairing="drop")
+    faults = Faults(pairing=True)
     return VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
 
 

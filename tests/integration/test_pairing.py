@@ -58,7 +58,7 @@ def bms() -> VirtualBms:
     behaviour = Behaviour.of(spec)
     behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
     battery = Battery(spec, time_scale=0.0)
-    faults = Faults(pairing="drop")
+    faults = Faults(pairing=True)
     return VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
 
 
@@ -442,3 +442,39 @@ async def test_bluez_that_does_not_list_its_bonds(
     await scanner.see(bms)
     bluez.failures["GetManagedObjects"] = "org.bluez.Error.NotReady", "Not Ready"
     assert await async_find_bond(hass, ADDRESS) is None
+
+
+async def test_discovered_battery_is_paired(
+    hass: HomeAssistant, scanner: LocalScanner, bms: VirtualBms
+) -> None:
+    """The dialog of a discovery asks for the code as well."""
+    await scanner.see(bms)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    flows = hass.config_entries.flow
+    (flow,) = flows.async_progress_by_handler(DOMAIN)
+    result: Any = await flows.async_configure(flow["flow_id"], {})
+    assert result["step_id"] == "pair"
+    result = await enter(hass, result)
+    assert result["step_id"] == "confirm"
+
+
+async def test_entry_moves_to_a_battery_that_requires_pairing(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """A new radio module may require what the old one did not."""
+    old = "C8:47:8C:10:00:99"
+    entry = MockConfigEntry(domain=DOMAIN, unique_id=old, data={CONF_ADDRESS: old})
+    entry.add_to_hass(hass)
+    await scanner.see(bms)
+    result: Any = await entry.start_reconfigure_flow(hass)
+    flows = hass.config_entries.flow
+    result = await flows.async_configure(result["flow_id"], {CONF_ADDRESS: ADDRESS})
+    assert result["step_id"] == "pair"
+    result = await enter(hass, result)
+    assert result["step_id"] == "compare"
+    result = await flows.async_configure(result["flow_id"], {})
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.data == {CONF_ADDRESS: ADDRESS, CONF_ADAPTER: ADAPTER}
+    assert entry.state is ConfigEntryState.LOADED
+    assert bluez.count("Pair") == 1
