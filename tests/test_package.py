@@ -6,9 +6,13 @@ import subprocess
 import sys
 from zipfile import ZipFile
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+# A fresh process imports Home Assistant, which takes long on a busy machine
+@pytest.mark.timeout(180)
 def test_release_holds_the_integration_without_the_command(tmp_path: Path) -> None:
     """Every module of the integration can be imported from the release alone."""
     packed = tmp_path / "jk_bms.zip"

@@ -89,7 +89,7 @@ def ready_line(process: subprocess.Popen[str]) -> str:
 # The usage lines of ubmsc
 
 
-def test_discover() -> None:
+def test_usage_line_without_action_lists_batteries() -> None:
     """`ubmsc`."""
     done = run(stand_in("two", "-t", "1"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -101,7 +101,7 @@ def test_discover() -> None:
     }
 
 
-def test_device_info() -> None:
+def test_usage_line_prints_device_info_as_json() -> None:
     """`ubmsc -f J -i -d UPS_BMS`."""
     done = run(stand_in("two", "-f", "J", "-i", "-d", "UPS_BMS"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,7 +112,7 @@ def test_device_info() -> None:
     assert done.stdout.startswith('{\n  "device_info": [\n    {\n')
 
 
-def test_all_as_toml() -> None:
+def test_usage_line_prints_all_batteries_as_toml() -> None:
     """`ubmsc -f t -i -c`."""
     done = run(stand_in("two", "-f", "t", "-i", "-c", "-t", "3"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -124,7 +124,7 @@ def test_all_as_toml() -> None:
     } == {"UPS_BMS": 8, "HOME_BMS": 16}
 
 
-def test_metrics() -> None:
+def test_usage_line_prints_metrics() -> None:
     """`ubmsc -f metrics -c -d UPS_BMS`."""
     done = run(stand_in("two", "-f", "metrics", "-c", "-d", "UPS_BMS"))
     assert (done.returncode, done.stderr) == (0, "")
@@ -134,7 +134,7 @@ def test_metrics() -> None:
     assert "# TYPE cycle_count counter" in lines
 
 
-async def test_exporter(prometheus: Prometheus) -> None:
+async def test_usage_line_serves_metrics_to_prometheus(prometheus: Prometheus) -> None:
     """`ubmsc -e -d UPS_BMS -d HOME_BMS -u URL`."""
     address = f"127.0.0.1:{free_port()}"
     arguments = ("-e", "-d", "UPS_BMS", "-d", "HOME_BMS", "-s", "2", "-u")
@@ -156,7 +156,9 @@ async def test_exporter(prometheus: Prometheus) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-async def test_push_continuously(victoria_metrics: VictoriaMetrics) -> None:
+async def test_usage_line_pushes_continuously_to_victoria_metrics(
+    victoria_metrics: VictoriaMetrics,
+) -> None:
     """`ubmsc -e -p -u URL`, to VictoriaMetrics."""
     url = f"{victoria_metrics.url}/api/v1/import/prometheus"
     query = 'remain_percent{device="UPS_BMS"}'
@@ -170,7 +172,7 @@ async def test_push_continuously(victoria_metrics: VictoriaMetrics) -> None:
     assert "Traceback" not in err
 
 
-async def test_push_once(pushgateway: str) -> None:
+async def test_usage_line_pushes_once_to_pushgateway(pushgateway: str) -> None:
     """`ubmsc -p -u URL`, to a Pushgateway."""
     done = run(stand_in("one", "-p", "-d", "UPS_BMS", "-u", pushgateway))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -182,7 +184,7 @@ async def test_push_once(pushgateway: str) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interrupted() -> None:
+def test_ctrl_c_ends_the_process_without_traceback() -> None:
     """Ctrl-C ends it at once, without a word."""
     with running(stand_in("silent", "-c", "-d", "UPS_BMS", "-l", "debug")) as process:
         while "sending DEVICE_INFO" not in ready_line(process):
@@ -192,7 +194,7 @@ def test_interrupted() -> None:
     assert "Traceback" not in err
 
 
-def test_failed_battery() -> None:
+def test_failed_battery_is_reported_and_the_other_is_printed() -> None:
     """One that fails has its line, and the other is printed."""
     done = run(
         stand_in(
@@ -206,7 +208,7 @@ def test_failed_battery() -> None:
     assert line.startswith("jkbms: UPS_BMS: ")
 
 
-def test_no_dbus(tmp_path: Path) -> None:
+def test_missing_dbus_is_reported_in_one_line(tmp_path: Path) -> None:
     """Without D-Bus it says so: this is bleak's own backend."""
     nowhere = f"unix:path={tmp_path}/bus"
     done = run([str(COMMAND), "-t", "1"], DBUS_SYSTEM_BUS_ADDRESS=nowhere)
@@ -216,7 +218,7 @@ def test_no_dbus(tmp_path: Path) -> None:
     assert line.endswith("): `systemctl start dbus`")
 
 
-def test_exporter_without_dbus(tmp_path: Path) -> None:
+def test_exporter_serves_and_retries_without_dbus(tmp_path: Path) -> None:
     """It says so at once and goes on trying, for a service is started early."""
     bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
     url = f"http://127.0.0.1:{free_port()}"
@@ -245,7 +247,9 @@ def test_exporter_without_dbus(tmp_path: Path) -> None:
         (["-e", "-u", "nonsense"], 2, "jkbms: "),
     ],
 )
-def test_start(arguments: list[str], code: int, text: str) -> None:
+def test_usage_error_is_reported_at_once_in_one_line(
+    arguments: list[str], code: int, text: str
+) -> None:
     """What is wrong with the usage is told at once, in one line."""
     done = run([str(COMMAND), *arguments])
     assert done.returncode == code

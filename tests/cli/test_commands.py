@@ -116,7 +116,9 @@ def place(
 # Discovery
 
 
-def test_discovery(radio: VirtualRadio, run: Run) -> None:
+def test_without_options_batteries_in_range_are_listed(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Without options it lists the batteries in reach, and nothing else that is heard."""
     place(radio, UPS, rssi=-70)
     place(radio, HOME, rssi=-50)
@@ -133,7 +135,7 @@ def test_discovery(radio: VirtualRadio, run: Run) -> None:
     assert run("-t", "2.5").elapsed == pytest.approx(2.5)
 
 
-def test_discovery_of_nothing(run: Run) -> None:
+def test_empty_scan_fails_with_advice(run: Run) -> None:
     """It says so, and what to do."""
     result = run("-t", "4")
     assert (result.code, result.output) == (1, {"devices": []})
@@ -142,7 +144,7 @@ def test_discovery_of_nothing(run: Run) -> None:
     ]
 
 
-def test_late_name(radio: VirtualRadio, run: Run) -> None:
+def test_name_from_a_later_advertisement_is_kept(radio: VirtualRadio, run: Run) -> None:
     """An advertisement may be without a name; it is remembered from another."""
     bms = place(radio, UPS)
     names = iter([UPS.address.replace(":", "-"), "UPS_BMS"])
@@ -177,7 +179,7 @@ def test_late_name(radio: VirtualRadio, run: Run) -> None:
         (["-d", "UPS_BMS"], "device_info cell_data"),
     ],
 )
-def test_sections(
+def test_requested_sections_are_read_of_every_battery(
     radio: VirtualRadio, run: Run, arguments: list[str], sections: str
 ) -> None:
     """What is asked for is read of every battery; of one that is named, the main two."""
@@ -196,7 +198,9 @@ def test_sections(
         ["-d", f"{HOME.address.lower()}, UPS_BMS", "-d", "UPS_BMS"],
     ],
 )
-def test_order(radio: VirtualRadio, run: Run, devices: list[str]) -> None:
+def test_batteries_are_printed_in_the_order_requested(
+    radio: VirtualRadio, run: Run, devices: list[str]
+) -> None:
     """The batteries come in the order asked for, by name or address."""
     place(radio, UPS, HOME, BOAT)
     result = run(*devices, "-i")
@@ -209,7 +213,9 @@ def test_order(radio: VirtualRadio, run: Run, devices: list[str]) -> None:
     assert result.elapsed < 8
 
 
-def test_side_by_side(radio: VirtualRadio, run: Run) -> None:
+def test_three_batteries_take_little_longer_than_one(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Three batteries take little longer than one."""
     place(radio, UPS, HOME, BOAT)
     one = run("-c", "-d", "UPS_BMS").elapsed
@@ -218,7 +224,9 @@ def test_side_by_side(radio: VirtualRadio, run: Run) -> None:
     assert three.elapsed < one + 1.5
 
 
-def test_full_adapter(radio: VirtualRadio, run: Run) -> None:
+def test_batteries_without_a_slot_are_read_after_the_others(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Those who find no slot wait for their turn."""
     radio.slots = 1
     specs = [
@@ -230,7 +238,7 @@ def test_full_adapter(radio: VirtualRadio, run: Run) -> None:
     assert len(result.output["cell_data"]) == 9
 
 
-def test_no_slot_at_all(radio: VirtualRadio, run: Run) -> None:
+def test_adapter_without_any_slot_fails_at_once(radio: VirtualRadio, run: Run) -> None:
     """If others have taken them all, there is no use in waiting."""
     radio.slots = 0
     place(radio, UPS, HOME)
@@ -240,7 +248,9 @@ def test_no_slot_at_all(radio: VirtualRadio, run: Run) -> None:
     assert "close another connection of the adapter" in result.complaints[0]
 
 
-def test_one_battery_twice(radio: VirtualRadio, run: Run) -> None:
+def test_battery_requested_twice_is_printed_twice_but_one_series(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Who is asked for by name and by address answers twice."""
     place(radio, UPS)
     result = run("-i", "-d", "UPS_BMS", "-d", UPS.address)
@@ -282,7 +292,9 @@ def test_only_what_is_asked_for(
 
 
 @pytest.mark.parametrize("answer", ["5", "8"])
-def test_request_timeout(radio: VirtualRadio, run: Run, answer: str) -> None:
+def test_request_timeout_is_applied_to_each_command(
+    radio: VirtualRadio, run: Run, answer: str
+) -> None:
     """A slow battery is given the time that is asked for."""
     bms = place(radio, UPS, faults=Faults(answer_after_attempts=1))
     result = run("-c", "-d", UPS.address, "-r", answer)
@@ -294,7 +306,9 @@ def test_request_timeout(radio: VirtualRadio, run: Run, answer: str) -> None:
 # What fails
 
 
-def test_unreachable(radio: VirtualRadio, run: Run) -> None:
+def test_battery_out_of_range_costs_the_others_no_more_than_the_scan(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Who is not heard costs the others no more than the scan."""
     place(radio, UPS)
     result = run("-i", "-d", "NOBODY", "-d", "UPS_BMS", "-t", "7")
@@ -306,7 +320,9 @@ def test_unreachable(radio: VirtualRadio, run: Run) -> None:
     assert result.elapsed == pytest.approx(7)
 
 
-def test_namesakes(radio: VirtualRadio, run: Run) -> None:
+def test_ambiguous_name_fails_and_lists_the_addresses(
+    radio: VirtualRadio, run: Run
+) -> None:
     """A name of two batteries is none; their addresses are told, and can be chosen."""
     place(radio, UPS, HOME, SPARE)
     result = run("-i", "-d", "HOME_BMS", "-d", "UPS_BMS")
@@ -336,7 +352,9 @@ def test_namesakes(radio: VirtualRadio, run: Run) -> None:
         (Faults(glitch_every=1), "please report its model and firmware"),
     ],
 )
-def test_failures(radio: VirtualRadio, run: Run, faults: Faults, advice: str) -> None:
+def test_each_failure_has_its_advice(
+    radio: VirtualRadio, run: Run, faults: Faults, advice: str
+) -> None:
     """Each failure has its line and its advice, and the others are printed."""
     place(radio, HOME, faults=faults)
     place(radio, UPS)
@@ -359,7 +377,9 @@ def test_names_from_the_air(radio: VirtualRadio, run: Run) -> None:
     assert "[/x] [2J B  -60 dBm" in result.out
 
 
-def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
+def test_unknown_layout_prints_device_info_and_fails(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Then the device information is shown, and it is a failure all the same."""
     bms = place(radio, UPS)
     bms.battery.override(voltage=99.0, enabled=0b1011)
@@ -371,7 +391,7 @@ def test_unknown_layout(radio: VirtualRadio, run: Run) -> None:
     assert "please report" in result.err
 
 
-def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
+def test_lost_settings_are_a_failure(radio: VirtualRadio, run: Run) -> None:
     """Settings that are asked for and do not come are a failure."""
     place(radio, HOME, faults=Faults(lose={6}))
     result = run("--settings", "-d", "HOME_BMS")
@@ -380,7 +400,7 @@ def test_lost_settings(radio: VirtualRadio, run: Run) -> None:
     assert result.complaints == ["jkbms: HOME_BMS: its settings were lost; try again"]
 
 
-def test_gone_from_all(radio: VirtualRadio) -> None:
+def test_battery_that_was_found_once_is_expected_again(radio: VirtualRadio) -> None:
     """Who was found once is expected to be there."""
     place(radio, UPS)
     gone = place(radio, HOME)
@@ -431,7 +451,9 @@ def readings(radio: VirtualRadio, monitor: Monitor, interval: float) -> list[flo
 
 
 @pytest.mark.parametrize("targets", [[], ["UPS_BMS", "HOME_BMS", "NOBODY"]])
-def test_own_timers(radio: VirtualRadio, targets: list[str]) -> None:
+def test_silent_battery_delays_no_other(
+    radio: VirtualRadio, targets: list[str]
+) -> None:
     """One that is silent, or gone, delays no other."""
     place(radio, UPS)
     place(radio, HOME, faults=Faults(silent=True))
@@ -452,7 +474,7 @@ def test_own_timers(radio: VirtualRadio, targets: list[str]) -> None:
         pytest.param([], [UPS.name] * 2, UPS.name, id="found"),
     ],
 )
-def test_name_is_kept(
+def test_label_does_not_change_with_the_advertised_name(
     radio: VirtualRadio,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -483,7 +505,9 @@ def test_name_is_kept(
     assert labels == [label] * 4
 
 
-def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
+def test_read_waits_for_a_slot_until_the_next_one_is_due(
+    radio: VirtualRadio, caplog: pytest.LogCaptureFixture
+) -> None:
     """Who finds no free connection gets one before the next reading is due."""
     radio.slots = 1
     place(radio, UPS, HOME, BOAT)
@@ -493,7 +517,9 @@ def test_turns(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
     assert all(battery.reading and not battery.error for battery in monitor.batteries)
 
 
-def test_no_turn(radio: VirtualRadio, caplog: pytest.LogCaptureFixture) -> None:
+def test_battery_without_a_slot_until_the_next_read_is_lost(
+    radio: VirtualRadio, caplog: pytest.LogCaptureFixture
+) -> None:
     """If there is none until then, it is lost."""
     radio.slots = 0
     place(radio, UPS)
@@ -604,7 +630,7 @@ def test_bluetooth_stops_to_answer(
     ]
 
 
-def test_values_grow_old(
+def test_stale_values_are_not_up(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever hangs, they are not believed for more than some readings."""
@@ -650,7 +676,7 @@ def test_namesakes_are_told_once(
     ]
 
 
-def test_rejected_frames(radio: VirtualRadio, serve: Serve) -> None:
+def test_damaged_frames_are_counted(radio: VirtualRadio, serve: Serve) -> None:
     """A frame that came damaged is counted."""
     bms = place(radio, UPS, faults=Faults(damage={3}))
 
@@ -672,7 +698,7 @@ def seldom_heard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("seldom_heard")
 @pytest.mark.parametrize("asked", [False, True])
-def test_forgotten(
+def test_found_battery_is_dropped_after_a_day_but_no_requested_one(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture, asked: bool
 ) -> None:
     """Who was just passing by is, after a day, but nobody who was asked for or is heard."""
@@ -751,7 +777,9 @@ def test_not_forgotten_without_bluetooth(
 # Secrets
 
 
-def test_secrets(radio: VirtualRadio, run: Run) -> None:
+def test_secrets_are_printed_only_with_the_option(
+    radio: VirtualRadio, run: Run
+) -> None:
     """Passcodes are shown only to those who ask for them."""
     place(radio, UPS)
     for name in ("j", "J", "y", "t", "T", "m", "r", "R", "table"):
@@ -795,7 +823,7 @@ def test_secrets(radio: VirtualRadio, run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("arguments", [[], ["-c"], ["-d", "UPS_BMS"]])
-def test_no_bluetooth(
+def test_missing_bluetooth_is_reported_with_advice(
     run: Run, monkeypatch: pytest.MonkeyPatch, err: Exception, text: str, arguments: Any
 ) -> None:
     """What is missing is told in one line."""
@@ -866,7 +894,7 @@ def test_scan_that_cannot_be_stopped(
     [([], {}), (["--adapter", "hci1"], {"adapter": "hci1"})],
 )
 @pytest.mark.usefixtures("socket_enabled")
-def test_adapter(
+def test_requested_adapter_is_used(
     radio: VirtualRadio,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
@@ -908,7 +936,7 @@ def test_adapter(
     ],
 )
 @pytest.mark.usefixtures("socket_enabled", "interruptible")
-def test_signals(
+def test_signal_closes_all_connections_and_sets_the_exit_code(
     radio: VirtualRadio,
     run: Run,
     number: signal.Signals,
@@ -930,7 +958,9 @@ def test_signals(
     assert [connection.reason for connection in bms.connections] == ["by the central"]
 
 
-def test_nohup(radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignored_hangup_does_not_end_the_command(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was started to outlive its terminal does."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -982,7 +1012,7 @@ def test_table_is_for_terminals(
         (["-d", "UPS_BMS", "-c"], ["0 of 1 found, 0 read", "1 of 1 found, 1 read"]),
     ],
 )
-def test_progress(
+def test_progress_is_shown_on_a_terminal_only(
     radio: VirtualRadio,
     run: Run,
     terminal: Terminal,
@@ -1020,7 +1050,9 @@ def levels() -> Iterator[Callable[[str], int]]:
         logging.getLogger(name).setLevel(level)
 
 
-def test_log_levels(run: Run, levels: Callable[[str], int]) -> None:
+def test_log_option_sets_the_levels_of_loggers(
+    run: Run, levels: Callable[[str], int]
+) -> None:
     """One level is that of all, and more by logger; `jkbms` is wherever the library is."""
     run("-t", "1", "-l", "jkbms=debug,bleak=info")
     assert levels("custom_components.jk_bms.jkbms") == logging.DEBUG

@@ -121,14 +121,14 @@ def test_formats_are_those_of_the_options() -> None:
 
 
 @pytest.mark.parametrize("report", [READ, SCAN, ReadReport([], SECTIONS)])
-def test_json_and_yaml(report: Report) -> None:
+def test_json_and_yaml_have_the_same_content(report: Report) -> None:
     """They say the same, absent values included."""
     assert json.loads(WRITERS["json-pretty"](report)) == plain(report)
     assert yaml.safe_load(WRITERS["yaml"](report)) == plain(report)
     assert "\n" not in WRITERS["json"](report)
 
 
-def test_shape() -> None:
+def test_section_is_a_list_with_one_element_per_battery_that_answered() -> None:
     """A section is a list with one element a battery; who told nothing is not in it."""
     mute = BatteryReport(device="HOME_BMS", up=False)
     document = plain(
@@ -141,7 +141,7 @@ def test_shape() -> None:
 
 
 @pytest.mark.parametrize("name", ["toml", "toml-pretty"])
-def test_toml(name: str) -> None:
+def test_toml_omits_null_and_writes_nan_in_lists(name: str) -> None:
     """TOML has no null: the key is left out, and in a list it is not-a-number."""
     text = WRITERS[name](READ)
     document = tomllib.loads(text)
@@ -172,7 +172,7 @@ def test_toml_for_programs_and_people() -> None:
 
 
 @pytest.mark.parametrize("name", ["repr", "repr-pretty"])
-def test_repr(name: str) -> None:
+def test_repr_is_python_with_every_field(name: str) -> None:
     """It is Python, of all fields, whether they are secrets or not."""
 
     class Model(dict[str, Any]):
@@ -235,7 +235,7 @@ def test_rust_pretty_has_four_blanks_a_level_and_a_comma_behind_each_field() -> 
     ]
 
 
-def test_masks() -> None:
+def test_absent_secrets_are_not_masked() -> None:
     """What is not there needs no mask."""
     shown = masked(replace(INFO, userdata="mine"))
     assert {name: getattr(shown, name) for name in SECRET_FIELDS} == {
@@ -246,7 +246,7 @@ def test_masks() -> None:
     assert shown.device_name == INFO.device_name
 
 
-def test_metrics() -> None:
+def test_metrics_are_those_of_the_exporter() -> None:
     """Those of one are those of the exporter."""
     lost = BatteryReport(device="HOME_BMS", up=False)
     lines = WRITERS["metrics"](ReadReport([BATTERY, lost], ["cell_data"])).splitlines()
@@ -271,7 +271,7 @@ def drawn(report: Report, width: int = 100) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def test_table_of_found() -> None:
+def test_table_lists_the_strongest_signal_first() -> None:
     """The one that is heard best is first."""
     far = ScanResult(address="C8:47:80:00:00:02", name=None, rssi=-90)
     assert drawn(ScanReport({"far": far, **SCAN.batteries})) == [
@@ -303,7 +303,7 @@ def test_table_of_names_from_the_air() -> None:
     assert all(line.isprintable() for line in lines)
 
 
-def test_table_of_values() -> None:
+def test_table_shows_live_values_cells_and_the_rest() -> None:
     """What matters comes first, the cells have bars, and all the rest follows."""
     lines = drawn(READ)
     assert [line.split("   ")[0].strip() for line in lines[:4]] == [
@@ -348,7 +348,7 @@ def test_table_of_values() -> None:
         assert (words in text) is (words != "device_passcode"), words
 
 
-def test_table_of_little() -> None:
+def test_table_leaves_no_gap_for_absent_values() -> None:
     """Old units tell less, and what they do not tell leaves no gap."""
     cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)
     little = drawn(ReadReport([BatteryReport(device="Old", cell_data=cells)], SECTIONS))
@@ -362,7 +362,7 @@ def test_table_of_little() -> None:
     assert drawn(ReadReport([BatteryReport(device="Lost")], [])) == []
 
 
-def test_table_of_logs() -> None:
+def test_table_has_a_row_per_log_entry() -> None:
     """A log is a table, and what was not told is a dash."""
     logs = BatteryReport(device="Log", logbook=LOG, detail_log=HISTORY)
     assert [line.split() for line in drawn(ReadReport([logs], SECTIONS), 300)] == [
@@ -377,7 +377,7 @@ def test_table_of_logs() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 200])
-def test_width(width: int) -> None:
+def test_values_are_not_cut_on_a_narrow_terminal(width: int) -> None:
     """Values are not cut, however narrow the terminal."""
     cells = replace(CELLS, cell_voltage=tuple(3 + n / 1000 for n in range(24)))
     told = replace(BATTERY, cell_data=cells)

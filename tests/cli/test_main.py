@@ -145,7 +145,7 @@ def run(
         ),
     ],
 )
-def test_capture(
+def test_capture_is_read_from_file_or_stdin(
     run: Run, chunks: list[bytes], text: Callable[[list[str]], str], pipe: bool
 ) -> None:
     """Hex strings of frames or notifications come from a file or stdin."""
@@ -165,7 +165,9 @@ def test_one_byte_a_word(run: Run) -> None:
     assert result.output["cell_data"][0]["frame_counter"] == 1
 
 
-def test_missing_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_unreadable_file_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """So does the one about the file."""
     path = tmp_path / "nothing"
     assert main(["--decode", str(path)]) == 2
@@ -217,7 +219,7 @@ def test_binary_file_is_decoded(
         (("--format=json",), lambda output: json.dumps(output, separators=(",", ":"))),
     ],
 )
-def test_formats(
+def test_json_is_one_line_and_its_pretty_form_has_many(
     run: Run, arguments: tuple[str, ...], text: Callable[[Any], str]
 ) -> None:
     """JSON for programs is one line, the pretty one has many."""
@@ -228,7 +230,7 @@ def test_formats(
 
 
 @pytest.mark.parametrize("name", ["yml", "JSON", "", "jJ"])
-def test_unknown_format(
+def test_unknown_format_is_a_usage_error(
     run: Run, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """A wrong format is a wrong usage."""
@@ -259,7 +261,7 @@ EVERYTHING = [DEVICE, LIMITS, CELLS, LOG, *HISTORY]
         (EVERYTHING, ["--settings", "-c"], "cell_data settings"),
     ],
 )
-def test_sections(
+def test_requested_sections_are_printed_else_all_that_have_content(
     run: Run, chunks: list[bytes], arguments: list[str], sections: str
 ) -> None:
     """What is asked for is shown; unasked, what there is besides the main two."""
@@ -268,7 +270,7 @@ def test_sections(
     assert [*result.output] == sections.split()
 
 
-def test_whole_output(run: Run) -> None:
+def test_each_section_is_a_list_of_models(run: Run) -> None:
     """Each section is a list with one element a battery."""
     output = run(EVERYTHING).output
     (device,), (cells,) = output["device_info"], output["cell_data"]
@@ -290,7 +292,7 @@ def test_whole_output(run: Run) -> None:
     ]
 
 
-def test_redacted_frame(run: Run) -> None:
+def test_redacted_frame_decodes_to_all_but_private_values(run: Run) -> None:
     """What is redacted for others to see decodes to all but what is private."""
     known = run([DEVICE], "--secrets").output["device_info"][0]
     redacted = redact(Frame.parse(DEVICE)).data
@@ -316,7 +318,7 @@ def test_version_of_no_layout(run: Run) -> None:
     assert run([device, CELLS]).output["cell_data"][0]["remain_percent"] == 42
 
 
-def test_senseless_values(run: Run) -> None:
+def test_implausible_values_are_not_an_unknown_layout(run: Run) -> None:
     """A broken wire is told as such, not as an unknown layout."""
     broken = build(CELL_DATA, {6: "E40C0000" * 2, 70: "0F", 150: "9033"})
     result = run([DEVICE, broken])
@@ -328,7 +330,7 @@ def test_senseless_values(run: Run) -> None:
     )
 
 
-def test_last_frame_wins(run: Run) -> None:
+def test_last_frame_of_each_type_is_printed(run: Run) -> None:
     """Of several frames of one type the last is shown."""
     frames = [CELLS, OLD_DEVICE, MORE_CELLS, DEVICE]
     output = run(frames).output
@@ -336,7 +338,7 @@ def test_last_frame_wins(run: Run) -> None:
     assert [device["software_version"] for device in output["device_info"]] == ["14.20"]
 
 
-def test_all_frames(run: Run) -> None:
+def test_all_option_prints_every_frame_in_order(run: Run) -> None:
     """With --all every frame is shown, in order."""
     frames = [DEVICE, CELLS, MORE_CELLS, CELLS, LIMITS, LIMITS, LOG, *HISTORY]
     output = run(frames, "--all").output
@@ -366,7 +368,7 @@ def test_layout_against_device_information(run: Run) -> None:
     assert result.output["cell_data"][0]["remain_percent"] == 42
 
 
-def test_layout_given(run: Run) -> None:
+def test_layout_option_overrides_detection(run: Run) -> None:
     """A given layout is used, whatever the frames say."""
     empty = build(CELL_DATA, {118: "01", 141: "2A", 150: "01", 173: "2B"})
     assert run([empty]).code == 1
@@ -379,7 +381,7 @@ def test_layout_given(run: Run) -> None:
     assert output["cell_data"][0]["cell_voltage"] == []
 
 
-def test_unsupported_layout(run: Run) -> None:
+def test_unsupported_layout_prints_device_info_and_fails(run: Run) -> None:
     """Device information is all that can be shown then, and it is a failure."""
     result = run([DEVICE, LIMITS, NONSENSE])
     assert result.code == 1
@@ -392,7 +394,7 @@ def test_unsupported_layout(run: Run) -> None:
     )
 
 
-def test_layout_not_needed(run: Run) -> None:
+def test_logs_decode_without_a_layout(run: Run) -> None:
     """A log is the same in each layout."""
     result = run([LOG, *HISTORY])
     assert result.code == 0
@@ -412,7 +414,7 @@ def test_layout_not_needed(run: Run) -> None:
         ([DEVICE, NONSENSE], ["-i"], 0),
     ],
 )
-def test_all_asked_for(
+def test_missing_section_is_a_failure(
     run: Run, chunks: list[bytes], arguments: list[str], code: int
 ) -> None:
     """What is asked for and does not come is a failure."""
@@ -501,7 +503,7 @@ def leaks(text: str) -> list[str]:
     "arguments", [(), ("--all",), ("-i",), ("-f", "j"), ("--layout", "JK04")]
 )
 @pytest.mark.parametrize("others", [[], [CELLS], [NONSENSE], [DAMAGED, DEVICE[:200]]])
-def test_secrets_are_masked(
+def test_secrets_are_masked_by_default(
     run: Run, others: list[bytes], arguments: tuple[str, ...]
 ) -> None:
     """Passcodes and what people typed are not shown unasked, but that they are there."""
@@ -622,7 +624,7 @@ def test_variable_with_an_unknown_format_is_a_usage_error(
         (["--watch"], 2, "", "--watch needs a terminal"),
     ],
 )
-def test_usage(
+def test_usage_error_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     code: int,
@@ -713,7 +715,7 @@ def process(command: list[str], text: str = "") -> Result:
         pytest.param([str(ROOT / "scripts" / "jkbms")], id="script"),
     ],
 )
-def test_process(command: list[str], tmp_path: Path) -> None:
+def test_process_decodes_pipe_and_file(command: list[str], tmp_path: Path) -> None:
     """As a process it reads a pipe or a file and ends with the code."""
     text = f"{DEVICE.hex()}\n{CELLS.hex()}\n"
     path = tmp_path / "capture.txt"
@@ -729,7 +731,7 @@ def test_process(command: list[str], tmp_path: Path) -> None:
     assert process([*command, "--decode", str(tmp_path / "nothing")]).code == 2
 
 
-def test_library_stands_alone() -> None:
+def test_decoding_imports_neither_home_assistant_nor_bleak() -> None:
     """Decoding needs neither Home Assistant nor a Bluetooth stack."""
     code, out, err = process(
         [
@@ -775,7 +777,7 @@ def test_reader_that_has_seen_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["j", "table"])
-def test_full_disk(tmp_path: Path, name: str) -> None:
+def test_full_disk_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     """Output that cannot be written is a failure of one line."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
@@ -796,7 +798,7 @@ def test_full_disk(tmp_path: Path, name: str) -> None:
     ]
 
 
-def test_output_that_fails(
+def test_failed_output_is_not_flushed_again_at_exit(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is left of it goes nowhere, also when Python ends."""
@@ -808,7 +810,7 @@ def test_output_that_fails(
 
 
 @pytest.mark.parametrize("name", ["yaml", "table"])
-def test_poor_terminal(
+def test_characters_that_a_terminal_lacks_are_question_marks(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     """What it has no characters for is shown as question marks."""
@@ -822,7 +824,9 @@ def test_poor_terminal(
     assert "K?che" in path.read_text("ascii")
 
 
-def test_closed_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_closed_pipe_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Output that nobody reads any more is no failure, nor is it when Python ends."""
     path = tmp_path / "capture.txt"
     path.write_text(DEVICE.hex(), "utf-8")
@@ -856,7 +860,7 @@ def test_help_that_does_not_arrive(
     assert capsys.readouterr().err == ""
 
 
-def test_closed_streams(
+def test_closed_standard_streams_are_no_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What goes nowhere is no failure: whoever closes it wants the exit code."""
@@ -894,7 +898,7 @@ def test_process_with_a_closed_stream(
     assert bool(result.out) is bool(out)
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_stderr_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then a complaint is lost, and nothing else."""
 
     class Deaf(io.StringIO):
@@ -906,7 +910,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["--decode", "/nothing/here"]) == 2
 
 
-def test_interrupted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_at_start_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever cannot wait for it to begin gets no traceback."""
 
     def interrupt(_: object) -> None:

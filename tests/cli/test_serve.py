@@ -133,7 +133,7 @@ async def serving(
         yield Served(url.strip())
 
 
-async def test_serve(
+async def test_battery_that_is_gone_loses_its_values_and_recovers(
     radio: VirtualRadio,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -169,14 +169,12 @@ async def test_serve(
         if f"{UPS.address} is" in (text := record.getMessage())
     ]
     # A machine that has much else to do may lose it more often
-    assert {text.partition(": Not found")[0] for text in said[::2]} == {
-        f"{UPS.address} is lost"
-    }
+    assert {text.partition(" is lost: ")[0] for text in said[::2]} == {UPS.address}
     assert {*said[1::2]} == {f"{UPS.address} is back"}
     assert len(said) % 2 == 0
 
 
-async def test_serve_all(
+async def test_without_targets_new_batteries_are_served_as_they_appear(
     radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without names every battery is served, and new ones as they appear."""
@@ -198,7 +196,7 @@ async def test_serve_who_was_never_heard(
         assert [line for line in lines if line[0] != "#"] == ['up{device="UPS_BMS"} 0']
 
 
-async def test_serve_one_twice(
+async def test_battery_requested_twice_is_served_once(
     radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A series must not be there twice."""
@@ -215,7 +213,7 @@ async def test_serve_one_twice(
         ("-c", "remain_percent", "no such metric"),
     ],
 )
-async def test_serve_a_part(
+async def test_only_requested_sections_are_served(
     radio: VirtualRadio,
     capsys: pytest.CaptureFixture[str],
     option: str,
@@ -342,7 +340,7 @@ async def taker() -> AsyncIterator[Taker]:
     await runner.cleanup()
 
 
-async def test_push_once(
+async def test_push_reads_once_and_uses_credentials_of_the_environment(
     radio: VirtualRadio, taker: Taker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All batteries are read and pushed, with the credentials of the environment."""
@@ -357,7 +355,9 @@ async def test_push_once(
     assert authorization == "Bearer t0ken"
 
 
-async def test_push_options(radio: VirtualRadio, taker: Taker, tmp_path: Path) -> None:
+async def test_push_options_choose_kind_job_and_credentials(
+    radio: VirtualRadio, taker: Taker, tmp_path: Path
+) -> None:
     """A Pushgateway under a path of its own, a job, and credentials of a file."""
     place(radio, UPS)
     auth = tmp_path / "auth"
@@ -385,7 +385,7 @@ async def test_push_of_who_fails(
     assert capsys.readouterr().err.startswith("jkbms: NOBODY: Not found within 0.3 s;")
 
 
-async def test_push_of_nothing(
+async def test_push_without_batteries_sends_nothing_and_fails(
     radio: VirtualRadio, taker: Taker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where no battery is there is nothing to push."""
@@ -395,7 +395,7 @@ async def test_push_of_nothing(
     assert "no battery in range" in capsys.readouterr().err
 
 
-async def test_push_refused(radio: VirtualRadio, taker: Taker) -> None:
+async def test_refused_push_fails(radio: VirtualRadio, taker: Taker) -> None:
     """Pushed once, a failure is told."""
     place(radio, UPS)
     taker.status = 401
@@ -404,7 +404,7 @@ async def test_push_refused(radio: VirtualRadio, taker: Taker) -> None:
         await plan(options)()
 
 
-async def test_push_on(
+async def test_failed_push_does_not_stop_the_next_one(
     radio: VirtualRadio,
     taker: Taker,
     capsys: pytest.CaptureFixture[str],
@@ -445,7 +445,9 @@ async def test_push_on(
         (["-p", "-u", "http://127.0.0.1", "--auth-file", "/no"], CredentialsError),
     ],
 )
-def test_plan(arguments: list[str], error: type[Exception]) -> None:
+def test_unusable_target_is_reported_before_anything_is_done(
+    arguments: list[str], error: type[Exception]
+) -> None:
     """It is told before anything is done."""
     with pytest.raises(error):
         plan(parse(arguments))
@@ -486,7 +488,7 @@ def server(tmp_path: Path, socket_enabled: None) -> Iterator[ThreadingHTTPServer
         ("import/prometheus/500", "500"),
     ],
 )
-def test_refusals(
+def test_refusal_of_the_server_is_one_line_without_credentials(
     radio: VirtualRadio,
     server: ThreadingHTTPServer,
     capsys: pytest.CaptureFixture[str],
@@ -507,7 +509,7 @@ def test_refusals(
     assert "t0ken" not in err
 
 
-def test_unreachable_servers(
+def test_unreachable_server_is_one_line(
     radio: VirtualRadio,
     server: ThreadingHTTPServer,
     capsys: pytest.CaptureFixture[str],
@@ -534,7 +536,7 @@ def test_unreachable_servers(
     assert "certificate" in line
 
 
-def test_port_in_use(
+def test_port_in_use_is_a_failure(
     server: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It cannot serve where another does."""
@@ -557,7 +559,7 @@ def test_password_in_the_url(
         assert "s3cret" not in line
 
 
-def test_malformed_url(capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_url_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     """It is a wrong usage."""
     for option, url in (
         ("-e", "nonsense"),

@@ -128,7 +128,9 @@ def place(radio: VirtualRadio, spec: Spec) -> VirtualBms:
     return bms
 
 
-def test_one(radio: VirtualRadio, terminal: Terminal) -> None:
+def test_values_are_shown_until_q_is_pressed(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
     """The values of a battery are shown until q is pressed."""
     bms = place(radio, UPS)
     steps = [
@@ -144,7 +146,9 @@ def test_one(radio: VirtualRadio, terminal: Terminal) -> None:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
+def test_without_targets_every_battery_is_shown(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
     """Without names every battery is shown as it is found; Ctrl-C interrupts it."""
     place(radio, UPS)
     place(radio, HOME)
@@ -160,7 +164,7 @@ def test_all(radio: VirtualRadio, terminal: Terminal) -> None:
     assert terminal.watch("-t", "60", steps=steps) == 130
 
 
-def test_adapter(
+def test_requested_adapter_is_used_for_every_scan(
     radio: VirtualRadio, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The adapter that is asked for is used, for every scan."""
@@ -185,7 +189,9 @@ def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:
     assert terminal.watch(steps=steps) == 0
 
 
-def test_all_are_found(radio: VirtualRadio, terminal: Terminal) -> None:
+def test_watching_continues_after_the_scan_has_ended(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
     """The search for others ends, the watch does not."""
     bms = place(radio, UPS)
     steps: list[Step] = [
@@ -195,7 +201,9 @@ def test_all_are_found(radio: VirtualRadio, terminal: Terminal) -> None:
     assert terminal.watch("-t", "0.3", steps=steps) == 0
 
 
-def test_lost_and_back(radio: VirtualRadio, terminal: Terminal) -> None:
+def test_lost_battery_shows_the_reason_and_recovers(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
     """A battery that is lost says why, and comes back by itself."""
     bms = place(radio, UPS)
     steps = [
@@ -206,7 +214,9 @@ def test_lost_and_back(radio: VirtualRadio, terminal: Terminal) -> None:
     assert terminal.watch("-d", UPS.address, "-t", "0.3", steps=steps) == 0
 
 
-def test_closed_terminal(radio: VirtualRadio, terminal: Terminal) -> None:
+def test_closed_terminal_ends_the_watch(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
     """Nobody watches any more."""
     place(radio, UPS)
     master, slave = os.openpty()
@@ -216,7 +226,7 @@ def test_closed_terminal(radio: VirtualRadio, terminal: Terminal) -> None:
     terminal.keyboard = terminal.own
 
 
-def test_no_bluetooth(
+def test_missing_bluetooth_ends_the_watch(
     radio: VirtualRadio,
     terminal: Terminal,
     capsys: pytest.CaptureFixture[str],

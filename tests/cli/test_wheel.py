@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "custom_components")
 
 
-def test_wheel(tmp_path: Path) -> None:
+def test_wheel_decodes_without_the_checkout(tmp_path: Path) -> None:
     """It decodes frames where there is neither this checkout nor Home Assistant's part."""
     source, installed = tmp_path / "source", tmp_path / "installed"
     source.mkdir()

@@ -45,7 +45,9 @@ def url_of(exporter: Exporter, path: str = "/metrics", scheme: str = "http") -> 
     return f"{scheme}://{host}:{port}{path}"
 
 
-async def test_scrape(session: aiohttp.ClientSession) -> None:
+async def test_scrape_returns_the_metrics_of_all_batteries(
+    session: aiohttp.ClientSession,
+) -> None:
     """Without a wish it is the classic text, and it is what is known at that moment."""
     states = list(STATES)
     async with Exporter(ANYWHERE, lambda: states) as exporter:
@@ -76,7 +78,7 @@ async def test_scrape(session: aiohttp.ClientSession) -> None:
         ("", False),
     ],
 )
-async def test_content_negotiation(
+async def test_openmetrics_is_served_only_to_clients_that_accept_nothing_else(
     session: aiohttp.ClientSession, accept: str, openmetrics: bool
 ) -> None:
     """OpenMetrics is for who takes nothing else, since it renames the counters."""
@@ -94,7 +96,9 @@ async def test_content_negotiation(
         assert response.headers["Vary"] == "Accept, Accept-Encoding"
 
 
-async def test_gzip(session: aiohttp.ClientSession) -> None:
+async def test_response_is_compressed_on_request(
+    session: aiohttp.ClientSession,
+) -> None:
     """It comes compressed to whom that helps."""
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         wishes = {"Accept-Encoding": "gzip"}
@@ -120,7 +124,7 @@ async def test_gzip(session: aiohttp.ClientSession) -> None:
         ("GET", "/metrics/", 404),
     ],
 )
-async def test_other_requests(
+async def test_other_paths_and_methods_are_refused(
     session: aiohttp.ClientSession, method: str, path: str, status: int
 ) -> None:
     """Everything else has the answer that HTTP has for it."""
@@ -139,7 +143,9 @@ async def test_other_requests(
             assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD"}
 
 
-async def test_chosen_path(session: aiohttp.ClientSession) -> None:
+async def test_metrics_are_served_on_the_path_of_the_url(
+    session: aiohttp.ClientSession,
+) -> None:
     """It serves where the URL says."""
     endpoint = Endpoint.parse("http://127.0.0.1:0/my/batteries")
     async with Exporter(endpoint, lambda: STATES) as exporter:
@@ -148,7 +154,7 @@ async def test_chosen_path(session: aiohttp.ClientSession) -> None:
                 assert response.status == status
 
 
-async def test_ipv6(session: aiohttp.ClientSession) -> None:
+async def test_exporter_listens_on_ipv6(session: aiohttp.ClientSession) -> None:
     """It serves over IPv6 as well."""
     pytest_socket.socket_allow_hosts(["::1"])
     endpoint = Endpoint.parse("http://[::1]:0/metrics")
@@ -159,7 +165,7 @@ async def test_ipv6(session: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("together", [False, True])
-async def test_tls(
+async def test_exporter_serves_tls(
     session: aiohttp.ClientSession, tmp_path: Path, together: bool
 ) -> None:
     """It serves over TLS, the key in a file of its own or with the certificate."""
@@ -178,7 +184,7 @@ async def test_tls(
             await session.get(url)
 
 
-async def test_renewed_certificate(
+async def test_renewed_certificate_is_used_without_a_restart(
     session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is used from the next connection on, or else the one before."""
@@ -228,7 +234,7 @@ async def test_renewed_certificate(
         ("", "pass:wörd", 401),
     ],
 )
-async def test_basic_auth(
+async def test_request_without_credentials_is_refused(
     session: aiohttp.ClientSession,
     tmp_path: Path,
     user: str,
@@ -265,14 +271,16 @@ async def test_basic_auth(
         "cmVhZGVyOnBhc3M=",
     ],
 )
-def test_no_credentials(authorization: str | None) -> None:
+def test_exporter_without_credentials_accepts_every_request(
+    authorization: str | None,
+) -> None:
     """Whatever else stands there is not the password."""
     endpoint = Endpoint(credentials=Credentials(user="reader", password="pass"))
     assert not endpoint.accepts(authorization)
     assert endpoint.accepts("basic cmVhZGVyOnBhc3M=")
 
 
-async def test_port_in_use(session: aiohttp.ClientSession) -> None:
+async def test_port_in_use_is_an_endpoint_error(session: aiohttp.ClientSession) -> None:
     """It says in a line that somebody else is there, and leaves nothing behind."""
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         port = exporter.addresses[0][1]
@@ -284,7 +292,9 @@ async def test_port_in_use(session: aiohttp.ClientSession) -> None:
     )
 
 
-async def test_host_of_others(session: aiohttp.ClientSession) -> None:
+async def test_host_of_another_machine_is_an_endpoint_error(
+    session: aiohttp.ClientSession,
+) -> None:
     """It can serve on this machine only."""
     with pytest.raises(EndpointError, match="no such address") as caught:
         await Exporter(Endpoint(host="192.0.2.1", port=0), lambda: STATES).__aenter__()
@@ -313,12 +323,14 @@ async def test_host_that_is_no_host(session: aiohttp.ClientSession) -> None:
         ("http://localhost:0/a%20b/c", "localhost", 0, "/a b/c"),
     ],
 )
-def test_url(url: str, host: str, port: int, path: str) -> None:
+def test_url_gives_host_port_and_path(
+    url: str, host: str, port: int, path: str
+) -> None:
     """A URL says where to serve; what it leaves out is as usual."""
     assert Endpoint.parse(url) == Endpoint(host=host, port=port, path=path)
 
 
-def test_default_url() -> None:
+def test_default_url_is_that_of_ubmsc() -> None:
     """Without a URL it is for this machine only."""
     assert Endpoint.parse() == Endpoint()
 
@@ -356,7 +368,7 @@ def test_url_that_cannot_be_served(url: str, message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_certificate_without_https(tmp_path: Path) -> None:
+def test_certificate_requires_https(tmp_path: Path) -> None:
     """Nobody is let believe that it is encrypted."""
     cert, key = write_certificate(tmp_path)
     with pytest.raises(EndpointError, match="must start with https"):
@@ -403,7 +415,7 @@ def test_certificate_that_cannot_be_used(
         (b"token\n", EndpointError, "must be user:password"),
     ],
 )
-def test_file_without_credentials(
+def test_unusable_credentials_file_is_rejected(
     tmp_path: Path, content: bytes | None, error: type[Exception], message: str
 ) -> None:
     """Without a password it does not serve at all."""
@@ -416,7 +428,7 @@ def test_file_without_credentials(
     assert message in str(caught.value)
 
 
-async def test_prometheus(prometheus: Prometheus) -> None:
+async def test_prometheus_stores_the_values(prometheus: Prometheus) -> None:
     """The real one reads the values of the batteries, under the names of the seed."""
     states = [battery("scraped-a", HOUSE), battery("scraped-b", GARAGE)]
     async with Exporter(ANYWHERE, lambda: states) as exporter:

@@ -82,7 +82,7 @@ def samples(text: str, device: str, *, openmetrics: bool = False) -> Samples:
 
 
 @pytest.mark.parametrize("model", [HOUSE, GARAGE, OLD, OLDEST])
-def test_every_value(model: str) -> None:
+def test_every_value_is_one_sample(model: str) -> None:
     """Each value that the battery carries is there once, and nothing else is."""
     state = battery("UPS_BMS", model)
     assert samples(to_text([state]), "UPS_BMS") == expected(state)
@@ -92,7 +92,7 @@ def test_every_value(model: str) -> None:
     )
 
 
-def test_names_of_the_seed() -> None:
+def test_names_labels_and_types_are_those_of_ubmsc() -> None:
     """Names, labels and types are those that boards for ubmsc know."""
     text = to_text([battery("UPS_BMS", HOUSE)])
     lines = {re.sub(r"(?<=\}) .*", "", line) for line in text.splitlines()}
@@ -104,7 +104,7 @@ def test_names_of_the_seed() -> None:
     }
 
 
-def test_suffix_of_counters() -> None:
+def test_only_our_own_counter_has_a_suffix_in_text() -> None:
     """Only our own counter has it in the text, all have it in OpenMetrics."""
     state = battery("UPS_BMS", HOUSE)
     assert set(re.findall(r"\w+_total", to_text([state]))) == {"rejected_frames_total"}
@@ -114,7 +114,7 @@ def test_suffix_of_counters() -> None:
     }
 
 
-def test_several_batteries() -> None:
+def test_each_metric_has_one_head() -> None:
     """Each metric has one head, whoever it belongs to."""
     states = [battery("a", HOUSE), battery("b", GARAGE)]
     text = to_text(states)
@@ -124,7 +124,7 @@ def test_several_batteries() -> None:
         assert samples(text, state.device) == expected(state)
 
 
-def test_battery_that_stopped_answering() -> None:
+def test_battery_that_stopped_answering_has_no_values() -> None:
     """It has no values any more, but tells that it is down, and since when."""
     lost = battery("lost", HOUSE, up=False)
     text = to_text([lost, battery("here", HOUSE)])
@@ -150,7 +150,7 @@ def test_output_that_is_made_once() -> None:
     assert samples(to_text([once]), "UPS_BMS") == wanted
 
 
-def test_absent_values() -> None:
+def test_absent_values_have_no_sample() -> None:
     """What the battery does not carry gives no sample, and cells keep their number."""
     cells = CellData(
         cell_voltage=(3.3, None, 3.301),
@@ -192,7 +192,7 @@ def test_up_time_is_told_once() -> None:
     ("balancer", "balancing"),
     [("off", 0.0), ("charging", 1.0), ("discharging", 1.0)],
 )
-def test_balancing(balancer: str, balancing: float) -> None:
+def test_balancing_is_1_in_either_direction(balancer: str, balancing: float) -> None:
     """The balancer works whichever way its store goes."""
     state = BatteryState(
         device="x", cell_data=CellData(balancer=BalancerState(balancer))
@@ -204,7 +204,9 @@ def test_balancing(balancer: str, balancing: float) -> None:
     ("layout", "count"),
     [(None, 32), (Layout.JK02_32S, 32), (Layout.JK02_24S, 16), (Layout.JK04, 0)],
 )
-def test_alarms(layout: Layout | None, count: int) -> None:
+def test_every_alarm_of_the_layout_is_a_series(
+    layout: Layout | None, count: int
+) -> None:
     """Each alarm that the layout knows is there, raised or not."""
     cells = CellData(alarms=("cell_count",))
     state = BatteryState(device="x", cell_data=cells, layout=layout)
@@ -226,7 +228,9 @@ def test_labels_of_any_name() -> None:
 
 
 @pytest.mark.parametrize("render", [to_text, to_openmetrics])
-def test_nothing_private(render: Callable[[Iterable[BatteryState]], str]) -> None:
+def test_private_fields_are_not_exported(
+    render: Callable[[Iterable[BatteryState]], str],
+) -> None:
     """Neither passcodes nor serial numbers are metrics."""
     info = DeviceInfo(
         **{
@@ -265,7 +269,9 @@ def lint(text: str) -> list[str]:
         (BatteryState(device="a"), set()),
     ],
 )
-def test_promtool(state: BatteryState, counters: set[str]) -> None:
+def test_promtool_reports_nothing_but_names_of_ubmsc(
+    state: BatteryState, counters: set[str]
+) -> None:
     """It finds nothing but what the names of the seed imply, which have to stay."""
     wanted = [
         f'{name} counter metrics should have "_total" suffix' for name in counters

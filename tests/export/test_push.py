@@ -77,7 +77,9 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 # The real servers
 
 
-async def test_pushgateway(session: aiohttp.ClientSession, pushgateway: str) -> None:
+async def test_pushgateway_keeps_one_group_per_battery(
+    session: aiohttp.ClientSession, pushgateway: str
+) -> None:
     """Each battery is a group, which is replaced by the next push."""
     states = [battery("push-a", HOUSE), battery("push/b ü", GARAGE)]
     target = PushTarget.parse(pushgateway, job="my batteries")
@@ -109,7 +111,7 @@ def grouping(state: BatteryState, job: str) -> set[tuple[str, str]]:
     return {("job", job), ("instance", state.device), ("device", state.device)}
 
 
-async def test_victoria_metrics(
+async def test_victoria_metrics_stores_the_values(
     session: aiohttp.ClientSession, victoria_metrics: VictoriaMetrics
 ) -> None:
     """All batteries come with one request, labelled as the exporter does."""
@@ -174,7 +176,7 @@ async def test_victoria_metrics_cluster_with_password(
                 await push(session, replace(target, credentials=wrong), STATES)
 
 
-async def test_pushgateway_over_tls(
+async def test_push_over_tls_needs_a_trusted_certificate(
     session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     """A Pushgateway with TLS, a password and a prefix takes it from who has them."""
@@ -204,7 +206,7 @@ async def test_pushgateway_over_tls(
             await push(session, plain, STATES)
 
 
-async def test_pushgateway_refuses(
+async def test_refusal_of_the_pushgateway_is_raised(
     session: aiohttp.ClientSession, pushgateway: str
 ) -> None:
     """What it does not take is told in its own words."""
@@ -254,7 +256,7 @@ async def requests_of(
         ("http://{}/gateway", "/gateway/metrics/job/jkbms"),
     ],
 )
-async def test_paths_of_pushgateways(
+async def test_path_of_a_pushgateway_url_gives_prefix_and_job(
     session: aiohttp.ClientSession, url: str, path: str
 ) -> None:
     """The address alone will do, and so will the path to the job."""
@@ -273,7 +275,9 @@ async def test_paths_of_pushgateways(
         f"{IMPORT}/metrics/job/boat",
     ],
 )
-async def test_paths_of_imports(session: aiohttp.ClientSession, path: str) -> None:
+async def test_path_of_an_import_url_is_completed(
+    session: aiohttp.ClientSession, path: str
+) -> None:
     """They are taken as they are."""
     assert await requests_of(session, f"http://{{}}{path}") == [
         ("POST", path, to_text(STATES), None)
@@ -329,7 +333,7 @@ async def test_kind_can_be_chosen(session: aiohttp.ClientSession) -> None:
         ("http://{}", None, None),
     ],
 )
-async def test_credentials(
+async def test_credentials_are_sent_in_the_header(
     session: aiohttp.ClientSession,
     url: str,
     credentials: Credentials | None,
@@ -388,7 +392,7 @@ def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
         ),
     ],
 )
-def test_malformed_url(url: str, message: str) -> None:
+def test_malformed_url_is_rejected(url: str, message: str) -> None:
     """What is wrong is told without what is private."""
     with pytest.raises(PushUrlError) as caught:
         PushTarget.parse(url)
@@ -396,7 +400,7 @@ def test_malformed_url(url: str, message: str) -> None:
     assert "pa-ss" not in str(caught.value)
 
 
-def test_nothing_private() -> None:
+def test_errors_contain_no_credentials() -> None:
     """No text of a target shows a password."""
     url = "http://writer:pa-ss@host/path?token=pa-ss"
     for target in (
@@ -426,7 +430,7 @@ def test_nothing_private() -> None:
         (503, PushServerError, ""),
     ],
 )
-async def test_status(
+async def test_status_decides_the_error(
     session: aiohttp.ClientSession,
     once: None,
     status: int,
@@ -473,7 +477,9 @@ async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
-async def test_tried_again(session: aiohttp.ClientSession, status: int | None) -> None:
+async def test_temporary_failures_are_retried(
+    session: aiohttp.ClientSession, status: int | None
+) -> None:
     """A failure that passes costs nothing."""
     tries = 0
 
@@ -494,7 +500,9 @@ async def test_tried_again(session: aiohttp.ClientSession, status: int | None) -
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404])
-async def test_not_tried_again(session: aiohttp.ClientSession, status: int) -> None:
+async def test_permanent_failures_are_not_retried(
+    session: aiohttp.ClientSession, status: int
+) -> None:
     """What is refused for good is asked for once."""
     tries = 0
 
@@ -545,7 +553,9 @@ async def test_no_pause_in_vain(
             await push(session, target, STATES, deadline=1000.0)
 
 
-async def test_refused_connection(session: aiohttp.ClientSession, once: None) -> None:
+async def test_refused_connection_is_unreachable(
+    session: aiohttp.ClientSession, once: None
+) -> None:
     """Nobody listens there."""
     port = free_port()
     with pytest.raises(PushUnreachableError) as caught:
@@ -555,7 +565,9 @@ async def test_refused_connection(session: aiohttp.ClientSession, once: None) ->
     )
 
 
-async def test_broken_connection(session: aiohttp.ClientSession, once: None) -> None:
+async def test_lost_connection_is_unreachable(
+    session: aiohttp.ClientSession, once: None
+) -> None:
     """Somebody listens who hangs up."""
 
     async def hang_up(request: web.Request) -> web.Response:
@@ -572,7 +584,7 @@ async def test_broken_connection(session: aiohttp.ClientSession, once: None) -> 
     )
 
 
-async def test_unknown_host(
+async def test_unknown_host_is_unreachable(
     session: aiohttp.ClientSession, once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no such host."""
@@ -587,7 +599,9 @@ async def test_unknown_host(
     assert str(caught.value) == "http://nowhere: no such host"
 
 
-async def test_no_tls(session: aiohttp.ClientSession) -> None:
+async def test_server_without_tls_is_a_tls_error(
+    session: aiohttp.ClientSession,
+) -> None:
     """The server does not speak it."""
 
     async def take(_request: web.Request) -> web.Response:
@@ -602,7 +616,9 @@ async def test_no_tls(session: aiohttp.ClientSession) -> None:
 
 
 @pytest.mark.parametrize("patience", [60.0, 0.05])
-async def test_no_answer(socket_enabled: None, patience: float) -> None:
+async def test_server_without_response_times_out(
+    socket_enabled: None, patience: float
+) -> None:
     """A server that keeps silent costs no more than the deadline."""
     silent = asyncio.Event()
 
@@ -665,7 +681,7 @@ async def test_one_failure_of_several(session: aiohttp.ClientSession) -> None:
     assert taken == ["/metrics/job/jkbms/instance/garage"]
 
 
-async def test_cancelled(session: aiohttp.ClientSession) -> None:
+async def test_cancelling_a_push_stops_it(session: aiohttp.ClientSession) -> None:
     """Ctrl-C does not wait for a server."""
     asked, silent = asyncio.Event(), asyncio.Event()
 
