@@ -590,7 +590,7 @@ def test_sessions_are_there() -> None:
 
 
 @each_session
-def test_session(capture: Capture) -> None:
+def test_captured_session_gives_its_published_frames(capture: Capture) -> None:
     """A session gives exactly the frames that it was published with."""
     assembler = FrameAssembler()
     frames = frames_of(assembler, received(capture))

@@ -513,7 +513,9 @@ def test_protections_are_named_as_such(name: str) -> None:
         ("max_balance_current", reading("OEM"), (0.3, 1.0)),
     ],
 )
-def test_limits(name: str, of: Reading, expected: tuple[float, float]) -> None:
+def test_tightest_limit_wins(
+    name: str, of: Reading, expected: tuple[float, float]
+) -> None:
     """The tightest of all limits wins, at both ends, by one step."""
     register = REGISTERS[of.layout][name]
     low, high = limits(register, of)
@@ -539,13 +541,15 @@ def test_limits(name: str, of: Reading, expected: tuple[float, float]) -> None:
         ("PXZK-01", None, None),
     ],
 )
-def test_ratings(model: str, current: float | None, balance: float | None) -> None:
+def test_model_name_gives_the_ratings(
+    model: str, current: float | None, balance: float | None
+) -> None:
     """The model names what it carries."""
     assert current_rating(model) == current
     assert balance_rating(model) == balance
 
 
-def test_choices() -> None:
+def test_choices_are_those_that_the_battery_allows() -> None:
     """A port has the protocols that the battery allows, a trigger all known ones."""
     of = reading()
     registers = accepted_registers(of)
@@ -635,7 +639,7 @@ def test_every_step_of_a_plan_is_valid(target: dict[str, float]) -> None:
     assert of.settings == end
 
 
-def test_passcode() -> None:
+def test_settings_passcode_is_compared_whole() -> None:
     """The settings passcode is compared whole; an empty one matches nothing."""
     info = reading().device_info
     assert passcode_matches("secret", info)

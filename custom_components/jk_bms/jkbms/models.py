@@ -165,9 +165,13 @@ def masked(info: DeviceInfo) -> DeviceInfo:
     return replace(info, **masks)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CellData:
-    """Live values, frame type 0x02 (docs/protocol.md 7)."""
+    """Live values, frame type 0x02 (docs/protocol.md 7).
+
+    Only the decoder assigns fields. It is not frozen, since that makes decoding a frame
+    slower by a quarter; it has no hash.
+    """
 
     cell_voltage: tuple[float | None, ...] = ()
     """Cell 1 first, up to the last enabled one; `None` for one that is not enabled,

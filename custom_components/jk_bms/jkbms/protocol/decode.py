@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
 from ..models import CellData, DetailLogRecord, DeviceInfo, LiveData, LogEntry, Settings
 from .codes import LOG_CELLS, LOG_EVENTS, alarm_names
-from .fields import CellSlots, has_gaps
+from .fields import CellSlots
 from .frames import Frame, FrameType, checksum
 from .layouts import (
     DETAIL_LOG_HEAD,
@@ -68,22 +68,21 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     data, slots = frame.data, profile.cells
     enabled = _enabled_cells(data, slots)
     fitted = profile.cell_data.values(data)
-    # In the order of the fields: 58 keyword arguments cost more than all the rest
-    values = dict(zip(CELL_DATA_FIELDS, fitted, strict=False))
-    cells = values["cell_voltage"] = slots.voltage.read(data, enabled)
-    values["cell_resistance"] = slots.resistance.read(data, enabled)
-    _add_temperatures(values, profile.battery_sensors, fitted[len(values) :])
-    total = _add_summary(values, slots, enabled)
+    cell_data = CellData(*fitted[: len(CELL_DATA_FIELDS)])
+    cell_data.cell_voltage = cells = slots.voltage.read(data, enabled)
+    cell_data.cell_resistance = slots.resistance.read(data, enabled)
+    mask, *readings = fitted[len(CELL_DATA_FIELDS) :]
+    _add_temperatures(cell_data, profile.battery_sensors, mask, readings)
+    total = _add_summary(cell_data, slots, enabled)
     if not slots.pack_voltage and cells:
-        values["battery_voltage"] = round(total, slots.voltage.decimals)
-    if not values["heating"]:
-        values["heater_current"] = None
-    if (mask := values["alarm_mask"]) is not None:
-        values["alarms"] = alarm_names(mask)
-    voltage, current = values["battery_voltage"], values["battery_current"]
+        cell_data.battery_voltage = round(total, slots.voltage.decimals)
+    if not cell_data.heating:
+        cell_data.heater_current = None
+    if cell_data.alarm_mask is not None:
+        cell_data.alarms = alarm_names(cell_data.alarm_mask)
+    voltage, current = cell_data.battery_voltage, cell_data.battery_current
     if voltage is not None and current is not None:
-        values["battery_power"] = _power(voltage, current)
-    cell_data = CellData(*values.values())
+        cell_data.battery_power = _power(voltage, current)
     _check(cell_data, total)
     if not cells and not voltage:
         return replace(cell_data, **_NO_CELLS)
@@ -195,21 +194,20 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     return mask
 
 
-def _add_summary(values: dict[str, Any], slots: CellSlots, enabled: int) -> float:
+def _add_summary(cell_data: CellData, slots: CellSlots, enabled: int) -> float:
     """Compute what the BMS sends as well, but up to a second late; return the sum."""
     if not enabled:
         return 0.0
-    voltage = cells = values["cell_voltage"]
-    if has_gaps(enabled):
-        cells = [volts for volts in voltage if volts is not None]
+    voltage = cell_data.cell_voltage
+    cells = [volts for volts in voltage if volts is not None]
     low, high, total = min(cells), max(cells), fsum(cells)
     decimals = slots.voltage.decimals
-    values["average_cell_voltage"] = round(total / len(cells), decimals)
-    values["delta_cell_voltage"] = round(high - low, decimals)
-    values["min_cell_voltage"] = low
-    values["max_cell_voltage"] = high
-    values["min_cell"] = voltage.index(low) + 1
-    values["max_cell"] = voltage.index(high) + 1
+    cell_data.average_cell_voltage = round(total / len(cells), decimals)
+    cell_data.delta_cell_voltage = round(high - low, decimals)
+    cell_data.min_cell_voltage = low
+    cell_data.max_cell_voltage = high
+    cell_data.min_cell = voltage.index(low) + 1
+    cell_data.max_cell = voltage.index(high) + 1
     return total
 
 
@@ -219,22 +217,24 @@ def _power(voltage: float, current: float) -> float:
 
 
 def _add_temperatures(
-    values: dict[str, Any], sensors: Sequence[int], fitted: Sequence[Any]
+    cell_data: CellData,
+    sensors: Sequence[int],
+    mask: int | None,
+    readings: Sequence[float | None],
 ) -> None:
     """Add the temperatures of the sensors that the device has, each with its bit.
 
-    `fitted` is the mask of sensors, then their readings. A cleared bit in the mask
-    proves an absence, a set one proves nothing; the second pair is left out where
-    neither of the two is connected.
+    A cleared bit in the mask proves an absence, a set one proves nothing; the second
+    pair is left out where neither of the two is connected.
     """
-    absent, readings = ~(fitted[0] or 0), fitted[1:]
+    absent = ~(mask or 0)
     if absent & MOSFET_SENSOR:
-        values["mosfet_temperature"] = None
+        cell_data.mosfet_temperature = None
     if absent & sum(sensors):
         pairs = zip(sensors, readings, strict=True)
         readings = [None if absent & bit else reading for bit, reading in pairs]
     is_pair = [*readings[2:]] == [None, None]
-    values["battery_temperature"] = tuple(readings[:2] if is_pair else readings)
+    cell_data.battery_temperature = tuple(readings[:2] if is_pair else readings)
 
 
 def _check(cell_data: CellData, total: float) -> None:
