@@ -403,6 +403,32 @@ def test_damaged_frame_is_held_back_and_the_next_is_not(damage: str) -> None:
     assert bench.rejected == 1
 
 
+def test_expected_change_is_believed_at_once() -> None:
+    """What a write moves is not held back, for some seconds; all else is."""
+    hit = Damage(GARAGE, 198, "01")
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"charging"}), bench.time)
+    assert bench.accepts(hit.hits(bench.frame()))
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"discharging"}), bench.time)
+    assert not bench.accepts(hit.hits(bench.frame()))
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"charging"}), bench.time - 11.0)
+    assert not bench.accepts(hit.hits(bench.frame()))
+
+
+def test_expected_record_is_believed_at_once() -> None:
+    """Settings that differ by what was written only need no second reading."""
+    confirmation = Confirmation()
+    old, new = Settings(cell_count=16, soc_0=2.7), Settings(cell_count=16, soc_0=2.9)
+    confirmation.expect(Settings, "soc_0", 2.9)
+    assert confirmation.accept(old, 0.0)
+    confirmation.expect(Settings, "soc_0", 2.9)
+    assert not confirmation.accept(replace(new, cell_count=8), 1.0)
+    assert confirmation.accept(new, 1.0)
+    assert not confirmation.accept(old, 2.0)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_of_what_nobody_needs(damage: str) -> None:
     """A frame that is only seen does not speak against the good one behind it."""

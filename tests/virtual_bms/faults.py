@@ -50,6 +50,16 @@ class Faults:
     """Everything sent is replaced by other bytes of the same length."""
     foreign: Literal["neey"] | None = None
     """A device from another manufacturer with the same service: frames start 55 AA 11 01."""
+    ignore_writes: bool = False
+    """Writes are acknowledged and ignored, as after a change of the settings passcode."""
+    write_takes: float = 0.0
+    """s until a written value takes effect and is shown."""
+    revert_after: float | None = None
+    """s after which another program writes the value back."""
+    lose_acknowledgements: bool = False
+    """Writes take effect and are not acknowledged."""
+    drop_at_write: Literal["before", "during", "after"] | None = None
+    """Break the link instead of a write, once it took effect, or after its acknowledgement."""
     stale: tuple[bytes, ...] = ()
     """Notifications left over from an earlier session, pushed while the CCCD is being written."""
     stream_stops_after: int | None = None

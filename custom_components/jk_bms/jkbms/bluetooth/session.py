@@ -1,7 +1,7 @@
 """The JK conversation on one connection: ask, wait, repeat (docs/protocol.md 4)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
@@ -11,23 +11,17 @@ from typing import Final
 from ..errors import (
     ImplausibleFrameError,
     LinkError,
-    LogUnansweredError,
     NotJkBmsError,
     NotReachableError,
     PairingRequiredError,
     SilentError,
     UnsupportedLayoutError,
 )
-from ..models import DetailLogRecord, DeviceInfo, LogEntry, Reading, Settings
-from ..protocol.confirmation import Confirmation
+from ..models import CellData, DeviceInfo, Reading, Settings
+from ..protocol.changes import Change
+from ..protocol.confirmation import Confirmation, Record
 from ..protocol.consistency import ConsistencyChecker
-from ..protocol.decode import (
-    decode_cell_data,
-    decode_detail_log,
-    decode_device_info,
-    decode_logbook,
-    decode_settings,
-)
+from ..protocol.decode import decode_cell_data, decode_device_info, decode_settings
 from ..protocol.detect import confirm_profile
 from ..protocol.frames import (
     COMMAND_HEADER,
@@ -39,7 +33,6 @@ from ..protocol.frames import (
     FrameType,
     ReadCommand,
 )
-from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from ..protocol.profile import Profile, choose_profile
 from ..protocol.registers import build_command
 from .connection import PAIRING_REQUIRED, ClientMixin, Connection
@@ -56,9 +49,9 @@ _ACKNOWLEDGEMENT_TIMEOUT: Final = 0.5
 """s to wait for the acknowledgement of the first command."""
 _UNLIKELY_ACKNOWLEDGEMENT_TIMEOUT: Final = 0.12
 """s to wait for it if the previous one did not come; in captures it takes 0.1 s."""
-_DETAIL_LOG_END_TIMEOUT: Final = 2.0
-"""s of silence that end a detail log, which has no end mark."""
-_COMMAND_ATTEMPTS: Final = 2
+_WRITE_ACKNOWLEDGEMENT_TIMEOUT: Final = 1.0
+"""s to wait for the acknowledgement of a write before the value is read back."""
+COMMAND_ATTEMPTS: Final = 2
 """How often a command is sent at most."""
 _INVALID_FRAMES: Final = 3
 """Cell data in a row that cannot be decoded; the last of them fails the session."""
@@ -70,8 +63,15 @@ _EARLY_FRAMES: Final = 2
 After more of them the settings were lost.
 """
 
-_NO_LOG: Final = "Connected, but the battery does not send its log"
 _CONNECTION_LOST: Final = "The connection was lost"
+_REQUESTS: Final = {
+    FrameType.SETTINGS: ReadCommand.CELL_DATA,
+    FrameType.DEVICE_INFO: ReadCommand.DEVICE_INFO,
+}
+_RECORDS: Final[dict[FrameType, type[Record]]] = {
+    FrameType.SETTINGS: Settings,
+    FrameType.DEVICE_INFO: DeviceInfo,
+}
 _LOG_TYPES: Final = frozenset({FrameType.LOGBOOK, FrameType.DETAIL_LOG})
 
 
@@ -112,12 +112,15 @@ class Session:
         self._memory = memory
         self._checker = memory.checker
         self._confirmation = memory.confirmation
-        self._statistics = memory.statistics
-        self._answer_timeout = answer_timeout
+        self.statistics = memory.statistics
+        self.answer_timeout = answer_timeout
         self._assembler = FrameAssembler(memory.statistics)
         # `None` is the end of the connection
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[Frame | None] = asyncio.Queue()
+        """Frames of the type that `ask` wants."""
+        self._wanted: FrameType | None = None
         self._acknowledged = asyncio.Event()
         self._device_info: DeviceInfo
         self._expected_profile: Profile | None = None
@@ -150,7 +153,7 @@ class Session:
         self._device_info = await self._read_device_info()
         self._expected_profile = _expected_profile(self._device_info)
         await self._wait_for_acknowledgement()
-        await self._send(ReadCommand.CELL_DATA)
+        await self.send(ReadCommand.CELL_DATA)
         try:
             return await self._next_reading()
         except UnsupportedLayoutError as err:
@@ -172,31 +175,62 @@ class Session:
                 yield reading
             reading = await self._next_reading()
 
-    async def read_logbook(self, _: Reading) -> tuple[LogEntry, ...]:
-        """Request the logbook (docs/protocol.md 10)."""
-        self._drop_log_frames()
-        for _attempt in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.LOGBOOK)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._answer_timeout):
-                    return decode_logbook(await self._next_log_frame(FrameType.LOGBOOK))
-        raise LogUnansweredError(_NO_LOG)
+    async def write(self, change: Change) -> None:
+        """Send a change once and wait for the acknowledgement, which proves nothing."""
+        self._acknowledged.clear()
+        await self.connection.write(build_command(change.register, change.new))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WRITE_ACKNOWLEDGEMENT_TIMEOUT):
+                await self._acknowledged.wait()
 
-    async def read_detail_log(self, reading: Reading) -> tuple[DetailLogRecord, ...]:
-        """Request the detail log, twice if a part is missing (docs/protocol.md 11)."""
-        self._drop_log_frames()
-        records: dict[int, DetailLogRecord] = {}
-        for _attempt in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.DETAIL_LOG)
-            with suppress(TimeoutError):
-                async for record in self._detail_log_records():
-                    records[record.index] = record
-            stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
-            if len(records) >= stored:
-                break
-        if not records:
-            raise LogUnansweredError(_NO_LOG)
-        return tuple(records[index] for index in sorted(records))
+    def expect(self, change: Change) -> None:
+        """Believe the next frame that shows this change, and what it moves."""
+        register = change.register
+        if record := _RECORDS.get(register.proof):
+            self._confirmation.expect(record, register.field, change.new)
+        self._checker.expect(register.moves, asyncio.get_running_loop().time())
+
+    async def ask(
+        self, kind: FrameType, timeout: float
+    ) -> Settings | DeviceInfo | CellData | None:
+        """Return what the battery reports now, `None` if it is late or not believed.
+
+        Cell data stream, the others are requested. Raises a `LinkError`.
+        """
+        self._wanted, self._answers = kind, asyncio.Queue()
+        try:
+            async with asyncio.timeout(timeout):
+                if request := _REQUESTS.get(kind):
+                    await self.send(request)
+                frame = await self._answers.get()
+        except TimeoutError:
+            return None
+        finally:
+            self._wanted = None
+        if not frame:
+            raise NotReachableError(_CONNECTION_LOST)
+        return self._believed(frame)
+
+    def _believed(self, frame: Frame) -> Settings | DeviceInfo | CellData | None:
+        assert self._profile
+        record: Settings | DeviceInfo
+        try:
+            if frame.type is FrameType.CELL_DATA:
+                return decode_cell_data(frame, self._profile)
+            if frame.type is FrameType.SETTINGS:
+                record = decode_settings(frame, self._profile)
+            else:
+                record = decode_device_info(frame)
+        except ImplausibleFrameError:
+            self.statistics.rejected += 1
+            return None
+        if not self._confirmation.accept(record, asyncio.get_running_loop().time()):
+            return None
+        if isinstance(record, Settings):
+            self._settings = record
+        else:
+            self._device_info = record
+        return record
 
     def failure(self) -> LinkError:
         """Return why there is no reading, as far as this session has come."""
@@ -221,12 +255,12 @@ class Session:
         """Take one notification."""
         if not self._frame_seen:
             self._detect_protocol(bytes(data))
-        acknowledged = self._statistics.acknowledged
+        acknowledged = self.statistics.acknowledged
         for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
             if self._checker.line_is_reliable():
                 self._on_frame(frame)
-        if self._statistics.acknowledged > acknowledged:
+        if self.statistics.acknowledged > acknowledged:
             self._jk_bytes_seen = True
             self._acknowledged.set()
 
@@ -234,6 +268,10 @@ class Session:
         """Take one good frame: all of them pass here, whether due or not."""
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
+        if frame.type is self._wanted:
+            self._answers.put_nowait(frame)
+            if frame.type is not FrameType.CELL_DATA:
+                return
         if self._skip(frame):
             return
         self._frames.put_nowait(frame)
@@ -263,6 +301,7 @@ class Session:
     def _on_disconnected(self) -> None:
         self._frames.put_nowait(None)
         self._log_frames.put_nowait(None)
+        self._answers.put_nowait(None)
 
     async def _drain(self) -> None:
         """Drop what an earlier session left in the radio module.
@@ -274,10 +313,10 @@ class Session:
             await self._next_frame()
 
     async def _read_device_info(self) -> DeviceInfo:
-        for _ in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.DEVICE_INFO)
+        for _ in range(COMMAND_ATTEMPTS):
+            await self.send(ReadCommand.DEVICE_INFO)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._answer_timeout):
+                async with asyncio.timeout(self.answer_timeout):
                     return await self._next_device_info()
         raise self.failure()
 
@@ -289,11 +328,11 @@ class Session:
             try:
                 info = decode_device_info(frame)
             except ImplausibleFrameError:
-                self._statistics.rejected += 1
+                self.statistics.rejected += 1
                 continue
             if self._confirmation.accept(info, asyncio.get_running_loop().time()):
                 return info
-            await self._send(ReadCommand.DEVICE_INFO)
+            await self.send(ReadCommand.DEVICE_INFO)
 
     async def _wait_for_acknowledgement(self) -> None:
         """Wait for it, but not for long: some models send none or delay it."""
@@ -338,7 +377,7 @@ class Session:
                 )
                 cell_data = decode_cell_data(frame, profile)
             except ImplausibleFrameError, UnsupportedLayoutError:
-                self._statistics.rejected += 1
+                self.statistics.rejected += 1
                 invalid += 1
                 if invalid < _INVALID_FRAMES:
                     continue
@@ -376,12 +415,12 @@ class Session:
         try:
             settings = decode_settings(frame, profile)
         except ImplausibleFrameError:
-            self._statistics.rejected += 1
+            self.statistics.rejected += 1
             return True
         if self._confirmation.accept(settings, asyncio.get_running_loop().time()):
             self._settings = settings
             return True
-        await self._send(ReadCommand.CELL_DATA)
+        await self.send(ReadCommand.CELL_DATA)
         return False
 
     async def _next_streamed_frame(self) -> Frame:
@@ -401,7 +440,7 @@ class Session:
             if self._stream_requested_again:
                 raise self.failure()
             self._stream_requested_again = True
-            await self._send(ReadCommand.CELL_DATA)
+            await self.send(ReadCommand.CELL_DATA)
             last_frame_at = clock()
 
     async def _next_frame(self) -> Frame:
@@ -412,35 +451,21 @@ class Session:
         # Some models disconnect if not paired, or if the first command got lost
         raise self.failure()
 
-    async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:
-        timeout = self._answer_timeout
-        while True:
-            async with asyncio.timeout(timeout):
-                frame = await self._next_log_frame(FrameType.DETAIL_LOG)
-            try:
-                records = decode_detail_log(frame)
-            except ImplausibleFrameError:
-                self._statistics.rejected += 1
-                continue
-            for record in records:
-                yield record
-            if len(records) < DETAIL_LOG_CAPACITY:
-                return
-            timeout = _DETAIL_LOG_END_TIMEOUT
-
-    async def _next_log_frame(self, kind: FrameType) -> Frame:
+    async def next_log_frame(self, kind: FrameType) -> Frame:
+        """Wait for a frame of a log; raises a `LinkError` if the connection is lost."""
         while True:
             if not (frame := await self._log_frames.get()):
                 raise NotReachableError(_CONNECTION_LOST)
             if frame.type is kind:
                 return frame
 
-    def _drop_log_frames(self) -> None:
+    def drop_log_frames(self) -> None:
         """Drop late answers to an earlier request."""
         while not self._log_frames.empty():
             self._log_frames.get_nowait()
 
-    async def _send(self, command: ReadCommand) -> None:
+    async def send(self, command: ReadCommand) -> None:
+        """Send a command that changes nothing."""
         self._acknowledged.clear()
         _LOGGER.debug("%s: sending %s", self._name, command.name)
         await self.connection.write(build_command(command))

@@ -14,6 +14,10 @@ from .terminal import print_error, show
 
 def execute(options: Options) -> ExitCode:
     """Do what the options request, until it is done or a signal ends it."""
+    if options.set or options.apply is not None:
+        from .change import change_settings
+
+        return change_settings(options)
     try:
         action = _choose(options)
     except ExportError as err:

@@ -5,7 +5,7 @@ field: its name in the model, the struct code of the raw value and what turns th
 the standard unit. All numbers are little-endian.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from struct import Struct
@@ -526,6 +526,16 @@ def steady_bytes(layout: Layout, enabled: int) -> int:
         for place in range(start, start + size)
     }
     return sum(0xFF << 8 * place for place in places)
+
+
+def moved_bytes(layout: Layout, names: Container[str]) -> frozenset[int]:
+    """Return the places of all bytes of cell data that hold one of these fields."""
+    return frozenset(
+        place
+        for offset, field in CELL_DATA[layout]
+        if field.name in names
+        for place in range(offset, offset + Struct(f"<{field.code}").size)
+    )
 
 
 LIMITS: Final = {
