@@ -131,6 +131,32 @@ def test_nothing_is_written_without_cells(power_on: PowerOn) -> None:
     assert written(harness) == []
 
 
+def test_limits_do_not_depend_on_one_damaged_frame(power_on: PowerOn) -> None:
+    """Settings with a good checksum by chance allow nothing that the true ones do not."""
+    harness = power_on(HOUSE)
+    spoilt: list[bytes] = []
+
+    def spoil(data: bytes) -> bytes:
+        if data[:5] == bytes.fromhex("55AAEB9001") and not spoilt:
+            spoilt.append(data)
+            # The over-voltage protection 512 mV higher, and its recovery as much
+            # lower, so that the checksum stays right
+            return (
+                data[:19]
+                + bytes((data[19] + 2,))
+                + data[20:23]
+                + bytes((data[23] - 2,))
+                + data[24:]
+            )
+        return data
+
+    harness.alter = spoil
+    with pytest.raises(SettingRefusedError, match=r"2\.5 to 3\.65 V"):
+        write(harness, {"balance_start_voltage": 3.9})
+    assert spoilt
+    assert written(harness) == []
+
+
 def test_chain_keeps_the_order(power_on: PowerOn) -> None:
     """Several settings are written so that each state on the way is valid."""
     harness = power_on(GARAGE)
@@ -181,7 +207,7 @@ def test_ignored_write_is_not_confirmed(power_on: PowerOn) -> None:
     assert report.reading.settings.soc_0 == 2.7
     assert [register for register, _ in written(harness)] == [0x08]
     # Once more after each pause
-    assert harness.commands.count(CELLS) == 1 + 4
+    assert harness.commands.count(CELLS) == 1 + 1 + 4
 
 
 def test_value_that_is_undone_before_it_is_read_is_not_confirmed(
@@ -339,7 +365,7 @@ def test_two_writes_wait_for_each_other(power_on: PowerOn) -> None:
     assert first.is_confirmed
     assert second.is_confirmed
     assert isinstance(reading, Reading)
-    assert harness.commands.count(INFO) == 3
+    assert harness.commands.count(INFO) == 2 + 2 + 1
 
 
 # Whatever is asked for

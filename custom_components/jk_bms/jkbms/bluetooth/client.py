@@ -166,13 +166,13 @@ class JkBmsClient:
             async with self._limit(deadline) as limit, self._log_lock:
                 await self._settled.wait()
                 if reading := self._held:
-                    await writer.write(self._session, reading, is_new=False)
+                    await writer.write(self._session, reading)
                     self.publish_next()
                 else:
                     async with self._open_link(deadline) as (reading, timeout):
                         if publish:
                             publish(reading)
-                        await writer.write(self._session, reading, is_new=True)
+                        await writer.write(self._session, reading)
                         timeout.reschedule(None)
                         limit.reschedule(None)
         except LinkError as err:

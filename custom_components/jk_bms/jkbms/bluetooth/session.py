@@ -42,7 +42,7 @@ _LOGGER = logging.getLogger(__name__)
 ANSWER_TIMEOUT: Final = 5.0
 """s until an unanswered command is repeated."""
 SETTLE_TIME: Final = 0.3
-"""s between the subscription and the first command (docs/protocol.md 4.1)."""
+"""s between the subscription and the first command, and before each write."""
 SILENCE_TIMEOUT: Final = 6.0
 """s without a frame until 0x96 is repeated; after as long again the session fails."""
 _ACKNOWLEDGEMENT_TIMEOUT: Final = 0.5
@@ -177,6 +177,8 @@ class Session:
 
     async def write(self, change: Change) -> None:
         """Send a change once and wait for the acknowledgement, which proves nothing."""
+        # The acknowledgement of the command before this one may be on its way
+        await asyncio.sleep(SETTLE_TIME)
         self._acknowledged.clear()
         await self.connection.write(build_command(change.register, change.new))
         with suppress(TimeoutError):

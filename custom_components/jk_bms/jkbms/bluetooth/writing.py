@@ -88,14 +88,13 @@ class Writer:
         self._sent: Change | None = None
         """The change that is sent but not proven."""
 
-    async def write(self, session: Session, reading: Reading, *, is_new: bool) -> None:
+    async def write(self, session: Session, reading: Reading) -> None:
         """Write what differs from the battery's own settings.
 
-        Unless the reading is of a new link, the settings are read again first. Raises
-        `SettingRefusedError` before anything is sent, and a `LinkError`.
+        `reading` is of the same link. Raises `SettingRefusedError` before anything is
+        sent, and a `LinkError`.
         """
-        if not is_new:
-            reading = await _read_again(session, reading)
+        reading = await _read_again(session, reading)
         self._reading = reading
         self._waiting = [*plan(self._target, reading)]
         while self._waiting:
@@ -176,8 +175,12 @@ class Writer:
 
 
 async def _read_again(session: Session, reading: Reading) -> Reading:
-    """Return the reading with what another program may have changed read again."""
-    for kind in (FrameType.SETTINGS, FrameType.DEVICE_INFO):
+    """Return the reading with settings and device information read again.
+
+    On a held link another program may have changed them. On a new link they were read
+    once, and the limits of a write must not depend on a damaged frame.
+    """
+    for kind in (FrameType.DEVICE_INFO, FrameType.SETTINGS):
         for _ in range(PROOF_ATTEMPTS):
             if record := await session.ask(kind, PROOF_TIMEOUT):
                 values: dict[str, Any] = {RECORDS[kind]: record}
