@@ -1653,12 +1653,12 @@ def test_find_profile(frames: list[Frame], expected: Profile) -> None:
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ([], "No frame tells the layout"),
-        ([BAD_DEVICE], "No frame tells the layout"),
-        ([ODD_DEVICE], "No frame tells the layout"),
+        ([], "No frame gives the layout"),
+        ([BAD_DEVICE], "No frame gives the layout"),
+        ([ODD_DEVICE], "No frame gives the layout"),
         ([SENSELESS_CELLS], "fit no known layout"),
         ([NEW_DEVICE, SENSELESS_CELLS], "fit no known layout"),
-        ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame tells the layout"),
+        ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame gives the layout"),
         ([NO_CELLS], "fit no known layout"),
         ([OLD_DEVICE, NONSENSE], "fit no known layout"),
         ([NONSENSE, SETTINGS_FRAMES[Layout.JK04]], "fit no known layout"),

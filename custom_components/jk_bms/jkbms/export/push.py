@@ -25,7 +25,7 @@ from ..errors import (
     PushUrlError,
 )
 from ..models import BatteryState
-from ..text import url_trouble
+from ..text import url_failure
 from .credentials import Credentials
 from .metrics import TEXT_TYPE, to_text
 
@@ -94,7 +94,7 @@ class PushTarget:
             # An invalid port raises only when it is read
             _ = parsed.port
         except ValueError as err:
-            raise PushUrlError(url_trouble(err)) from err
+            raise PushUrlError(url_failure(err)) from err
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise PushUrlError(
                 "The URL must begin with http:// or https:// and include a host"

@@ -15,7 +15,7 @@ type Record = DeviceInfo | Settings
 
 
 def _is_sound(read: Record) -> bool:
-    """Tell whether a first reading may be believed at once."""
+    """Return whether a first reading may be accepted at once."""
     if isinstance(read, DeviceInfo):
         return True
     values = ((getattr(read, name), limits) for name, limits in LIMITS.items())
@@ -23,7 +23,7 @@ def _is_sound(read: Record) -> bool:
 
 
 def _is_same(read: Record, before: Record, passed: float) -> bool:
-    """Tell whether two readings say the same, but for the time between them."""
+    """Return whether two readings agree, apart from the time between them."""
     if not isinstance(read, DeviceInfo) or not isinstance(before, DeviceInfo):
         return read == before
     run = (read.up_time or 0) - (before.up_time or 0)

@@ -1,7 +1,7 @@
 """Judge frames by those before them, as an 8-bit checksum cannot (docs/protocol.md 13).
 
 One frame in 256 damaged ones has a right checksum. What a frame says twice, and what the
-frame before said, tell it from a good one. A frame that they contradict is held back
+frame before said, distinguish it from a good one. A frame that they contradict is held back
 until the next one confirms or refutes it, so a real change comes half a second later.
 """
 

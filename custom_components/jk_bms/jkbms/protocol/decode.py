@@ -45,7 +45,7 @@ _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
 def decode_device_info(frame: Frame) -> DeviceInfo:
     """Decode frame type 0x03 (docs/protocol.md 9).
 
-    With a version that tells no layout, only what stands in every layout is read. Raises
+    If the version does not give the layout, only fields common to all layouts are read. Raises
     `ImplausibleFrameError` if it names no model and software version.
     """
     identity = IDENTITY.read(frame.data)

@@ -432,7 +432,7 @@ PRIVATE: Final = tuple(
     for offset, field in DEVICE_INFO[Layout.JK02_32S]
     if field.name in SECRET_FIELDS | {"serial_number", "device_name"}
 )
-"""Bytes of device information that tell whose it is or open it, whatever the layout."""
+"""Bytes of device information that identify the owner or are passcodes, in every layout."""
 
 OLDEST_32S: Final = 11.0
 """First firmware of the layout."""
