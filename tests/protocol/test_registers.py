@@ -28,6 +28,7 @@ from custom_components.jk_bms.jkbms.protocol.changes import (
     passcode_matches,
     plan,
 )
+from custom_components.jk_bms.jkbms.protocol.codes import command_name
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
@@ -398,6 +399,18 @@ def test_every_step_is_whole_on_the_wire(layout: Layout, register: Register) -> 
     assert all(
         float(f"{raw / scale:.3f}") == raw / scale for raw in range(low, high, 7)
     )
+
+
+@pytest.mark.parametrize("register", REGISTERS[Layout.JK02_32S].values())
+def test_register_is_listed_by_its_own_name(register: Register) -> None:
+    """What a battery declares has the name under which it is set."""
+    assert command_name(register.number) == register.name
+
+
+def test_unknown_command_is_listed_by_its_number() -> None:
+    """Batteries declare some that nobody knows."""
+    assert command_name(0x9B) == "0x9B"
+    assert command_name(0x3B) == "discharge_undertemperature_recovery"
 
 
 # What a battery accepts
