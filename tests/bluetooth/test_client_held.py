@@ -1651,3 +1651,14 @@ def test_default_lifetime_is_under_an_hour(power_on: PowerOn) -> None:
     harness.run(harness.client.hold(lambda _: None, interval=600.0))
 
     assert 3000 < harness.elapsed < 3600 - READ_DEADLINE
+
+
+def test_log_that_the_battery_does_not_declare_is_not_requested(
+    power_on: PowerOn,
+) -> None:
+    """A battery that says what it supports is believed."""
+    harness = power_on("JK_B2A8S20P 11.17")
+    with pytest.raises(LogUnansweredError, match="no such log"):
+        harness.run(harness.client.read_detail_log())
+    assert 0xA7 not in harness.commands
+    assert harness.run(harness.client.read_logbook()).entries

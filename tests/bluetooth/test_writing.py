@@ -33,7 +33,7 @@ from .harness import CELLS, GARAGE, HOUSE, INFO, Harness, PowerOn
 
 OLD = "JK-B2A24S15P 10.07"
 BALANCER = "JK-B2A16S 3.3.0"
-CHARGING = 0x1D
+HEADER_01 = bytes.fromhex("55AAEB9001")
 
 
 def write(harness: Harness, target: Mapping[str, Value]) -> WriteReport:
@@ -137,7 +137,7 @@ def test_limits_do_not_depend_on_one_damaged_frame(power_on: PowerOn) -> None:
     spoilt: list[bytes] = []
 
     def spoil(data: bytes) -> bytes:
-        if data[:5] == bytes.fromhex("55AAEB9001") and not spoilt:
+        if data[:5] == HEADER_01 and not spoilt:
             spoilt.append(data)
             # The over-voltage protection 512 mV higher, and its recovery as much
             # lower, so that the checksum stays right
@@ -172,6 +172,63 @@ def test_chain_keeps_the_order(power_on: PowerOn) -> None:
     ]
     assert up.is_confirmed
     assert down.is_confirmed
+
+
+def test_chain_stops_where_another_program_moves_a_limit(power_on: PowerOn) -> None:
+    """Each change is checked against the settings that the last proof showed."""
+    harness = power_on(GARAGE)
+    lowered: list[bool] = []
+
+    def lower(data: bytes) -> bytes:
+        if harness.bms.writes and not lowered:
+            battery = harness.bms.battery
+            battery.settings = replace(battery.settings, cell_ovp=3.5)
+            lowered.append(True)
+        return data
+
+    harness.alter = lower
+    report = write(
+        harness,
+        {
+            "soc_0": 2.6,
+            "request_charge_voltage": 3.55,
+            "request_float_voltage": 3.3,
+            "charging": False,
+        },
+    )
+    assert outcomes(report) == [
+        ("soc_0", Outcome.CONFIRMED),
+        ("request_float_voltage", Outcome.CONFIRMED),
+        ("request_charge_voltage", Outcome.REFUSED),
+        ("charging", Outcome.NOT_TRIED),
+    ]
+    assert "3.3 to 3.5 V" in report.results[2].reason
+    assert len(written(harness)) == 2
+
+
+def test_implausible_settings_prove_nothing(power_on: PowerOn) -> None:
+    """A frame that no battery can send is requested again."""
+    harness = power_on(GARAGE)
+    spoilt: list[bytes] = []
+
+    def spoil(data: bytes) -> bytes:
+        if harness.bms.writes and data[:5] == HEADER_01 and not spoilt:
+            spoilt.append(data)
+            # 64 more cells, and as much less in the byte of the charging switch
+            return (
+                data[:114]
+                + bytes((data[114] + 64,))
+                + data[115:118]
+                + bytes((data[118] - 64 & 0xFF,))
+                + data[119:]
+            )
+        return data
+
+    harness.alter = spoil
+    assert write(harness, {"discharging": False}).is_confirmed
+    assert spoilt
+    assert harness.client.statistics.rejected == 1
+    assert len(written(harness)) == 1
 
 
 def test_late_effect_is_confirmed(power_on: PowerOn) -> None:
@@ -441,6 +498,7 @@ def test_guard_sees_harm() -> None:
         (0x09, "a00f0000"),
         (0x08, "740e0000"),
         (0x0C, "28110300"),
+        (0x13, "d1070000"),
     ):
         assert harm(battery.spec, battery.settings, register, bytes.fromhex(content)), (
             hex(register)

@@ -101,6 +101,11 @@ def harm(spec: Spec, settings: Settings, register: int, content: bytes) -> str |
         now = now if register == 0x0C else settings.max_discharge_current
         if value > (10 * int(rated[1]) if rated else now):
             return f"0x{register:02X}: {value} A is more than the model carries"
+    if register == (0x68 if layout == "JK04" else 0x13):
+        model = re.search(r"B(D?)(\d+)A", spec.model)
+        assert model
+        if value > int(model[2]) / (10 if model[1] else 1):
+            return f"0x{register:02X}: {value} A is more than the balancer carries"
     return _disorder(settings, layout, register, value)
 
 
