@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import logging
 from math import inf
 from time import time
@@ -14,7 +14,6 @@ from ..bluetooth.scanner import SeenDevice
 from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, NoBluetoothError, NotReachableError
 from ..models import Reading
-from ..outage import Outage
 from .advice import failure_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,8 +47,6 @@ class Battery:
     """When the reading is too old, by the clock of the loop, s."""
     error: JkBmsError | None = None
     """Why the latest attempt failed."""
-    outage: Outage = field(default_factory=Outage)
-    """Whether its loss was logged."""
 
     @property
     def name(self) -> str:
@@ -89,6 +86,7 @@ class Monitor:
         # By address: one battery may be requested by its name and by its address
         self._clients: dict[str, JkBmsClient] = {}
         self._seen: dict[str, SeenDevice] = {}
+        self._lost: set[Battery] = set()
 
     def named(self) -> list[tuple[str, Battery]]:
         """Return each battery with a name that no other battery has.
@@ -156,9 +154,11 @@ class Monitor:
         """
         if isinstance(battery.error, NoBluetoothError):
             return
-        if battery.error and battery.outage.begin():
+        if battery.error and battery not in self._lost:
+            self._lost.add(battery)
             _LOGGER.warning("%s is lost: %s", battery.name, failure_text(battery.error))
-        if not battery.error and battery.outage.end():
+        if not battery.error and battery in self._lost:
+            self._lost.remove(battery)
             _LOGGER.warning("%s is back", battery.name)
 
     def forget_if_gone(self, battery: Battery) -> bool:
@@ -174,6 +174,7 @@ class Monitor:
         ):
             return False
         self.batteries.remove(battery)
+        self._lost.discard(battery)
         del self._clients[battery.target], self._seen[battery.target]
         hours = _FORGET_AFTER / 3600
         _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)
