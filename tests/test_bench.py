@@ -48,7 +48,9 @@ def test_all_benchmarks_are_there() -> None:
         assert (Path(bench.__file__).parent / f"{name}.py").is_file()
 
 
-def test_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missed_target_is_shown_and_is_the_exit_code(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All are shown, with what they had to reach; one that is missed is an exit code."""
     assert run(a=[GOOD, SEEN], b=[BAD]) == 1
     shown, progress = capsys.readouterr()
@@ -57,7 +59,9 @@ def test_table(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "decode: 12.3 µs" in progress
 
 
-def test_faults(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_option_runs_the_long_campaign(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The campaign of faults has an option of its own, which is its long form."""
     assert run("--faults", a=[BAD], faults=[GOOD]) == 0
     shown, _ = capsys.readouterr()
@@ -65,7 +69,9 @@ def test_faults(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "machine" in shown
 
 
-def test_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_prints_unrounded_figures(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The same as data, unrounded."""
     assert run("--json", a=[GOOD, SEEN]) == 0
     data = json.loads(capsys.readouterr().out)
@@ -90,14 +96,18 @@ def test_json(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "CPython" in data["machine"]
 
 
-def test_choice(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_named_benchmarks_run(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Only what is named is measured, in its long form if asked for."""
     assert run("--json", "--long", "a", a=[GOOD], b=[BAD]) == 0
     names = [each["name"] for each in json.loads(capsys.readouterr().out)["figures"]]
     assert names == ["decode", "machine"]
 
 
-def test_unknown(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_benchmark_is_a_usage_error(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What does not exist is a usage error."""
     with pytest.raises(SystemExit, match="2"):
         run("c", a=[GOOD])

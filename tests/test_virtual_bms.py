@@ -1051,6 +1051,7 @@ async def test_write_is_recorded_acknowledged_and_applied(central: MakeCentral) 
 async def test_shutdown_register_turns_the_battery_off(central: MakeCentral) -> None:
     """Register 0x65 turns the pack off."""
     c = central(BMS_8S)
+    c.bms.guards = False
     await c.open()
     await c.write(0x65)
     await c.wait(1.0)
@@ -1309,6 +1310,7 @@ async def test_unsubscribing_stops_notifications(central: MakeCentral) -> None:
 async def test_restart_register_drops_the_link(central: MakeCentral) -> None:
     """Register 0x66 costs the link only."""
     c = central(BMS_8S)
+    c.bms.guards = False
     await c.open()
     await c.write(0x66)
     await c.wait(1.0)

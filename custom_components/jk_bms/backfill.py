@@ -28,7 +28,7 @@ from homeassistant.util import dt as dt_util
 from .coordinator import JkBmsConfigEntry
 from .jkbms.models import DetailLogRecord
 from .jkbms.protocol.timestamps import Dated
-from .sensor import SENSORS
+from .sensor_descriptions import SENSORS
 
 # The minimum age of the start of an hour to import. The recorder compiles the statistics
 # of an hour within minutes after its end; if there are none by then, it has none.

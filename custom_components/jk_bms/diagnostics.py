@@ -86,7 +86,7 @@ def _advertisement(
 
 
 def _link(coordinator: JkBmsCoordinator, private: tuple[str, ...]) -> dict[str, Any]:
-    # The addresses of the scanners are private, but they must be told apart.
+    # The addresses of the scanners are private, but must stay distinguishable.
     attempts = list(coordinator.attempts)
     sources = dict.fromkeys(attempt.path for attempt in attempts)
     paths = {

@@ -177,7 +177,7 @@ class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
         """Restore the meter, unless the data are damaged or of another battery."""
         facts: object = stored.as_dict()
         match facts:
-            # After a change of its entity id an entity is added anew, and knows better.
+            # After a change of its entity id an entity is added again, and its own value is newer.
             case {"owner": self._owner, "total": float(total)} if (
                 self._meter.total <= total < inf
             ):

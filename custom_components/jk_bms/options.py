@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 import probatio
+from yarl import URL
 
 from homeassistant.config_entries import ConfigFlowResult, OptionsFlowWithReload
 from homeassistant.const import (
@@ -43,6 +44,13 @@ CONF_PUSH: Final = "push"
 """The section about pushing."""
 CONF_KIND: Final = "kind"
 CONF_JOB: Final = "job"
+
+STORED: Final = "********"
+"""In the form: a password or token is stored, and submitting this keeps it."""
+SECRETS: Final = (CONF_PASSWORD, CONF_TOKEN)
+CREDENTIALS: Final = (CONF_USERNAME, *SECRETS)
+SHARED: Final = (CONF_KIND, CONF_INTERVAL, CONF_JOB, CONF_VERIFY_SSL)
+"""What the form suggests from another battery."""
 
 KIND_AUTO: Final = "auto"
 """Detect the kind of server from the path of the URL."""
@@ -244,8 +252,11 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         """Show the form, and save valid input."""
         errors: dict[str, str] = {}
         if user_input is not None:
-            if not (errors := _validate_push(user_input.get(CONF_PUSH, {}))):
-                return self.async_create_entry(data=user_input)
+            data = dict(user_input)
+            if CONF_PUSH in data:
+                data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
+            if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
+                return self.async_create_entry(data=data)
         schema = _SCHEMA.extend(
             {
                 # Only this section can have errors, so it opens to show them.
@@ -262,17 +273,53 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             errors=errors,
         )
 
+    @property
+    def _push(self) -> dict[str, Any]:
+        """The section as it is stored, credentials apart from the URL."""
+        return storable_push(self.config_entry.options.get(CONF_PUSH, {}), {})
+
     def _suggested_values(self) -> dict[str, Any]:
         """Return the current options, and how another battery is pushed.
 
-        The URL is left out: submitting the form without a look must not turn pushing on.
+        Secrets never leave the server. The URL of another battery is left out:
+        submitting the form without a look must not turn pushing on.
         """
         values = dict(self.config_entry.options)
+        if CONF_PUSH in values:
+            push = self._push
+            values[CONF_PUSH] = push | {key: STORED for key in SECRETS if push.get(key)}
+            return values
         for entry in self.hass.config_entries.async_entries(DOMAIN):
-            push = dict(entry.options.get(CONF_PUSH, {}))
-            if push.pop(CONF_URL, None):
-                values.setdefault(CONF_PUSH, push)
+            push = entry.options.get(CONF_PUSH, {})
+            if push.get(CONF_URL):
+                values[CONF_PUSH] = {key: push[key] for key in SHARED if key in push}
+                break
         return values
+
+
+def storable_push(
+    section_input: Mapping[str, Any], stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the section as it is stored: no credentials without a URL, none in it.
+
+    A secret that the form shows as stored is taken from `stored`.
+    """
+    push = {
+        key: stored.get(key, value) if key in SECRETS and value == STORED else value
+        for key, value in section_input.items()
+    }
+    if not push.get(CONF_URL):
+        return {key: value for key, value in push.items() if key not in CREDENTIALS}
+    try:
+        url = URL(push[CONF_URL].strip())
+    except ValueError:
+        # The validation reports it.
+        return push
+    if url.user or url.password:
+        push[CONF_URL] = str(url.with_user(None))
+        if not any(push.get(key) for key in CREDENTIALS):
+            push |= {CONF_USERNAME: url.user or "", CONF_PASSWORD: url.password or ""}
+    return push
 
 
 def _validate_push(section_input: Mapping[str, Any]) -> dict[str, str]:

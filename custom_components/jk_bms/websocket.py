@@ -162,7 +162,10 @@ class _Subscription:
         self._debouncer.async_schedule_call()
 
     @callback
-    def _on_entry_changed(self, _change: ConfigEntryChange, entry: ConfigEntry) -> None:
+    def _on_entry_changed(
+        self, _change: ConfigEntryChange, entry: ConfigEntry[Any]
+    ) -> None:
+        """Send again if the entry, which may be of any integration, is a battery."""
         if entry.domain == DOMAIN:
             self._schedule()
 

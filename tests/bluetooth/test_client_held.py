@@ -14,6 +14,7 @@ import pytest
 from custom_components.jk_bms.jkbms.bluetooth import session as session_module
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
+    ImplausibleFrameError,
     LinkError,
     LogUnansweredError,
     NotReachableError,
@@ -677,6 +678,24 @@ def test_separate_implausible_frames_do_not_add_up(power_on: PowerOn) -> None:
 
     assert held_link.pauses[:14] == exactly([12 * CADENCE] * 14)
     assert harness.client.statistics.rejected == 2 * 14
+
+
+def test_three_implausible_frames_end_the_link(power_on: PowerOn) -> None:
+    """Three due frames with impossible values end the link."""
+    harness = power_on(habits=STEADY)
+    held_link = HeldLink(harness)
+
+    async def hold() -> None:
+        at((20.0, lambda: harness.bms.battery.override(**IMPOSSIBLE)))
+        await held_link.hold()
+
+    with pytest.raises(ImplausibleFrameError):
+        harness.run(hold())
+
+    assert harness.client.statistics.rejected == 3
+    due = held_link.times[-1] + 10 * CADENCE
+    assert harness.elapsed == exactly(due + 2 * CADENCE + GATT_TIME)
+    assert harness.close_reasons == ["by the central"]
 
 
 @pytest.mark.parametrize("blanks", [1, 2, 3])
@@ -1632,3 +1651,14 @@ def test_default_lifetime_is_under_an_hour(power_on: PowerOn) -> None:
     harness.run(harness.client.hold(lambda _: None, interval=600.0))
 
     assert 3000 < harness.elapsed < 3600 - READ_DEADLINE
+
+
+def test_log_that_the_battery_does_not_declare_is_not_requested(
+    power_on: PowerOn,
+) -> None:
+    """A battery that says what it supports is believed."""
+    harness = power_on("JK_B2A8S20P 11.17")
+    with pytest.raises(LogUnansweredError, match="no such log"):
+        harness.run(harness.client.read_detail_log())
+    assert 0xA7 not in harness.commands
+    assert harness.run(harness.client.read_logbook()).entries

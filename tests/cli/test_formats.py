@@ -348,6 +348,20 @@ def test_table_shows_live_values_cells_and_the_rest() -> None:
         assert (words in text) is (words != "device_passcode"), words
 
 
+def test_table_lists_what_the_battery_accepts_by_name() -> None:
+    """Numbers stay in the other formats."""
+    info = DeviceInfo(
+        device_model="JK_B2A8S20P",
+        software_version="11.48",
+        command_support=(0x1D, 0x9B, 0xA1),
+    )
+    report = ReadReport(
+        [BatteryReport(device="UPS", device_info=info)], ["device_info"]
+    )
+    assert drawn(report)[-1].strip() == "command_support charging, 0x9B, read_logbook"
+    assert plain(report)["device_info"][0]["command_support"] == [0x1D, 0x9B, 0xA1]
+
+
 def test_table_leaves_no_gap_for_absent_values() -> None:
     """Old units tell less, and what they do not tell leaves no gap."""
     cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)

@@ -122,7 +122,7 @@ def test_code_is_typed_without_an_echo(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--unpair", "-d", ADDRESS, "-i"], "takes no --device-info"),
     ],
 )
-def test_usage(
+def test_missing_or_contradicting_arguments_are_a_usage_error(
     options: list[str],
     message: str,
     monkeypatch: pytest.MonkeyPatch,

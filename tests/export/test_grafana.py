@@ -12,7 +12,7 @@ BOARD = grafana.load("jkbms.json")
 STATES = [battery("boat", GARAGE, alarms=1 << 2), battery("home", HOUSE)]
 
 
-def test_board() -> None:
+def test_board_can_be_imported_and_shows_every_metric() -> None:
     """It can be imported, and shows everything that there is and nothing else."""
     grafana.check(BOARD)
     exported = {
@@ -28,7 +28,9 @@ def test_board() -> None:
     assert used == exported
 
 
-async def test_answers(prometheus: Prometheus) -> None:
+async def test_prometheus_answers_every_query_of_the_board(
+    prometheus: Prometheus,
+) -> None:
     """Prometheus has an answer to every question."""
     async with Exporter(Endpoint(port=0), lambda: STATES) as exporter:
         host, port = exporter.addresses[0]

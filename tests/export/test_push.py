@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
 from math import inf
 from pathlib import Path
 import time
@@ -202,16 +203,16 @@ async def test_push_over_tls_needs_a_trusted_certificate(
             f"https://{where}: its certificate is not trusted: self-signed certificate"
         )
         plain = PushTarget.parse(f"http://{where}", credentials=USER)
-        with pytest.raises(PushRefusedError, match="HTTP 400: .* HTTPS server"):
+        with pytest.raises(PushRefusedError, match=r"HTTP 400 Bad Request; .* HTTPS\?"):
             await push(session, plain, STATES)
 
 
 async def test_refusal_of_the_pushgateway_is_raised(
     session: aiohttp.ClientSession, pushgateway: str
 ) -> None:
-    """What it does not take is told in its own words."""
+    """The status is reported, not the words of the server."""
     target = PushTarget.parse(pushgateway, job="")
-    with pytest.raises(PushRefusedError, match="HTTP 400: job name is required"):
+    with pytest.raises(PushRefusedError, match="HTTP 400 Bad Request$"):
         await push(session, target, STATES)
 
 
@@ -437,12 +438,15 @@ async def test_status_decides_the_error(
     error: type[PushError],
     advice: str,
 ) -> None:
-    """Each refusal is told in a line with nothing private and nothing that harms."""
+    """Each refusal is one line that quotes nothing from the server."""
 
     async def refuse(request: web.Request) -> web.Response:
         said = f"no \x1b[31m good:\n {request.headers['Authorization']} {'x' * 5000}"
         return web.Response(
-            status=status, text=said, headers={"Location": "http://127.0.0.1:1/"}
+            status=status,
+            reason=f"echo {request.headers['Authorization']}",
+            text=said,
+            headers={"Location": "http://127.0.0.1:1/"},
         )
 
     async with serving(refuse) as address:
@@ -454,14 +458,9 @@ async def test_status_decides_the_error(
                 await push(session, target, STATES)
             assert type(caught.value) is error
             text = str(caught.value)
-            assert text.startswith(
-                f"http://{address}{IMPORT}: HTTP {status}: no [31m good: "
-            )
-            assert text.endswith(f"x{advice}")
-            assert text.isprintable()
-            assert len(text) < 350
-            for secret in (USER.password, USER.header[6:], TOKEN.token):
-                assert secret not in text
+            known = {status.value: f" {status.phrase}" for status in HTTPStatus}
+            phrase = known.get(status, "")
+            assert text == (f"http://{address}{IMPORT}: HTTP {status}{phrase}{advice}")
 
 
 async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
@@ -473,7 +472,10 @@ async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
     async with serving(refuse) as address:
         with pytest.raises(PushRefusedError) as caught:
             await push(session, PushTarget.parse(f"http://{address}"), STATES)
-    assert str(caught.value) == f"http://{address}: HTTP 404; is the path correct?"
+    assert (
+        str(caught.value)
+        == f"http://{address}: HTTP 404 Not Found; is the path correct?"
+    )
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, None])
@@ -676,7 +678,7 @@ async def test_one_failure_of_several(session: aiohttp.ClientSession) -> None:
         return web.Response()
 
     async with serving(refuse_one) as address:
-        with pytest.raises(PushRefusedError, match="not this one"):
+        with pytest.raises(PushRefusedError, match="HTTP 400"):
             await push(session, PushTarget.parse(f"http://{address}"), STATES)
     assert taken == ["/metrics/job/jkbms/instance/garage"]
 

@@ -22,11 +22,8 @@ from custom_components.jk_bms.jkbms.models import (
     Layout,
     Settings,
 )
-from custom_components.jk_bms.sensor import (
-    LINK_SENSORS,
-    SENSORS,
-    JkBmsSensorDescription,
-)
+from custom_components.jk_bms.sensor import LINK_SENSORS
+from custom_components.jk_bms.sensor_descriptions import SENSORS, JkBmsSensorDescription
 from custom_components.jk_bms.switch import BLUETOOTH_LINK
 from homeassistant import components
 from homeassistant.helpers.entity import EntityDescription

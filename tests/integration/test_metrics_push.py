@@ -7,8 +7,9 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import BasicAuth, web
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.components.diagnostics import (
@@ -284,7 +285,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     for _ in range(2):
         await pass_time(hass, INTERVAL)
         assert told() == [
-            f"The values of x cannot be pushed: {receiver.url}: HTTP 404: echo ********; is the path correct?",
+            f"The values of x cannot be pushed: {receiver.url}: HTTP 404 Not Found; is the path correct?",
         ]
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
     assert entry.runtime_data.available
@@ -300,7 +301,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     assert issue.translation_key == "push_failed"
     assert issue.translation_placeholders == {
         "name": "x",
-        "reason": f"{receiver.url}: HTTP 404: echo ********; is the path correct?",
+        "reason": f"{receiver.url}: HTTP 404 Not Found; is the path correct?",
     }
     assert SECRET not in caplog.text
 
@@ -526,24 +527,64 @@ async def test_push_form_may_stay_empty(
     assert not entry.options.get("push", {}).get("url")
 
 
-async def test_push_form_suggests_the_options_of_another_battery(
+async def test_push_form_suggests_no_credentials_of_another_battery(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
     receiver: Receiver,
 ) -> None:
-    """It suggests what the first one has, but does not push by itself."""
-    options = {"username": "me", "password": SECRET}
+    """It suggests the kind and the job, but neither the URL nor a credential."""
     first = make_bms("JK_B2A8S20P 11.48")
-    await set_up(hass, proxy, first, title="first", url=receiver.url, **options)
+    secrets = {"username": "me", "password": SECRET, "token": "t0ken"}
+    await set_up(
+        hass, proxy, first, title="first", url=receiver.url, job="home", **secrets
+    )
     proxy.advertise(second := make_bms("JK_PB2A16S20P 15.41"))
     entry = mock_entry(second)
     entry.add_to_hass(hass)
     await hass.config_entries.async_setup(entry.entry_id)
 
     result = await hass.config_entries.options.async_init(entry.entry_id)
-    assert fields(result) == options
-    hass.config_entries.options.async_abort(result["flow_id"])
-    hass.config_entries.async_update_entry(entry, options={"push": {"job": "own"}})
+    assert fields(result) == {"job": "home"}
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], {"push": secrets}
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert not secrets.keys() & entry.options["push"].keys()
     result = await hass.config_entries.options.async_init(entry.entry_id)
-    assert fields(result) == {"job": "own"}
+    assert fields(result)["job"] == "jkbms"
+
+
+async def test_push_form_keeps_a_stored_secret_without_showing_it(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """A mask stands for a secret; the mask keeps it, an empty field removes it."""
+    url = f"http://me:{quote(SECRET)}@{receiver.url.partition('//')[2]}"
+    entry = await set_up(hass, proxy, bms, title="x", url=url)
+    shown = {"url": receiver.url, "username": "me", "password": "********"}
+
+    async def submit(push: dict[str, Any]) -> Any:
+        result = await hass.config_entries.options.async_init(entry.entry_id)
+        suggested = fields(result)
+        assert SECRET not in str(suggested) and quote(SECRET) not in str(suggested)
+        assert shown.items() <= suggested.items()
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"push": push}
+        )
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        await hass.async_block_till_done(wait_background_tasks=True)
+        return entry.options["push"]
+
+    for _ in range(2):
+        stored = await submit(shown)
+        assert shown | {"password": SECRET} | stored == stored
+        assert receiver.got[-1].headers["Authorization"] == (
+            BasicAuth("me", SECRET).encode()
+        )
+    stored = await submit({"url": receiver.url, "username": "me"})
+    assert "password" not in stored
+    shown = {"url": receiver.url, "username": "me"}
+    await submit({"url": receiver.url, "token": "t0ken"})
+    shown = {"url": receiver.url, "token": "********"}
+    stored = await submit({"url": "", "token": "********"})
+    assert "token" not in stored

@@ -9,7 +9,7 @@ import pytest
 
 from custom_components.jk_bms.entity import Pace
 from custom_components.jk_bms.jkbms.models import Settings
-from custom_components.jk_bms.sensor import SENSORS, SETTING_SENSORS
+from custom_components.jk_bms.sensor_descriptions import SENSORS, SETTING_SENSORS
 from homeassistant.components.sensor import ATTR_STATE_CLASS, DOMAIN as SENSOR_DOMAIN
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,

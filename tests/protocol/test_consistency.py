@@ -164,7 +164,7 @@ EVENTS: dict[str, tuple[Spec, Change]] = {
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_event(event: str) -> None:
+def test_event_is_believed_with_the_second_frame(event: str) -> None:
     """What happens to a battery is believed with the second frame that says so."""
     spec, change = EVENTS[event]
     bench = Bench(spec).settle()
@@ -177,7 +177,7 @@ def test_event(event: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [GARAGE, OLD, OLDEST], ids=name)
-def test_reboot(spec: Spec) -> None:
+def test_reboot_is_believed_with_the_second_frame(spec: Spec) -> None:
     """All counts anew, and the life's run time is what was stored last."""
     bench = Bench(spec).settle()
     bench.counter = 0
@@ -258,7 +258,7 @@ def test_link_before_anything() -> None:
 
 @pytest.mark.parametrize("spec", EVERY, ids=name)
 @pytest.mark.parametrize("hour", [6.0, 12.3, 19.5])
-def test_steady(spec: Spec, hour: float) -> None:
+def test_no_frame_waits_in_steady_operation(spec: Spec, hour: float) -> None:
     """In steady operation nothing waits."""
     bench = Bench(spec, hour=hour)
 
@@ -392,7 +392,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage(damage: str) -> None:
+def test_damaged_frame_is_held_back_and_the_next_is_not(damage: str) -> None:
     """What one frame alone says is not believed, and nothing else waits for it."""
     hit = DAMAGES[damage]
     bench = Bench(hit.spec, hour=19.0).settle()
@@ -401,6 +401,32 @@ def test_damage(damage: str) -> None:
     assert bench.rejected == 0
     assert bench.accepts(bench.frame())
     assert bench.rejected == 1
+
+
+def test_expected_change_is_believed_at_once() -> None:
+    """What a write moves is not held back, for some seconds; all else is."""
+    hit = Damage(GARAGE, 198, "01")
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"charging"}), bench.time)
+    assert bench.accepts(hit.hits(bench.frame()))
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"discharging"}), bench.time)
+    assert not bench.accepts(hit.hits(bench.frame()))
+    bench = Bench(GARAGE, hour=19.0).settle()
+    bench.checker.expect(frozenset({"charging"}), bench.time - 11.0)
+    assert not bench.accepts(hit.hits(bench.frame()))
+
+
+def test_expected_record_is_believed_at_once() -> None:
+    """Settings that differ by what was written only need no second reading."""
+    confirmation = Confirmation()
+    old, new = Settings(cell_count=16, soc_0=2.7), Settings(cell_count=16, soc_0=2.9)
+    confirmation.expect(Settings, "soc_0", 2.9)
+    assert confirmation.accept(old, 0.0)
+    confirmation.expect(Settings, "soc_0", 2.9)
+    assert not confirmation.accept(replace(new, cell_count=8), 1.0)
+    assert confirmation.accept(new, 1.0)
+    assert not confirmation.accept(old, 2.0)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -419,7 +445,7 @@ def test_damage_of_what_nobody_needs(damage: str) -> None:
     ("spec", "cut"),
     [(GARAGE, 128), (GARAGE, 150), (GARAGE, 244), (OLD, 128), (OLD, 150)],
 )
-def test_splice(spec: Spec, cut: int) -> None:
+def test_two_halves_of_different_frames_are_held_back(spec: Spec, cut: int) -> None:
     """The head of one frame and the tail of the next are no frame."""
     bench = Bench(spec).settle()
     head, tail = bench.frame(), bench.frame()
@@ -511,7 +537,7 @@ def test_only_seen() -> None:
     assert bench.accepts(bench.frame())
 
 
-def test_patience() -> None:
+def test_check_that_holds_back_every_frame_is_muted() -> None:
     """A check that holds back frame after frame falls silent, but not for gross damage."""
     bench = Bench().settle()
     judged = []
@@ -585,7 +611,7 @@ def records(spec: Spec = GARAGE) -> tuple[Settings, DeviceInfo]:
 
 
 @pytest.mark.parametrize("spec", EVERY, ids=name)
-def test_records(spec: Spec) -> None:
+def test_frames_of_every_virtual_battery_are_believed(spec: Spec) -> None:
     """What every battery of the virtual ones says is believed at first sight, and later."""
     confirmation = Confirmation()
     for time in (0.0, 60.0, 7200.0):
@@ -793,7 +819,7 @@ def cases() -> Iterator[tuple[str, bytes]]:
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=name) for name, case in cases()]
 )
-def test_corpus(case: bytes) -> None:
+def test_corpus_case_raises_nothing(case: bytes) -> None:
     """Cases that once were new raise nothing, alone and after one another."""
     for profile in PROFILES:
         subject = Subject(profile)
@@ -802,7 +828,7 @@ def test_corpus(case: bytes) -> None:
                 subject.feed(case[start : start + size])
 
 
-def test_fuzzer() -> None:
+def test_fuzzer_runs_and_finds_nothing_new() -> None:
     """It runs, and what it finds now was documented before."""
     fuzzer = Fuzzer([*corpus(CORPUS)])
     with fuzzer.watching():

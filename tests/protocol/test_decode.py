@@ -1,12 +1,15 @@
 """Tests of decoding: literal bytes at the offsets of docs/protocol.md, no table between."""
 
+import ast
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from custom_components import jk_bms
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
     JkBmsError,
@@ -469,7 +472,9 @@ def vars_of(model: Any) -> dict[str, Any]:
         for content, expected in rows
     ],
 )
-def test_field(table: str, content: Content, expected: dict[str, Any]) -> None:
+def test_field_is_decoded_from_its_own_bytes_only(
+    table: str, content: Content, expected: dict[str, Any]
+) -> None:
     """Each field comes from its bytes, has its scale, sign and type, and is alone."""
     decode, _ = TABLES[table]
     found = changed(decode, content)
@@ -518,7 +523,7 @@ def test_every_field_has_a_row(table: str, others: str) -> None:
     assert tested.isdisjoint(others.split())
 
 
-def test_absent() -> None:
+def test_value_without_a_place_in_the_layout_is_none() -> None:
     """What a layout has no place for is None, not 0."""
     empty = cells(JK04, FOUR[Layout.JK04])
     assert {name for name, value in vars_of(empty).items() if value is not None} == {
@@ -538,7 +543,7 @@ def test_absent() -> None:
     assert {name for name, value in vars_of(full).items() if value is None} == only_32s
 
 
-def test_defaults() -> None:
+def test_models_default_to_absent_values() -> None:
     """A model tells everything that it is not told as absent."""
     assert set(vars_of(CellData()).values()) == {(), None}
     assert set(vars_of(Settings()).values()) == {None}
@@ -839,7 +844,7 @@ def test_sensor_not_connected(
         ("19.", 19.0),
     ],
 )
-def test_firmware(version: str, expected: float) -> None:
+def test_firmware_is_the_first_two_numbers(version: str, expected: float) -> None:
     """A version is its first two numbers."""
     assert parse_firmware(version) == expected
 
@@ -967,7 +972,9 @@ def test_discharge_undertemperature(version: str, expected: bool) -> None:
     ("version", "expected"),
     [("15.41", None), ("19.10", None), ("19.27", 0), ("19.31", 0), ("20.20", 0)],
 )
-def test_rebulk(version: str, expected: int | None) -> None:
+def test_rebulk_soc_is_a_setting_from_its_firmware_on(
+    version: str, expected: int | None
+) -> None:
     """A zero before 19.27 is no setting."""
     decoded = info({6: b"JK_PB2A16S20P", 30: version.encode()})
     assert decoded.rebulk_soc == expected
@@ -1021,7 +1028,7 @@ PORTS_OF_19 = ["uart3_protocol", "uart3_protocols"]
         ("20.20", PORTS + PORTS_OF_19),
     ],
 )
-def test_ports(version: str, present: list[str]) -> None:
+def test_missing_ports_are_none(version: str, present: list[str]) -> None:
     """Ports that a device does not have are absent, not protocol 0."""
     decoded = vars_of(info({6: b"JK_PB2A16S15P", 30: version.encode()}))
     assert {name for name in PORTS + PORTS_OF_19 if decoded[name] is not None} == {
@@ -1083,7 +1090,7 @@ def test_state_of_health() -> None:
     "version",
     ["11.17", "11.48", "11.288H", "11.21h", "13.99", "14.20", "15.26", "19.05"],
 )
-def test_heater(version: str) -> None:
+def test_heater_current_only_while_heating(version: str) -> None:
     """Every 32S tells whether it heats; the current is noise while it does not."""
     profile = choose_profile("JK_B2A20S20P", version)
     decoded = cells(profile, {236: "C21D"})
@@ -1646,12 +1653,12 @@ def test_find_profile(frames: list[Frame], expected: Profile) -> None:
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ([], "No frame tells the layout"),
-        ([BAD_DEVICE], "No frame tells the layout"),
-        ([ODD_DEVICE], "No frame tells the layout"),
+        ([], "No frame gives the layout"),
+        ([BAD_DEVICE], "No frame gives the layout"),
+        ([ODD_DEVICE], "No frame gives the layout"),
         ([SENSELESS_CELLS], "fit no known layout"),
         ([NEW_DEVICE, SENSELESS_CELLS], "fit no known layout"),
-        ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame tells the layout"),
+        ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame gives the layout"),
         ([NO_CELLS], "fit no known layout"),
         ([OLD_DEVICE, NONSENSE], "fit no known layout"),
         ([NONSENSE, SETTINGS_FRAMES[Layout.JK04]], "fit no known layout"),
@@ -1745,7 +1752,9 @@ JK04_FOUR = FOUR[Layout.JK04]
         pytest.param(NEW, NEW_FOUR | {178: "00000000"}, False, id="0 Ah of capacity"),
     ],
 )
-def test_plausibility(profile: Profile, content: Content, expected: bool) -> None:
+def test_impossible_cell_data_are_rejected(
+    profile: Profile, content: Content, expected: bool
+) -> None:
     """What no battery can be in is refused, what is only bad is not."""
     assert refused(profile, content) is expected
 
@@ -1845,7 +1854,7 @@ def test_plausible_settings(profile: Profile, content: Content, expected: bool) 
 
 
 @pytest.mark.parametrize(("bit", "name"), list(enumerate(ALARMS)))
-def test_alarm(bit: int, name: str) -> None:
+def test_alarm_bit_has_its_name(bit: int, name: str) -> None:
     """Each bit has its name."""
     decoded = cells(NEW, {166: (1 << bit).to_bytes(4, "little")})
     assert (decoded.alarms, decoded.alarm_mask) == ((name,), 1 << bit)
@@ -1854,7 +1863,7 @@ def test_alarm(bit: int, name: str) -> None:
     assert decoded.alarms == ((name,) if bit < 16 else ())
 
 
-def test_alarms() -> None:
+def test_alarms_are_in_the_order_of_their_bits() -> None:
     """Several are in the order of their bits."""
     assert cells(NEW, {166: "FFFFFFFF"}).alarms == ALARMS
     assert cells(NEW).alarms == ()
@@ -1866,7 +1875,9 @@ def test_alarms() -> None:
     ("charging", "percent", "full"),
     [("00", 100, True), ("00", 99, True), ("00", 98, False), ("01", 100, False)],
 )
-def test_faults(charging: str, percent: int, full: bool) -> None:
+def test_information_and_a_full_battery_are_no_faults(
+    charging: str, percent: int, full: bool
+) -> None:
     """Two alarms inform, and one is normal on a full battery; the others are faults."""
     content = {198: charging, 173: bytes((percent,)), 150: "01"}
     decoded = cells(NEW, content, {166: "FFFFFFFF"})
@@ -1910,7 +1921,7 @@ SPANS = [(46, 78), (86, 150)]
         {6: b"JK-B2A16S", 30: b"beta"},
     ],
 )
-def test_redact(start: Content) -> None:
+def test_redact_masks_private_bytes_only(start: Content) -> None:
     """Each byte that is private is masked, no other byte is touched."""
     frame = build_frame(DEVICE_INFO, {38: "01" * 261}, start, {50: "00", 107: "0000"})
     redacted = redact(frame)
@@ -2147,7 +2158,7 @@ def records(*contents: Content) -> tuple[DetailLogRecord, ...]:
 
 
 @pytest.mark.parametrize(("code", "name"), EVENT_NAMES)
-def test_event(code: str, name: str) -> None:
+def test_event_code_has_its_name_and_cell_in_both_logs(code: str, name: str) -> None:
     """Both logs know the events and their cells, and no neighbour of an unknown one."""
     cell = CELLS_OF_EVENTS.get(code)
     entry = LogEntry(time=1, code=int(code, 16), event=name, cell=cell)
@@ -2156,7 +2167,7 @@ def test_event(code: str, name: str) -> None:
     assert (record.code, record.event, record.cell) == (int(code, 16), name, cell)
 
 
-def test_logbook() -> None:
+def test_logbook_starts_with_the_oldest_entry() -> None:
     """The oldest entry stands first, and what is behind the count is stale."""
     content = {6: "03000000", 10: "FF", 11: "0000000001", 16: "0403028144"}
     assert log(content, {21: "010000001B", 26: "020000001C"}) == (
@@ -2263,11 +2274,21 @@ def test_detail_log_without_room(count: str) -> None:
         records({8: count})
 
 
-def test_models_are_frozen_and_comparable() -> None:
-    """Equal bytes give equal models, which may be shared."""
+def test_equal_bytes_give_equal_cell_data() -> None:
+    """Two decodings of one frame are equal, and can be taken apart."""
     decoded = cells(NEW, FOUR[Layout.JK02_32S])
     assert decoded == cells(NEW, FOUR[Layout.JK02_32S])
-    assert hash(decoded) == hash(cells(NEW, FOUR[Layout.JK02_32S]))
-    with pytest.raises(AttributeError):
-        decoded.remain_percent = 50
     assert asdict(decoded)["cell_voltage"] == (3.3,) * 4
+
+
+def test_only_the_decoder_assigns_fields_of_cell_data() -> None:
+    """Cell data are not frozen, and many share them: no other module changes them."""
+    names = {field.name for field in fields(CellData)}
+    assigning = {
+        path.stem
+        for path in Path(jk_bms.__path__[0]).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if node.attr in names and ast.unparse(node.value) != "self"
+    }
+    assert assigning == {"decode"}

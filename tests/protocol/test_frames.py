@@ -65,7 +65,7 @@ def test_read_commands() -> None:
     }
 
 
-def test_checksum() -> None:
+def test_checksum_is_the_low_byte_of_the_sum() -> None:
     """The checksum is the low byte of the sum."""
     assert checksum(b"") == 0
     assert checksum(bytes.fromhex("55AAEB90")) == 0x7A
@@ -92,7 +92,7 @@ def test_checksum_of_many(size: int) -> None:
         (0x06, FrameType.DETAIL_LOG),
     ],
 )
-def test_parse(kind: int, expected: FrameType) -> None:
+def test_good_frame_has_type_counter_and_bytes(kind: int, expected: FrameType) -> None:
     """A good frame gives its type, its counter and all its bytes."""
     data = build(kind, {298: "99"}, counter=0xA5)
     frame = Frame.parse(data)
@@ -199,7 +199,7 @@ def test_type_and_counter_are_read() -> None:
     assert (frame.type, frame.counter) == (FrameType.DEVICE_INFO, 0xA5)
 
 
-def test_nothing() -> None:
+def test_empty_notification_is_ignored() -> None:
     """An empty notification does no harm."""
     assert assemble(A[:128], b"", A[128:]) == [A]
 
@@ -243,7 +243,7 @@ def test_idle_line_as_content() -> None:
         pytest.param([A, ACKNOWLEDGEMENT[:2], ACKNOWLEDGEMENT[2:] + B], id="header"),
     ],
 )
-def test_acknowledgement(chunks: list[bytes]) -> None:
+def test_acknowledgement_is_counted_and_costs_no_frame(chunks: list[bytes]) -> None:
     """It is no frame; it is counted and costs none."""
     assembler = FrameAssembler()
     assert feed(assembler, chunks) == [A, B]
@@ -274,7 +274,7 @@ def test_acknowledgement_with_filler() -> None:
     assert assembler.statistics.acknowledged == 1
 
 
-def test_echo() -> None:
+def test_own_command_is_neither_acknowledgement_nor_rejected() -> None:
     """What we sent ourselves is no acknowledgement and no refused frame."""
     assembler = FrameAssembler()
     assert feed(assembler, [ECHO, A[:20], A[20:] + ECHO, B]) == [A, B]
@@ -315,7 +315,7 @@ def test_command_header_inside_frame() -> None:
     assert assembler.statistics == FrameStatistics(good=1)
 
 
-def test_noise() -> None:
+def test_noise_is_dropped_except_for_the_start_of_a_header() -> None:
     """Bytes that belong to nothing go, save three that may begin a header."""
     assembler = FrameAssembler()
     assert feed(assembler, [b"noise" * 500]) == []
@@ -537,7 +537,7 @@ def test_long_notification_ends_doubling() -> None:
 # Assembly: state
 
 
-def test_clear() -> None:
+def test_clear_drops_and_counts_an_unfinished_frame() -> None:
     """A new link begins with nothing; what was unfinished is counted."""
     assembler = FrameAssembler()
     assert feed(assembler, [A, B[:100]]) == [A]

@@ -28,6 +28,7 @@ from custom_components.jk_bms.jkbms.protocol.changes import (
     passcode_matches,
     plan,
 )
+from custom_components.jk_bms.jkbms.protocol.codes import command_name
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
@@ -400,6 +401,18 @@ def test_every_step_is_whole_on_the_wire(layout: Layout, register: Register) -> 
     )
 
 
+@pytest.mark.parametrize("register", REGISTERS[Layout.JK02_32S].values())
+def test_register_is_listed_by_its_own_name(register: Register) -> None:
+    """What a battery declares has the name under which it is set."""
+    assert command_name(register.number) == register.name
+
+
+def test_unknown_command_is_listed_by_its_number() -> None:
+    """Batteries declare some that nobody knows."""
+    assert command_name(0x9B) == "0x9B"
+    assert command_name(0x3B) == "discharge_undertemperature_recovery"
+
+
 # What a battery accepts
 
 
@@ -513,7 +526,9 @@ def test_protections_are_named_as_such(name: str) -> None:
         ("max_balance_current", reading("OEM"), (0.3, 1.0)),
     ],
 )
-def test_limits(name: str, of: Reading, expected: tuple[float, float]) -> None:
+def test_tightest_limit_wins(
+    name: str, of: Reading, expected: tuple[float, float]
+) -> None:
     """The tightest of all limits wins, at both ends, by one step."""
     register = REGISTERS[of.layout][name]
     low, high = limits(register, of)
@@ -539,13 +554,15 @@ def test_limits(name: str, of: Reading, expected: tuple[float, float]) -> None:
         ("PXZK-01", None, None),
     ],
 )
-def test_ratings(model: str, current: float | None, balance: float | None) -> None:
+def test_model_name_gives_the_ratings(
+    model: str, current: float | None, balance: float | None
+) -> None:
     """The model names what it carries."""
     assert current_rating(model) == current
     assert balance_rating(model) == balance
 
 
-def test_choices() -> None:
+def test_choices_are_those_that_the_battery_allows() -> None:
     """A port has the protocols that the battery allows, a trigger all known ones."""
     of = reading()
     registers = accepted_registers(of)
@@ -635,7 +652,7 @@ def test_every_step_of_a_plan_is_valid(target: dict[str, float]) -> None:
     assert of.settings == end
 
 
-def test_passcode() -> None:
+def test_settings_passcode_is_compared_whole() -> None:
     """The settings passcode is compared whole; an empty one matches nothing."""
     info = reading().device_info
     assert passcode_matches("secret", info)

@@ -52,7 +52,7 @@ def test_run_time(
     assert run_time(layout, info(stored), CellData(up_time=live)) == expected
 
 
-def test_logbook() -> None:
+def test_run_time_of_an_entry_becomes_a_time() -> None:
     """Run time counts back from now, in whole seconds."""
     entries = (
         LogEntry(time=1000, code=1, event="boot"),

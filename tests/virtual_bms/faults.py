@@ -50,6 +50,16 @@ class Faults:
     """Everything sent is replaced by other bytes of the same length."""
     foreign: Literal["neey"] | None = None
     """A device from another manufacturer with the same service: frames start 55 AA 11 01."""
+    ignore_writes: bool = False
+    """Writes are acknowledged and ignored, as after a change of the settings passcode."""
+    write_takes: float = 0.0
+    """s until a written value takes effect and is shown."""
+    revert_after: float | None = None
+    """s after which another program writes the value back."""
+    lose_acknowledgements: bool = False
+    """Writes take effect and are not acknowledged."""
+    drop_at_write: Literal["before", "during", "after"] | None = None
+    """Break the link instead of a write, once it took effect, or after its acknowledgement."""
     stale: tuple[bytes, ...] = ()
     """Notifications left over from an earlier session, pushed while the CCCD is being written."""
     stream_stops_after: int | None = None
@@ -58,6 +68,4 @@ class Faults:
     """Every n-th cell frame reports 0 V and 0 %, with a correct checksum."""
     blank_every: int | None = None
     """Every n-th cell frame reports no cell and no measurement, with a correct checksum."""
-    zeros: bool = False
-    """Every cell frame has 0 in all its values, with a correct checksum."""
     seed: int = 0

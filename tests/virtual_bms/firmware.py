@@ -1,6 +1,6 @@
 """The firmware families: frame contents besides measurements and settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 type Layout = Literal["JK04", "JK02_24S", "JK02_32S"]
@@ -38,11 +38,10 @@ class Firmware:
     """32S offset 286."""
     cell_masks: bytes = bytes(12)
     settings_masks: bytes = bytes(9)
-    info_masks: bytes = bytes(12)
+    info_masks: bytes = bytes(32)
+    """0x03 offsets 150..181: bit n is set where command or register n is supported."""
     info_tail: bytes = bytes(12)
     """0x03 offsets 287..298."""
-    info_word: int = 0
-    """0x03 offset 162."""
     protocols: bool = False
     """0x03 from 184 on is filled."""
     heat_temperatures: bool = False
@@ -79,9 +78,10 @@ FIRMWARES: dict[str, Firmware] = {
         heater_noise=-7715,
         cell_masks=bytes.fromhex("feff7fdc1f01000000000000"),
         settings_masks=bytes.fromhex("7cf8ffff0f00000000"),
-        info_masks=bytes.fromhex("7cf8fff30f00000000000000"),
+        info_masks=bytes.fromhex(
+            "7cf8fff30f00000000000000900f00000000c0d8030000000001000000000000"
+        ),
         info_tail=bytes.fromhex("fe2f00000000000000000000"),
-        info_word=0x0F90,
     ),
     "11.28": Firmware(
         layout="JK02_32S",
@@ -92,9 +92,10 @@ FIRMWARES: dict[str, Firmware] = {
         heater_noise=7080,
         cell_masks=bytes.fromhex("feff7fdc0f01000000000000"),
         settings_masks=bytes.fromhex("7cf8ffff1f0d000000"),
-        info_masks=bytes.fromhex("7cf8ffff1f0d000000000000"),
+        info_masks=bytes.fromhex(
+            "fcf9ffff9f2d000000000000900f00000000c0d8030000000001000000000000"
+        ),
         info_tail=bytes.fromhex("fe0f00000000000000000000"),
-        info_word=0x0F90,
     ),
     "11.48": Firmware(
         layout="JK02_32S",
@@ -104,9 +105,10 @@ FIRMWARES: dict[str, Firmware] = {
         odd_byte=1,
         cell_masks=bytes.fromhex("feff7fdd0f01008003000000"),
         settings_masks=bytes.fromhex("fefffffe1fe9010200"),
-        info_masks=bytes.fromhex("fefffffe1fe9010200000000"),
+        info_masks=bytes.fromhex(
+            "fef9ffffff2d000200000000901f00000000c0d8e73200000001000000000000"
+        ),
         info_tail=bytes.fromhex("fe9f29860300000000000000"),
-        info_word=0x1F90,
     ),
     "14": Firmware(
         layout="JK02_32S",
@@ -117,9 +119,10 @@ FIRMWARES: dict[str, Firmware] = {
         extra_sensors=True,
         cell_masks=bytes.fromhex("feff7fdd2f0101b007000000"),
         settings_masks=bytes.fromhex("feffffffbfe9010200"),
-        info_masks=bytes.fromhex("feffffffafe9010200000000"),
+        info_masks=bytes.fromhex(
+            "feffffffafe9010200000000901f00000000c0d8e7fe1f000001000000000000"
+        ),
         info_tail=bytes.fromhex("fe9fe9fe0300000000000000"),
-        info_word=0x1F90,
         protocols=True,
     ),
     "15": Firmware(
@@ -133,9 +136,10 @@ FIRMWARES: dict[str, Firmware] = {
         ranks=True,
         cell_masks=bytes.fromhex("feff7fdc2f0101b0cf070000"),
         settings_masks=bytes.fromhex("feffffff9fe99d0300"),
-        info_masks=bytes.fromhex("ffffffff8fe99d0300000000"),
+        info_masks=bytes.fromhex(
+            "ffffffff8fe99d0300000000901f00000000c0d8e7fe3f000001000000000000"
+        ),
         info_tail=bytes.fromhex("fe9fe9ff0f00000000000000"),
-        info_word=0x1F90,
         protocols=True,
         heat_temperatures=True,
     ),
@@ -150,9 +154,10 @@ FIRMWARES: dict[str, Firmware] = {
         ranks=True,
         cell_masks=bytes.fromhex("feff7fdc2f0101810b010000"),
         settings_masks=bytes.fromhex("feffffff9fa9ef0f00"),
-        info_masks=bytes.fromhex("ffffffff9fa98f0f00000000"),
+        info_masks=bytes.fromhex(
+            "ffffffff9fa98f0f00000000901f00000000c0d8e732ac000000000000000000"
+        ),
         info_tail=bytes.fromhex("fe9f21860900000000000000"),
-        info_word=0x1F90,
         protocols=True,
         heat_temperatures=True,
         discharge_utp=True,
@@ -168,9 +173,10 @@ FIRMWARES: dict[str, Firmware] = {
         ranks=True,
         cell_masks=bytes.fromhex("feff7fdd2f0101b0cf070000"),
         settings_masks=bytes.fromhex("feffffffbfe9ed0f00"),
-        info_masks=bytes.fromhex("ffffffffafe98d0f00000000"),
+        info_masks=bytes.fromhex(
+            "ffffffffafe98d0f00000000901f00000000c0d8f7feef000000000000000000"
+        ),
         info_tail=bytes.fromhex("fe9febfe3900000000000002"),
-        info_word=0x1F90,
         protocols=True,
         heat_temperatures=True,
         discharge_utp=True,
@@ -178,3 +184,11 @@ FIRMWARES: dict[str, Firmware] = {
         detail_log=True,
     ),
 }
+
+# Like 19.27, and the state of charge can be set. No captured unit up to 20.20 declares that.
+FIRMWARES["19.34"] = replace(
+    FIRMWARES["19.27"],
+    info_masks=bytes.fromhex(
+        "ffffffffafe98d0f00000000905f00000000c0d8f7feef000000000000000000"
+    ),
+)

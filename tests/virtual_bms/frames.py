@@ -37,12 +37,6 @@ def command(register: int, value: bytes = b"", filler: int = 0) -> bytes:
     return seal(raw)
 
 
-def without_values(frame: bytes) -> bytes:
-    """Set everything behind the frame counter to 0, with a correct checksum."""
-    head = frame[:6] + bytes(len(frame) - 7)
-    return head + bytes((sum(head) & 0xFF,))
-
-
 def damage(frame: bytes, *positions: int, reseal: bool = False) -> bytes:
     """Flip one bit of the bytes at `positions` (default: the middle); `reseal` corrects the checksum."""
     broken = bytearray(frame)
@@ -406,9 +400,7 @@ def _settings_jk04(f: bytearray, s: Settings) -> None:
 def _info_32s(f: bytearray, spec: Spec, s: Settings) -> None:
     firmware = spec.firmware
     _text(f, 134, 16, spec.userdata2)
-    f[150:162] = firmware.info_masks
-    pack_into("<I", f, 162, firmware.info_word)
-    f[168:171] = bytes.fromhex("c0d8e7" if firmware.protocols else "c0d803")
+    f[150:182] = firmware.info_masks
     if firmware.protocols:
         pack_into("<BB", f, 184, s.uart1_protocol, s.can_protocol)
         f[186:189] = bytes.fromhex("ff6700")

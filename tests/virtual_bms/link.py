@@ -12,6 +12,7 @@ from bleak.exc import BleakError, BleakGATTProtocolError, BleakGATTProtocolError
 from . import frames
 from .faults import Hits
 from .gatt import Characteristic
+from .guard import harm
 from .line import Line
 from .registers import apply
 
@@ -255,6 +256,7 @@ class Link:
         first = self._between(behaviour.stream_delay)
 
         def reply() -> None:
+            self.bms.live(self._loop.time())
             settings = frames.settings_frame(
                 self.bms.spec, self.bms.battery.settings, self.bms.counter
             )
@@ -292,11 +294,26 @@ class Link:
 
     def _write_register(self, register: int, value: bytes) -> None:
         bms = self.bms
+        faults = bms.faults
+        if bms.guards and (
+            why := harm(bms.spec, bms.battery.settings, register, value)
+        ):
+            bms.harms.append(why)
+            raise AssertionError(why)
+        if faults.drop_at_write == "before":
+            self.close("fault: before a write")
+            return
         self._hold_stream()
-        self._later(0.1, self._acknowledge)
+        if not faults.lose_acknowledgements:
+            self._later(0.1, self._acknowledge)
         settings = apply(bms.battery.settings, bms.spec.layout, register, value)
-        if settings is not None:
-            bms.battery.settings = settings
+        if settings is not None or (register, bms.spec.layout) == (0x6E, "JK02_32S"):
+            if bms.takes(register, value):
+                bms.write(register, value)
+            if faults.drop_at_write == "during":
+                self.close("fault: during a write")
+            elif faults.drop_at_write == "after":
+                self._later(0.15, lambda: self.close("fault: after a write"))
         elif register == SHUT_DOWN:
             self._later(0.5, bms.power_off)
         elif register == RESTART:
@@ -307,8 +324,8 @@ class Link:
     # Sending
 
     def _info(self, counter: int) -> bytes:
-        battery = self.bms.battery
         self.bms.live(self._loop.time())
+        battery = self.bms.battery
         return frames.info_frame(battery.spec, battery.settings, battery.state, counter)
 
     def _reply(self, frame: bytes) -> float:
@@ -389,8 +406,6 @@ class Link:
             state = replace(state, voltage=0.0, power=0.0, current=0.0)
             state = replace(state, soc=0, remaining=0.0, full=0.0)
         frame = frames.cell_frame(bms.spec, state, bms.counter)
-        if bms.faults.zeros:
-            frame = frames.without_values(frame)
         bms.counter = (bms.counter + 1) & 0xFF
         return frame
 

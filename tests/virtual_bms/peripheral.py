@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from random import Random
 
 from bleak.exc import BleakError
@@ -11,7 +12,9 @@ from .battery import Battery
 from .behaviour import Behaviour
 from .faults import Faults
 from .gatt import FFE1, VARIANTS, Service, Variant, without
+from .guard import in_range
 from .link import READS, Command, Connection, Link
+from .registers import apply
 from .spec import Spec
 
 
@@ -38,8 +41,13 @@ class VirtualBms:
         """How often 0x96 came while the stream was running: a real one beeps."""
         self.counter = 0
         """Counter of the next cell frame."""
+        self.guards = True
+        """Whether a write that could do harm fails the test at once."""
+        self.harms: list[str] = []
+        """Why, of each of them."""
         self.powered = True
         self.attempts: Counter[int] = Counter()
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self._link: Link | None = None
         self._freed = asyncio.Event()
         self._freed.set()
@@ -164,6 +172,42 @@ class VirtualBms:
 
     # Called by the link
 
+    def takes(self, register: int, value: bytes) -> bool:
+        """Whether this firmware does not ignore a write."""
+        spec = self.spec
+        declared = int.from_bytes(spec.firmware.info_masks, "little")
+        is_known = spec.layout != "JK02_32S" or declared >> register & 1
+        if self._faults.ignore_writes or not is_known:
+            return False
+        return in_range(spec.layout, register, value)
+
+    def write(self, register: int, value: bytes) -> None:
+        """Let a write take effect now or later, and another program undo it."""
+        battery, faults = self.battery, self._faults
+        before = battery.settings
+
+        def take_effect() -> None:
+            if register == 0x6E:
+                part = value[0] / 100
+                remaining = round(part * self.spec.capacity, 3)
+                battery.override(soc=value[0], remaining=remaining)
+            after = apply(battery.settings, self.spec.layout, register, value)
+            battery.settings = after or battery.settings
+            if faults.revert_after is not None:
+                self._later(faults.revert_after, undo)
+
+        def undo() -> None:
+            battery.settings = before
+
+        if faults.write_takes:
+            self._later(faults.write_takes, take_effect)
+        else:
+            take_effect()
+
+    def _later(self, delay: float, action: Callable[[], None]) -> None:
+        """Do something although the link may end; the next connection finds it done."""
+        self._due.append((asyncio.get_running_loop().time() + delay, action))
+
     def released(self, link: Link) -> None:
         """The link is gone; advertise again."""
         if self._link is link:
@@ -172,6 +216,10 @@ class VirtualBms:
 
     def live(self, now: float) -> None:
         """Simulate the battery up to loop time `now`."""
+        while self._due and min(self._due, key=itemgetter(0))[0] <= now:
+            first = min(self._due, key=itemgetter(0))
+            self._due.remove(first)
+            first[1]()
         if self._seen_at is not None:
             elapsed = (now - self._seen_at) * self.speed
             self.battery.advance(elapsed * self.battery.time_scale)

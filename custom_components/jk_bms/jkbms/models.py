@@ -1,4 +1,4 @@
-"""What a frame says, in standard units; `None` is what the device does not carry.
+"""The values of a frame, in standard units; `None` where the device does not report one.
 
 Names and units are the contract for JSON output, metrics and entities. Voltages are in
 V, currents in A (+ charging, - discharging), capacities in Ah, temperatures in °C,
@@ -22,13 +22,13 @@ class Layout(StrEnum):
 
 
 class BalancerState(StrEnum):
-    """What the active balancer does (docs/protocol.md 12.5)."""
+    """State of the active balancer (docs/protocol.md 12.5)."""
 
     OFF = "off"
     CHARGING = "charging"
-    """Its store is filled from the highest cell."""
+    """It takes charge from the highest cell."""
     DISCHARGING = "discharging"
-    """Its store is emptied into the lowest cell."""
+    """It passes charge to the lowest cell."""
     UNKNOWN = "unknown"
 
 
@@ -165,9 +165,13 @@ def masked(info: DeviceInfo) -> DeviceInfo:
     return replace(info, **masks)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CellData:
-    """Live values, frame type 0x02 (docs/protocol.md 7)."""
+    """Live values, frame type 0x02 (docs/protocol.md 7).
+
+    Only the decoder assigns fields. It is not frozen, since that makes decoding a frame
+    slower by a quarter; it has no hash.
+    """
 
     cell_voltage: tuple[float | None, ...] = ()
     """Cell 1 first, up to the last enabled one; `None` for one that is not enabled,
@@ -177,7 +181,7 @@ class CellData:
     balance_current: float | None = None
     """A, + while the store charges, - while it discharges."""
     cell_resistance: tuple[float | None, ...] = ()
-    """Of the balance wires, Ohm, in the order of the cells; `None` is not measured yet."""
+    """Of the balance wires, Ohm, in the order of the cells; 0 is not measured yet."""
     battery_voltage: float | None = None
     battery_power: float | None = None
     """W, voltage x current, + charging, - discharging."""
@@ -255,23 +259,17 @@ class CellData:
     warmest_sensor: int | None = None
     """Index into the fitted battery temperature sensors."""
     coldest_sensor: int | None = None
-    implausible: tuple[str, ...] = ()
-    """Fields that report what cannot be, frame after frame, and are `None` for it.
-
-    A cell and a temperature sensor have their number behind the name, as in
-    `cell_voltage_3` and `battery_temperature_1` (docs/protocol.md 13).
-    """
 
     @property
     def balancing(self) -> bool | None:
-        """Whether the balancer works, `None` where that cannot be told."""
+        """Whether the balancer works, `None` where that is unknown."""
         if self.balancer in {None, BalancerState.UNKNOWN}:
             return None
         return self.balancer is not BalancerState.OFF
 
     @property
     def faults(self) -> tuple[str, ...] | None:
-        """Those of `alarms` that are faults (docs/protocol.md 12.1)."""
+        """The `alarms` that are faults (docs/protocol.md 12.1)."""
         if self.alarms is None:
             return None
         full = self.charging is False and (self.remain_percent or 0) >= _ALMOST_FULL
@@ -281,7 +279,7 @@ class CellData:
 
 @dataclass(frozen=True, slots=True)
 class LiveData:
-    """The few values of `CellData` that are looked at in every frame of a held link."""
+    """The few values of `CellData` that are read from every frame of a held link."""
 
     battery_voltage: float | None = None
     """V; `None` on JK04, which has only that of the cells."""
@@ -301,7 +299,7 @@ class LiveData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is configured, frame type 0x01 (docs/protocol.md 8)."""
+    """Configuration, frame type 0x01 (docs/protocol.md 8)."""
 
     smart_sleep_voltage: float | None = None
     cell_uvp: float | None = None
@@ -332,7 +330,7 @@ class Settings:
     mosfet_overtemperature_recovery: float | None = None
     cell_count: int | None = None
     charging: bool | None = None
-    """Charging is allowed: a wish, the state of the MOSFET is in `CellData`."""
+    """Charging is allowed; the state of the MOSFET is in `CellData`."""
     discharging: bool | None = None
     balancer: bool | None = None
     nominal_capacity: float | None = None
@@ -419,7 +417,7 @@ class DetailLogRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Everything that one read of the battery tells."""
+    """The result of one read of the battery."""
 
     layout: Layout
     device_info: DeviceInfo
@@ -432,7 +430,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log[EntryT]:
-    """One of the battery's own logs, and a reading of the same link to date it by."""
+    """One of the battery's own logs, and a reading of the same link to timestamp it."""
 
     reading: Reading
     entries: tuple[EntryT, ...]
@@ -441,17 +439,17 @@ class Log[EntryT]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatteryState:
-    """What is known of one battery at the moment."""
+    """The current state of one battery."""
 
     device: str
     """The label `device`: the name that the user gave, of one battery only."""
     device_info: DeviceInfo | None = None
     cell_data: CellData | None = None
     layout: Layout | None = None
-    """Tells which alarms the battery can raise; `None` is any."""
+    """Decides which alarms the battery can raise; `None` is any."""
     up: bool | None = None
-    """Whether it answers: one that does not has no values. `None` where that is not
-    watched, in output that is made once."""
+    """Whether it answers; if not, it has no values. `None` in output that is written
+    once."""
     last_update: float | None = None
     """Unix time of the values, s."""
     rejected_frames: int | None = None

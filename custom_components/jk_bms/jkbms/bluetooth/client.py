@@ -1,16 +1,25 @@
 """Reads one battery: one connection at a time, and a deadline for every use of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 import logging
 from math import inf
 from typing import Final
 
-from ..errors import NotJkBmsError, NotReachableError, PairingRequiredError, SilentError
+from ..errors import (
+    LinkError,
+    NotJkBmsError,
+    NotReachableError,
+    PairingRequiredError,
+    SilentError,
+)
 from ..models import DetailLogRecord, Log, LogEntry, Reading
+from ..protocol.registers import Value
 from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, ClientMixin, FindDevice
+from .logs import read_detail_log, read_logbook
 from .session import ANSWER_TIMEOUT, Memory, Session
+from .writing import Writer, WriteReport
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -18,6 +27,8 @@ READ_DEADLINE: Final = 25.0
 """s for one reading, from finding the battery to the end of the connection."""
 DETAIL_LOG_DEADLINE: Final = 90.0
 """s for a reading and the whole detail log after it."""
+WRITE_DEADLINE: Final = 60.0
+"""s for a reading and the writes after it, of which one takes up to 12 s."""
 LINK_LIFETIME: Final = 3500.0
 """s until a held link is re-established, which reads the settings again without a beep.
 
@@ -122,7 +133,7 @@ class JkBmsClient:
         Without one it connects, and publishes the reading that this brings. Raises
         like `read`, and `LogUnansweredError`.
         """
-        return await self._read_log(Session.read_logbook, publish, deadline)
+        return await self._read_log(read_logbook, publish, deadline)
 
     async def read_detail_log(
         self,
@@ -135,7 +146,38 @@ class JkBmsClient:
         Without one it connects, and publishes the reading that this brings. Raises
         like `read`, and `LogUnansweredError`, also if the firmware has no such log.
         """
-        return await self._read_log(Session.read_detail_log, publish, deadline)
+        return await self._read_log(read_detail_log, publish, deadline)
+
+    async def write(
+        self,
+        target: Mapping[str, Value],
+        publish: Callable[[Reading], None] | None = None,
+        *,
+        deadline: float = WRITE_DEADLINE,
+    ) -> WriteReport:
+        """Change settings, each written once and read back (docs/protocol.md 4.3).
+
+        `target` are the values by name. Without a held link it connects, and publishes
+        the reading that this brings. Raises `SettingRefusedError` before anything is
+        sent, and like `read`; once something was sent, the report says how far it came.
+        """
+        writer = Writer(target)
+        try:
+            async with self._limit(deadline) as limit, self._log_lock:
+                await self._settled.wait()
+                if reading := self._held:
+                    await writer.write(self._session, reading)
+                    self.publish_next()
+                else:
+                    async with self._open_link(deadline) as (reading, timeout):
+                        if publish:
+                            publish(reading)
+                        await writer.write(self._session, reading)
+                        timeout.reschedule(None)
+                        limit.reschedule(None)
+        except LinkError as err:
+            return writer.interrupt(err)
+        return writer.report()
 
     async def disconnect(self) -> None:
         """Fail every use of the link and wait until the battery is disconnected."""

@@ -1,36 +1,27 @@
 """The JK conversation on one connection: ask, wait, repeat (docs/protocol.md 4)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
 from math import inf
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from ..errors import (
     ImplausibleFrameError,
-    ImplausibleValuesError,
     LinkError,
-    LogUnansweredError,
     NotJkBmsError,
     NotReachableError,
     PairingRequiredError,
     SilentError,
     UnsupportedLayoutError,
 )
-from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Reading, Settings
-from ..protocol.confirmation import Confirmation
+from ..models import CellData, DeviceInfo, Reading, Settings
+from ..protocol.changes import Change
+from ..protocol.confirmation import Confirmation, Record
 from ..protocol.consistency import ConsistencyChecker
-from ..protocol.decode import (
-    decode_cell_data,
-    decode_detail_log,
-    decode_device_info,
-    decode_live,
-    decode_logbook,
-    decode_settings,
-)
+from ..protocol.decode import decode_cell_data, decode_device_info, decode_settings
 from ..protocol.detect import confirm_profile
 from ..protocol.frames import (
     COMMAND_HEADER,
@@ -42,7 +33,6 @@ from ..protocol.frames import (
     FrameType,
     ReadCommand,
 )
-from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from ..protocol.profile import Profile, choose_profile
 from ..protocol.registers import build_command
 from .connection import PAIRING_REQUIRED, ClientMixin, Connection
@@ -52,28 +42,19 @@ _LOGGER = logging.getLogger(__name__)
 ANSWER_TIMEOUT: Final = 5.0
 """s until an unanswered command is repeated."""
 SETTLE_TIME: Final = 0.3
-"""s between the subscription and the first command (docs/protocol.md 4.1)."""
+"""s between the subscription and the first command, and before each write."""
 SILENCE_TIMEOUT: Final = 6.0
 """s without a frame until 0x96 is repeated; after as long again the session fails."""
 _ACKNOWLEDGEMENT_TIMEOUT: Final = 0.5
 """s to wait for the acknowledgement of the first command."""
 _UNLIKELY_ACKNOWLEDGEMENT_TIMEOUT: Final = 0.12
 """s to wait for it if the previous one did not come; in captures it takes 0.1 s."""
-_DETAIL_LOG_END_TIMEOUT: Final = 2.0
-"""s of silence that end a detail log, which has no end mark."""
-_COMMAND_ATTEMPTS: Final = 2
+_WRITE_ACKNOWLEDGEMENT_TIMEOUT: Final = 1.0
+"""s to wait for the acknowledgement of a write before the value is read back."""
+COMMAND_ATTEMPTS: Final = 2
 """How often a command is sent at most."""
 _INVALID_FRAMES: Final = 3
-"""Cell data in a row that are implausible; the last of them fails the session.
-
-If they say the same, it is published instead, without what cannot be.
-"""
-_UNREAD_LOG_FRAMES: Final = 64
-"""Frames of a log that wait for their reader; further ones that come unasked are dropped."""
-_STATES: Final = attrgetter(
-    "alarm_mask", "charging", "discharging", "heating", "precharging"
-)
-"""What is published as soon as it changes, of `CellData` or `LiveData`."""
+"""Cell data in a row that cannot be decoded; the last of them fails the session."""
 _BLANK_FRAMES: Final = 2
 """Cell data in a row without any cell that are skipped; the next one is believed."""
 _EARLY_FRAMES: Final = 2
@@ -82,8 +63,15 @@ _EARLY_FRAMES: Final = 2
 After more of them the settings were lost.
 """
 
-_NO_LOG: Final = "Connected, but the battery does not send its log"
 _CONNECTION_LOST: Final = "The connection was lost"
+_REQUESTS: Final = {
+    FrameType.SETTINGS: ReadCommand.CELL_DATA,
+    FrameType.DEVICE_INFO: ReadCommand.DEVICE_INFO,
+}
+_RECORDS: Final[dict[FrameType, type[Record]]] = {
+    FrameType.SETTINGS: Settings,
+    FrameType.DEVICE_INFO: DeviceInfo,
+}
 _LOG_TYPES: Final = frozenset({FrameType.LOGBOOK, FrameType.DETAIL_LOG})
 
 
@@ -98,8 +86,6 @@ class Memory:
     confirmation: Confirmation = field(default_factory=Confirmation)
     acknowledges: bool = True
     """Whether the battery acknowledged the last first command in time."""
-    implausible: tuple[str, ...] = ()
-    """What the last good frame reported implausibly, and published as `None`."""
     publish_next: bool = False
     """Whether the next cell data are due, whatever the interval."""
 
@@ -126,12 +112,15 @@ class Session:
         self._memory = memory
         self._checker = memory.checker
         self._confirmation = memory.confirmation
-        self._statistics = memory.statistics
-        self._answer_timeout = answer_timeout
+        self.statistics = memory.statistics
+        self.answer_timeout = answer_timeout
         self._assembler = FrameAssembler(memory.statistics)
         # `None` is the end of the connection
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._answers: asyncio.Queue[Frame | None] = asyncio.Queue()
+        """Frames of the type that `ask` wants."""
+        self._wanted: FrameType | None = None
         self._acknowledged = asyncio.Event()
         self._device_info: DeviceInfo
         self._expected_profile: Profile | None = None
@@ -141,8 +130,6 @@ class Session:
         self._settings: Settings | None = None
         self._pending_settings: Frame | None = None
         """Settings that are not decoded yet."""
-        self._states: tuple[Any, ...] = ()
-        """The `_STATES` of the last reading."""
         self._expects_cells = True
         """Whether cell data without cells are a surprise."""
         self._due = -inf
@@ -166,7 +153,7 @@ class Session:
         self._device_info = await self._read_device_info()
         self._expected_profile = _expected_profile(self._device_info)
         await self._wait_for_acknowledgement()
-        await self._send(ReadCommand.CELL_DATA)
+        await self.send(ReadCommand.CELL_DATA)
         try:
             return await self._next_reading()
         except UnsupportedLayoutError as err:
@@ -188,31 +175,64 @@ class Session:
                 yield reading
             reading = await self._next_reading()
 
-    async def read_logbook(self, _: Reading) -> tuple[LogEntry, ...]:
-        """Request the logbook (docs/protocol.md 10)."""
-        self._drop_log_frames()
-        for _attempt in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.LOGBOOK)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._answer_timeout):
-                    return decode_logbook(await self._next_log_frame(FrameType.LOGBOOK))
-        raise LogUnansweredError(_NO_LOG)
+    async def write(self, change: Change) -> None:
+        """Send a change once and wait for the acknowledgement, which proves nothing."""
+        # The acknowledgement of the command before this one may be on its way
+        await asyncio.sleep(SETTLE_TIME)
+        self._acknowledged.clear()
+        await self.connection.write(build_command(change.register, change.new))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WRITE_ACKNOWLEDGEMENT_TIMEOUT):
+                await self._acknowledged.wait()
 
-    async def read_detail_log(self, reading: Reading) -> tuple[DetailLogRecord, ...]:
-        """Request the detail log, twice if a part is missing (docs/protocol.md 11)."""
-        self._drop_log_frames()
-        records: dict[int, DetailLogRecord] = {}
-        for _attempt in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.DETAIL_LOG)
-            with suppress(TimeoutError):
-                async for record in self._detail_log_records():
-                    records[record.index] = record
-            stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
-            if len(records) >= stored:
-                break
-        if not records:
-            raise LogUnansweredError(_NO_LOG)
-        return tuple(records[index] for index in sorted(records))
+    def expect(self, change: Change) -> None:
+        """Believe the next frame that shows this change, and what it moves."""
+        register = change.register
+        if record := _RECORDS.get(register.proof):
+            self._confirmation.expect(record, register.field, change.new)
+        self._checker.expect(register.moves, asyncio.get_running_loop().time())
+
+    async def ask(
+        self, kind: FrameType, timeout: float
+    ) -> Settings | DeviceInfo | CellData | None:
+        """Return what the battery reports now, `None` if it is late or not believed.
+
+        Cell data stream, the others are requested. Raises a `LinkError`.
+        """
+        self._wanted, self._answers = kind, asyncio.Queue()
+        try:
+            async with asyncio.timeout(timeout):
+                if request := _REQUESTS.get(kind):
+                    await self.send(request)
+                frame = await self._answers.get()
+        except TimeoutError:
+            return None
+        finally:
+            self._wanted = None
+        if not frame:
+            raise NotReachableError(_CONNECTION_LOST)
+        return self._believed(frame)
+
+    def _believed(self, frame: Frame) -> Settings | DeviceInfo | CellData | None:
+        assert self._profile
+        record: Settings | DeviceInfo
+        try:
+            if frame.type is FrameType.CELL_DATA:
+                return decode_cell_data(frame, self._profile)
+            if frame.type is FrameType.SETTINGS:
+                record = decode_settings(frame, self._profile)
+            else:
+                record = decode_device_info(frame)
+        except ImplausibleFrameError:
+            self.statistics.rejected += 1
+            return None
+        if not self._confirmation.accept(record, asyncio.get_running_loop().time()):
+            return None
+        if isinstance(record, Settings):
+            self._settings = record
+        else:
+            self._device_info = record
+        return record
 
     def failure(self) -> LinkError:
         """Return why there is no reading, as far as this session has come."""
@@ -237,12 +257,12 @@ class Session:
         """Take one notification."""
         if not self._frame_seen:
             self._detect_protocol(bytes(data))
-        acknowledged = self._statistics.acknowledged
+        acknowledged = self.statistics.acknowledged
         for frame in self._assembler.feed(data):
             _LOGGER.debug("%s: received %s", self._name, frame)
             if self._checker.line_is_reliable():
                 self._on_frame(frame)
-        if self._statistics.acknowledged > acknowledged:
+        if self.statistics.acknowledged > acknowledged:
             self._jk_bytes_seen = True
             self._acknowledged.set()
 
@@ -250,10 +270,14 @@ class Session:
         """Take one good frame: all of them pass here, whether due or not."""
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
+        if frame.type is self._wanted:
+            self._answers.put_nowait(frame)
+            if frame.type is not FrameType.CELL_DATA:
+                return
         if self._skip(frame):
             return
         self._frames.put_nowait(frame)
-        if frame.type in _LOG_TYPES and self._log_frames.qsize() < _UNREAD_LOG_FRAMES:
+        if frame.type in _LOG_TYPES:
             self._log_frames.put_nowait(frame)
 
     def _skip(self, frame: Frame) -> bool:
@@ -264,9 +288,6 @@ class Session:
         if now >= self._due:
             return False
         assert self._profile
-        if _STATES(decode_live(frame, self._profile)) != self._states:
-            self._due = -inf
-            return False
         self._checker.note(frame, self._profile, now)
         self._skipped_at, self._stream_requested_again = now, False
         return True
@@ -282,6 +303,7 @@ class Session:
     def _on_disconnected(self) -> None:
         self._frames.put_nowait(None)
         self._log_frames.put_nowait(None)
+        self._answers.put_nowait(None)
 
     async def _drain(self) -> None:
         """Drop what an earlier session left in the radio module.
@@ -293,10 +315,10 @@ class Session:
             await self._next_frame()
 
     async def _read_device_info(self) -> DeviceInfo:
-        for _ in range(_COMMAND_ATTEMPTS):
-            await self._send(ReadCommand.DEVICE_INFO)
+        for _ in range(COMMAND_ATTEMPTS):
+            await self.send(ReadCommand.DEVICE_INFO)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._answer_timeout):
+                async with asyncio.timeout(self.answer_timeout):
                     return await self._next_device_info()
         raise self.failure()
 
@@ -308,11 +330,11 @@ class Session:
             try:
                 info = decode_device_info(frame)
             except ImplausibleFrameError:
-                self._statistics.rejected += 1
+                self.statistics.rejected += 1
                 continue
             if self._confirmation.accept(info, asyncio.get_running_loop().time()):
                 return info
-            await self._send(ReadCommand.DEVICE_INFO)
+            await self.send(ReadCommand.DEVICE_INFO)
 
     async def _wait_for_acknowledgement(self) -> None:
         """Wait for it, but not for long: some models send none or delay it."""
@@ -338,8 +360,6 @@ class Session:
         """
         clock = asyncio.get_running_loop().time
         early = invalid = blank = 0
-        suspects: tuple[str, ...] = ()
-        alike = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
@@ -354,21 +374,16 @@ class Session:
                 early += 1
                 continue
             try:
-                profile, cell_data = self._decode(frame)
+                profile = self._profile or confirm_profile(
+                    frame, self._expected_profile
+                )
+                cell_data = decode_cell_data(frame, profile)
             except ImplausibleFrameError, UnsupportedLayoutError:
-                self._statistics.rejected += 1
+                self.statistics.rejected += 1
                 invalid += 1
                 if invalid < _INVALID_FRAMES:
                     continue
                 raise
-            if (names := cell_data.implausible) != self._memory.implausible and names:
-                alike = alike + 1 if names == suspects else 1
-                suspects, invalid = names, invalid + 1
-                if alike < _INVALID_FRAMES:
-                    self._statistics.rejected += 1
-                    if invalid < _INVALID_FRAMES or alike > 1:
-                        continue
-                    raise ImplausibleFrameError("The values are impossible")
             is_blank = self._expects_cells and not cell_data.cell_voltage
             if is_blank and blank < _BLANK_FRAMES:
                 self._checker.note(frame, profile, clock())
@@ -383,8 +398,6 @@ class Session:
                 _LOGGER.debug("%s: the data are %s", self._name, profile.layout)
             self._profile = profile
             self._expects_cells = bool(cell_data.cell_voltage)
-            self._memory.implausible = cell_data.implausible
-            self._states = _STATES(cell_data)
             return Reading(
                 layout=profile.layout,
                 device_info=self._device_info,
@@ -392,21 +405,6 @@ class Session:
                 cell_data=cell_data,
                 time=clock(),
             )
-
-    def _decode(self, frame: Frame) -> tuple[Profile, CellData]:
-        """Decode cell data; what is impossible in them is left out and named.
-
-        Raises `ImplausibleFrameError` or `UnsupportedLayoutError`.
-        """
-        profile = self._profile or self._expected_profile
-        try:
-            if not self._profile:
-                profile = confirm_profile(frame, self._expected_profile)
-            assert profile
-            return profile, decode_cell_data(frame, profile)
-        except ImplausibleValuesError as err:
-            assert profile
-            return profile, err.cell_data
 
     async def _take_settings(self, profile: Profile) -> bool:
         """Decode pending settings, if any; request them again if not believed yet.
@@ -419,12 +417,12 @@ class Session:
         try:
             settings = decode_settings(frame, profile)
         except ImplausibleFrameError:
-            self._statistics.rejected += 1
+            self.statistics.rejected += 1
             return True
         if self._confirmation.accept(settings, asyncio.get_running_loop().time()):
             self._settings = settings
             return True
-        await self._send(ReadCommand.CELL_DATA)
+        await self.send(ReadCommand.CELL_DATA)
         return False
 
     async def _next_streamed_frame(self) -> Frame:
@@ -444,7 +442,7 @@ class Session:
             if self._stream_requested_again:
                 raise self.failure()
             self._stream_requested_again = True
-            await self._send(ReadCommand.CELL_DATA)
+            await self.send(ReadCommand.CELL_DATA)
             last_frame_at = clock()
 
     async def _next_frame(self) -> Frame:
@@ -455,35 +453,21 @@ class Session:
         # Some models disconnect if not paired, or if the first command got lost
         raise self.failure()
 
-    async def _detail_log_records(self) -> AsyncIterator[DetailLogRecord]:
-        timeout = self._answer_timeout
-        while True:
-            async with asyncio.timeout(timeout):
-                frame = await self._next_log_frame(FrameType.DETAIL_LOG)
-            try:
-                records = decode_detail_log(frame)
-            except ImplausibleFrameError:
-                self._statistics.rejected += 1
-                continue
-            for record in records:
-                yield record
-            if len(records) < DETAIL_LOG_CAPACITY:
-                return
-            timeout = _DETAIL_LOG_END_TIMEOUT
-
-    async def _next_log_frame(self, kind: FrameType) -> Frame:
+    async def next_log_frame(self, kind: FrameType) -> Frame:
+        """Wait for a frame of a log; raises a `LinkError` if the connection is lost."""
         while True:
             if not (frame := await self._log_frames.get()):
                 raise NotReachableError(_CONNECTION_LOST)
             if frame.type is kind:
                 return frame
 
-    def _drop_log_frames(self) -> None:
+    def drop_log_frames(self) -> None:
         """Drop late answers to an earlier request."""
         while not self._log_frames.empty():
             self._log_frames.get_nowait()
 
-    async def _send(self, command: ReadCommand) -> None:
+    async def send(self, command: ReadCommand) -> None:
+        """Send a command that changes nothing."""
         self._acknowledged.clear()
         _LOGGER.debug("%s: sending %s", self._name, command.name)
         await self.connection.write(build_command(command))

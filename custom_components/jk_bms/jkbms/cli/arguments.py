@@ -64,10 +64,12 @@ examples:
   jkbms -e -p -u http://HOST:8428/api/v1/import/prometheus
                                               push the metrics of all, continuously
   jkbms --watch                               a live table
+  jkbms -d UPS_BMS --set charging=off         change a setting
 
 environment:
   JKBMS_FORMAT: the default of --format; ubmsc has rust
   JKBMS_PAIRING_CODE: for --pair, instead of typing it
+  JKBMS_SETTINGS_PASSCODE: for --set and --apply, instead of typing it
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
 exit codes: 0 all answered, 1 something failed, 2 usage error,
@@ -105,6 +107,10 @@ class Options(argparse.Namespace):
     push_kind: str | None = None
     job: str | None = None
     auth_file: Path | None = None
+    set: list[str] = []
+    apply: str | None = None
+    dry_run: bool = False
+    yes: bool = False
 
     @property
     def modes(self) -> list[str]:
@@ -115,6 +121,8 @@ class Options(argparse.Namespace):
                 ("--decode", self.decode is not None),
                 ("--pair", self.pair),
                 ("--unpair", self.unpair),
+                ("--apply", self.apply is not None),
+                ("--set", bool(self.set) and self.apply is None),
                 ("--watch", self.watch),
                 ("--exporter", self.exporter and not self.push),
                 ("--push", self.push),
@@ -184,6 +192,8 @@ def _contradiction(options: Options) -> str | None:
             return f"{mode} takes no {name}"
     if error := _pairing_error(options):
         return error
+    if mode in _CHANGING and len(options.targets) != 1:
+        return f"{mode} needs --devices with one battery"
     if options.settings and options.format == "metrics":
         return "--settings has no metrics: choose another --format"
     if mode == "--push" and options.url is None:
@@ -216,9 +226,22 @@ def _pairing_error(options: Options) -> str | None:
 
 CODE_VARIABLE: Final = "JKBMS_PAIRING_CODE"
 """The environment variable with the pairing code."""
+SETTINGS_PASSCODE_VARIABLE: Final = "JKBMS_SETTINGS_PASSCODE"
+"""The environment variable with the settings passcode."""
+_CHANGING: Final = ("--set", "--apply")
+_OUTPUT: Final = (
+    "--device-info",
+    "--cell-data",
+    "--settings",
+    "--secrets",
+    "--format",
+    "--scrape-interval",
+)
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII | re.IGNORECASE)
 _DUMB: Final = frozenset({"dumb", "unknown"})
 _ONLY_WITH: Final = {
+    "--dry-run": _CHANGING,
+    "--yes": _CHANGING,
     "--layout": ("--decode",),
     "--all": ("--decode",),
     "--url": ("--exporter", "--push"),
@@ -241,21 +264,11 @@ _IGNORED_BY: Final = {
         "--scan-timeout",
         "--request-timeout",
         "--adapter",
-        "--device-info",
-        "--cell-data",
-        "--settings",
-        "--secrets",
-        "--format",
-        "--scrape-interval",
+        *_OUTPUT,
     ),
-    "--watch": (
-        "--device-info",
-        "--cell-data",
-        "--settings",
-        "--secrets",
-        "--format",
-        "--scrape-interval",
-    ),
+    "--set": _OUTPUT,
+    "--apply": _OUTPUT,
+    "--watch": _OUTPUT,
     "--exporter": ("--settings", "--secrets"),
     "--push": ("--settings", "--secrets"),
 }
@@ -338,6 +351,25 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     add("--secrets", action="store_true", help="show passcodes and user data")
     add("--watch", action="store_true", help="show live values until q is pressed")
+
+    change = parser.add_argument_group("settings")
+    add = change.add_argument
+    add(
+        "--set",
+        action="append",
+        type=_text,
+        metavar="NAME=VALUE",
+        help="change a setting of one battery and read it back; repeats",
+    )
+    add(
+        "--apply",
+        type=_text,
+        metavar="FILE",
+        help="restore settings that --settings -f toml wrote; protections and "
+        "calibrations are never written",
+    )
+    add("--dry-run", action="store_true", help="show what would change, write nothing")
+    add("--yes", action="store_true", help="do not ask before writing")
 
     export = parser.add_argument_group("export")
     add = export.add_argument

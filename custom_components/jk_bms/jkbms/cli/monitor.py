@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import logging
 from math import inf
 from time import time
@@ -14,6 +14,7 @@ from ..bluetooth.scanner import SeenDevice
 from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, NoBluetoothError, NotReachableError
 from ..models import Reading
+from ..outage import Outage
 from .advice import failure_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Battery:
     """When the reading is too old, by the clock of the loop, s."""
     error: JkBmsError | None = None
     """Why the latest attempt failed."""
+    outage: Outage = field(default_factory=Outage)
+    """Whether its loss was logged."""
 
     @property
     def name(self) -> str:
@@ -86,7 +89,6 @@ class Monitor:
         # By address: one battery may be requested by its name and by its address
         self._clients: dict[str, JkBmsClient] = {}
         self._seen: dict[str, SeenDevice] = {}
-        self._lost: set[Battery] = set()
 
     def named(self) -> list[tuple[str, Battery]]:
         """Return each battery with a name that no other battery has.
@@ -154,11 +156,9 @@ class Monitor:
         """
         if isinstance(battery.error, NoBluetoothError):
             return
-        if battery.error and battery not in self._lost:
-            self._lost.add(battery)
+        if battery.error and battery.outage.begin():
             _LOGGER.warning("%s is lost: %s", battery.name, failure_text(battery.error))
-        if not battery.error and battery in self._lost:
-            self._lost.remove(battery)
+        if not battery.error and battery.outage.end():
             _LOGGER.warning("%s is back", battery.name)
 
     def forget_if_gone(self, battery: Battery) -> bool:
@@ -174,7 +174,6 @@ class Monitor:
         ):
             return False
         self.batteries.remove(battery)
-        self._lost.discard(battery)
         del self._clients[battery.target], self._seen[battery.target]
         hours = _FORGET_AFTER / 3600
         _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)

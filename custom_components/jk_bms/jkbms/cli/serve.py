@@ -13,6 +13,7 @@ from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
 from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
 from ..models import BatteryState
+from ..outage import Outage
 from .arguments import ExitCode, Options
 from .monitor import Monitor
 from .polling import Poller, ticks
@@ -78,7 +79,7 @@ async def _push_continuously(options: Options, target: PushTarget) -> None:
 async def _push_every(
     interval: float, monitor: Monitor, options: Options, target: PushTarget
 ) -> None:
-    is_failing = False
+    outage = Outage()
     # Half-way between two readings, those that succeed are done: the values are recent
     await asyncio.sleep(interval / 2)
     async with aiohttp.ClientSession() as session:
@@ -91,13 +92,11 @@ async def _push_every(
                     deadline=min(DEADLINE, interval),
                 )
             except PushError as err:
-                if not is_failing:
+                if outage.begin():
                     _LOGGER.warning("Pushing fails, will retry: %s", err)
-                is_failing = True
                 continue
-            if is_failing:
+            if outage.end():
                 _LOGGER.warning("Pushing works again")
-            is_failing = False
 
 
 async def _push_once(options: Options, target: PushTarget) -> ExitCode:

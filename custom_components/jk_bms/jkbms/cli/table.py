@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..models import CellData, DetailLogRecord, DeviceInfo, LogEntry, Settings
+from ..protocol.codes import command_name
 from ..text import one_line
 from .report import BatteryReport, ReadReport, Report, ScanReport, ScanResult
 
@@ -177,18 +178,26 @@ def _bar(fraction: float) -> str:
     return ("█" * full + _EIGHTHS[eighths].strip()).ljust(_BAR_WIDTH, "·")
 
 
+_SUPPORT: Final = frozenset({"command_support", "register_support"})
+"""Fields that list commands and registers by number."""
+
+
 def _values(
     model: DeviceInfo | CellData | Settings, without: frozenset[str] = frozenset()
-) -> Iterator[Columns]:
+) -> Iterator[RenderableType]:
     """Yield the fields that have a value, in as many columns as fit."""
     known = [
         Text.assemble((f"{field.name} ", "dim"), _word(value))
         for field in fields(model)
         if (value := getattr(model, field.name)) is not None
-        and field.name not in without
+        and field.name not in without | _SUPPORT
     ]
     if known:
         yield Columns(known, column_first=True, padding=(0, 3))
+    for name in sorted(_SUPPORT):
+        if numbers := getattr(model, name, None):
+            names = ", ".join(map(command_name, numbers))
+            yield Text.assemble((f"{name} ", "dim"), names)
 
 
 def _word(value: Any) -> str:

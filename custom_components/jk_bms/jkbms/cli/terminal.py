@@ -1,6 +1,6 @@
 """Print values to stdout and everything else to stderr."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
@@ -23,6 +23,18 @@ def print_error(text: str) -> None:
     """Print a message as one line to stderr, if anything reads it."""
     with suppress(OSError):
         print(f"jkbms: {one_line(text)}", file=sys.stderr)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines to stdout. Raises `OutputError`."""
+    with printing():
+        print("\n".join(lines))
+
+
+def is_confirmed(question: str) -> bool:
+    """Ask a question on the terminal; only yes confirms it."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def show(report: Report, name: str | None) -> None:

@@ -68,10 +68,3 @@ class Credentials:
         if self.token:
             return f"Bearer {self.token}"
         return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
-
-    def hide(self, text: str) -> str:
-        """Mask the password or token where a server has quoted it."""
-        encoded = self.header.rpartition(" ")[2]
-        for secret in filter(None, (self.token, self.password, encoded)):
-            text = text.replace(secret, "********")
-        return text

@@ -18,7 +18,7 @@ from yarl import URL
 
 from ..errors import EndpointError
 from ..models import BatteryState
-from ..text import url_trouble
+from ..text import url_failure
 from .credentials import Credentials
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, to_openmetrics, to_text
 
@@ -197,7 +197,7 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
         # The form in which it is looked up
         (host or "").encode("idna")
     except ValueError as err:
-        raise EndpointError(f"{url_trouble(err)}; one is {DEFAULT_URL}") from err
+        raise EndpointError(f"{url_failure(err)}; one is {DEFAULT_URL}") from err
     if url.raw_user or url.raw_password:
         raise EndpointError(
             "A password in the URL is visible to all users: use --basic-auth"

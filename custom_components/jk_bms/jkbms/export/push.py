@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 import errno
+from http import HTTPStatus
 import os
 import re
 from typing import Final, Self, override
@@ -24,7 +25,7 @@ from ..errors import (
     PushUrlError,
 )
 from ..models import BatteryState
-from ..text import one_line, url_trouble
+from ..text import url_failure
 from .credentials import Credentials
 from .metrics import TEXT_TYPE, to_text
 
@@ -37,12 +38,13 @@ _FIRST_PAUSE: Final = 0.5
 _MAX_PAUSE: Final = 8.0
 _MAX_BODY: Final = 1000
 """Bytes of an error response that are read."""
-_MAX_SHOWN: Final = 200
-"""Characters of it that an error quotes."""
+_HTTPS_ONLY: Final = b"HTTPS server"
+"""How a TLS server reports plain HTTP, with the status of a bad request."""
+_PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
 _TOO_MANY_REQUESTS: Final = 429
 _WRONG_PATHS: Final = frozenset({404, 405, 501})
 _BAD_REQUEST: Final = 400
-_UNSUPPORTED: Final = "unsupported path"
+_UNSUPPORTED: Final = b"unsupported path"
 """How VictoriaMetrics reports a wrong path, with the status of a bad request."""
 _IMPORT_PATH: Final = "/api/v1/import/prometheus"
 _IMPORT: Final = re.compile(
@@ -92,7 +94,7 @@ class PushTarget:
             # An invalid port raises only when it is read
             _ = parsed.port
         except ValueError as err:
-            raise PushUrlError(url_trouble(err)) from err
+            raise PushUrlError(url_failure(err)) from err
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise PushUrlError(
                 "The URL must begin with http:// or https:// and include a host"
@@ -265,14 +267,13 @@ async def _send_once(
 
 
 def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
-    """Return the error for a response that is not a success."""
-    said = body.decode(errors="replace")
-    if target.credentials:
-        said = target.credentials.hide(said)
-    said = one_line(said)
-    is_unsupported = status == _BAD_REQUEST and _UNSUPPORTED in said
-    said = said[:_MAX_SHOWN]
-    text = f"{target}: HTTP {status}" + (f": {said}" if said else "")
+    """Return the error for a response that is not a success.
+
+    It quotes nothing from the server, which may echo the credentials in any encoding.
+    """
+    text = f"{target}: HTTP {status}"
+    if phrase := _PHRASES.get(status):
+        text += f" {phrase}"
     if status in {401, 403}:
         return PushUnauthorizedError(
             f"{text}; check the user name and password or the token"
@@ -281,8 +282,10 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
         return PushRefusedError(f"{text}; use the URL that it redirects to")
     if status in _WRONG_PATHS:
         text += "; is the path correct?"
-    if is_unsupported:
+    if status == _BAD_REQUEST and _UNSUPPORTED in body:
         text += f"; is the path correct? For single-node VictoriaMetrics it is {_IMPORT_PATH}"
+    if status == _BAD_REQUEST and _HTTPS_ONLY in body:
+        text += "; does the server use HTTPS?"
     if status >= 500 or status == _TOO_MANY_REQUESTS:
         return PushServerError(text)
     return PushRefusedError(text)

@@ -1,7 +1,7 @@
 """Settings and device information, believed when read twice (docs/protocol.md 13)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from ..models import DeviceInfo, Settings
 from .layouts import LIMITS
@@ -15,7 +15,7 @@ type Record = DeviceInfo | Settings
 
 
 def _is_sound(read: Record) -> bool:
-    """Tell whether a first reading may be believed at once."""
+    """Return whether a first reading may be accepted at once."""
     if isinstance(read, DeviceInfo):
         return True
     values = ((getattr(read, name), limits) for name, limits in LIMITS.items())
@@ -23,7 +23,7 @@ def _is_sound(read: Record) -> bool:
 
 
 def _is_same(read: Record, before: Record, passed: float) -> bool:
-    """Tell whether two readings say the same, but for the time between them."""
+    """Return whether two readings agree, apart from the time between them."""
     if not isinstance(read, DeviceInfo) or not isinstance(before, DeviceInfo):
         return read == before
     run = (read.up_time or 0) - (before.up_time or 0)
@@ -57,6 +57,14 @@ class Confirmation:
         """Forget what was not believed: on many bad links, something would repeat."""
         for history in self._histories.values():
             history.unsure = []
+
+    def expect(self, kind: type[Record], name: str, value: Any) -> None:
+        """Believe at once what differs by this value only: a change was asked for."""
+        history = self._histories[kind]
+        if history.known:
+            record, time = history.known
+            changes: dict[str, Any] = {name: value}
+            history.unsure.append((replace(record, **changes), time))
 
     def accept(self, record: Record, time: float) -> bool:
         """Judge a decoded record; `time` is s of a clock that never jumps.

@@ -1,24 +1,26 @@
 """Judge frames by those before them, as an 8-bit checksum cannot (docs/protocol.md 13).
 
 One frame in 256 damaged ones has a right checksum. What a frame says twice, and what the
-frame before said, tell it from a good one. A frame that they contradict is held back
+frame before said, distinguish it from a good one. A frame that they contradict is held back
 until the next one confirms or refutes it, so a real change comes half a second later.
 """
 
 from dataclasses import dataclass
-from math import frexp
+from math import frexp, inf
 from typing import Final
 
 from ..models import CellData
 from .checks import CONTINUITY, REDUNDANCY, Sample
 from .frames import Frame, FrameStatistics
-from .layouts import steady_bytes
+from .layouts import moved_bytes, steady_bytes
 from .profile import Profile
 
 _MAX_HELD_FRAMES: Final = 2
 """In a row; the next one is believed whatever it says."""
 _MAX_DAMAGED_FRAMES: Final = 7
 """In a row; with more, the next good one is more likely one by chance."""
+_CHANGE_TIME: Final = 10.0
+"""s within which cell data show what a written setting changes."""
 _DOUBT_LIFETIME: Final = 600.0
 """s that a doubt counts towards muting its check."""
 _MAX_DOUBTS: Final = 2
@@ -115,6 +117,10 @@ class ConsistencyChecker:
         self._noted: Sample | None = None
         """A later frame that was not judged."""
         self._held: _Held | None = None
+        self._expected: frozenset[str] = frozenset()
+        """Fields and checks that may move because a change was asked for."""
+        self._expected_until = -inf
+        """s of the clock of `accept`."""
 
     def begin_link(self) -> None:
         """Expect frames of a new link."""
@@ -122,6 +128,10 @@ class ConsistencyChecker:
         self._noted = self._held = None
         if self._accepted:
             self._accepted.is_of_last_link = True
+
+    def expect(self, moves: frozenset[str], time: float) -> None:
+        """Let these fields and checks move for some seconds: a change was asked for."""
+        self._expected, self._expected_until = moves, time + _CHANGE_TIME
 
     def line_is_reliable(self) -> bool:
         """Return whether the checksum of the frame that has just arrived may count.
@@ -197,6 +207,11 @@ class ConsistencyChecker:
             doubts = _changes(sample, before)
         else:
             doubts = _contradictions(sample)
+        if doubts and sample.time <= self._expected_until:
+            expected = self._expected | moved_bytes(
+                sample.profile.layout, self._expected
+            )
+            doubts = {name: off for name, off in doubts.items() if name not in expected}
         return self._mute.remove_muted(doubts, sample.time) if doubts else doubts
 
 

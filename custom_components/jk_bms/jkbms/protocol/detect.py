@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
 from ..models import Layout
-from .decode import LIVE_CELL, decode_cell_data, decode_device_info, require_values
+from .decode import LIVE_CELL, decode_cell_data, decode_device_info
 from .fields import CellSlots
 from .frames import Frame, FrameType
 from .layouts import CELLS, FIRMWARE_SIGNS, JK04_SETTINGS_MARK, OLDEST_32S, SETTINGS_END
@@ -21,10 +21,8 @@ def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
 
     Data win over the version. Without device information the firmware is taken as the
     oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits, and
-    `ImplausibleFrameError` if the expected one does, but not the values, or if all of
-    them are 0.
+    `ImplausibleFrameError` if the expected one does, but not the values.
     """
-    require_values(frame)
     if expected and _proves(expected.layout, frame):
         return expected
     for layout in Layout:
@@ -43,11 +41,11 @@ def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profi
     """Find the profile of the one device that all these frames come from.
 
     Device information decides and cell data confirm; settings alone do as well. Raises
-    `UnsupportedLayoutError` if the frames tell no layout or contradict it, unless the
+    `UnsupportedLayoutError` if the frames give no layout or contradict it, unless the
     layout is given.
     """
     frames = tuple(frames)
-    expected = _told_by_device_info(frames)
+    expected = _proposed_by_device_info(frames)
     return _with_layout(expected, layout or _find_layout(frames, expected), frames)
 
 
@@ -64,26 +62,26 @@ def _find_layout(frames: Sequence[Frame], expected: Profile | None) -> Layout:
             continue
     if not fits:
         raise UnsupportedLayoutError("The cell data fit no known layout")
-    told = expected and expected.layout
+    proposed = expected and expected.layout
     for frame in settings:
-        if not told or (_layout_of_settings(frame) is Layout.JK04):
+        if not proposed or (_layout_of_settings(frame) is Layout.JK04):
             return _layout_of_settings(frame)
-    if told:
-        return told
-    raise UnsupportedLayoutError("No frame tells the layout")
+    if proposed:
+        return proposed
+    raise UnsupportedLayoutError("No frame gives the layout")
 
 
-def _told_by_device_info(frames: Iterable[Frame]) -> Profile | None:
-    told = None
+def _proposed_by_device_info(frames: Iterable[Frame]) -> Profile | None:
+    proposed = None
     for frame in frames:
         if frame.type is not FrameType.DEVICE_INFO:
             continue
         try:
             info = decode_device_info(frame)
-            told = choose_profile(info.device_model, info.software_version)
+            proposed = choose_profile(info.device_model, info.software_version)
         except ImplausibleFrameError, UnsupportedLayoutError:
             continue
-    return told
+    return proposed
 
 
 def _layout_of_settings(frame: Frame) -> Layout:
@@ -95,7 +93,7 @@ def _layout_of_settings(frame: Frame) -> Layout:
 def _with_layout(
     expected: Profile | None, layout: Layout, frames: Iterable[Frame]
 ) -> Profile:
-    """Exchange the layout, or else tell the rest from the frames themselves."""
+    """Replace the layout, or else derive the rest from the frames."""
     if expected:
         return replace(expected, layout=layout)
     if layout is not Layout.JK02_32S:
@@ -110,7 +108,7 @@ def _with_layout(
 
 
 def _proves(layout: Layout, frame: Frame) -> bool:
-    """Tell whether cell data are surely of this layout."""
+    """Return whether cell data are certainly of this layout."""
     slots = CELLS[layout]
     volts = slots.voltage.raw(frame.data)
     if not slots.pack_voltage:
@@ -125,7 +123,7 @@ def _proves(layout: Layout, frame: Frame) -> bool:
 
 
 def _adds_up(slots: CellSlots, frame: Frame) -> bool:
-    """Tell whether the cells make the pack, be one of them dead or left out."""
+    """Return whether the cells add up to the pack, even if one is dead or left out."""
     if not slots.pack_voltage:
         return False
     (mask,) = slots.enabled.unpack_from(frame.data)
@@ -149,7 +147,7 @@ def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
 
 
 def _allows(expected: Profile, frame: Frame) -> bool:
-    """Tell whether cell data make sense in the layout that the version told.
+    """Return whether cell data make sense in the layout that the version proposes.
 
     Raises `ImplausibleFrameError` if it is that layout, but the values make none.
     """
@@ -157,7 +155,7 @@ def _allows(expected: Profile, frame: Frame) -> bool:
     try:
         cell_data = decode_cell_data(frame, expected)
     except ImplausibleFrameError:
-        # The mask alone tells little where no pack voltage could contradict
+        # The mask alone proves little where no pack voltage could contradict
         if slots.pack_voltage and _row_of_cells(slots, frame):
             raise
         return False

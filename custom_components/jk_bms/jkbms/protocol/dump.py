@@ -64,7 +64,7 @@ class _Found(NamedTuple):
 def read_dump(dump: str | bytes) -> Dump:
     """Find the frames in a text or in the content of a file, in linear time.
 
-    Raises nothing: the remarks tell what is wrong with frames that cannot be used.
+    Raises nothing: the remarks say what is wrong with frames that cannot be used.
     """
     if isinstance(dump, bytes):
         if starts := [match.start() for match in _START.finditer(dump)]:

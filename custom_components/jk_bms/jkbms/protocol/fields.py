@@ -82,17 +82,17 @@ class Field:
     code: str
     """Of `struct`: size and sign of the raw value."""
     convert: Convert | Divided | None = None
-    """`None` where the raw value says it all."""
+    """`None` where the raw value is the value."""
     missing: tuple[int, ...] = ()
-    """Raw values that mean that there is nothing."""
+    """Raw values that mean that there is no value."""
     since: tuple[float, ...] = ()
     """First firmware that fills it; several where several series gained it."""
     model: str = ""
     """Part of the model name of the devices that have it, if only some have."""
     steady: bool = False
-    """It stays the same for hours: a frame that changes it has to be confirmed."""
+    """It stays the same for hours: a frame that changes it must be confirmed."""
     limits: tuple[float, float] | None = None
-    """Between what it can be, of a setting what an owner sets."""
+    """The range that owners set it to."""
 
 
 type Placed = tuple[int, Field]
@@ -172,7 +172,7 @@ class Table:
 
 
 def has_gaps(enabled: int) -> bool:
-    """Tell whether a mask of cells has some that are not enabled before the last one."""
+    """Return whether a cell before the last enabled one is not enabled."""
     return enabled & (enabled + 1) != 0
 
 

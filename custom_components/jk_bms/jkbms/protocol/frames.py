@@ -203,7 +203,7 @@ class FrameAssembler:
                 self._buffer = self._buffer[size:]
 
     def _find_start(self) -> bool:
-        """Skip all before the first header, and tell whether there is one."""
+        """Skip all bytes before the first header; return whether there is one."""
         if self._wanted or not self._buffer:
             return self._wanted > 0
         if self._buffer.startswith(HEADER):
@@ -216,7 +216,7 @@ class FrameAssembler:
         return self._wanted > 0
 
     def _is_command(self, candidate: bytes) -> bool:
-        """Tell an acknowledgement or an echo from a damaged start of something."""
+        """Distinguish an acknowledgement or an echo from a damaged start of a frame."""
         if HEADER in candidate or checksum(candidate[:-1]) != candidate[-1]:
             return False
         self.statistics.acknowledged += candidate[4] == _ACKNOWLEDGEMENT
@@ -227,13 +227,13 @@ class FrameAssembler:
         self._buffer = self._buffer[count:]
 
     def _is_repeated(self, chunk: bytes, last: bytes) -> bool:
-        """Tell the second of two equal notifications on a link that doubles them.
+        """Detect the second of two equal notifications on a link that repeats each.
 
         Equal neighbours alone prove nothing (a frame may hold two equal chunks), but
         the beginning of one frame never comes twice.
         """
         if not chunk or chunk != last:
-            # The last one came single, or of this one nobody will know
+            # The last one came once, or this one cannot be decided
             if last or not self._last:
                 self._doubled = False
             return False

@@ -64,7 +64,7 @@ class Profile:
         return _selected(self.layout, names)
 
     def carries(self, field: Field) -> bool:
-        """Tell whether the device has the field (docs/protocol.md 6.3)."""
+        """Return whether the device has the field (docs/protocol.md 6.3)."""
         series = [first for first in field.since if int(first) <= int(self.firmware)]
         return (not self.model or field.model in self.model) and (
             not field.since or self.firmware >= max(series, default=inf)

@@ -269,7 +269,7 @@ _ROWS: Final[dict[Layout, Iterable[Register]]] = {
         _choice("buzzer_trigger", 0xA9, _LAST_TRIGGER),
         _choice("dry_contact_1_trigger", 0xAA, _LAST_TRIGGER),
         _choice("dry_contact_2_trigger", 0xAB, _LAST_TRIGGER),
-        # 0 h cannot be told from no such setting
+        # 0 h looks the same as a missing setting
         *(
             _number(
                 name,

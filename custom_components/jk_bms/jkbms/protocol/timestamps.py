@@ -1,7 +1,7 @@
-"""When what stands in the battery's own logs happened (docs/protocol.md 10 and 11).
+"""The wall time of the entries of the battery's own logs (docs/protocol.md 10 and 11).
 
 Neither log knows the time of day: the logbook counts run time, the detail log has the
-device's own clock. What both show now turns the entries into wall time.
+device's own clock. Their present readings convert the entries to wall time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,17 +13,18 @@ from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry
 
 _CLOCK_SET: Final = "clock_set"
 _CORRECTION: Final = 600
-"""s that a clock may be set back by and still be the same clock."""
+"""s by which a clock may be set back and still count as unchanged."""
 _PAUSE: Final = 7200
-"""s between two records, an hour apart as a rule, that a clock set then explains."""
+"""s between two records (usually an hour) above which a clock change between them is
+assumed to be the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dated[EntryT]:
-    """An entry of a log and the wall time of it."""
+    """An entry of a log and its wall time."""
 
     time: datetime | None
-    """In the zone of `now`, whole seconds; `None` where the battery does not tell."""
+    """In the zone of `now`, whole seconds; `None` where it is unknown."""
     entry: EntryT
 
     @property
@@ -37,7 +38,7 @@ def run_time(
 ) -> int | None:
     """Return the run time over life in s (docs/protocol.md 7 and 9).
 
-    JK04 tells it in the device information only, up to 300 s late.
+    JK04 reports it in the device information only, up to 300 s late.
     """
     if layout is Layout.JK04 or cell_data.up_time is None:
         return device_info.up_time
@@ -49,8 +50,8 @@ def date_logbook(
 ) -> tuple[Dated[LogEntry], ...]:
     """Date a logbook by the run time in s that the battery has now.
 
-    Run time stands still while the battery is off, so what happened before that seems
-    later than it was.
+    Run time does not advance while the battery is off, so entries from before such a
+    pause get a time that is too late.
     """
     return tuple(
         Dated(
@@ -66,8 +67,8 @@ def date_detail_log(
 ) -> tuple[Dated[DetailLogRecord], ...]:
     """Date a detail log, oldest first, by what the battery's clock shows now, in s.
 
-    Whether that clock is right does not matter, but it must have been the same all the
-    time: what is older than a change of more than some minutes stays without a date.
+    The clock need not be right, but it must not have been set since: records older than
+    a change of more than `_CORRECTION` get no time.
     """
     dated: list[Dated[DetailLogRecord]] = []
     is_same = bool(clock)
@@ -83,9 +84,9 @@ def date_detail_log(
 
 
 def _before(now: datetime, seconds: float) -> datetime:
-    """Return the time so long ago, in the same zone, also across a change of offset.
+    """Return the time that many seconds ago, in the same zone, also across a DST change.
 
-    Nothing that was written down lies ahead: a counter that was read is behind.
+    A negative number counts as 0: an entry cannot be in the future.
     """
     then = now.astimezone(UTC) - timedelta(seconds=max(0.0, seconds))
     return then.astimezone(now.tzinfo).replace(microsecond=0)

@@ -1,0 +1,489 @@
+"""The tables of sensors: one row a measurement of the battery, a cell or a setting."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    STATE_UNKNOWN,
+    EntityCategory,
+    UnitOfElectricCurrent,
+    UnitOfElectricPotential,
+    UnitOfPower,
+    UnitOfRatio,
+    UnitOfTemperature,
+    UnitOfTime,
+)
+from homeassistant.helpers.typing import StateType
+
+from .const import UNIT_AMPERE_HOUR
+from .entity import JkBmsEntityDescription, Pace
+from .jkbms.models import (
+    MAX_CELLS,
+    BalancerState,
+    BatteryType,
+    ChargePhase,
+    Layout,
+    Reading,
+)
+
+# The last digit of these flickers, so a change by one digit may be noise.
+TEMPERATURE_NOISE: Final = 0.15
+"""°C."""
+CAPACITY_NOISE: Final = 0.1
+"""Ah."""
+
+# Home Assistant has no unit of resistance.
+UNIT_OHM: Final = "Ω"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsSensorDescription(
+    SensorEntityDescription, JkBmsEntityDescription[StateType]
+):
+    """A sensor; an enum value without a name is shown as unknown."""
+
+
+def _part(value: float | None, sign: int) -> float | None:
+    """Return the value without its sign, 0 if it has the other sign."""
+    return None if value is None else max(0.0, sign * value)
+
+
+def _nth[ValueT](values: tuple[ValueT, ...], index: int) -> ValueT | None:
+    """Return one of the values, or `None` where there are not that many."""
+    return values[index] if index < len(values) else None
+
+
+def _temperature_sensor(number: int, index: int) -> JkBmsSensorDescription:
+    """Describe a temperature sensor by its number and its index in the reading."""
+    return JkBmsSensorDescription(
+        key=f"temperature_sensor_{number}",
+        device_class=SensorDeviceClass.TEMPERATURE,
+        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda reading: _nth(reading.cell_data.battery_temperature, index),
+        noise=TEMPERATURE_NOISE,
+    )
+
+
+def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
+    """Describe voltage and wire resistance of a cell, counted from 1."""
+
+    def gone(reading: Reading) -> bool:
+        # No cell at all means a loose connector, not a smaller battery.
+        return 0 < len(reading.cell_data.cell_voltage) < cell
+
+    def resistance(reading: Reading) -> float | None:
+        return _nth(reading.cell_data.cell_resistance, cell - 1)
+
+    voltage = JkBmsSensorDescription(
+        key=f"cell_voltage_{cell}",
+        translation_key="cell_voltage",
+        translation_placeholders={"cell": str(cell)},
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: _nth(reading.cell_data.cell_voltage, cell - 1),
+        gone_fn=gone,
+        pace=Pace.CELLS,
+    )
+    wire = JkBmsSensorDescription(
+        key=f"cell_resistance_{cell}",
+        translation_key="cell_resistance",
+        translation_placeholders={"cell": str(cell)},
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UNIT_OHM,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        # 0 means not measured yet.
+        value_fn=lambda reading: resistance(reading) or None,
+        exists_fn=lambda reading: resistance(reading) is not None,
+        gone_fn=gone,
+        pace=Pace.SLOW,
+    )
+    return voltage, wire
+
+
+CELL_VOLTAGES, CELL_RESISTANCES = zip(
+    *(_cell(cell) for cell in range(1, MAX_CELLS + 1)), strict=True
+)
+
+
+def _total_runtime(reading: Reading) -> int | None:
+    """Return the total run time, which JK04 sends in the device information."""
+    if reading.layout is Layout.JK04:
+        return reading.device_info.up_time
+    return reading.cell_data.up_time
+
+
+def _settings(
+    fields: Mapping[str, str],
+    *,
+    device_class: SensorDeviceClass | None = None,
+    unit: str | None = None,
+    precision: int | None = None,
+) -> tuple[JkBmsSensorDescription, ...]:
+    """Describe settings of one kind by their keys and their fields."""
+
+    def describe(key: str, field: str) -> JkBmsSensorDescription:
+        return JkBmsSensorDescription(
+            key=key,
+            device_class=device_class,
+            entity_category=EntityCategory.DIAGNOSTIC,
+            entity_registry_enabled_default=False,
+            native_unit_of_measurement=unit,
+            suggested_display_precision=precision,
+            # A reading may have no settings at all.
+            value_fn=lambda reading: getattr(reading.settings, field, None),
+        )
+
+    return tuple(describe(key, field) for key, field in fields.items())
+
+
+LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
+    JkBmsSensorDescription(
+        key="total_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda reading: reading.cell_data.battery_voltage,
+    ),
+    JkBmsSensorDescription(
+        key="current",
+        device_class=SensorDeviceClass.CURRENT,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda reading: reading.cell_data.battery_current,
+    ),
+    JkBmsSensorDescription(
+        key="power",
+        device_class=SensorDeviceClass.POWER,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.battery_power,
+    ),
+    JkBmsSensorDescription(
+        key="charging_power",
+        device_class=SensorDeviceClass.POWER,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: _part(reading.cell_data.battery_power, +1),
+    ),
+    JkBmsSensorDescription(
+        key="discharging_power",
+        device_class=SensorDeviceClass.POWER,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: _part(reading.cell_data.battery_power, -1),
+    ),
+    JkBmsSensorDescription(
+        key="state_of_charge",
+        device_class=SensorDeviceClass.BATTERY,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda reading: reading.cell_data.remain_percent,
+    ),
+    JkBmsSensorDescription(
+        key="capacity_remaining",
+        native_unit_of_measurement=UNIT_AMPERE_HOUR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda reading: reading.cell_data.remain_capacity,
+        noise=CAPACITY_NOISE,
+    ),
+    JkBmsSensorDescription(
+        key="delta_cell_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: reading.cell_data.delta_cell_voltage,
+        pace=Pace.CELLS,
+    ),
+    JkBmsSensorDescription(
+        key="balancing_current",
+        device_class=SensorDeviceClass.CURRENT,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda reading: reading.cell_data.balance_current,
+    ),
+    JkBmsSensorDescription(
+        key="balancer_state",
+        device_class=SensorDeviceClass.ENUM,
+        options=[state for state in BalancerState if state != STATE_UNKNOWN],
+        value_fn=lambda reading: reading.cell_data.balancer,
+    ),
+    JkBmsSensorDescription(
+        key="mosfet_temperature",
+        device_class=SensorDeviceClass.TEMPERATURE,
+        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda reading: reading.cell_data.mosfet_temperature,
+        noise=TEMPERATURE_NOISE,
+    ),
+    # Sensor 3 does not exist: that one is at the MOSFETs.
+    *(_temperature_sensor(n, i) for i, n in enumerate((1, 2, 4, 5))),
+    JkBmsSensorDescription(
+        key="charge_status",
+        device_class=SensorDeviceClass.ENUM,
+        options=[phase for phase in ChargePhase if phase != STATE_UNKNOWN],
+        value_fn=lambda reading: reading.cell_data.charge_phase,
+    ),
+    JkBmsSensorDescription(
+        key="heating_current",
+        device_class=SensorDeviceClass.CURRENT,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda reading: reading.cell_data.heater_current,
+        exists_fn=lambda reading: reading.cell_data.heating is not None,
+    ),
+)
+
+CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
+    *CELL_VOLTAGES,
+    JkBmsSensorDescription(
+        key="average_cell_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: reading.cell_data.average_cell_voltage,
+        pace=Pace.CELLS,
+    ),
+    JkBmsSensorDescription(
+        key="min_cell_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: reading.cell_data.min_cell_voltage,
+        pace=Pace.CELLS,
+    ),
+    JkBmsSensorDescription(
+        key="max_cell_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: reading.cell_data.max_cell_voltage,
+        pace=Pace.CELLS,
+    ),
+    # A state class keeps each change of these out of the device's activity.
+    JkBmsSensorDescription(
+        key="min_voltage_cell",
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda reading: reading.cell_data.min_cell,
+        pace=Pace.CELLS,
+    ),
+    JkBmsSensorDescription(
+        key="max_voltage_cell",
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda reading: reading.cell_data.max_cell,
+        pace=Pace.CELLS,
+    ),
+)
+
+SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
+    *CELL_RESISTANCES,
+    JkBmsSensorDescription(
+        key="state_of_health",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda reading: reading.cell_data.state_of_health,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="full_charge_capacity",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UNIT_AMPERE_HOUR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda reading: reading.cell_data.nominal_capacity,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="charging_cycles",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        value_fn=lambda reading: reading.cell_data.cycle_count,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="total_charging_cycle_capacity",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UNIT_AMPERE_HOUR,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.cycle_capacity,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="total_runtime",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=0,
+        value_fn=_total_runtime,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="emergency_time_countdown",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.emergency_countdown,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="smart_sleep_countdown",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.sleep_countdown,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="charge_status_time_elapsed",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.charge_phase_time,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="detail_log_entry_count",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda reading: reading.cell_data.detail_log_count,
+        pace=Pace.SLOW,
+    ),
+    JkBmsSensorDescription(
+        key="battery_type",
+        device_class=SensorDeviceClass.ENUM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        options=[kind for kind in BatteryType if kind != STATE_UNKNOWN],
+        value_fn=lambda reading: reading.cell_data.battery_type,
+        pace=Pace.SLOW,
+    ),
+)
+
+# The key and the field of a setting can differ: the field has the manufacturer's name,
+# the key is clear among all other entities.
+SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
+    *_settings(
+        {
+            "smart_sleep_voltage": "smart_sleep_voltage",
+            "cell_undervoltage_protection": "cell_uvp",
+            "cell_undervoltage_recovery": "cell_uvp_recovery",
+            "cell_overvoltage_protection": "cell_ovp",
+            "cell_overvoltage_recovery": "cell_ovp_recovery",
+            "balance_trigger_voltage": "balance_trigger",
+            "full_cell_voltage": "soc_100",
+            "empty_cell_voltage": "soc_0",
+            "requested_charge_voltage": "request_charge_voltage",
+            "requested_float_voltage": "request_float_voltage",
+            "power_off_voltage": "power_off_voltage",
+            "balance_start_voltage": "balance_start_voltage",
+            "voltage_calibration": "voltage_calibration",
+        },
+        device_class=SensorDeviceClass.VOLTAGE,
+        unit=UnitOfElectricPotential.VOLT,
+        precision=3,
+    ),
+    *_settings(
+        {
+            "max_charge_current": "max_charge_current",
+            "max_discharge_current": "max_discharge_current",
+            "max_balance_current": "max_balance_current",
+        },
+        device_class=SensorDeviceClass.CURRENT,
+        unit=UnitOfElectricCurrent.AMPERE,
+        precision=1,
+    ),
+    *_settings(
+        {"nominal_capacity": "nominal_capacity"},
+        unit=UNIT_AMPERE_HOUR,
+        precision=0,
+    ),
+    *_settings(
+        {
+            "charge_overcurrent_delay": "charge_overcurrent_delay",
+            "charge_overcurrent_recovery_time": "charge_overcurrent_recovery",
+            "discharge_overcurrent_delay": "discharge_overcurrent_delay",
+            "discharge_overcurrent_recovery_time": "discharge_overcurrent_recovery",
+            "short_circuit_recovery_time": "short_circuit_recovery",
+            "discharge_precharge_time": "discharge_precharge_time",
+        },
+        device_class=SensorDeviceClass.DURATION,
+        unit=UnitOfTime.SECONDS,
+        precision=0,
+    ),
+    *_settings(
+        {"short_circuit_delay": "short_circuit_delay"},
+        device_class=SensorDeviceClass.DURATION,
+        unit=UnitOfTime.MICROSECONDS,
+        precision=0,
+    ),
+    *_settings(
+        {"smart_sleep_delay": "smart_sleep_delay"},
+        device_class=SensorDeviceClass.DURATION,
+        unit=UnitOfTime.HOURS,
+        precision=0,
+    ),
+    *_settings(
+        {
+            f"{limit}_{what}": f"{limit}{suffix}"
+            for limit in (
+                "charge_overtemperature",
+                "charge_undertemperature",
+                "discharge_overtemperature",
+                "discharge_undertemperature",
+                "mosfet_overtemperature",
+            )
+            for what, suffix in (("protection", ""), ("recovery", "_recovery"))
+        }
+        | {
+            "heating_start_temperature": "heating_start_temperature",
+            "heating_stop_temperature": "heating_stop_temperature",
+        },
+        device_class=SensorDeviceClass.TEMPERATURE,
+        unit=UnitOfTemperature.CELSIUS,
+        precision=1,
+    ),
+    *_settings(
+        {"cell_count": "cell_count", "device_address": "device_address"},
+    ),
+)
+
+SENSORS = LIVE_SENSORS + CELL_SENSORS + SLOW_SENSORS + SETTING_SENSORS

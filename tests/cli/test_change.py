@@ -1,0 +1,290 @@
+"""`--set` and `--apply`: what is asked, written, proven and refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+import sys
+from typing import Any
+
+import pytest
+
+from custom_components.jk_bms.jkbms.cli.main import main
+from custom_components.jk_bms.jkbms.errors import NotReachableError
+from tests.virtual_bms import MODELS, Faults, VirtualBms, VirtualRadio
+
+from .test_commands import Run, place, radio, run
+
+__all__ = ["radio", "run"]
+
+GARAGE = MODELS["JK_PB2A16S20P 15.41"]
+BMS = ("-t", "5", "-d", GARAGE.address)
+PASSCODE = "JKBMS_SETTINGS_PASSCODE"
+
+type Answer = Callable[..., None]
+
+
+@pytest.fixture
+def bms(radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch) -> VirtualBms:
+    """Return a battery in range, of which the settings passcode is in the environment."""
+    monkeypatch.setenv(PASSCODE, GARAGE.setup_passcode)
+    return place(radio, GARAGE)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Return what makes stdin a terminal on which a person types this."""
+
+    def answer(line: str, passcode: str = "") -> None:
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stdin, "readline", lambda: line)
+        monkeypatch.setattr(
+            "custom_components.jk_bms.jkbms.cli.change.getpass", lambda _: passcode
+        )
+
+    return answer
+
+
+def written(bms: VirtualBms) -> list[tuple[Any, bytes]]:
+    """Return registers and values of all writes."""
+    assert bms.harms == []
+    return [(command.register, command.value) for command in bms.writes]
+
+
+def test_set_writes_and_proves(bms: VirtualBms, run: Run) -> None:
+    """It shows the plan and what came back."""
+    result = run(*BMS, "--set", "charging=off", "--set", "soc_0=2.9", "--yes")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        "soc_0: 2.7 V -> 2.9 V",
+        "charging: on -> off",
+        "soc_0: confirmed",
+        "charging: confirmed",
+    ]
+    assert written(bms) == [(0x08, bytes.fromhex("540b0000")), (0x1D, bytes(4))]
+
+
+def test_dry_run_writes_nothing(bms: VirtualBms, run: Run) -> None:
+    """It shows the plan only."""
+    result = run(*BMS, "--set", "discharging=off", "--dry-run")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("discharging: on -> off\n  turning it off cuts")
+    assert written(bms) == []
+
+
+def test_equal_value_is_not_written(bms: VirtualBms, run: Run) -> None:
+    """There is nothing to confirm then."""
+    result = run(*BMS, "--set", "charging=on")
+    assert result[:3] == (0, "nothing to change\n", "")
+    assert written(bms) == []
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_person_confirms(
+    bms: VirtualBms, run: Run, terminal: Answer, typed: str, code: int
+) -> None:
+    """Without yes nothing is written."""
+    terminal(typed)
+    result = run(*BMS, "--set", "charging=off")
+    assert result.code == code
+    assert "Change this? [y/N]" in result.err
+    assert len(written(bms)) == (not code)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("cell_ovp=4.2", "cell_ovp: it protects the cells"),
+        ("nonsense=1", "nonsense: there is no such setting"),
+        ("soc_0=3.6", "soc_0: the value is not allowed: allowed: 2.501 to 3.444 V"),
+        ("soc_0=much", "soc_0: not a value of this setting"),
+        ("charging=maybe", "must be on or off"),
+        ("can_protocol=9999", "can_protocol: not a value of this setting"),
+        ("state_of_charge=50", "this battery does not accept it"),
+        ("userdata=äöü", "printable ASCII"),
+    ],
+)
+def test_refused_setting(bms: VirtualBms, run: Run, setting: str, message: str) -> None:
+    """The reason is one line, and nothing is sent."""
+    result = run(*BMS, "--set", setting, "--set", "balancer=off", "--yes")
+    assert result.code == 1
+    assert message in result.err
+    assert len(result.complaints) == 1
+    assert written(bms) == []
+
+
+def test_tuning_needs_the_passcode(
+    bms: VirtualBms, run: Run, terminal: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes from the environment or is typed, and is compared with the battery's."""
+    arguments = (*BMS, "--set", "soc_0=2.9", "--yes")
+    monkeypatch.setenv(PASSCODE, "wrong")
+    assert run(*arguments).complaints == ["jkbms: the settings passcode is wrong"]
+    monkeypatch.delenv(PASSCODE)
+    assert "this needs the settings passcode" in run(*arguments).err
+    terminal("", passcode="wrong")
+    assert run(*arguments).complaints == ["jkbms: the settings passcode is wrong"]
+    assert written(bms) == []
+    terminal("", passcode=GARAGE.setup_passcode)
+    result = run(*arguments)
+    assert result.code == 0
+    assert GARAGE.setup_passcode not in result.out + result.err
+    assert len(written(bms)) == 1
+
+
+def test_battery_without_passcode_is_not_tuned(
+    radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its switches still work."""
+    monkeypatch.setenv(PASSCODE, "")
+    bms = place(radio, replace(GARAGE, setup_passcode=""))
+    result = run(*BMS, "--set", "soc_0=2.9", "--yes")
+    assert "has no settings passcode" in result.err
+    assert written(bms) == []
+    assert run(*BMS, "--set", "charging=off", "--yes").code == 0
+
+
+def test_script_needs_yes(bms: VirtualBms, run: Run) -> None:
+    """Without a terminal nobody can confirm."""
+    result = run(*BMS, "--set", "charging=off")
+    assert result.complaints == ["jkbms: this needs a terminal to confirm, or --yes"]
+    assert written(bms) == []
+
+
+def test_ignored_write_is_reported(radio: VirtualRadio, run: Run) -> None:
+    """The message has what was asked, what the battery says and why that may be."""
+    bms = place(radio, GARAGE, faults=Faults(ignore_writes=True))
+    result = run(*BMS, "--set", "charging=off", "--yes")
+    assert result.code == 1
+    assert result.out.endswith("charging: not confirmed\n")
+    (complaint,) = result.complaints
+    assert "off was requested, the battery last reported on" in complaint
+    assert len(written(bms)) == 1
+
+
+def test_lost_battery_changes_nothing(
+    bms: VirtualBms, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may disappear between reading and writing."""
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise NotReachableError("gone")
+
+    monkeypatch.setattr(
+        "custom_components.jk_bms.jkbms.bluetooth.client.JkBmsClient.write", refuse
+    )
+    result = run(*BMS, "--set", "charging=off", "--yes")
+    assert result.code == 1
+    assert "nothing was changed: gone" in result.err
+
+
+def test_battery_out_of_range(run: Run) -> None:
+    """It fails like a reading."""
+    result = run(*BMS, "--set", "charging=off", "--yes")
+    assert result.code == 1
+    assert result.out == ""
+
+
+# Backup and restore
+
+
+def test_backup_and_restore(bms: VirtualBms, run: Run, tmp_path: Path) -> None:
+    """What `--settings -f toml` wrote comes back, except what is never written."""
+    backup = tmp_path / "backup.toml"
+    backup.write_text(run(*BMS, "--settings", "-f", "toml").out, "utf-8")
+    assert run(*BMS, "--apply", str(backup)).out == "nothing to change\n"
+    before = bms.battery.settings
+    bms.battery.settings = replace(
+        before,
+        charging=False,
+        soc_0=2.95,
+        soc_100=3.4,
+        cell_ovp=3.6,
+        nominal_capacity=100.0,
+    )
+    result = run(*BMS, "--apply", str(backup), "--yes")
+    assert result.code == 0
+    assert result.complaints == ["jkbms: not restored: cell_ovp, nominal_capacity"]
+    assert [register for register, _ in written(bms)] == [0x08, 0x07, 0x1D]
+    assert bms.battery.settings == replace(before, cell_ovp=3.6, nominal_capacity=100.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no toml", "Expected"),
+        ("[device_info]", "it has no [[settings]]"),
+        ("[[settings]]\n[[settings]]\n", "the settings of one battery"),
+        (None, "No such file"),
+    ],
+)
+def test_file_without_settings(
+    run: Run, tmp_path: Path, content: str | None, message: str
+) -> None:
+    """Nothing is read from the battery then."""
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_text(content, "utf-8")
+    result = run(*BMS, "--apply", str(path))
+    assert result.code == 2
+    assert message in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('charging = "off"', "must be on or off"),
+        ("soc_0 = nan", "not a value"),
+        ("soc_0 = 3.65", "not allowed"),
+        ("balance_trigger = [1]", "not a value"),
+        ("cell_ovp = 4.2\nunknown = {}", "not restored: cell_ovp, unknown"),
+    ],
+)
+def test_hostile_file(
+    bms: VirtualBms, run: Run, tmp_path: Path, content: str, message: str
+) -> None:
+    """Nothing of it is sent."""
+    path = tmp_path / "file"
+    path.write_text(f"[[settings]]\n{content}\n", "utf-8")
+    assert message in run(*BMS, "--apply", str(path), "--yes").err
+    assert written(bms) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "charging=off"), "--set needs --devices with one battery"),
+        (("-d", "A,B", "--apply", "x"), "--apply needs --devices with one battery"),
+        ((*BMS, "--yes"), "--yes is only for --set and --apply"),
+        ((*BMS, "--set", "charging=off", "-f", "j"), "--set takes no --format"),
+    ],
+)
+def test_wrong_combination(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    """It is refused at once."""
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["charging"], "--set needs NAME=VALUE, not charging"),
+        (["=off"], "--set needs NAME=VALUE, not =off"),
+        (["charging=on", "charging = off"], "--set has charging twice"),
+    ],
+)
+def test_wrong_assignment(run: Run, settings: list[str], message: str) -> None:
+    """Nothing is read from the battery then."""
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    result = run(*BMS, *arguments)
+    assert result[:3] == (2, "", f"jkbms: {message}\n")
+
+
+def test_set_on_other_layouts(radio: VirtualRadio, run: Run) -> None:
+    """The register is that of the layout."""
+    bms = place(radio, MODELS["JK-B2A16S 3.3.0"])
+    result = run("-t", "5", "-d", bms.address, "--set", "balancer=0", "--yes")
+    assert result.code == 0
+    assert written(bms) == [(0x6C, b"\0")]
