@@ -8,6 +8,7 @@ from homeassistant.helpers.typing import ConfigType
 from .bonds import CONF_ADAPTER, async_remove_bond
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_battery
+from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
 from .metrics_push import async_start_push
@@ -54,12 +55,16 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
 async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
     """Remove the entities; `async_on_unload` undoes the rest of the setup."""
     async_clear_issue(hass, entry)
-    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+        return False
+    await async_save_energy(hass, entry.entry_id)
+    return True
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """Drop stored state so that the battery can be added afresh."""
     async_clear_issue(hass, entry)
     async_forget_battery(hass, entry.data[CONF_ADDRESS])
+    await async_remove_energy(hass, entry.entry_id)
     if adapter := entry.data.get(CONF_ADAPTER):
         await async_remove_bond(hass, entry.data[CONF_ADDRESS], adapter)

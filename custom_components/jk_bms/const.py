@@ -16,3 +16,8 @@ RETRY_INTERVAL: Final = timedelta(seconds=30)
 
 # Home Assistant has no unit of electric charge.
 UNIT_AMPERE_HOUR: Final = "Ah"
+
+# The minimum time, in seconds, that a held link must have lasted to be re-established
+# at once. A link that breaks sooner would break again; retrying without a pause would
+# keep the connection slot busy and the battery out of reach of other clients.
+MIN_LINK_LIFETIME: Final = 5.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 import logging
 from math import inf
-from typing import Final, override
+from typing import override
 
 from bleak_retry_connector import close_stale_connections_by_address
 from bluetooth_data_tools import monotonic_time_coarse
@@ -39,22 +39,18 @@ from .battery_client import async_create_client
 from .battery_logs import BatteryLogs, Publish
 from .bonds import CONF_ADAPTER
 from .connection_slots import async_get_connection_slots
-from .const import DOMAIN, RETRY_INTERVAL
+from .const import DOMAIN, MIN_LINK_LIFETIME, RETRY_INTERVAL
 from .device import BatteryDevice
 from .diagnosis import Diagnosis, async_diagnose, translated_error
+from .energy import LiveSamples
 from .jkbms.bluetooth.client import READ_DEADLINE
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
-from .jkbms.models import DetailLogRecord, DeviceInfo, LogEntry, Reading
+from .jkbms.models import DetailLogRecord, DeviceInfo, LiveSample, LogEntry, Reading
 from .jkbms.outage import Outage
 from .jkbms.protocol.timestamps import Dated
 from .options import JkBmsOptions
 
 _LOGGER = logging.getLogger(__name__)
-
-# The minimum time, in seconds, that a held link must have lasted to be re-established
-# at once. A link that breaks sooner would break again; retrying without a pause would
-# keep the connection slot busy and the battery out of reach of other clients.
-MIN_LINK_LIFETIME: Final = 5.0
 
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
 
@@ -99,6 +95,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.client = async_create_client(
             hass, self.address, config_entry.title, config_entry.data.get(CONF_ADAPTER)
         )
+        self.live = LiveSamples()
+        """Every good frame of a held link, else every reading."""
         self.logs = BatteryLogs(self.client, config_entry.title)
         self.attempts = AttemptRecord(hass, self.address, self.client.statistics)
         self.device_info: DeviceInfo | None = None
@@ -366,6 +364,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         async with self._slots.slot(self.address):
             await self.client.hold(
                 self._async_publish_held,
+                on_live=self.live.feed,
                 interval=self.options.interval.total_seconds(),
                 since=self.data.time if self.data else -inf,
             )
@@ -471,6 +470,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._is_fresh = True
         self._async_run_in(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
+        if not self.options.is_link_held:
+            self.live.feed(LiveSample.of(reading))
         self.async_update_listeners()
 
     @callback

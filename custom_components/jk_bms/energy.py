@@ -1,10 +1,13 @@
-"""Integrates readings: energy, smoothed current, and the time left.
+"""Integrates samples: energy, averages, smoothed current, and the time left.
 
 Times are s of a monotonic clock, and of one clock for each object.
 """
 
+from collections.abc import Callable
 from math import exp, inf, isfinite
 from typing import Final, Literal
+
+from .jkbms.models import LiveSample
 
 # The time constant of the smoothed current, in seconds: a new current has reached 63 %
 # of its weight after it. Five minutes level out a kettle or a passing cloud.
@@ -15,6 +18,26 @@ SMOOTHING_TIME: Final = 300.0
 REST_TIME: Final = 200.0
 
 _WATT_SECONDS_PER_KWH: Final = 3_600_000.0
+
+
+class LiveSamples:
+    """Passes each sample to everything that integrates it."""
+
+    def __init__(self) -> None:
+        """Start without listeners."""
+        self._listeners: list[Callable[[LiveSample], None]] = []
+
+    def add_listener(
+        self, listener: Callable[[LiveSample], None]
+    ) -> Callable[[], None]:
+        """Call the listener with each sample; the result removes it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def feed(self, sample: LiveSample) -> None:
+        """Pass on a sample."""
+        for listener in self._listeners:
+            listener(sample)
 
 
 class EnergyMeter:
@@ -28,10 +51,10 @@ class EnergyMeter:
         self._power: float | None = None
 
     def feed(self, time: float, power: float | None, *, max_gap: float) -> None:
-        """Count the energy since the last reading; `power` in W, `None` if missing.
+        """Count the energy since the last sample; `power` in W, `None` if missing.
 
         Nothing is counted over a gap of more than `max_gap` s, or if the power at one
-        end is missing. A reading that is not finite or not newer is ignored.
+        end is missing. A sample that is not finite or not newer is ignored.
         """
         if not self._time < time < inf or not isfinite(power or 0):
             return
@@ -63,6 +86,34 @@ class SmoothedCurrent:
         else:
             self.value += (current - self.value) * (1 - exp(-gap / SMOOTHING_TIME))
         self._time = time
+
+
+class IntervalAverage:
+    """Averages a value over the time between two readings."""
+
+    def __init__(self) -> None:
+        """Start without a value."""
+        self._time = -inf
+        self._value: float | None = None
+        self._sum = 0.0
+        self._duration = 0.0
+
+    def feed(self, time: float, value: float | None, *, max_gap: float) -> None:
+        """Add a sample; the line to it counts unless it is longer than `max_gap` s."""
+        if not self._time < time < inf or not isfinite(value or 0):
+            return
+        gap = time - self._time
+        if self._value is not None and value is not None and gap <= max_gap:
+            self._sum += (self._value + value) / 2 * gap
+            self._duration += gap
+        self._time = time
+        self._value = value
+
+    def take(self) -> float | None:
+        """Return the average since the last call; with no line, the last value."""
+        average = self._sum / self._duration if self._duration else self._value
+        self._sum = self._duration = 0.0
+        return average
 
 
 def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:

@@ -1,4 +1,4 @@
-"""Sensors that depend on earlier readings: energy and time left."""
+"""Sensors that depend on earlier samples: energy, averages and time left."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -12,22 +12,23 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
-from homeassistant.const import UnitOfEnergy, UnitOfTime
+from homeassistant.const import (
+    UnitOfElectricCurrent,
+    UnitOfEnergy,
+    UnitOfPower,
+    UnitOfTime,
+)
 from homeassistant.core import callback
 from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 
 from .coordinator import JkBmsCoordinator
-from .energy import EnergyMeter, SmoothedCurrent, time_to_empty, time_to_full
+from .energy import IntervalAverage, SmoothedCurrent, time_to_empty, time_to_full
+from .energy_store import async_get_energy
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
-from .jkbms.models import Reading
-from .options import MAX_AGE_INTERVALS
+from .jkbms.models import LiveSample, Reading
 
-# The maximum gap between two readings, in intervals, over which energy is counted. As
-# long as that, values are valid; what happened in a longer gap is unknown.
-MAX_GAP: Final = MAX_AGE_INTERVALS
-
-# The number of decimals of kWh in the state. With two, an hour of a small load would be
-# one or two steps.
+# The number of decimals of kWh, A and W in the state. With two of kWh, an hour of a small
+# load would be one or two steps.
 SHOWN_DECIMALS: Final = 3
 
 
@@ -37,6 +38,14 @@ class JkBmsEnergyDescription(SensorEntityDescription, JkBmsEntityDescription[flo
 
     sign: Literal[1, -1]
     """Of the power that is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsAverageDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
+    """An average; `value_fn` is the same of one moment."""
+
+    sample_fn: Callable[[LiveSample], float | None]
+    """The value of a sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +64,6 @@ def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
         native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
         state_class=SensorStateClass.TOTAL_INCREASING,
         suggested_display_precision=2,
-        pace=Pace.CELLS,
         sign=sign,
         value_fn=lambda reading: reading.cell_data.battery_power,
     )
@@ -83,26 +91,42 @@ ENERGY_SENSORS: tuple[JkBmsEnergyDescription, ...] = (
     _energy("energy_charged", +1),
     _energy("energy_discharged", -1),
 )
+AVERAGE_SENSORS: tuple[JkBmsAverageDescription, ...] = (
+    JkBmsAverageDescription(
+        key="average_current",
+        device_class=SensorDeviceClass.CURRENT,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda reading: reading.cell_data.battery_current,
+        sample_fn=lambda sample: sample.current,
+    ),
+    JkBmsAverageDescription(
+        key="average_power",
+        device_class=SensorDeviceClass.POWER,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda reading: reading.cell_data.battery_power,
+        sample_fn=lambda sample: sample.power,
+    ),
+)
 TIME_LEFT_SENSORS: tuple[JkBmsTimeLeftDescription, ...] = (
     _time_left("time_to_empty", time_to_empty),
     _time_left("time_to_full", time_to_full),
 )
 
 
-class _FollowingSensor(JkBmsEntity[float], SensorEntity):
-    """A sensor that uses every reading, also those that cause no new state."""
+class _CountingSensor(JkBmsEntity[float], SensorEntity):
+    """A sensor that uses every sample, also those that cause no new state."""
 
     @override
     async def _async_restore(self) -> None:
-        """Start with the current reading."""
-        self._follow(self.coordinator.data)
-
-    @callback
-    @override
-    def _handle_coordinator_update(self) -> None:
-        """Use the new reading."""
-        self._follow(self.coordinator.data)
-        super()._handle_coordinator_update()
+        """Start with the current reading; on a held link, more samples follow it."""
+        self._count(LiveSample.of(self.coordinator.data))
+        self.async_on_remove(self.coordinator.live.add_listener(self._count))
 
     @property
     @override
@@ -112,83 +136,127 @@ class _FollowingSensor(JkBmsEntity[float], SensorEntity):
 
     @property
     def _max_gap(self) -> float:
-        """Return the maximum gap in s."""
-        return MAX_GAP * self.coordinator.options.interval.total_seconds()
+        """Return the maximum gap in s: what is valid is counted."""
+        return self.coordinator.options.max_age.total_seconds()
 
     @abstractmethod
-    def _follow(self, reading: Reading) -> None:
-        """Use a reading; it may be the same as last time."""
+    def _count(self, sample: LiveSample) -> None:
+        """Use a sample; it may be the same as last time."""
 
 
 @dataclass(frozen=True, slots=True)
-class _StoredMeter(ExtraStoredData):
-    """A meter that is passed to the next entity; only its total survives a restart."""
+class _StoredTotal(ExtraStoredData):
+    """A total in kWh, as versions without a store of their own left it."""
 
     owner: str
-    meter: EnergyMeter
+    total: float
 
     @override
     def as_dict(self) -> dict[str, Any]:
         """Return the total in full precision."""
-        return {"owner": self.owner, "total": self.meter.total}
+        return {"owner": self.owner, "total": self.total}
 
 
-class JkBmsEnergySensor(_FollowingSensor, RestoreEntity):
-    """An energy counter."""
+class JkBmsEnergySensor(_CountingSensor, RestoreEntity):
+    """An energy counter; it shows what is saved."""
 
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEnergyDescription
     ) -> None:
-        """Start at 0; the stored total is restored later."""
+        """Continue the counter of this entry."""
         super().__init__(coordinator, description)
-        self._meter = EnergyMeter(description.sign)
-        # Not the unique id, which changes with the Bluetooth module.
+        # Not by the unique id, which changes with the Bluetooth module.
         self._owner = coordinator.config_entry.entry_id
+        self._energy = async_get_energy(coordinator.hass, self._owner)
+        self._meter = self._energy.meter(description.key, description.sign)
 
     @override
     async def _async_restore(self) -> None:
         """Restore the counter before it counts on."""
         if stored := await self.async_get_last_extra_data():
-            self._restore(stored)
+            await self._async_adopt(stored)
         await super()._async_restore()
+        self.async_on_remove(
+            self._energy.async_add_listener(self._handle_coordinator_update)
+        )
 
     @property
     @override
     def extra_restore_state_data(self) -> ExtraStoredData:
-        """Return the meter to continue with."""
-        return _StoredMeter(self._owner, self._meter)
+        """Return the total, for when the store is damaged and for older versions."""
+        return _StoredTotal(self._owner, self._meter.total)
 
     @property
     @override
     def _value(self) -> float:
         """Return the energy in kWh."""
-        return round(self._meter.total, SHOWN_DECIMALS)
+        key = self._description.key
+        return round(self._energy.saved.get(key, 0.0), SHOWN_DECIMALS)
 
     @override
-    def _follow(self, reading: Reading) -> None:
-        """Count the energy up to this reading."""
-        self._meter.feed(
-            reading.time,
-            self._description.value_fn(reading),
-            max_gap=self._max_gap,
-        )
+    def _count(self, sample: LiveSample) -> None:
+        """Count the energy up to this sample."""
+        before = self._meter.total
+        self._meter.feed(sample.time, sample.power, max_gap=self._max_gap)
+        if self._meter.total > before:
+            self._energy.async_schedule_save()
 
-    def _restore(self, stored: ExtraStoredData) -> None:
-        """Restore the meter, unless the data are damaged or of another battery."""
+    async def _async_adopt(self, stored: ExtraStoredData) -> None:
+        """Adopt a higher total, unless it is damaged or of another battery."""
         facts: object = stored.as_dict()
         match facts:
-            # After a change of its entity id an entity is added again, and its own value is newer.
             case {"owner": self._owner, "total": float(total)} if (
-                self._meter.total <= total < inf
+                self._meter.total < total < inf
             ):
-                if isinstance(stored, _StoredMeter):
-                    # The clock is the same, so the time since then can be counted.
-                    self._meter = stored.meter
-                else:
-                    self._meter.total = total
+                self._meter.total = total
+                await self._energy.async_save()
 
 
-class JkBmsTimeLeftSensor(_FollowingSensor):
+class JkBmsAverageSensor(_CountingSensor):
+    """An average over the time since the reading before."""
+
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: JkBmsAverageDescription
+    ) -> None:
+        """Start without a value."""
+        super().__init__(coordinator, description)
+        self._sample_fn = description.sample_fn
+        self._average = IntervalAverage()
+        self._taken: float | None = None
+        self._reading: Reading | None = None
+
+    @override
+    async def _async_restore(self) -> None:
+        """Start with the current reading."""
+        await super()._async_restore()
+        self._take()
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        """Show the average at each reading."""
+        if self.coordinator.data is not self._reading:
+            self._take()
+        super()._handle_coordinator_update()
+
+    @property
+    @override
+    def _value(self) -> float | None:
+        """Return the average in A or W."""
+        return self._taken
+
+    @override
+    def _count(self, sample: LiveSample) -> None:
+        """Add a sample to the average."""
+        self._average.feed(sample.time, self._sample_fn(sample), max_gap=self._max_gap)
+
+    def _take(self) -> None:
+        self._reading = self.coordinator.data
+        average = self._average.take()
+        self._taken = None if average is None else round(average, SHOWN_DECIMALS)
+
+
+class JkBmsTimeLeftSensor(_CountingSensor):
     """The time until the battery is empty or full at the present current."""
 
     def __init__(
@@ -212,8 +280,6 @@ class JkBmsTimeLeftSensor(_FollowingSensor):
         return self._time_fn(remaining, nominal, current)
 
     @override
-    def _follow(self, reading: Reading) -> None:
-        """Smooth the current up to this reading."""
-        self._current.feed(
-            reading.time, reading.cell_data.battery_current, max_gap=self._max_gap
-        )
+    def _count(self, sample: LiveSample) -> None:
+        """Smooth the current up to this sample."""
+        self._current.feed(sample.time, sample.current, max_gap=self._max_gap)

@@ -23,11 +23,14 @@ from homeassistant.helpers.typing import StateType
 
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_sensor import (
+    AVERAGE_SENSORS,
     ENERGY_SENSORS,
     TIME_LEFT_SENSORS,
+    JkBmsAverageSensor,
     JkBmsEnergySensor,
     JkBmsTimeLeftSensor,
 )
+from .energy_store import async_load_energy
 from .entity import JkBmsEntity, JkBmsLinkEntity, Pace, async_setup_entities
 from .sensor_descriptions import SENSORS
 
@@ -75,6 +78,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the sensors of a battery."""
+    await async_load_energy(hass, entry.entry_id)
     async_setup_entities(
         hass,
         entry,
@@ -83,6 +87,7 @@ async def async_setup_entry(
         (
             (JkBmsSensor, SENSORS),
             (JkBmsEnergySensor, ENERGY_SENSORS),
+            (JkBmsAverageSensor, AVERAGE_SENSORS),
             (JkBmsTimeLeftSensor, TIME_LEFT_SENSORS),
         ),
         [JkBmsLinkSensor(entry.runtime_data, each) for each in LINK_SENSORS],

@@ -26,7 +26,6 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy import SmoothedCurrent, time_to_empty, time_to_full
-from .energy_sensor import MAX_GAP
 from .jkbms import __version__
 from .jkbms.models import BatteryType, CellData
 from .options import JkBmsOptions
@@ -289,7 +288,7 @@ def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
         return live
     reading = coordinator.data
     cells = reading.cell_data
-    max_gap = MAX_GAP * coordinator.options.interval.total_seconds()
+    max_gap = coordinator.options.max_age.total_seconds()
     current.feed(reading.time, cells.battery_current, max_gap=max_gap)
     return replace(
         live,

@@ -12,7 +12,11 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.button import REFRESH
-from custom_components.jk_bms.energy_sensor import ENERGY_SENSORS, TIME_LEFT_SENSORS
+from custom_components.jk_bms.energy_sensor import (
+    AVERAGE_SENSORS,
+    ENERGY_SENSORS,
+    TIME_LEFT_SENSORS,
+)
 from custom_components.jk_bms.entity import JkBmsEntityDescription
 from custom_components.jk_bms.event import ALARM, LOG_ENTRY
 from custom_components.jk_bms.jkbms.models import (
@@ -42,6 +46,7 @@ type Rows = list[tuple[str, EntityDescription]]
 ROWS: Final[Rows] = [
     *(("sensor", row) for row in SENSORS),
     *(("sensor", row) for row in ENERGY_SENSORS),
+    *(("sensor", row) for row in AVERAGE_SENSORS),
     *(("sensor", row) for row in TIME_LEFT_SENSORS),
     *(("sensor", row) for row in LINK_SENSORS),
     *(("binary_sensor", row) for row in BINARY_SENSORS),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-import json
+from math import pi, sin
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -12,17 +12,18 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
+from custom_components.jk_bms.energy_store import _STORES, async_get_energy
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Layout, Reading
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import (
-    EVENT_HOMEASSISTANT_STOP,
+    EVENT_HOMEASSISTANT_FINAL_WRITE,
     STATE_UNAVAILABLE,
     STATE_UNKNOWN,
 )
-from homeassistant.core import HomeAssistant, State
+from homeassistant.core import CoreState, HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.restore_state import STORAGE_KEY, async_get
+from homeassistant.helpers.restore_state import STORAGE_KEY
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import MODELS, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
@@ -83,7 +84,16 @@ class House:
         self.entry = await setup_integration(self.hass, self.bms)
         assert self.entry.state is ConfigEntryState.LOADED
 
-    def hear(self, time: float, power: float | None, **values: Any) -> None:
+    async def save(self) -> None:
+        """Let the minute until the next save pass."""
+        await async_get_energy(self.hass, self.entry.entry_id).async_save()
+
+    async def hear(self, time: float, power: float | None, **values: Any) -> None:
+        """Let a reading come in, and the next save."""
+        self.hear_only(time, power, **values)
+        await self.save()
+
+    def hear_only(self, time: float, power: float | None, **values: Any) -> None:
         """Let a reading come in."""
         self.expect(time, power, **values)
         self.coordinator._async_publish(self.next)
@@ -97,15 +107,28 @@ class House:
         self.expect(time, power)
         assert await self.hass.config_entries.async_reload(self.entry.entry_id)
         await self.hass.async_block_till_done()
+        await self.save()
 
     async def restart(self, time: float, power: float | None) -> None:
         """Store and load what outlives Home Assistant, and nothing else."""
         await dump_extra_data(self.hass, self.hass_storage)
         assert await self.hass.config_entries.async_unload(self.entry.entry_id)
+        self.hass.data[_STORES].clear()
+        await self._start(time, power)
+
+    async def crash(self, time: float, power: float | None) -> None:
+        """Lose all that was not saved, and start again."""
+        for store in self.hass.data.pop(_STORES).values():
+            store._async_cancel_timer()
+        assert await self.hass.config_entries.async_unload(self.entry.entry_id)
+        await self._start(time, power)
+
+    async def _start(self, time: float, power: float | None) -> None:
         await load_states(self.hass)
         self.expect(time, power)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.hass.async_block_till_done()
+        await self.save()
 
     def shown(self, entity_id: str) -> str:
         """Return the state of an entity."""
@@ -134,11 +157,11 @@ async def test_energy_is_counted_between_readings(house: House) -> None:
     house.expect(1000, 3600)
     await house.set_up()
     assert house.energies == ("0.0", "0.0")
-    house.hear(1060, 3600)
+    await house.hear(1060, 3600)
     assert house.energies == ("0.06", "0.0")
-    house.hear(1120, -3600)
+    await house.hear(1120, -3600)
     assert house.energies == ("0.09", "0.03")
-    house.hear(1180, -3600)
+    await house.hear(1180, -3600)
     assert house.energies == ("0.09", "0.09")
 
 
@@ -146,49 +169,219 @@ async def test_energy_of_long_gaps_is_not_counted(house: House) -> None:
     """Three intervals are bridged, more are not; nor is a missing value."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1090, 3600)
+    await house.hear(1090, 3600)
     assert house.shown(CHARGED) == "0.09"
-    house.hear(1180.1, 3600)
+    await house.hear(1180.1, 3600)
     assert house.shown(CHARGED) == "0.09"
-    house.hear(1210, None)
-    house.hear(1240, 3600)
-    house.hear(1300, 3600)
+    await house.hear(1210, None)
+    await house.hear(1240, 3600)
+    await house.hear(1300, 3600)
     assert house.shown(CHARGED) == "0.15"
 
 
-async def test_energy_state_is_written_once_a_minute(house: House) -> None:
-    """A state is written once a minute, or when the battery is lost and found."""
+async def test_energy_state_is_written_after_the_save(
+    house: House, hass_storage: dict[str, Any]
+) -> None:
+    """Saved once a minute while counting; the state never is ahead of what is saved."""
     house.expect(1020, 3600)
     await house.set_up()
-    for time, shown in ((1050, "0.0"), (1079, "0.0"), (1080, "0.06"), (1133, "0.06")):
-        house.hear(time, 3600)
-        assert house.shown(CHARGED) == shown
+    key = f"jk_bms.energy.{house.entry.entry_id}"
+    house.hear_only(1050, 3600)
+    assert (house.shown(CHARGED), key in hass_storage) == ("0.0", False)
+    await pass_time(house.hass, timedelta(seconds=0.1))
+    assert house.shown(CHARGED) == "0.03"
+    assert hass_storage[key]["data"]["energy_charged"] == pytest.approx(0.03)
+
+    house.hear_only(1080, 3600)
+    await pass_time(house.hass, timedelta(seconds=50))
+    assert house.shown(CHARGED) == "0.03"
+    await pass_time(house.hass, timedelta(seconds=61))
+    assert house.shown(CHARGED) == "0.06"
+
+    house.hear_only(1110, 3600)
     house.miss()
     assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
-    house.hear(1133.5, 3600)
-    assert house.shown(CHARGED) == "0.113"
+    house.hear_only(1110.5, 3600)
+    assert house.shown(CHARGED) == "0.06"
 
-    for time in (1200, 1300):
-        house.hear(time, 0)
+
+async def test_idle_battery_writes_no_state(house: House) -> None:
+    """A total that stays the same is neither saved nor written."""
+    house.expect(1020, 0)
+    await house.set_up()
     state = house.hass.states.get(CHARGED)
-    for time in range(1330, 6000, 30):
-        house.hear(time, 0)
+    for time in range(1050, 3000, 30):
+        await house.hear(time, 0)
     idle = house.hass.states.get(CHARGED)
     assert idle
     assert state
     assert idle.last_reported == state.last_reported
 
 
+async def test_what_is_valid_is_counted(hass: HomeAssistant, house: House) -> None:
+    """At the shortest interval, values are valid for a minute, and so counted."""
+    house.expect(1000, 3600)
+    house.entry = await setup_integration(hass, house.bms, interval=5)
+    await house.hear(1018, 3600)
+    assert house.shown(CHARGED) == "0.018"
+    await house.hear(1078, 3600)
+    assert house.shown(CHARGED) == "0.078"
+    await house.hear(1138.1, 3600)
+    assert house.shown(CHARGED) == "0.078"
+
+
+async def test_counter_starts_at_its_last_state_after_a_crash(house: House) -> None:
+    """A lower total would be a new meter to the statistics; at most a minute is lost."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    await house.hear(1060, 3600)
+    house.hear_only(1090, 3600)
+    assert house.shown(CHARGED) == "0.06"
+    await house.crash(10, 3600)
+    assert house.shown(CHARGED) == "0.06"
+    await house.hear(40, 3600)
+    assert house.shown(CHARGED) == "0.09"
+
+
+async def test_counter_survives_weeks_away(
+    hass: HomeAssistant, house: House, hass_storage: dict[str, Any]
+) -> None:
+    """Home Assistant forgets the states of entities that nothing claims for a week."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    await house.hear(1060, 3600)
+    await hass.config_entries.async_unload(house.entry.entry_id)
+    hass.data[_STORES].clear()
+    hass_storage.pop(STORAGE_KEY, None)
+    await house._start(10, 3600)
+    assert house.energies == ("0.06", "0.0")
+
+
+async def test_counter_of_the_version_before_is_saved_at_once(
+    hass: HomeAssistant, hass_storage: dict[str, Any], house: House
+) -> None:
+    """That version had no store; a crash right after the update loses nothing."""
+    extra = {"owner": house.bms.address, "total": 12.3456}
+    await store_extra_data(hass, hass_storage, State(CHARGED, "12.3"), extra)
+    house.expect(1000, 0)
+    await house.set_up()
+    hass_storage.pop(STORAGE_KEY)
+    await house.crash(10, 0)
+    assert house.energies == ("12.346", "0.0")
+
+
+@pytest.mark.parametrize("damage", [None, "total", {"energy_charged": "1"}])
+async def test_damaged_store_is_ignored(
+    house: House, hass_storage: dict[str, Any], damage: Any
+) -> None:
+    """The copy in the states of Home Assistant takes its place."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    await house.hear(1060, 3600)
+    await dump_extra_data(house.hass, hass_storage)
+    hass_storage[f"jk_bms.energy.{house.entry.entry_id}"]["data"] = damage
+    await house.crash(10, 3600)
+    assert house.energies == ("0.06", "0.0")
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_removed_battery_leaves_no_store(
+    hass: HomeAssistant, house: House, hass_storage: dict[str, Any], is_loaded: bool
+) -> None:
+    """Added again, it starts at 0."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    house.hear_only(1060, 3600)
+    if not is_loaded:
+        await house.save()
+        assert await hass.config_entries.async_unload(house.entry.entry_id)
+        hass.data[_STORES].clear()
+    await hass.config_entries.async_remove(house.entry.entry_id)
+    await hass.async_block_till_done()
+    assert not [key for key in hass_storage if key.startswith("jk_bms.energy")]
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+async def test_averages_cover_the_time_between_readings(house: House) -> None:
+    """On a released link, of the two readings at its ends; after a gap, of the last."""
+    current, power = (
+        "sensor.house_24v_average_current",
+        "sensor.house_24v_average_power",
+    )
+    house.expect(1000, 1000)
+    await house.set_up()
+    assert (house.shown(current), house.shown(power)) == ("20.0", "1000")
+    await house.hear(1030, -500)
+    assert (house.shown(current), house.shown(power)) == ("5.0", "250.0")
+    await house.hear(2000, -100)
+    assert (house.shown(current), house.shown(power)) == ("-2.0", "-100")
+    await house.hear(2030, None)
+    assert house.shown(power) == STATE_UNKNOWN
+
+
+async def test_a_year_is_counted_and_never_goes_down(
+    house: House, entity_registry: er.EntityRegistry, freezer: FrozenDateTimeFactory
+) -> None:
+    """Outages, crashes, restarts, clocks that are set, weeks away: within 0.5 %."""
+    random = Random(11)
+    day = 86_400.0
+
+    def power(time: float) -> float:
+        return 2500 * sin(2 * pi * time / day) + 400 * sin(2 * pi * time / 3000)
+
+    house.expect(1.0, power(0))
+    await house.set_up()
+    for entity in er.async_entries_for_config_entry(
+        entity_registry, house.entry.entry_id
+    ):
+        if entity.entity_id not in {CHARGED, DISCHARGED}:
+            entity_registry.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await house.restart(1.0, power(0))
+    step, gap = 90.0, 90.0
+    now, clock, highest = 0.0, -1.0, [0.0, 0.0]
+    true = [0.0, 0.0]
+    for number in range(365):
+        now += 21 * day if number % 90 == 89 else random.uniform(100, 7200)
+        event = random.choice(["crash", "restart", "outage", "clock"])
+        if event in {"crash", "restart"}:
+            clock = now - random.uniform(5, 100)
+            await getattr(house, event)(now - clock, power(now))
+        else:
+            if event == "clock":
+                freezer.move_to(
+                    dt_util.utcnow() + timedelta(hours=random.choice([1, -1, -30]))
+                )
+            house.miss()
+            await house.hear(now - clock, power(now))
+        for _ in range(40):
+            before, now = now, now + random.uniform(step / 2, gap)
+            house.hear_only(now - clock, power(now))
+            for part in range(8):
+                middle = before + (part + 0.5) * (now - before) / 8
+                kwh = power(middle) * (now - before) / 8 / 3.6e6
+                true[kwh < 0] += abs(kwh)
+            if random.random() < 0.5:
+                await house.save()
+            shown = [float(state) for state in house.energies]
+            assert all(new >= old for new, old in zip(shown, highest, strict=True))
+            highest = shown
+        await house.save()
+    highest = [float(state) for state in house.energies]
+    assert highest == pytest.approx(true, rel=0.005)
+
+
 async def test_counter_continues_after_reload(house: House) -> None:
     """Nothing is lost while the options change: the clock goes on."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1030.0001, 3600)
+    await house.hear(1030.0001, 3600)
     await house.reload(1060, 3600)
     assert house.energies == ("0.06", "0.0")
     await house.reload(1180, 3600)
     assert house.energies == ("0.06", "0.0")
-    house.hear(1240, 3600)
+    await house.hear(1240, 3600)
     assert house.energies == ("0.12", "0.0")
 
 
@@ -197,31 +390,31 @@ async def test_counter_continues_after_restart(house: House, time: float) -> Non
     """A total goes on to the last digit, whatever clock the machine has then."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1030.4999, 3600)
+    await house.hear(1030.4999, 3600)
     for _ in range(3):
         await house.restart(time, 3600)
         assert house.energies == ("0.03", "0.0")
-    house.hear(time + 60.0002, 3600)
+    await house.hear(time + 60.0002, 3600)
     assert house.energies == ("0.091", "0.0")
 
 
 async def test_stop_stores_the_exact_total(
     hass: HomeAssistant, house: House, hass_storage: dict[str, Any]
 ) -> None:
-    """What Home Assistant writes when it stops is what was counted."""
+    """What is saved when Home Assistant stops is what was counted."""
     house.expect(1020, -3600)
     await house.set_up()
-    async_get(hass).async_setup_dump()
-    house.hear(1050.4999, -3600)
+    house.hear_only(1050.4999, -3600)
+    hass.set_state(CoreState.stopping)
+    await house.save()
     assert house.shown(DISCHARGED) == "0.0"
-    hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    hass.set_state(CoreState.final_write)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
     await hass.async_block_till_done()
-    stored = json.loads(json.dumps(hass_storage[STORAGE_KEY]["data"]))
-    assert {
-        item["state"]["entity_id"]: item["extra_data"]["total"]
-        for item in stored
-        if item["extra_data"]
-    } == {CHARGED: 0.0, DISCHARGED: pytest.approx(0.0304999)}
+    assert hass_storage[f"jk_bms.energy.{house.entry.entry_id}"]["data"] == {
+        "energy_charged": 0.0,
+        "energy_discharged": pytest.approx(0.0304999),
+    }
 
 
 @pytest.mark.parametrize(
@@ -258,7 +451,7 @@ async def test_damaged_stored_total_is_ignored(
     house.expect(1000, 3600)
     await house.set_up()
     assert house.energies == (shown, "0.0")
-    house.hear(1060, 3600)
+    await house.hear(1060, 3600)
     assert float(house.shown(CHARGED)) == pytest.approx(float(shown) + 0.06)
     assert "Traceback" not in caplog.text
 
@@ -269,20 +462,20 @@ async def test_counter_continues_after_the_entity_was_disabled(
     """What flows while the counter is off is not counted, the rest is kept."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1060, 3600)
+    await house.hear(1060, 3600)
     entity_registry.async_update_entity(
         CHARGED, disabled_by=er.RegistryEntryDisabler.USER
     )
     await hass.async_block_till_done()
     assert hass.states.get(CHARGED) is None
-    house.hear(1120, 3600)
+    await house.hear(1120, 3600)
     await house.restart(10, 3600)
-    house.hear(70, 3600)
+    await house.hear(70, 3600)
     assert hass.states.get(CHARGED) is None
     entity_registry.async_update_entity(CHARGED, disabled_by=None)
     await house.reload(130, 3600)
     assert house.energies == ("0.06", "0.0")
-    house.hear(190, 3600)
+    await house.hear(190, 3600)
     assert house.energies == ("0.12", "0.0")
 
 
@@ -292,7 +485,7 @@ async def test_counter_continues_after_the_entry_was_disabled(
     """The same holds for the whole battery."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1060, 3600)
+    await house.hear(1060, 3600)
     entry_id = house.entry.entry_id
     await hass.config_entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER)
     house.expect(5000, 3600)
@@ -307,21 +500,21 @@ async def test_counter_continues_under_a_new_entity_id(
     """A counter goes on under another id, and back under the old one."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear(1060, 3600)
+    await house.hear(1060, 3600)
     new_id = "sensor.into_the_battery"
     entity_registry.async_update_entity(CHARGED, new_entity_id=new_id)
     await hass.async_block_till_done()
     assert house.shown(new_id) == "0.06"
-    house.hear(1120, 3600)
+    await house.hear(1120, 3600)
     assert house.shown(new_id) == "0.12"
     await house.restart(10, 3600)
     assert house.shown(new_id) == "0.12"
-    house.hear(70, 3600)
+    await house.hear(70, 3600)
     # What was stored under the old id is older by now.
     entity_registry.async_update_entity(new_id, new_entity_id=CHARGED)
     await hass.async_block_till_done()
     assert house.shown(CHARGED) == "0.18"
-    house.hear(130, 3600)
+    await house.hear(130, 3600)
     assert house.shown(CHARGED) == "0.24"
 
 
@@ -397,7 +590,7 @@ async def test_a_week_of_readings_is_counted_exactly(
         else:
             if reading.after == "outage":
                 house.miss()
-            house.hear(moment, reading.power)
+            await house.hear(moment, reading.power)
         shown = [float(state) for state in house.energies]
         assert all(now >= before for now, before in zip(shown, highest, strict=True))
         highest = shown
@@ -413,25 +606,25 @@ async def test_time_left_uses_the_smoothed_current(house: House) -> None:
     await house.set_up()
     assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
 
-    house.hear(2000, -50 * 28)
+    await house.hear(2000, -50 * 28)
     assert float(house.shown(TO_EMPTY)) == pytest.approx(5)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
     # A load that comes for a moment does not turn everything over.
-    house.hear(2060, 50 * 28)
+    await house.hear(2060, 50 * 28)
     assert 5 < float(house.shown(TO_EMPTY)) < 9
 
-    house.hear(3000, 50 * 14, remain_capacity=210.0)
+    await house.hear(3000, 50 * 14, remain_capacity=210.0)
     assert house.shown(TO_EMPTY) == STATE_UNKNOWN
     assert float(house.shown(TO_FULL)) == pytest.approx(5)
 
-    house.hear(4000, None)
+    await house.hear(4000, None)
     assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
 
-    house.hear(5000, 50 * 14, nominal_capacity=None)
+    await house.hear(5000, 50 * 14, nominal_capacity=None)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
-    house.hear(6000, 50 * 14, remain_capacity=None)
+    await house.hear(6000, 50 * 14, remain_capacity=None)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
     house.miss()

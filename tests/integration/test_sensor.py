@@ -169,6 +169,8 @@ KINDS = {
     "capacity_remaining": ("Ah", None, "measurement", 1),
     "energy_charged": ("kWh", "energy", "total_increasing", 2),
     "energy_discharged": ("kWh", "energy", "total_increasing", 2),
+    "average_current": (*AMPERE, 2),
+    "average_power": (*WATT, 0),
     "time_to_empty": ("h", "duration", "measurement", 2),
     "time_to_full": ("h", "duration", "measurement", 2),
     "delta_cell_voltage": (*VOLT, 3),
@@ -323,6 +325,8 @@ async def test_rarely_needed_entities_are_disabled_by_default(
     }
     settings = {description.key for description in SETTING_SENSORS}
     assert disabled - settings == {
+        "average_current",
+        "average_power",
         "charge_status_time_elapsed",
         "charging_power",
         "detail_log_entry_count",

@@ -7,7 +7,7 @@ durations in s unless a field says otherwise.
 
 from dataclasses import dataclass, field, replace
 from enum import IntFlag, StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 MAX_CELLS = 32
 """Of the layout with the most room."""
@@ -426,6 +426,28 @@ class Reading:
     cell_data: CellData
     time: float
     """s of the event loop's clock when the cell data came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSample:
+    """What flows at one moment; one of many between two readings of a held link."""
+
+    time: float
+    """s of the event loop's clock."""
+    current: float | None
+    """A, + charging, - discharging; `None` where the battery does not measure it."""
+    power: float | None
+    """W, with the same sign."""
+
+    @classmethod
+    def of(cls, reading: Reading) -> Self:
+        """Return the moment of a reading."""
+        cell_data = reading.cell_data
+        return cls(
+            time=reading.time,
+            current=cell_data.battery_current,
+            power=cell_data.battery_power,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from ..errors import (
     PairingRequiredError,
     SilentError,
 )
-from ..models import DetailLogRecord, Log, LogEntry, Reading
+from ..models import DetailLogRecord, LiveSample, Log, LogEntry, Reading
 from ..protocol.registers import Value
 from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, ClientMixin, FindDevice
 from .logs import read_detail_log, read_logbook
@@ -84,6 +84,7 @@ class JkBmsClient:
         self,
         publish: Callable[[Reading], None],
         *,
+        on_live: Callable[[LiveSample], None] | None = None,
         interval: float,
         since: float = -inf,
         deadline: float = READ_DEADLINE,
@@ -93,7 +94,9 @@ class JkBmsClient:
 
         The first is published at once, or when the one from `since` (s of the event
         loop's clock) is `interval` s old. Returns after `lifetime` s, so that the link
-        can be re-established. Raises like `read` if there is no first reading within
+        can be re-established. `on_live` is called for the first reading, and then for
+        every good frame in order, whatever the interval; of a jump, once a second frame
+        confirms it. Raises like `read` if there is no first reading within
         `deadline` s, and a `LinkError` when the connection is lost.
         """
         async with self._open_link(deadline) as (reading, timeout):
@@ -101,6 +104,8 @@ class JkBmsClient:
             if (timeout.when() or 0) > clock():
                 # Otherwise `disconnect` has just been called
                 timeout.reschedule(None)
+            if on_live:
+                self._session.count(reading, on_live)
             try:
                 async with (
                     asyncio.timeout(lifetime),

@@ -1,7 +1,7 @@
 """The JK conversation on one connection: ask, wait, repeat (docs/protocol.md 4)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
@@ -17,11 +17,16 @@ from ..errors import (
     SilentError,
     UnsupportedLayoutError,
 )
-from ..models import CellData, DeviceInfo, Reading, Settings
+from ..models import CellData, DeviceInfo, LiveSample, Reading, Settings
 from ..protocol.changes import Change
 from ..protocol.confirmation import Confirmation, Record
 from ..protocol.consistency import ConsistencyChecker
-from ..protocol.decode import decode_cell_data, decode_device_info, decode_settings
+from ..protocol.decode import (
+    decode_cell_data,
+    decode_device_info,
+    decode_live,
+    decode_settings,
+)
 from ..protocol.detect import confirm_profile
 from ..protocol.frames import (
     COMMAND_HEADER,
@@ -33,6 +38,7 @@ from ..protocol.frames import (
     FrameType,
     ReadCommand,
 )
+from ..protocol.live import LiveChecker
 from ..protocol.profile import Profile, choose_profile
 from ..protocol.registers import build_command
 from .connection import PAIRING_REQUIRED, ClientMixin, Connection
@@ -137,6 +143,8 @@ class Session:
         self._skipped_at = -inf
         """s of the loop's clock when cell data were last skipped."""
         self._stream_requested_again = False
+        self._live_checker: LiveChecker | None = None
+        self._on_live: Callable[[LiveSample], None] = lambda _: None
         self._frame_seen = False
         self._jk_bytes_seen = False
         self._foreign_bytes_seen = False
@@ -174,6 +182,11 @@ class Session:
                 self._due = reading.time + interval
                 yield reading
             reading = await self._next_reading()
+
+    def count(self, reading: Reading, on_live: Callable[[LiveSample], None]) -> None:
+        """Call `on_live` with the first reading, and then for every good frame."""
+        self._live_checker, self._on_live = LiveChecker(reading), on_live
+        on_live(LiveSample.of(reading))
 
     async def write(self, change: Change) -> None:
         """Send a change once and wait for the acknowledgement, which proves nothing."""
@@ -270,6 +283,12 @@ class Session:
         """Take one good frame: all of them pass here, whether due or not."""
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
+        if self._live_checker and frame.type is FrameType.CELL_DATA:
+            assert self._profile
+            live = decode_live(frame, self._profile)
+            now = asyncio.get_running_loop().time()
+            for sample in self._live_checker.accept(live, now):
+                self._on_live(sample)
         if frame.type is self._wanted:
             self._answers.put_nowait(frame)
             if frame.type is not FrameType.CELL_DATA:

@@ -1,0 +1,107 @@
+"""Current and power of every frame of a held link, for counting (docs/protocol.md 13).
+
+Only the live values are decoded. They are bounded by the frame's own power and by the
+frame before; a doubtful frame waits until the next one confirms or refutes it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ..models import LiveData, LiveSample, Reading
+
+_SLACK_POWER: Final = 0.5
+"""W by which V x I may differ from the reported power: the noise of a battery at rest."""
+_SLACK_CURRENT: Final = 0.1
+"""A by which a current may change at once."""
+_SLOPE: Final = 0.02
+"""Part of it by which either may be off, less than the checks of a reading allow.
+
+A forged frame within these bounds is off by no more than an inverter's ripple.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    sample: LiveSample
+    voltage: float
+    current: float
+    reported: float | None
+    """W, without a sign; on some models that of the frame before."""
+
+    @property
+    def is_consistent(self) -> bool:
+        """Whether voltage, current and power of the frame agree."""
+        return self.fits_power(self.reported)
+
+    def fits_power(self, reported: float | None) -> bool:
+        """Return whether V x I is the power that this or the next frame reports."""
+        if reported is None:
+            return False
+        off = abs(reported - abs(self.voltage * self.current))
+        return off <= _SLACK_POWER + _SLOPE * reported
+
+    def is_like(self, other: _Frame) -> bool:
+        """Return whether the two differ by no more than noise."""
+        return (
+            abs(self.current - other.current)
+            <= _SLACK_CURRENT + _SLOPE * abs(other.current)
+            and abs(self.voltage - other.voltage) <= _SLOPE * other.voltage
+        )
+
+    def has_direction_of(self, other: _Frame) -> bool:
+        """Return whether the current, which the power cannot tell, has the same sign."""
+        return self.current * other.current >= 0
+
+
+class LiveChecker:
+    """Decides which frames of one link to count."""
+
+    def __init__(self, reading: Reading) -> None:
+        """Start with the first reading of the link, which was checked as a whole."""
+        cell_data = reading.cell_data
+        self._counted = _Frame(
+            LiveSample.of(reading),
+            cell_data.battery_voltage or 0.0,
+            cell_data.battery_current or 0.0,
+            None,
+        )
+        self._doubtful: _Frame | None = None
+
+    def accept(self, live: LiveData, time: float) -> tuple[LiveSample, ...]:
+        """Return the samples to count now: none, this one, or the one before as well.
+
+        `time` is s of a clock that never jumps.
+        """
+        voltage, current = live.battery_voltage or 0.0, live.battery_current or 0.0
+        power = None
+        if live.battery_voltage is not None and live.battery_current is not None:
+            power = voltage * current
+        frame = _Frame(
+            LiveSample(time=time, current=live.battery_current, power=power),
+            voltage,
+            current,
+            live.reported_power,
+        )
+        counted, doubtful = self._counted, self._doubtful
+        released: tuple[LiveSample, ...] = ()
+        if doubtful and (
+            doubtful.is_like(frame)
+            or (
+                doubtful.fits_power(frame.reported)
+                and (
+                    doubtful.has_direction_of(counted)
+                    or doubtful.has_direction_of(frame)
+                )
+            )
+        ):
+            # A jump, which the next frame confirms
+            self._counted = doubtful
+            released = (doubtful.sample,)
+        before = self._counted
+        if frame.is_like(before) or (
+            frame.is_consistent and frame.has_direction_of(before)
+        ):
+            self._counted, self._doubtful = frame, None
+            return (*released, frame.sample)
+        self._doubtful = frame
+        return released

@@ -1,0 +1,125 @@
+"""Which frames of a held link are counted: every good one, and no forged current."""
+
+from random import Random
+
+import pytest
+
+from custom_components.jk_bms.energy import EnergyMeter
+from custom_components.jk_bms.jkbms.models import (
+    CellData,
+    DeviceInfo,
+    Layout,
+    LiveData,
+    LiveSample,
+    Reading,
+)
+from custom_components.jk_bms.jkbms.protocol.live import LiveChecker
+
+CADENCE = 0.5
+VOLTAGE = 52.0
+
+
+def frame(current: float, *, power: float | None = None) -> LiveData:
+    """Return a frame; without `power` it agrees with itself."""
+    return LiveData(
+        battery_voltage=VOLTAGE,
+        battery_current=current,
+        reported_power=abs(VOLTAGE * current) if power is None else power,
+    )
+
+
+def count(frames: list[LiveData]) -> list[LiveSample]:
+    """Return what is counted of frames, the first of which is a reading."""
+    first = frames[0].battery_current or 0.0
+    checker = LiveChecker(
+        Reading(
+            layout=Layout.JK02_32S,
+            device_info=DeviceInfo(device_model="BMS", software_version="11.48"),
+            settings=None,
+            cell_data=CellData(
+                battery_voltage=VOLTAGE,
+                battery_current=first,
+                battery_power=VOLTAGE * first,
+            ),
+            time=0.0,
+        )
+    )
+    return [
+        sample
+        for number, live in enumerate(frames[1:], 1)
+        for sample in checker.accept(live, number * CADENCE)
+    ]
+
+
+def currents(*frames: LiveData) -> list[float | None]:
+    """Return the currents that are counted."""
+    return [sample.current for sample in count(list(frames))]
+
+
+def test_frames_that_agree_are_counted_at_once() -> None:
+    """A jump that the frame's own power confirms is none to doubt."""
+    assert currents(frame(10), frame(10.1), frame(200), frame(0.0)) == [10.1, 200, 0.0]
+
+
+def test_jump_with_the_power_of_the_frame_before_is_counted() -> None:
+    """Some models report the power of the frame before: the next frame confirms it."""
+    late = frame(200, power=VOLTAGE * 10)
+    assert currents(frame(10), late) == []
+    assert currents(frame(10), late, frame(200)) == [200, 200]
+    assert currents(frame(10), late, frame(90, power=VOLTAGE * 200)) == [200]
+    assert currents(frame(10), late, frame(90, power=VOLTAGE * 200), frame(90.1)) == [
+        200,
+        90,
+        90.1,
+    ]
+
+
+def test_change_of_direction_waits_for_the_next_frame() -> None:
+    """The power has no sign."""
+    assert currents(frame(50), frame(-50)) == []
+    assert currents(frame(50), frame(-50), frame(-50.1)) == [-50, -50.1]
+    assert currents(frame(50), frame(-50), frame(50)) == [50]
+
+
+@pytest.mark.parametrize("forged", [-90.0, 0.0, 1.0, 87.0, 93.0, 4000.0, -2e6])
+def test_forged_current_is_not_counted(forged: float) -> None:
+    """A current that neither its power nor the next frame confirms is dropped."""
+    good = frame(90)
+    damaged = frame(forged, power=VOLTAGE * 90)
+    assert currents(good, damaged, good, good) == [90, 90]
+    assert currents(good, damaged, frame(20), frame(20)) == [20, 20]
+
+
+def test_missing_values_are_counted_as_missing() -> None:
+    """They wait for a second frame, like any jump."""
+    none = LiveData()
+    samples = count([frame(90), none, none, frame(90), frame(90)])
+    assert [sample.power for sample in samples] == [
+        None,
+        None,
+        VOLTAGE * 90,
+        VOLTAGE * 90,
+    ]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_energy_of_any_load_is_counted(lag: int) -> None:
+    """200 A for 15 s on and 15 s off, with ripple, noise and forged frames."""
+    random = Random(2)
+    load = [
+        200 * (1 + random.uniform(-0.01, 0.01)) if number // 30 % 2 else 0.3
+        for number in range(7200)
+    ]
+    frames = [
+        frame(current, power=VOLTAGE * load[max(0, number - lag)])
+        for number, current in enumerate(load)
+    ]
+    for number in range(5, 7200, 97):
+        frames[number] = frame(
+            random.uniform(-400, 400), power=frames[number].reported_power
+        )
+    meter = EnergyMeter(1)
+    for sample in count(frames):
+        meter.feed(sample.time, sample.power, max_gap=90.0)
+    true = sum(load) * VOLTAGE * CADENCE / 3_600_000
+    assert meter.total == pytest.approx(true, rel=0.005)
