@@ -1,6 +1,8 @@
 """A D-Bus daemon that belongs to the tests."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 import subprocess
 
 import pytest
@@ -24,10 +26,9 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 """
 
 
-@pytest.fixture(scope="session")
-def _bus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run a D-Bus daemon and return its address."""
-    folder = tmp_path_factory.mktemp("dbus")
+@contextmanager
+def bus_running(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a D-Bus daemon with its socket in a folder; return address and process."""
     config = folder / "bus.conf"
     config.write_text(CONFIG.format(socket=folder / "bus"))
     with subprocess.Popen(
@@ -44,8 +45,15 @@ def _bus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert daemon.stdout
         address = daemon.stdout.readline().strip()
         assert address.startswith("unix:path="), "dbus-daemon does not start"
-        yield address
+        yield address, daemon
         daemon.terminate()
+
+
+@pytest.fixture(scope="session")
+def _bus_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a D-Bus daemon and return its address."""
+    with bus_running(tmp_path_factory.mktemp("dbus")) as (address, _):
+        yield address
 
 
 @pytest.fixture

@@ -499,7 +499,7 @@ class Bluez:
             reply = Message.new_error(message, "org.bluez.Error.Failed", str(err))
         else:
             reply = Message.new_method_return(message, signature, body)
-        self._bus.send(reply)
+        self._send(reply)
 
     async def _do(self, message: Message) -> tuple[str, list[Any]]:
         member = message.member or ""
@@ -644,9 +644,12 @@ class Bluez:
     def _signal(
         self, path: str, interface: str, member: str, signature: str, *body: Any
     ) -> None:
-        self._bus.send(
-            Message.new_signal(path, interface, member, signature, list(body))
-        )
+        self._send(Message.new_signal(path, interface, member, signature, list(body)))
+
+    def _send(self, message: Message) -> None:
+        """Send, unless the D-Bus daemon has ended."""
+        with suppress(OSError):
+            self._bus.send(message).add_done_callback(asyncio.Future.exception)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -48,6 +48,8 @@ _PAIRING_AT_SUBSCRIPTION: Final = re.compile(
     rf"{_PAIRING.pattern}|unlikely error", re.IGNORECASE
 )
 """ATT error 0x0E is what remains where the Bluetooth stack tried to pair and failed."""
+_STACK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError)
+"""What bleak and the D-Bus below it raise, also when the D-Bus daemon ends."""
 _ADAPTERS: Final = 9
 """Adapters that the retry connector looks at, hci0 to hci8."""
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")
@@ -103,7 +105,7 @@ class Connection:
                 disconnected_callback=self._on_client_disconnected,
                 ble_device_callback=lambda: find_device() or device,
             )
-        except BLEAK_RETRY_EXCEPTIONS as err:
+        except _STACK_ERRORS as err:
             # The retry connector's own error adds advice that may mention slots
             self._connect_error = self._connect_error or err
             raise self.connect_failure() from err
@@ -143,7 +145,7 @@ class Connection:
         # Plain bleak has no cache: the retry connector's method would log a warning
         base = bleak_retry_connector.BleakClientWithServiceCache
         if isinstance(client, base) and hasattr(super(base, client), "clear_cache"):
-            with suppress(*BLEAK_RETRY_EXCEPTIONS):
+            with suppress(*_STACK_ERRORS):
                 await client.clear_cache()
 
     async def close(self) -> None:
@@ -171,7 +173,7 @@ class Connection:
         return NotReachableError(f"Connecting failed: {reason}")
 
     async def _disconnect(self, client: BleakClient) -> None:
-        with suppress(*BLEAK_RETRY_EXCEPTIONS):
+        with suppress(*_STACK_ERRORS):
             async with asyncio.timeout(DISCONNECT_TIMEOUT):
                 await client.disconnect()
 
@@ -197,7 +199,7 @@ class Connection:
                 connection._connect_error = None
                 try:
                     await super().connect(**kwargs)
-                except BLEAK_RETRY_EXCEPTIONS as err:
+                except _STACK_ERRORS as err:
                     connection._connect_error = err
                     raise
 
@@ -251,7 +253,7 @@ async def _has_bond(address: str) -> bool:
 def _translated_errors(pairing: re.Pattern[str] = _PAIRING) -> Iterator[None]:
     try:
         yield
-    except BLEAK_RETRY_EXCEPTIONS as err:
+    except _STACK_ERRORS as err:
         if pairing.search(str(err)):
             raise PairingRequiredError(PAIRING_REQUIRED) from err
         raise NotReachableError(
