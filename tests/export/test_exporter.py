@@ -1,5 +1,6 @@
 """The server that Prometheus scrapes."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 import gzip
@@ -11,6 +12,7 @@ import pytest
 import pytest_socket
 
 from custom_components.jk_bms.jkbms.errors import CredentialsError, EndpointError
+from custom_components.jk_bms.jkbms.export import exporter as module
 from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
 from custom_components.jk_bms.jkbms.export.metrics import to_openmetrics, to_text
@@ -444,3 +446,76 @@ async def test_prometheus_stores_the_values(prometheus: Prometheus) -> None:
         await prometheus.until('up{device="scraped-a"}', lambda values: values == [0.0])
         assert await prometheus.query('cell_voltage{device="scraped-a"}') == []
         prometheus.scrape("scraped", "")
+
+
+async def test_idle_connections_are_bounded(session: aiohttp.ClientSession) -> None:
+    """The oldest one is closed for a new one, and a scrape succeeds meanwhile."""
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        address = exporter.addresses[0]
+        idle = [await asyncio.open_connection(*address) for _ in range(200)]
+        async with session.get(url_of(exporter)) as response:
+            assert response.status == 200
+        async with asyncio.timeout(20):
+            closed = [await reader.read() for reader, _ in idle[:130]]
+        assert closed == [b""] * 130
+        assert not idle[-1][0].at_eof()
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_connection_without_a_request_is_closed(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head of a request has to come in time."""
+    monkeypatch.setattr(module, "_HEAD_TIMEOUT", 0.1)
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.")
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_flood_of_malformed_requests_is_one_log_line(
+    session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not a traceback for each."""
+    module._requests_logger().filters[:] = []
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+            writer.write(b"GET / HTTP/9\r\nx\r\n\r\n")
+            assert b"400" in await reader.readline()
+            writer.close()
+    (record,) = [each for each in caplog.records if "requests" in each.name]
+    assert (record.levelname, record.exc_text) == ("WARNING", None)
+
+
+async def test_tls_without_forward_secrecy_is_refused(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """A key that leaks later does not decrypt what was recorded."""
+    cert, key = write_certificate(tmp_path)
+    endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
+    context = trusting(cert)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-GCM-SHA256:AES256-GCM-SHA384")
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(url_of(exporter, scheme="https"), ssl=context)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "admin:secret@host",
+        "admin:secret@host/?a#b",
+        "//admin:secret@h",
+        "x://a:secret@h",
+    ],
+)
+def test_password_in_a_url_is_never_shown(url: str) -> None:
+    """However it is spelled."""
+    with pytest.raises(EndpointError) as caught:
+        Endpoint.parse(url)
+    assert "secret" not in str(caught.value)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 import time
@@ -27,11 +28,12 @@ from custom_components.jk_bms.jkbms.errors import (
 from custom_components.jk_bms.jkbms.export import push as push_module
 from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.metrics import to_text
-from custom_components.jk_bms.jkbms.export.push import PushKind, PushTarget, push
+from custom_components.jk_bms.jkbms.export.push import PushKind, PushTarget, clear, push
 from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.servers import (
     VictoriaMetrics,
     free_port,
+    get,
     groups,
     pushgateway_running,
     victoria_metrics_running,
@@ -701,3 +703,47 @@ async def test_cancelling_a_push_stops_it(session: aiohttp.ClientSession) -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
         silent.set()
+
+
+async def test_cleared_device_leaves_no_group_in_the_pushgateway(
+    session: aiohttp.ClientSession, pushgateway: str
+) -> None:
+    """A Pushgateway would show its last values for ever."""
+    target = PushTarget.parse(pushgateway, job="cleared")
+    await push(session, target, [battery("gone", HOUSE), battery("here", HOUSE)])
+    await clear(session, target, {"gone"})
+    text = await get(f"{pushgateway}/metrics")
+    assert 'instance="here",job="cleared"' in text
+    assert 'instance="gone",job="cleared"' not in text
+    await clear(session, target, set())
+
+
+async def test_cleared_device_is_down_for_an_import(
+    session: aiohttp.ClientSession, victoria_metrics: VictoriaMetrics
+) -> None:
+    """There is nothing to delete there."""
+    target = PushTarget.parse(f"{victoria_metrics.url}/api/v1/import/prometheus")
+    await push(session, target, [battery("sold", HOUSE)])
+    await clear(session, target, {"sold"})
+    up = 'up{device="sold"}'
+    assert await victoria_metrics.until(up, lambda values: values == [0])
+
+
+@pytest.mark.parametrize("after", ["1", "Thu, 01 Jan 2099 00:00:00 GMT", "soon", ""])
+async def test_retry_after_is_kept(session: aiohttp.ClientSession, after: str) -> None:
+    """A server that is overloaded says for how long."""
+    seen: list[float] = []
+
+    async def handle(_: web.Request) -> web.Response:
+        seen.append(asyncio.get_running_loop().time())
+        return web.Response(status=503, headers={"Retry-After": after})
+
+    async with serving(handle) as address:
+        target = PushTarget.parse(f"http://{address}")
+        with pytest.raises(PushServerError):
+            await push(session, target, [battery("x", HOUSE)], deadline=1.4)
+    assert [round(b - a, 1) >= 1 for a, b in pairwise(seen)] == {
+        "1": [True],
+        "soon": [False],
+        "": [False],
+    }.get(after, [])

@@ -138,6 +138,11 @@ class CredentialsError(ExportError):
 class PushError(ExportError):
     """Values could not be pushed."""
 
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        """`retry_after` is for how many s the server wants no further request."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class PushUrlError(PushError):
     """The URL cannot be used for pushing."""

@@ -1,11 +1,19 @@
 """Sanitise untrusted text before printing or logging it."""
 
+import re
+
 
 def url_failure(err: ValueError) -> str:
     """Return why a text is not a URL, without quoting it: it may contain a password."""
     if str(err).startswith("Port out of range"):
         return "The port of the URL is out of range, which is 0 to 65535"
     return "This is not a URL"
+
+
+def shown_url(text: str) -> str:
+    """Return a URL, or what was meant to be one, without user, password and query."""
+    _, at, host = text.rpartition("@")
+    return one_line(re.split(r"[?#]", host if at else text, maxsplit=1)[0])
 
 
 def one_line(text: str) -> str:

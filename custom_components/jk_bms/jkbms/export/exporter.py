@@ -1,5 +1,6 @@
 """Serve the metrics of batteries over HTTP, for Prometheus to scrape."""
 
+import asyncio
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -7,18 +8,21 @@ from dataclasses import dataclass, field
 import errno
 from hmac import compare_digest
 import logging
+from math import inf
 import os
 from pathlib import Path
 import re
 import ssl
-from typing import Final, Self
+from time import monotonic
+from typing import Final, Self, override
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from ..errors import EndpointError
 from ..models import BatteryState
-from ..text import url_failure
+from ..text import shown_url, url_failure
 from .credentials import Credentials
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, to_openmetrics, to_text
 
@@ -32,6 +36,14 @@ HEALTH_PATH: Final = "/healthz"
 """Reports, without a password, whether batteries can be read at all."""
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
+_MAX_CONNECTIONS: Final = 64
+"""Connections at a time; the oldest is closed for a new one."""
+_HEAD_TIMEOUT: Final = 12.0
+"""s for the head of a request and for a TLS handshake."""
+_MALFORMED_INTERVAL: Final = 60.0
+"""s between two log lines about malformed requests."""
+_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2, those with forward secrecy; TLS 1.3 has no others."""
 _TEXT: Final = "text/plain"
 _OPENMETRICS: Final = "application/openmetrics-text"
 _UNWANTED: Final = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
@@ -66,9 +78,9 @@ class Endpoint:
         host, port, path, scheme = _parse_url(url)
         if (scheme == "https") != bool(tls_cert):
             raise EndpointError(
-                f"{url}: https needs a certificate: --tls-cert"
+                f"{shown_url(url)}: https needs a certificate: --tls-cert"
                 if scheme == "https"
-                else f"{url}: with a certificate, the URL must start with https"
+                else f"{shown_url(url)}: with a certificate, the URL must start with https"
             )
         if tls_key and not tls_cert:
             raise EndpointError(f"{tls_key}: a key needs its certificate")
@@ -121,21 +133,29 @@ class Exporter:
         app.router.add_get(endpoint.path, self._handle_metrics)
         app.router.add_get(HEALTH_PATH, self._handle_health)
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT,
+            keepalive_timeout=_HEAD_TIMEOUT,
+            logger=_requests_logger(),
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._runner.cleanup)
             await self._runner.setup()
-            site = web.TCPSite(
-                self._runner, endpoint.host, endpoint.port, ssl_context=endpoint.tls
-            )
             try:
-                await site.start()
+                self._server = await asyncio.get_running_loop().create_server(
+                    self._accept,
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=endpoint.tls,
+                    ssl_handshake_timeout=_HEAD_TIMEOUT if endpoint.tls else None,
+                )
             except OSError as err:
                 raise EndpointError(
                     f"Cannot serve on port {endpoint.port} of {endpoint.host}: "
                     f"{_reason(err)}"
                 ) from err
+            stack.callback(self._server.close)
             self._stack = stack.pop_all()
         return self
 
@@ -146,7 +166,16 @@ class Exporter:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """The hosts and ports that it listens on."""
-        return [address[:2] for address in self._runner.addresses]
+        return [each.getsockname()[:2] for each in self._server.sockets]
+
+    def _accept(self) -> web.RequestHandler:
+        """Return the handler of a new connection; close the oldest ones for it."""
+        server = self._runner.server
+        assert server
+        opened = [each for each in server.connections if each.transport]
+        for oldest in opened[: len(opened) - _MAX_CONNECTIONS + 1]:
+            oldest.force_close()
+        return server()
 
     async def _handle_metrics(self, request: web.Request) -> web.Response:
         if not self._endpoint.accepts(request.headers.get(hdrs.AUTHORIZATION)):
@@ -198,17 +227,19 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
         (host or "").encode("idna")
     except ValueError as err:
         raise EndpointError(f"{url_failure(err)}; one is {DEFAULT_URL}") from err
-    if url.raw_user or url.raw_password:
+    if "@" in text:
         raise EndpointError(
             "A password in the URL is visible to all users: use --basic-auth"
         )
     if url.scheme not in {"http", "https"} or not host:
-        raise EndpointError(f"{text}: not a URL such as {DEFAULT_URL}")
+        raise EndpointError(f"{shown_url(text)}: not a URL such as {DEFAULT_URL}")
     if url.raw_query_string or url.raw_fragment or set(url.path) & set("{}"):
-        raise EndpointError(f"{text}: only a plain path may follow the host")
+        raise EndpointError(f"{shown_url(text)}: only a plain path may follow the host")
     path = DEFAULT_PATH if url.path == "/" else url.path
     if path == HEALTH_PATH:
-        raise EndpointError(f"{text}: {HEALTH_PATH} is reserved, choose another path")
+        raise EndpointError(
+            f"{shown_url(text)}: {HEALTH_PATH} is reserved, choose another path"
+        )
     return host, DEFAULT_PORT if port is None else port, path, url.scheme
 
 
@@ -251,6 +282,7 @@ class _Certificate:
 
 def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_ciphers(_SUITES)
     for path in filter(None, (cert, key)):
         # The error of the ssl module does not name the file
         if not os.access(path, os.R_OK):
@@ -264,6 +296,34 @@ def _load_certificate(cert: Path, key: Path | None) -> ssl.SSLContext:
             f"{_reason(err)}"
         ) from err
     return context
+
+
+def _requests_logger() -> logging.Logger:
+    """Return a logger for aiohttp that writes one line per flood of bad requests."""
+    logger = logging.getLogger(f"{__name__}.requests")
+    if not logger.filters:
+        logger.addFilter(_MalformedRequests())
+    return logger
+
+
+class _MalformedRequests(logging.Filter):
+    """Passes the first of many malformed requests, without its traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = -inf
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        is_due = monotonic() >= self._next
+        if is_due:
+            self._next = monotonic() + _MALFORMED_INTERVAL
+        return is_due
 
 
 def _reason(err: OSError) -> str:

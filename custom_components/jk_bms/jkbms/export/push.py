@@ -2,13 +2,16 @@
 
 import asyncio
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 import errno
 from http import HTTPStatus
 import os
 import re
+from time import time
 from typing import Final, Self, override
 from urllib.parse import quote
 
@@ -157,17 +160,29 @@ async def push(
     The deadline should end before the next push is due. Raises a `PushError`. One
     failed request does not stop the others.
     """
-    until = asyncio.get_running_loop().time() + deadline
-    results = await asyncio.gather(
-        *(
-            _send(session, target, method, url, body, until)
-            for method, url, body in _requests(target, states)
-        ),
-        return_exceptions=True,
-    )
-    for result in results:
-        if result is not None:
-            raise result
+    await _send_all(session, target, _requests(target, states), deadline)
+
+
+async def clear(
+    session: aiohttp.ClientSession,
+    target: PushTarget,
+    devices: Collection[str],
+    *,
+    deadline: float = DEADLINE,
+) -> None:
+    """End the series of devices that are no longer pushed; raises like `push`.
+
+    A Pushgateway keeps what it was sent for ever, so their groups are deleted. Another
+    server gets `up 0`.
+    """
+    if not devices:
+        return
+    if target.kind is PushKind.IMPORT:
+        states = [BatteryState(device=device, up=False) for device in sorted(devices)]
+        requests = [*_requests(target, states)]
+    else:
+        requests = [("DELETE", _group_url(target, device), "") for device in devices]
+    await _send_all(session, target, requests, deadline)
 
 
 def _requests(
@@ -177,16 +192,33 @@ def _requests(
         yield "POST", target.url, to_text(states)
         return
     for state in states:
-        path = "".join(
-            (
-                target.url.raw_path.rstrip("/"),
-                "/metrics",
-                _group("job", target.job),
-                _group("instance", state.device),
-            )
-        )
-        url = target.url.with_path(path, encoded=True, keep_query=True)
-        yield "PUT", url, to_text([state])
+        yield "PUT", _group_url(target, state.device), to_text([state])
+
+
+async def _send_all(
+    session: aiohttp.ClientSession,
+    target: PushTarget,
+    requests: Iterable[tuple[str, URL, str]],
+    deadline: float,
+) -> None:
+    until = asyncio.get_running_loop().time() + deadline
+    results = await asyncio.gather(
+        *(
+            _send(session, target, method, url, body, until)
+            for method, url, body in requests
+        ),
+        return_exceptions=True,
+    )
+    for result in results:
+        if result is not None:
+            raise result
+
+
+def _group_url(target: PushTarget, device: str) -> URL:
+    """Return the URL of the group of a device in a Pushgateway."""
+    parts = _group("job", target.job), _group("instance", device)
+    path = "".join((target.url.raw_path.rstrip("/"), "/metrics", *parts))
+    return target.url.with_path(path, encoded=True, keep_query=True)
 
 
 def _group(label: str, value: str) -> str:
@@ -218,9 +250,10 @@ async def _send(
                     error = err
                 else:
                     return
-                if clock() + pause >= until:
+                wait = max(pause, error.retry_after)
+                if clock() + wait >= until:
                     break
-                await asyncio.sleep(pause)
+                await asyncio.sleep(wait)
                 pause = min(2 * pause, _MAX_PAUSE)
     except TimeoutError:
         pass
@@ -251,6 +284,7 @@ async def _send_once(
                     target,
                     response.status,
                     await response.content.read(_MAX_BODY),
+                    _retry_after(response.headers.get("Retry-After", "")),
                 )
     except TimeoutError as err:
         raise PushUnreachableError(f"{target}: no response in time") from err
@@ -266,7 +300,18 @@ async def _send_once(
         raise PushUnreachableError(f"{target}: {reason}") from err
 
 
-def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
+def _retry_after(text: str) -> float:
+    """Return for how many s a server wants no request; 0 if it does not say."""
+    with suppress(ValueError):
+        return float(int(text))
+    with suppress(ValueError):
+        return parsedate_to_datetime(text).timestamp() - time()
+    return 0.0
+
+
+def _refusal(
+    target: PushTarget, status: int, body: bytes, retry_after: float
+) -> PushError:
     """Return the error for a response that is not a success.
 
     It quotes nothing from the server, which may echo the credentials in any encoding.
@@ -287,7 +332,7 @@ def _refusal(target: PushTarget, status: int, body: bytes) -> PushError:
     if status == _BAD_REQUEST and _HTTPS_ONLY in body:
         text += "; does the server use HTTPS?"
     if status >= 500 or status == _TOO_MANY_REQUESTS:
-        return PushServerError(text)
+        return PushServerError(text, retry_after)
     return PushRefusedError(text)
 
 
