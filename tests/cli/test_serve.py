@@ -26,7 +26,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PushUnauthorizedError,
     PushUrlError,
 )
-from tests.servers import free_port
+from tests.servers import free_port, get
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
@@ -428,7 +428,9 @@ async def test_failed_push_does_not_stop_the_next_one(
     assert len(messages) == 2
     assert messages[0].startswith("Pushing fails, will retry: ")
     assert messages[1] == "Pushing works again"
-    assert taker.pushed[-1][2].count(f'up{{device="{UPS.address}"}} 1') == 1
+    *_, (_, _, last, _), (_, _, cleared, _) = taker.pushed
+    assert last.count(f'up{{device="{UPS.address}"}} 1') == 1
+    assert cleared.count(f'up{{device="{UPS.address}"}} 0') == 1
 
 
 # What cannot be done
@@ -570,3 +572,21 @@ def test_malformed_url_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
         assert main([option, "-u", url]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("jkbms: ")
+
+
+async def test_stopped_push_leaves_no_groups(
+    radio: VirtualRadio, pushgateway: str
+) -> None:
+    """A battery that nobody reads any more must not stay `up 1`."""
+    place(radio, UPS)
+    group = f'instance="{UPS.address}",job="stopped"'
+
+    async def is_there() -> bool:
+        return f'up{{device="{UPS.address}",{group}}} 1' in await get(
+            f"{pushgateway}/metrics"
+        )
+
+    arguments = ["-e", "-p", "-u", pushgateway, "--job", "stopped", "-d", UPS.address]
+    async with doing(*arguments):
+        await until(is_there)
+    assert group not in await get(f"{pushgateway}/metrics")

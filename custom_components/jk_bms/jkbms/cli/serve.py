@@ -1,9 +1,11 @@
 """Serve metrics and push them: `--exporter` and `--push`."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 import logging
+from typing import Final
 
 import aiohttp
 from yarl import URL
@@ -11,7 +13,7 @@ from yarl import URL
 from ..errors import PushError, PushUrlError
 from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
-from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, push
+from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, clear, push
 from ..models import BatteryState
 from ..outage import Outage
 from .arguments import ExitCode, Options
@@ -21,6 +23,9 @@ from .run import Action, exit_code, progress
 from .terminal import print_error
 
 _LOGGER = logging.getLogger(__name__)
+
+_CLEAR_DEADLINE: Final = 3.0
+"""s to end the series of what was pushed when the process is stopped."""
 
 
 def plan(options: Options) -> Action:
@@ -82,21 +87,29 @@ async def _push_every(
     outage = Outage()
     # Half-way between two readings, those that succeed are done: the values are recent
     await asyncio.sleep(interval / 2)
+    deadline = min(DEADLINE, interval)
+    pushed = set[str]()
     async with aiohttp.ClientSession() as session:
-        async for _ in ticks(interval):
-            try:
-                await push(
-                    session,
-                    target,
-                    _states(monitor, options),
-                    deadline=min(DEADLINE, interval),
-                )
-            except PushError as err:
-                if outage.begin():
-                    _LOGGER.warning("Pushing fails, will retry: %s", err)
-                continue
-            if outage.end():
-                _LOGGER.warning("Pushing works again")
+        try:
+            async for _ in ticks(interval):
+                states = _states(monitor, options)
+                devices = {state.device for state in states}
+                gone = pushed - devices
+                pushed |= devices
+                try:
+                    await push(session, target, states, deadline=deadline)
+                    await clear(session, target, gone, deadline=deadline)
+                except PushError as err:
+                    if outage.begin():
+                        _LOGGER.warning("Pushing fails, will retry: %s", err)
+                    continue
+                pushed = devices
+                if outage.end():
+                    _LOGGER.warning("Pushing works again")
+        finally:
+            # Otherwise a Pushgateway shows `up 1` for ever
+            with suppress(PushError):
+                await clear(session, target, pushed, deadline=_CLEAR_DEADLINE)
 
 
 async def _push_once(options: Options, target: PushTarget) -> ExitCode:
