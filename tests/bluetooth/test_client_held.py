@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import ceil
 from typing import Any, override
@@ -21,6 +22,7 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.jkbms.models import (
     DetailLogRecord,
+    LiveSample,
     Log,
     LogEntry,
     Reading,
@@ -162,6 +164,32 @@ def test_held_link_publishes_every_interval(power_on: PowerOn, interval: float) 
     assert harness.lookups == 1
     assert harness.close_reasons == ["by the central"]
     assert harness.elapsed == exactly(CELLS_COMPLETE + LONG + GATT_TIME)
+
+
+def test_every_frame_of_a_held_link_is_counted(power_on: PowerOn) -> None:
+    """A load that is on for 15 s and off for 15 s, published every 30 s."""
+    harness = power_on(habits=STEADY)
+    samples: list[LiveSample] = []
+    held_link = HeldLink(harness, interval=30.0, lifetime=LONG, on_live=samples.append)
+
+    def draw(current: float) -> None:
+        battery = harness.bms.battery
+        power = abs(current) * battery.state.voltage
+        battery.override(current=current, power=power)
+
+    async def hold() -> None:
+        at(*((15.0 * n, partial(draw, -200.0 * (n % 2))) for n in range(21)))
+        await held_link.hold()
+
+    harness.run(hold())
+
+    assert [sample.time for sample in samples] == exactly(
+        [CELLS_COMPLETE + n * CADENCE for n in range(len(samples))]
+    )
+    assert samples[-1].time == exactly(CELLS_COMPLETE + LONG, abs=2 * CADENCE)
+    loaded = [sample for sample in samples if sample.current == -200.0]
+    assert len(loaded) / len(samples) == exactly(0.5, abs=0.02)
+    assert all(sample.power and sample.power < -1000 for sample in loaded)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -342,8 +342,8 @@ async def test_a_year_is_counted_and_never_goes_down(
     step, gap = 90.0, 90.0
     now, clock, highest = 0.0, -1.0, [0.0, 0.0]
     true = [0.0, 0.0]
-    for number in range(365):
-        now += 21 * day if number % 90 == 89 else random.uniform(100, 7200)
+    for _ in range(26):
+        now += random.uniform(1, 25) * day
         event = random.choice(["crash", "restart", "outage", "clock"])
         if event in {"crash", "restart"}:
             clock = now - random.uniform(5, 100)
@@ -355,7 +355,7 @@ async def test_a_year_is_counted_and_never_goes_down(
                 )
             house.miss()
             await house.hear(now - clock, power(now))
-        for _ in range(40):
+        for _ in range(60):
             before, now = now, now + random.uniform(step / 2, gap)
             house.hear_only(now - clock, power(now))
             for part in range(8):
