@@ -206,6 +206,20 @@ async def test_battery_requested_twice_is_served_once(
     assert len(lines) == len(set(lines))
 
 
+async def test_namesake_does_not_silence_a_battery_that_was_read(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anyone in range can advertise its name."""
+    place(radio, UPS)
+    async with serving(capsys, "-d", "UPS_BMS") as served:
+        await served.shows('up{device="UPS_BMS"} 1')
+        place(radio, replace(HOME, name="UPS_BMS"))
+        deadline = asyncio.get_running_loop().time() + 4 * float(INTERVAL)
+        while asyncio.get_running_loop().time() < deadline:
+            assert 'up{device="UPS_BMS"} 1' in await served.lines()
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.parametrize(
     ("option", "shown", "hidden"),
     [

@@ -34,6 +34,8 @@ class Battery:
     """The name or address to scan for."""
     is_requested: bool = True
     """Whether the target comes from the command line, not from a scan."""
+    address: str | None = None
+    """Where it was read; from then on no other device can take its name over."""
     seen: SeenDevice | None = None
     """Its latest advertisement."""
     seen_at: float = -inf
@@ -56,6 +58,11 @@ class Battery:
         """The requested name or address, else the advertised name or the address."""
         advertised = None if self.is_requested else self.seen and self.seen.name
         return advertised or self.target
+
+    @property
+    def scan_target(self) -> str:
+        """What to scan for: its address once it was read."""
+        return self.address or self.target
 
     @property
     def up(self) -> bool:
@@ -141,6 +148,8 @@ class Monitor:
     def succeed(self, battery: Battery, reading: Reading) -> None:
         """Store a reading."""
         battery.reading, battery.read_at, battery.error = reading, time(), None
+        if battery.seen:
+            battery.address = battery.seen.address
         battery.stale_at = asyncio.get_running_loop().time() + self.max_age
         self.on_change()
 

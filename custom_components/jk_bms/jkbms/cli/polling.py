@@ -89,7 +89,7 @@ class Poller:
         self, scan: Scan, battery: Battery, found: Callable[[Battery, SeenDevice], None]
     ) -> None:
         try:
-            seen = await scan.find(battery.target, self.scan_timeout)
+            seen = await scan.find(battery.scan_target, self.scan_timeout)
         except LinkError as err:
             self.monitor.fail(battery, err)
         else:
@@ -206,7 +206,7 @@ class Poller:
         clock = asyncio.get_running_loop().time
         while True:
             async with self._scanning(scan):
-                seen = await scan.find(battery.target, self.scan_timeout)
+                seen = await scan.find(battery.scan_target, self.scan_timeout)
             client = self.monitor.register(battery, seen)
             try:
                 return await client.read(deadline=self._deadline)
@@ -237,7 +237,7 @@ class Poller:
         while True:
             try:
                 async with scan:
-                    seen = await scan.find(battery.target, self.scan_timeout)
+                    seen = await scan.find(battery.scan_target, self.scan_timeout)
                 client = self.monitor.register(battery, seen)
                 await client.hold(
                     partial(self.monitor.succeed, battery),
