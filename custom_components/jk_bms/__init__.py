@@ -1,5 +1,6 @@
 """JiKong (JK) battery management systems over Bluetooth LE."""
 
+from homeassistant.components import bluetooth
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
@@ -35,7 +36,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
-    """Read the battery for the first time, then keep its entities up to date."""
+    """Set up from a first reading or what is known, then follow the battery."""
     coordinator = entry.runtime_data = JkBmsCoordinator(hass, entry)
 
     # Before the first read, so that even that one ends when Home Assistant stops.
@@ -64,7 +65,9 @@ async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bo
 async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """Drop stored state so that the battery can be added afresh."""
     async_clear_issue(hass, entry)
-    async_forget_battery(hass, entry.data[CONF_ADDRESS])
     await async_remove_energy(hass, entry.entry_id)
+    async_forget_battery(hass, entry.entry_id)
+    # The discovery of a battery that was added by hand has ended; start it again.
+    bluetooth.async_rediscover_address(hass, entry.data[CONF_ADDRESS])
     if adapter := entry.data.get(CONF_ADAPTER):
         await async_remove_bond(hass, entry.data[CONF_ADDRESS], adapter)

@@ -1,14 +1,42 @@
 """Creates the clients of batteries on the adapters and proxies of Home Assistant."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from bleak.backends.device import BLEDevice
 
 from homeassistant.components import bluetooth
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.util.hass_dict import HassKey
 
 from .bonds import async_keep_to_adapter
+from .const import DOMAIN
 from .jkbms.bluetooth.client import JkBmsClient
+from .jkbms.models import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRead:
+    """What the dialog that adds a battery has read, and the client that did so."""
+
+    client: JkBmsClient
+    reading: Reading
+
+
+_FIRST_READS: HassKey[dict[str, FirstRead]] = HassKey(f"{DOMAIN}_first_reads")
+"""By address; from the end of the dialog until the entry is set up."""
+
+
+@callback
+def async_hand_over(hass: HomeAssistant, address: str, first: FirstRead) -> None:
+    """Keep a reading for the entry that is about to be set up."""
+    hass.data.setdefault(_FIRST_READS, {})[address] = first
+
+
+@callback
+def async_take_over(hass: HomeAssistant, address: str) -> FirstRead | None:
+    """Return the reading of the dialog, once."""
+    return hass.data.get(_FIRST_READS, {}).pop(address, None)
 
 
 @callback

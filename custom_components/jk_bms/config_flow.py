@@ -26,7 +26,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .battery_client import async_create_client
+from .battery_client import FirstRead, async_create_client, async_hand_over
 from .bonds import CONF_ADAPTER, async_find_bond, async_pair
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
@@ -209,6 +209,12 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             # It may have been added by another flow while this form was open.
             self._abort_if_unique_id_configured()
+            assert self._client and self.unique_id
+            async_hand_over(
+                self.hass, self.unique_id, FirstRead(self._client, self._reading)
+            )
+            # It belongs to the entry now: the end of the dialog must not disconnect it.
+            self._client = None
             return self.async_create_entry(
                 title=description["name"], data=self._entry_data
             )

@@ -24,7 +24,7 @@ from homeassistant.components.bluetooth.active_update_coordinator import (
 )
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS
-from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, CoreState, Event, HomeAssistant, callback
 from homeassistant.exceptions import (
     ConfigEntryNotReady,
     HomeAssistantError,
@@ -35,7 +35,7 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .attempts import AttemptRecord
-from .battery_client import async_create_client
+from .battery_client import async_create_client, async_take_over
 from .battery_logs import BatteryLogs, Publish
 from .bonds import CONF_ADAPTER
 from .connection_slots import async_get_connection_slots
@@ -45,7 +45,15 @@ from .diagnosis import Diagnosis, async_diagnose, translated_error
 from .energy import LiveSamples
 from .jkbms.bluetooth.client import READ_DEADLINE
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
-from .jkbms.models import DetailLogRecord, DeviceInfo, LiveSample, LogEntry, Reading
+from .jkbms.models import (
+    CellData,
+    DetailLogRecord,
+    DeviceInfo,
+    Layout,
+    LiveSample,
+    LogEntry,
+    Reading,
+)
 from .jkbms.outage import Outage
 from .jkbms.protocol.timestamps import Dated
 from .options import JkBmsOptions
@@ -68,14 +76,14 @@ class _Memory:
 
 
 _MEMORY: HassKey[defaultdict[str, _Memory]] = HassKey(f"{DOMAIN}_memory")
-"""By address."""
+"""By entry id, which a change of the Bluetooth module does not change."""
 
 
 @callback
-def async_forget_battery(hass: HomeAssistant, address: str) -> None:
+def async_forget_battery(hass: HomeAssistant, entry_id: str) -> None:
     """Drop what outlives the coordinator, so that the battery can be added afresh."""
     if _MEMORY in hass.data:
-        hass.data[_MEMORY].pop(address, None)
+        hass.data[_MEMORY].pop(entry_id, None)
 
 
 class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
@@ -92,9 +100,15 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         )
         self.config_entry = config_entry
         self.options = JkBmsOptions.parse(config_entry.options)
-        self.client = async_create_client(
-            hass, self.address, config_entry.title, config_entry.data.get(CONF_ADAPTER)
-        )
+        self._first_read = async_take_over(hass, self.address)
+        if self._first_read:
+            self.client = self._first_read.client
+            self.client.name = config_entry.title
+        else:
+            adapter = config_entry.data.get(CONF_ADAPTER)
+            self.client = async_create_client(
+                hass, self.address, config_entry.title, adapter
+            )
         self.live = LiveSamples()
         """Every good frame of a held link, else every reading."""
         self.logs = BatteryLogs(self.client, config_entry.title)
@@ -107,11 +121,14 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """The same if it was an error of the library; a new object each time."""
         self.resumes_at: datetime | None = None
         """When a link that was turned off is used again, `None` while it is on."""
-        self._memory = hass.data.setdefault(_MEMORY, defaultdict(_Memory))[self.address]
+        memories = hass.data.setdefault(_MEMORY, defaultdict(_Memory))
+        self._memory = memories[config_entry.entry_id]
         self._device = BatteryDevice(hass, config_entry.entry_id, self.address)
         self._slots = async_get_connection_slots(hass)
         self._outage = Outage()
         self._is_fresh = False
+        self._is_read_pending = False
+        """Whether the entry was set up before the first reading."""
         self._poll_task: asyncio.Task[None] | None = None
         self._polled_at = -inf
         """When the last attempt began, s of a monotonic clock."""
@@ -138,6 +155,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     async def async_first_refresh(self) -> None:
         """Read the battery before the platforms need its values.
 
+        While Home Assistant starts, a battery that was set up before is read afterwards:
+        the start must not wait for batteries. The reading of the dialog that added the
+        battery is the first one.
+
         If the layout of its values is unsupported, setup continues without them, so that
         the diagnostics can be downloaded; likewise if the link was turned off. Raises
         `ConfigEntryNotReady` for any other failure.
@@ -147,13 +168,54 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self._async_pause(timedelta(seconds=remaining))
             self._async_log_lost()
             return
-        # A Home Assistant that crashed may have left the local adapter connected.
-        await close_stale_connections_by_address(self.address)
-        await self._async_use_link(self._async_read())
+        if self._async_publish_first_read():
+            return
+        if self.hass.state is not CoreState.running and (info := self._device.known):
+            self._async_set_up_from(info)
+            return
+        await self._async_use_link(self._async_read_first())
         if self.last_exception:
             if not self.device_info:
                 raise self.last_exception
             self._async_log_lost()
+
+    @callback
+    def _async_publish_first_read(self) -> bool:
+        """Publish what the dialog has read; return whether it is still valid."""
+        first, self._first_read = self._first_read, None
+        if not first:
+            return False
+        age = timedelta(seconds=self.hass.loop.time() - first.reading.time)
+        if age >= self.options.max_age:
+            return False
+        self._polled_at = monotonic_time_coarse() - age.total_seconds()
+        self._async_publish(first.reading)
+        self.last_update = dt_util.utcnow() - age
+        self._async_run_in(self.options.max_age - age, self._async_expire)
+        return True
+
+    @callback
+    def _async_set_up_from(self, info: DeviceInfo) -> None:
+        """Have entities without values until the first reading.
+
+        They are those in the registry: no value exists in an empty reading.
+        """
+        self.device_info = info
+        self.data = Reading(
+            layout=Layout.JK02_32S,
+            device_info=info,
+            settings=None,
+            cell_data=CellData(),
+            time=self.hass.loop.time(),
+        )
+        self._is_read_pending = True
+        # Then the reason is logged.
+        self._async_run_in(self.options.max_age, self._async_expire)
+
+    async def _async_read_first(self) -> None:
+        # A Home Assistant that crashed may have left the local adapter connected.
+        await close_stale_connections_by_address(self.address)
+        await self._async_read()
 
     async def async_refresh(self) -> None:
         """Read the battery now. Raises a `HomeAssistantError` that gives the reason."""
@@ -195,7 +257,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
         """Read the detail log of the battery. Raises a `HomeAssistantError`."""
-        if self.data and not self.data.cell_data.detail_log_count:
+        if self.last_update and not self.data.cell_data.detail_log_count:
             # The battery would not answer, which only shows after many seconds.
             raise translated_error(ServiceValidationError, "no_detail_log")
         return await self._async_read_log(self.logs.async_read_detail_log)
@@ -226,7 +288,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self.hass, self._async_handle_bluetooth_event, self.address
             ),
         )
-        if self.options.is_link_held:
+        if self.options.is_link_held or self._is_read_pending:
             self._async_start_poll()
         else:
             self._async_run_in(self.options.interval, self._async_start_poll)
@@ -340,6 +402,11 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @override
     async def _async_poll(self) -> None:
         """Use the link once, or re-establish it as long as that works."""
+        if self._is_read_pending:
+            self._is_read_pending = False
+            await self._async_use_link(self._async_read_first())
+            if not self.options.is_link_held:
+                return
         if not self.options.is_link_held:
             await self._async_use_link(self._async_read())
             return
@@ -366,7 +433,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self._async_publish_held,
                 on_live=self.live.feed,
                 interval=self.options.interval.total_seconds(),
-                since=self.data.time if self.data else -inf,
+                since=self.data.time if self.last_update else -inf,
             )
 
     @callback
@@ -458,7 +525,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @callback
     def _async_publish(self, reading: Reading) -> None:
         """Make a reading the current one."""
-        if not reading.settings and self.data:
+        if not reading.settings and self.last_update:
             reading = replace(reading, settings=self.data.settings)
         if self._outage.end():
             _LOGGER.info("%s is available again", self.config_entry.title)
@@ -489,7 +556,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 self.config_entry.title,
                 "the Bluetooth link is turned off"
                 if self.resumes_at
-                else self.last_exception,
+                else self.last_exception or "it was not read in time",
             )
 
     @callback

@@ -17,6 +17,21 @@ class BatteryDevice:
         self._address = address
         self._registered: tuple[str | None, ...] = ()
 
+    @property
+    def known(self) -> DeviceInfo | None:
+        """What the battery reported when it was last read, if it ever was."""
+        device = dr.async_get(self._hass).async_get_device_by_connection(
+            (dr.CONNECTION_BLUETOOTH, self._address), self._entry_id
+        )
+        if not device or not device.model:
+            return None
+        return DeviceInfo(
+            device_model=device.model,
+            hardware_version=device.hw_version,
+            software_version=device.sw_version or "",
+            serial_number=device.serial_number,
+        )
+
     @callback
     def async_update(self, name: str, info: DeviceInfo) -> None:
         """Register the device, or update it, for example after a firmware update."""

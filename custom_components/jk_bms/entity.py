@@ -282,9 +282,9 @@ def async_setup_entities(
     def find_new() -> list[JkBmsEntity[Any]]:
         """Return the new entities of the latest reading, remove those that are gone."""
         nonlocal absent, removable
-        if not coordinator.last_update:
+        reading: Reading | None = coordinator.data
+        if not reading:
             return []
-        reading = coordinator.data
         if any(description.is_gone(reading) for _, description in removable):
             absent += (row for row in removable if row[1].is_gone(reading))
             removable = [row for row in removable if not row[1].is_gone(reading)]

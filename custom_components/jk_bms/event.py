@@ -112,8 +112,10 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
     @callback
     def _report_changes(self) -> None:
         """Write one state for each fault raised or cleared since the last reading."""
-        before, now = self._reported, self._value or ()
-        self._reported = now
+        if (now := self._value) is None:
+            # Not read yet since the start: a fault may last.
+            return
+        before, self._reported = self._reported, now
         self._report(CLEARED, (alarm for alarm in before if alarm not in now))
         self._report(RAISED, (alarm for alarm in now if alarm not in before))
 

@@ -1,6 +1,7 @@
 """Turns a lasting failure to read a battery into a repairs issue."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from bluetooth_data_tools import monotonic_time_coarse
@@ -23,6 +24,19 @@ IMPLAUSIBLE_VALUES: Final = "implausible_values"
 # that is out of range for a moment, or in use by the phone app, comes back sooner.
 ISSUE_AFTER: Final = 300.0
 
+# How long, in seconds, one of these must have lasted. A battery that is away, far or
+# silent raises no issue: it is unavailable, and its entry gives the reason.
+RAISED_AFTER: Final = {
+    "adapter_missing": ISSUE_AFTER,
+    "implausible": ISSUE_AFTER,
+    "no_free_slot": 900.0,
+    "not_jk_bms": ISSUE_AFTER,
+    "other_client": 86400.0,
+    PAIRING_POSSIBLE: ISSUE_AFTER,
+    "pairing_required": ISSUE_AFTER,
+    "unsupported_layout": ISSUE_AFTER,
+}
+
 # The number of failures in a row that an issue takes as well. With an interval of many
 # minutes, two failures span `ISSUE_AFTER`, and two are no pattern.
 MIN_FAILURES: Final = 3
@@ -30,14 +44,16 @@ MIN_FAILURES: Final = 3
 
 @dataclass(slots=True)
 class _FailureStreak:
-    """Failures in a row."""
+    """Failures in a row for the same reason."""
 
+    key: str
+    """The translation key of the reason."""
     since: float
     """When the first happened, s of a monotonic clock."""
     stop_watching: CALLBACK_TYPE
     failures: int = 0
-    issue: str | None = None
-    """The translation key of the issue that was raised."""
+    is_raised: bool = False
+    """Whether there is an issue."""
 
 
 _STREAKS: HassKey[dict[str, _FailureStreak]] = HassKey(f"{DOMAIN}_failure_streaks")
@@ -93,8 +109,8 @@ def async_clear_issue(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """End the streak of failures and delete its issue."""
     if streak := hass.data.get(_STREAKS, {}).pop(entry.entry_id, None):
         streak.stop_watching()
-        if streak.issue:
-            ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
+        if streak.is_raised:
+            ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.key))
 
 
 @callback
@@ -109,16 +125,20 @@ def _async_record_failure(
 
     now = monotonic_time_coarse()
     streaks = hass.data.setdefault(_STREAKS, {})
-    if not (streak := streaks.get(entry.entry_id)):
+    streak = streaks.get(entry.entry_id)
+    if streak and streak.key != diagnosis.key:
+        async_clear_issue(hass, entry)
+        streak = None
+    if not streak:
         streak = streaks[entry.entry_id] = _FailureStreak(
-            now, entry.async_on_state_change(clear_if_disabled)
+            diagnosis.key, now, entry.async_on_state_change(clear_if_disabled)
         )
     streak.failures += 1
-    if streak.failures < MIN_FAILURES or now - streak.since < ISSUE_AFTER:
+    if streak.failures < MIN_FAILURES or now - streak.since < RAISED_AFTER.get(
+        diagnosis.key, inf
+    ):
         return
-    if streak.issue and streak.issue != diagnosis.key:
-        ir.async_delete_issue(hass, DOMAIN, _issue_id(entry, streak.issue))
-    streak.issue = diagnosis.key
+    streak.is_raised = True
     ir.async_create_issue(
         hass,
         DOMAIN,

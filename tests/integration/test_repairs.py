@@ -58,9 +58,11 @@ def text(issue: ir.IssueEntry) -> str:
     return words.format(**issue.translation_placeholders or {})
 
 
-async def fail_for_long(hass: HomeAssistant, clock: Clock) -> None:
+async def fail_for_long(
+    hass: HomeAssistant, clock: Clock, after: float = lasting_issues.ISSUE_AFTER
+) -> None:
     """Let three reads fail; it is the last one after which it has lasted."""
-    for moment in (0.0, lasting_issues.ISSUE_AFTER - 1, lasting_issues.ISSUE_AFTER):
+    for moment in (0.0, after - 1, after):
         assert issues(hass) == {}
         clock.now = 1000 + moment
         await pass_time(hass, RETRY)
@@ -137,22 +139,12 @@ MEND = fails_by(Faults())
 @pytest.mark.parametrize(
     ("harm", "mend", "error", "words"),
     [
-        (unplug, replug, "not_heard", "Shelly devices cannot connect"),
         (take_slots, free_slots, "no_free_slot", "in use, by: AA:BB:CC:00:00:01."),
         (fall_silent, hear, "other_client", "Close the JK app"),
         (fails_by(Faults(pairing=True)), MEND, "pairing_required", "a pairing code"),
-        (fails_by(Faults(silent=True)), MEND, "silent", "does not respond"),
         (fails_by(Faults(garbage=True)), MEND, "implausible", "are not plausible"),
         (fails_by(Faults(zeros=True)), MEND, "implausible", "are not plausible"),
         (move_values, release, "unsupported_layout", "JK_B2A8S20P, firmware 11.48"),
-        (carry_away(-90), carry_back, "weak_signal", "only -90 dBm"),
-        (carry_away(-89), carry_back, "not_reachable", "only one connection at"),
-        (
-            fails_by(Faults(refuse_connection=True)),
-            MEND,
-            "not_reachable",
-            "only one connection at a time",
-        ),
     ],
 )
 async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
@@ -168,7 +160,7 @@ async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
 ) -> None:
     """Each trouble of a battery has its issue, which goes with the trouble."""
     harm(proxy, bms)
-    await fail_for_long(hass, clock)
+    await fail_for_long(hass, clock, lasting_issues.RAISED_AFTER[error])
     ((key, issue),) = issues(hass).items()
     assert key == error
     assert words in text(issue)
@@ -187,11 +179,9 @@ async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
 @pytest.mark.parametrize(
     ("harm", "mend", "error"),
     [
-        (unplug, replug, "not_heard"),
         (take_slots, free_slots, "no_free_slot"),
         (fails_by(Faults(foreign="neey")), MEND, "not_jk_bms"),
         (fails_by(Faults(garbage=True)), MEND, "not_jk_bms"),
-        (fails_by(Faults(pairing="drop")), MEND, "silent"),
         (fails_by(Faults(zeros=True)), MEND, "implausible"),
     ],
 )
@@ -211,7 +201,7 @@ async def test_failing_setup_raises_an_issue(
     entry.add_to_hass(hass)
     await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    clock.now += lasting_issues.ISSUE_AFTER
+    clock.now += lasting_issues.RAISED_AFTER[error]
     for _ in range(2):
         assert issues(hass) == {}
         await pass_time(hass, RETRY)
@@ -241,8 +231,8 @@ async def test_passive_scanner_is_diagnosed_as_out_of_range(
     try:
         forget(proxy, bms)
         hear(shelly, bms)
-        await fail_for_long(hass, clock)
-        assert list(issues(hass)) == ["not_heard"]
+        await pass_time(hass)
+        assert entry.runtime_data.diagnosis.key == "not_heard"
     finally:
         shelly.stop()
 
@@ -260,7 +250,7 @@ async def test_issue_names_the_slot_holders(
     hear(proxy, other)
     proxy.radio.slots = 1
     proxy.radio._occupy(other.address)
-    await fail_for_long(hass, clock)
+    await fail_for_long(hass, clock, lasting_issues.RAISED_AFTER["no_free_slot"])
     issue = issues(hass)["no_free_slot"]
     assert f"in use, by: Camper ({other.address})." in text(issue)
     proxy.radio._vacate(other.address)
@@ -280,16 +270,41 @@ async def test_few_failures_raise_no_issue(
         await pass_time(hass)
 
 
-async def test_changed_diagnosis_replaces_the_issue(
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (unplug, "not_heard"),
+        (carry_away(-90), "weak_signal"),
+        (carry_away(-89), "not_reachable"),
+        (fails_by(Faults(silent=True)), "silent"),
+    ],
+)
+async def test_absent_battery_raises_no_issue(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    clock: Clock,
+    harm: Change,
+    reason: str,
+) -> None:
+    """A battery that is away, far or silent for days is unavailable, with its reason."""
+    harm(proxy, bms)
+    await fail_for_long(hass, clock, 7 * 86400.0)
+    assert issues(hass) == {}
+    assert entry.runtime_data.diagnosis.key == reason
+
+
+async def test_changed_diagnosis_clears_the_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
-    """When the trouble changes, so does the issue."""
+    """When the reason changes, its issue goes, and the time starts again."""
     bms.faults = Faults(pairing=True)
     await fail_for_long(hass, clock)
     assert list(issues(hass)) == ["pairing_required"]
     bms.faults = Faults(refuse_connection=True)
     await pass_time(hass)
-    assert list(issues(hass)) == ["not_reachable"]
+    assert issues(hass) == {}
 
 
 @pytest.mark.parametrize("end", ["unloaded", "disabled", "removed"])
@@ -305,8 +320,9 @@ async def test_issue_is_deleted_with_the_entry(
     """Nobody is asked to mend what is not in use."""
     entry = mock_entry(bms)
     entry.add_to_hass(hass)
-    if loaded:
-        proxy.advertise(bms)
+    proxy.advertise(bms)
+    if not loaded:
+        bms.faults = Faults(pairing=True)
     await hass.config_entries.async_setup(entry.entry_id)
     bms.faults = Faults(pairing=True)
     for _ in range(3):
@@ -329,13 +345,15 @@ async def test_setup_retry_continues_the_failure_streak(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, clock: Clock
 ) -> None:
     """What Home Assistant hears of a battery in trouble makes it reload the entry."""
+    proxy.advertise(bms)
+    bms.faults = Faults(pairing=True)
     entry = await setup_integration(hass, bms)
     for _ in range(2):
         clock.now += lasting_issues.ISSUE_AFTER
         await hass.config_entries.async_reload(entry.entry_id)
-    assert list(issues(hass)) == ["not_heard"]
+    assert list(issues(hass)) == ["pairing_required"]
     await hass.config_entries.async_reload(entry.entry_id)
-    assert list(issues(hass)) == ["not_heard"]
+    assert list(issues(hass)) == ["pairing_required"]
 
 
 async def test_turning_the_link_off_clears_the_issue(

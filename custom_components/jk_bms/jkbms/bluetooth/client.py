@@ -29,6 +29,11 @@ DETAIL_LOG_DEADLINE: Final = 90.0
 """s for a reading and the whole detail log after it."""
 WRITE_DEADLINE: Final = 60.0
 """s for a reading and the writes after it, of which one takes up to 12 s."""
+FORGET_INTERVAL: Final = 3600.0
+"""s between two times that the cached services of a battery without data are cleared.
+
+Clearing them makes the next connection slower, and a silent battery may stay silent.
+"""
 LINK_LIFETIME: Final = 3500.0
 """s until a held link is re-established, which reads the settings again without a beep.
 
@@ -57,7 +62,8 @@ class JkBmsClient:
         self.last_frames = self._memory.last_frames
         """The last good frame of each type; they hold secrets."""
         self._find_device = find_device
-        self._name = name
+        self.name = name
+        """For the log."""
         self._answer_timeout = answer_timeout
         self._lock = asyncio.Lock()
         self._log_lock = asyncio.Lock()
@@ -66,6 +72,8 @@ class JkBmsClient:
         self._session = self._new_session()
         self._held: Reading | None = None
         """The newest reading of a held link; `None` without one."""
+        self._services_forgotten_at = -inf
+        """When the cached services were last cleared, s of the event loop's clock."""
         self._settled = asyncio.Event()
         """Set while a link is held or there is none, but not while connecting."""
         self._settled.set()
@@ -119,7 +127,7 @@ class JkBmsClient:
                         self._held = newest
                         publish(newest)
             except TimeoutError:
-                _LOGGER.debug("%s: re-establishing the held link", self._name)
+                _LOGGER.debug("%s: re-establishing the held link", self.name)
             finally:
                 self._held = None
 
@@ -229,7 +237,7 @@ class JkBmsClient:
         except (NotReachableError, SilentError, NotJkBmsError) as err:
             if not self._session.connection.was_established:
                 raise
-            _LOGGER.debug("%s: reconnecting once: %s", self._name, err)
+            _LOGGER.debug("%s: reconnecting once: %s", self.name, err)
         try:
             return await self._connect_and_read()
         except NotReachableError as err:
@@ -248,7 +256,10 @@ class JkBmsClient:
                 reading = await self._session.read()
             except SilentError, NotJkBmsError:
                 # The cached services may be from before a firmware update
-                await connection.forget_services()
+                now = asyncio.get_running_loop().time()
+                if now - self._services_forgotten_at >= FORGET_INTERVAL:
+                    self._services_forgotten_at = now
+                    await connection.forget_services()
                 raise
             stack.pop_all()
             return reading
@@ -274,5 +285,5 @@ class JkBmsClient:
 
     def _new_session(self) -> Session:
         return Session(
-            self._name, self._memory, self._answer_timeout, self._client_mixin
+            self.name, self._memory, self._answer_timeout, self._client_mixin
         )
