@@ -70,7 +70,7 @@ async def test_start_sets_up_absent_battery_and_reads_it_when_back(
 
     proxy.replug()
     hear(proxy, bms)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await pass_time(hass)
     assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
     assert before == {
         each.entity_id: each.id
