@@ -210,6 +210,8 @@ def power_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[PowerOn]:
     with (
         asyncio.Runner(loop_factory=VirtualTimeLoop) as runner,
         VirtualRadio("adapter", slots=1) as radio,
+        # Undone before the radio restores the machine's own backend, not after
+        monkeypatch.context() as backends,
     ):
 
         def power_on(
@@ -226,7 +228,7 @@ def power_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[PowerOn]:
             )
             radio.place(bms)
             harness = Harness(runner, radio, bms)
-            monkeypatch.setattr(
+            backends.setattr(
                 "bleak.get_platform_client_backend_type",
                 lambda: (harness.backend, "tapped"),
             )

@@ -262,6 +262,16 @@ def test_battery_requested_twice_is_printed_twice_but_one_series(
     ]
 
 
+@pytest.fixture(autouse=True)
+def no_server_to_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is pushed here goes to no server, so that none has to be cleared at the end."""
+
+    async def clear(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.clear", clear)
+
+
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
@@ -269,7 +279,7 @@ def test_battery_requested_twice_is_printed_twice_but_one_series(
         (["-i", "-f", "m"], "poweron_times"),
         (["-c", "-f", "table"], "on average"),
         (["-i", "-f", "table"], "manufacturing_date"),
-        (["--settings", "-f", "table"], "cell_uvp"),
+        (["--settings", "-f", "table"], "device_address"),
     ],
 )
 def test_only_what_is_asked_for(
@@ -283,7 +293,7 @@ def test_only_what_is_asked_for(
         "poweron_times",
         "on average",
         "manufacturing_date",
-        "cell_uvp",
+        "device_address",
     )
     shown = {text for text in everything if text in out}
     # ubmsc exports this counter along with the cell data
@@ -348,8 +358,8 @@ def test_ambiguous_name_fails_and_lists_the_addresses(
         (Faults(silent=True), "turn its Bluetooth off and on in the JK app"),
         (Faults(foreign="neey"), "select another device"),
         (Faults(refuse_connection=True), UNREACHABLE),
-        (Faults(pairing=True), "jkbms --pair -d ADDRESS"),
-        (Faults(glitch_every=1), "please report its model and firmware"),
+        (Faults(pairing=True), "pair with it: jkbms --pair -d ADDRESS"),
+        (Faults(zeros=True), "please report its model and firmware"),
     ],
 )
 def test_each_failure_has_its_advice(
