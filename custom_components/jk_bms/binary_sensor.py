@@ -34,18 +34,9 @@ class JkBmsBinarySensorDescription(
 
 
 def _problem(reading: Reading) -> bool | None:
-    """Return whether there is a fault, or a value that cannot be."""
+    """Return whether there is a fault."""
     faults = reading.cell_data.faults
-    if reading.cell_data.implausible:
-        return True
     return None if faults is None else bool(faults)
-
-
-def _problem_attributes(reading: Reading) -> dict[str, list[str]]:
-    return {
-        "alarms": list(reading.cell_data.faults or ()),
-        "implausible": list(reading.cell_data.implausible),
-    }
 
 
 def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
@@ -122,7 +113,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
         key="problem",
         device_class=BinarySensorDeviceClass.PROBLEM,
         value_fn=_problem,
-        attributes_fn=_problem_attributes,
+        attributes_fn=lambda reading: {"alarms": list(reading.cell_data.faults or ())},
     ),
 )
 

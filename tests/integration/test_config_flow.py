@@ -277,10 +277,10 @@ async def test_implausible_values_are_an_error(
 ) -> None:
     """Values that no battery has are not taken for values."""
     (flow,) = await discover(hass, proxy, bms)
-    bms.faults = Faults(zeros=True)
+    bms.battery.override(temperatures=(300.0, 20.0, None, None))
     result = await submit(hass, flow)
     assert result["errors"] == {"base": "implausible"}
-    bms.faults = Faults()
+    bms.battery.release()
     await finish(hass, await submit(hass, flow), bms)
 
 
