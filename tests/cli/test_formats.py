@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 import yaml
 
-from custom_components.jk_bms.jkbms.cli.arguments import FORMATS
 from custom_components.jk_bms.jkbms.cli.formats import WRITERS
+from custom_components.jk_bms.jkbms.cli.option_types import FORMATS
 from custom_components.jk_bms.jkbms.cli.report import (
     BatteryReport,
     ReadReport,

@@ -549,6 +549,7 @@ def test_every_read_error_has_a_sentence() -> None:
         | errors.NoBluetoothError
         | errors.OutputError
         | errors.PairingError
+        | errors.SettingRefusedError
     )
     assert {*ERROR_KEYS, errors.LogUnansweredError} | never_alone == {
         error

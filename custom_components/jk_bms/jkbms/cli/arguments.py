@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Sequence
 from enum import IntEnum
-from math import inf
 import os
 from pathlib import Path
 from platform import system
@@ -14,6 +13,18 @@ from typing import Final, NoReturn, override
 from .. import __version__
 from ..models import Layout
 from .log_setup import LogFilter
+from .option_types import (
+    FORMAT_NAMES,
+    device_names,
+    file_path,
+    filled_text,
+    frame_layout,
+    interval,
+    log_filter,
+    output_format,
+    seconds,
+    utf8_text,
+)
 from .terminal import print_error, printing
 
 
@@ -28,31 +39,10 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-FORMATS: Final = {
-    "r": "rust",
-    "R": "rust-pretty",
-    "j": "json",
-    "J": "json-pretty",
-    "y": "yaml",
-    "t": "toml",
-    "T": "toml-pretty",
-    "m": "metrics",
-    "repr": "repr",
-    "repr-pretty": "repr-pretty",
-    "table": "table",
-}
-"""The formats by their short names."""
-_FORMATS: Final = ", ".join(
-    name if letter == name else f"{name} ({letter})" for letter, name in FORMATS.items()
-)
-
 _FORMAT_VARIABLE: Final = "JKBMS_FORMAT"
 _DESCRIPTION: Final = (
     "Read JiKong (JK) battery management systems over Bluetooth Low Energy."
 )
-
-_MIN_INTERVAL: Final = 1.0
-"""s: reading a battery takes about as long."""
 
 _EPILOG: Final = """\
 examples:
@@ -169,7 +159,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     options = parser.parse_args(arguments, namespace=Options())
     if not (options.format or options.watch) and os.environ.get(_FORMAT_VARIABLE):
         try:
-            options.format = _format(os.environ[_FORMAT_VARIABLE])
+            options.format = output_format(os.environ[_FORMAT_VARIABLE])
         except argparse.ArgumentTypeError as err:
             parser.error(f"{_FORMAT_VARIABLE}: {err}")
     if error := _contradiction(options):
@@ -296,7 +286,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-l",
         "--log",
-        type=_log_filter,
+        type=log_filter,
         metavar="FILTER",
         help="a level (error, warn, info, debug, off) or targets, and a pattern: "
         "jkbms=debug,bleak=info/regex",
@@ -311,7 +301,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "-d",
         "--devices",
         action="extend",
-        type=_names,
+        type=device_names,
         metavar="DEVICE",
         help="name or address; several with commas or as -d A -d B; "
         "default: every battery in range",
@@ -319,14 +309,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-t",
         "--scan-timeout",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="how long to scan for them (30)",
     )
     add(
         "-r",
         "--request-timeout",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="how long to wait for an answer (5)",
     )
@@ -336,7 +326,12 @@ def _make_parser() -> argparse.ArgumentParser:
         help="pair with one battery that requires a code, and read it (experimental)",
     )
     add("--unpair", action="store_true", help="remove the pairing with batteries")
-    add("--adapter", type=_text, metavar="NAME", help="Bluetooth adapter, such as hci1")
+    add(
+        "--adapter",
+        type=utf8_text,
+        metavar="NAME",
+        help="Bluetooth adapter, such as hci1",
+    )
 
     output = parser.add_argument_group("output")
     add = output.add_argument
@@ -346,8 +341,8 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-f",
         "--format",
-        type=_format,
-        help=f"{_FORMATS}; default: a table on a terminal, else json-pretty",
+        type=output_format,
+        help=f"{FORMAT_NAMES}; default: a table on a terminal, else json-pretty",
     )
     add("--secrets", action="store_true", help="show passcodes and user data")
     add("--watch", action="store_true", help="show live values until q is pressed")
@@ -357,13 +352,13 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "--set",
         action="append",
-        type=_text,
+        type=utf8_text,
         metavar="NAME=VALUE",
         help="change a setting of one battery and read it back; repeats",
     )
     add(
         "--apply",
-        type=_text,
+        type=utf8_text,
         metavar="FILE",
         help="restore settings that --settings -f toml wrote; protections and "
         "calibrations are never written",
@@ -383,27 +378,32 @@ def _make_parser() -> argparse.ArgumentParser:
     add(
         "-u",
         "--url",
-        type=_text,
+        type=utf8_text,
         help="URL to serve on (http://127.0.0.1:9889/metrics; the default port is 9889) "
         "or to push to: a Pushgateway or a Prometheus import URL",
     )
     add(
         "-s",
         "--scrape-interval",
-        type=_interval,
+        type=interval,
         metavar="SECONDS",
         help="interval between readings (60)",
     )
     add(
         "--tls-cert",
-        type=_path,
+        type=file_path,
         metavar="FILE",
         help="serve HTTPS with this certificate",
     )
-    add("--tls-key", type=_path, metavar="FILE", help="its key, if not in --tls-cert")
+    add(
+        "--tls-key",
+        type=file_path,
+        metavar="FILE",
+        help="its key, if not in --tls-cert",
+    )
     add(
         "--basic-auth",
-        type=_path,
+        type=file_path,
         metavar="FILE",
         help="user:password that scrapers must send",
     )
@@ -412,10 +412,10 @@ def _make_parser() -> argparse.ArgumentParser:
         choices=("pushgateway", "import"),
         help="kind of server at --url, if its path does not show it",
     )
-    add("--job", type=_text, help="job label of pushed metrics (jkbms)")
+    add("--job", type=utf8_text, help="job label of pushed metrics (jkbms)")
     add(
         "--auth-file",
-        type=_path,
+        type=file_path,
         metavar="FILE",
         help="user:password or token to push with; a token that contains a colon must be "
         "in JKBMS_PUSH_TOKEN",
@@ -425,14 +425,14 @@ def _make_parser() -> argparse.ArgumentParser:
     add = capture.add_argument
     add(
         "--decode",
-        type=_filled,
+        type=filled_text,
         metavar="FILE",
         help="decode a dump without a radio (- is stdin): a log, a hex dump, a "
         "diagnostics file, in any notation of bytes",
     )
     add(
         "--layout",
-        type=_layout,
+        type=frame_layout,
         metavar=f"{{{','.join(Layout)}}}",
         help="layout of the frames, if it cannot be detected",
     )
@@ -442,71 +442,3 @@ def _make_parser() -> argparse.ArgumentParser:
         help="show all frames, not just the last of each type",
     )
     return parser
-
-
-def _format(text: str) -> str:
-    if text in FORMATS:
-        return FORMATS[text]
-    if text in FORMATS.values():
-        return text
-    raise argparse.ArgumentTypeError(
-        f"invalid choice: {text!r} (choose from {_FORMATS})"
-    )
-
-
-def _layout(text: str) -> Layout:
-    try:
-        return Layout(text)
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(
-            f"invalid choice: {text!r} (choose from {', '.join(Layout)})"
-        ) from err
-
-
-def _filled(text: str) -> str:
-    # Usually a shell variable that is not set
-    if not text:
-        raise argparse.ArgumentTypeError("its value is empty")
-    return text
-
-
-def _text(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as err:
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from err
-    return _filled(text)
-
-
-def _path(text: str) -> Path:
-    return Path(_filled(text))
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in _text(text).split(",")]
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return value
-
-
-def _interval(text: str) -> float:
-    value = _seconds(text)
-    if value < _MIN_INTERVAL:
-        raise argparse.ArgumentTypeError(
-            f"a battery cannot be read every {value:g} s; the minimum is {_MIN_INTERVAL:g}"
-        )
-    return value
-
-
-def _log_filter(text: str) -> LogFilter:
-    try:
-        return LogFilter.parse(text)
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err

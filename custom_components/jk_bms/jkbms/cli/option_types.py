@@ -1,0 +1,110 @@
+"""The values of options: each function takes one from its text.
+
+They raise `ArgumentTypeError` for what they do not take.
+"""
+
+import argparse
+from math import inf
+from pathlib import Path
+from typing import Final
+
+from ..models import Layout
+from .log_setup import LogFilter
+
+FORMATS: Final = {
+    "r": "rust",
+    "R": "rust-pretty",
+    "j": "json",
+    "J": "json-pretty",
+    "y": "yaml",
+    "t": "toml",
+    "T": "toml-pretty",
+    "m": "metrics",
+    "repr": "repr",
+    "repr-pretty": "repr-pretty",
+    "table": "table",
+}
+"""The formats by their short names."""
+FORMAT_NAMES: Final = ", ".join(
+    name if letter == name else f"{name} ({letter})" for letter, name in FORMATS.items()
+)
+
+_MIN_INTERVAL: Final = 1.0
+"""s: reading a battery takes about as long."""
+
+
+def output_format(text: str) -> str:
+    """Take a format by its short or long name."""
+    if text in FORMATS:
+        return FORMATS[text]
+    if text in FORMATS.values():
+        return text
+    raise argparse.ArgumentTypeError(
+        f"invalid choice: {text!r} (choose from {FORMAT_NAMES})"
+    )
+
+
+def frame_layout(text: str) -> Layout:
+    """Take a layout by its name."""
+    try:
+        return Layout(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {text!r} (choose from {', '.join(Layout)})"
+        ) from err
+
+
+def filled_text(text: str) -> str:
+    """Take any text but an empty one."""
+    # Usually a shell variable that is not set
+    if not text:
+        raise argparse.ArgumentTypeError("its value is empty")
+    return text
+
+
+def utf8_text(text: str) -> str:
+    """Take text that can be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from err
+    return filled_text(text)
+
+
+def file_path(text: str) -> Path:
+    """Take the path of a file."""
+    return Path(filled_text(text))
+
+
+def device_names(text: str) -> list[str]:
+    """Take names or addresses with commas between them."""
+    return [name.strip() for name in utf8_text(text).split(",")]
+
+
+def seconds(text: str) -> float:
+    """Take a number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def interval(text: str) -> float:
+    """Take an interval between readings in s."""
+    value = seconds(text)
+    if value < _MIN_INTERVAL:
+        raise argparse.ArgumentTypeError(
+            f"a battery cannot be read every {value:g} s; the minimum is {_MIN_INTERVAL:g}"
+        )
+    return value
+
+
+def log_filter(text: str) -> LogFilter:
+    """Take levels and targets of the log, and a pattern."""
+    try:
+        return LogFilter.parse(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
