@@ -117,6 +117,16 @@ def test_filter_takes_the_syntax_of_env_logger(
     assert LogFilter.parse(text) == LogFilter(levels)
 
 
+def test_targets_that_are_not_named_are_off(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with env_logger: a filter without a plain level logs its targets only."""
+    set_up("ubmsc=info")
+    logging.getLogger("bleak").error("hidden")
+    logging.getLogger(f"{PACKAGE}.bluetooth.scanner").info("shown")
+    assert capsys.readouterr().err == f"INFO {PACKAGE}.bluetooth.scanner: shown\n"
+
+
 def test_filter_hides_messages_without_a_match(
     set_up: SetUp, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,17 @@ def _with_idle_lines(chunks: Chunks) -> list[bytes]:
     ]
 
 
+def packet(value: bytes) -> bytes:
+    """Return a notification as a radio receives it: HCI, L2CAP, ATT."""
+    att = b"\x1b\x10\x00" + value
+    l2cap = len(att).to_bytes(2, "little") + b"\x04\x00" + att
+    return b"\x02\x40\x20" + len(l2cap).to_bytes(2, "little") + l2cap
+
+
+def _in_json_text(chunks: Chunks) -> str:
+    return json.dumps({"log": "\r\n".join(f"RX {c.hex()}" for c in chunks)})
+
+
 _escaped: Final = _lines(
     lambda chunk: '"' + "".join(f"\\x{b:02x}" for b in chunk) + '"'
 )
@@ -204,6 +215,52 @@ NOTATIONS: Final[dict[str, Notation]] = {
     "quoted mail": _lines(lambda chunk: f"> {chunk.hex(' ')}"),
     "fenced": _whole(lambda data: f"Here it is:\n```\n{data.hex(' ').upper()}\n```\n"),
     "table": _lines(lambda chunk: f"| 12:03:01 | RX | {chunk.hex(' ')} |"),
+    "line numbers": _whole(
+        lambda data: "\n".join(
+            f"{n:4} {row.hex(' ')}" for n, (_, row) in enumerate(_rows(data), 1)
+        )
+    ),
+    "a byte per line, without padding": _whole(
+        lambda data: "\n".join(f"{b:X}" for b in data)
+    ),
+    "words of four bytes": _whole(
+        lambda data: " ".join(row[::-1].hex() for _, row in _rows(data, 4))
+    ),
+    "HTML": _joined("02X", "&nbsp;", "<br>\n"),
+    "HTML, one line": lambda c: "<br/>".join(f"<code>{x.hex(' ')}</code>" for x in c),
+    "HTML, a tag per byte": _joined("02x", '</span> <span class="hljs-number">'),
+    "HTML, entities": _lines(lambda chunk: "".join(f"&#x{b:02X};" for b in chunk)),
+    "characters without width": _lines(
+        lambda chunk: "\ufeff" + _wrapped(chunk.hex(), 33).replace("\n", "\u200b")
+    ),
+    "JSON objects": _lines(
+        lambda chunk: json.dumps({str(n): b for n, b in enumerate(chunk)})
+    ),
+    "JSON, with a type and a length": lambda chunks: json.dumps(
+        [{"type": "notify", "length": len(c), "hex": c.hex()} for c in chunks]
+    ),
+    "JSON, a text of lines": _in_json_text,
+    "btmon": _lines(
+        lambda chunk: (
+            f"> ACL Data RX: Handle 64 flags 0x02 dlen {len(chunk) + 7}  #12 [hci0] 3.4\n"
+            f"      ATT: Handle Value Notification (0x1b) len {len(chunk) + 2}\n"
+            f"        Handle: 0x0010\n          Data[{len(chunk)}]: {chunk.hex()}"
+        )
+    ),
+    "tshark": _lines(lambda chunk: f"7\t0.045000\t0x1b\t{chunk.hex(':')}"),
+    "Wireshark, value": _lines(
+        lambda chunk: (
+            "Opcode: Handle Value Notification (0x1b)\n"
+            f"    Handle: 0x0010 (Unknown)\n    Value: {chunk.hex()}"
+        )
+    ),
+    "Wireshark, hex stream": _lines(lambda chunk: packet(chunk).hex()),
+    "Wireshark, hex dump": _lines(
+        lambda chunk: "".join(
+            f"{at:04x}   {row.hex(' '):47}   {_shown(row)}\n"
+            for at, row in _rows(packet(chunk))
+        )
+    ),
     "hex, wrapped at 75": _whole(lambda data: _wrapped(data.hex(), 75)),
     "hex, wrapped at 76": _whole(lambda data: _wrapped(data.hex(), 76)),
     "blanks, wrapped at 70": _whole(lambda data: _wrapped(data.hex(" "), 70)),

@@ -12,7 +12,7 @@ from custom_components.jk_bms.jkbms.protocol.dump import read_dump
 from tests.virtual_bms import MODELS, Battery, frames
 
 from . import CELL_DATA, build, cut
-from .notations import NOTATIONS, Notation
+from .notations import NOTATIONS, Notation, packet
 
 CAPTURES = Path(__file__).parents[3] / "shared" / "frames"
 PASTED = Path(__file__).parents[3] / "shared" / "pasted"
@@ -91,6 +91,15 @@ def test_posted_dumps_hold_the_same_frame() -> None:
         assert ([f.data for f in dump.frames], dump.remarks) == ([frame], ()), path
 
 
+@pytest.mark.parametrize("size", [20, 128, 244])
+def test_frames_are_found_in_a_file_of_packets(size: int) -> None:
+    """What Android and Wireshark save: a record header in front of each packet."""
+    file = b"btsnoop\0\0\0\0\1\0\0\x03\xea" + b"".join(
+        bytes(24) + packet(part) for frame in FRAMES[:3] for part in cut(frame, size)
+    )
+    assert data_of(file) == FRAMES[:3]
+
+
 # What is not there
 
 
@@ -166,6 +175,14 @@ SCRAPS = {
     "one line of hex": "00",
     "columns": "00 41  A",
     "base64": "Qk1T",
+    "tags": "<a ",
+    "entities": "&#x5&nbsp",
+    "indexes": '"1" ',
+    "line numbers": "1 55\n",
+    "nested quotes": "> " * 50 + "55 AA EB 90\n",
+    "packets": "ff020400 1b1000 ",
+    "labels": "Value: 55AAEB90 7 ",
+    "digits": "1",
 }
 
 
@@ -194,6 +211,8 @@ def remarks(dump: str | bytes) -> list[str]:
 
 
 FRAME = FRAMES[2]
+WHOLE_WORDS = {"hexdump", "words of four bytes"}
+"""Notations that can write no odd number of bytes."""
 
 
 def test_wrong_checksum_names_both_sums() -> None:
@@ -224,7 +243,9 @@ def test_short_frame_names_its_length(size: int, notation: str) -> None:
     assert (remarks(both), data_of(both)) == ([remark], [FRAME])
 
 
-@pytest.mark.parametrize("notation", [name for name in NOTATIONS if name != "hexdump"])
+@pytest.mark.parametrize(
+    "notation", [name for name in NOTATIONS if name not in WHOLE_WORDS]
+)
 def test_lost_first_byte_is_restored(notation: str) -> None:
     """The checksum proves that nothing else is missing."""
     dump = read_dump(NOTATIONS[notation](cut(FRAME[1:], 128, 22)))

@@ -86,8 +86,9 @@ class _Formatter(logging.Formatter):
 
 
 def set_up(log_filter: LogFilter, *, to_journal: bool) -> None:
-    """Log to stderr or to journald: warnings, and what the filter asks for.
+    """Log to stderr or to journald what the filter asks for; without one, warnings.
 
+    As with env_logger, targets that a filter does not name are off.
     Messages that would hold passcodes are never logged. Raises `JournalError`.
     """
     if to_journal:
@@ -96,7 +97,8 @@ def set_up(log_filter: LogFilter, *, to_journal: bool) -> None:
         handler, form = logging.StreamHandler(), "%(levelname)s %(name)s: %(message)s"
     handler.setFormatter(_Formatter(form))
     handler.addFilter(log_filter.matches)
-    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    others = _LEVELS["off"] if log_filter.levels else logging.WARNING
+    logging.basicConfig(handlers=[handler], level=others)
     for name, level in log_filter.levels.items():
         logging.getLogger(name).setLevel(level)
     logger = logging.getLogger(_LOGS_NOTIFICATIONS)

@@ -7,7 +7,7 @@ No format is assumed: a frame is what has the header, the length and the checksu
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 import re
 from typing import Final, NamedTuple, override
 
@@ -22,6 +22,14 @@ NOTHING_FOUND: Final = (
 _START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
 """A header, also one that has lost its first byte."""
 _LINE_BREAK: Final = re.compile(r"\r?\n")
+_INVISIBLE: Final = re.compile("[\\u00ad\\u200b-\\u200f\\u2060\\ufeff]")
+"""Soft hyphens, and characters without width, which chats and web pages put in."""
+_NOTIFICATION: Final = re.compile(
+    rb"([\x04-\xff])([\x00-\x02])\x04\x00\x1b..", re.DOTALL
+)
+"""L2CAP length (low byte first), the channel of ATT, opcode and handle of a notification."""
+_NOTIFICATION_HEADER: Final = 3
+"""Bytes that the L2CAP length counts in front of the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,10 @@ def read_dump(dump: str | bytes) -> Dump:
         if starts := [match.start() for match in _START.finditer(dump)]:
             spans = pairwise([0, *starts, len(dump)])
             chunks = [Chunk(begin, end, dump[begin:end]) for begin, end in spans]
-            return _dump(_find_frames(chunks), lambda position: f"byte {position}")
+            found = _merge([_find_frames(chunks), _find_in_notifications(chunks)])
+            return _dump(found, lambda position: f"byte {position}")
         dump = _decode(dump)
+    dump = _INVISIBLE.sub("", dump)
     breaks = [match.start() for match in re.finditer("\n", dump)]
     found = _find_in_text(dump)
     if breaks:
@@ -102,7 +112,11 @@ def _decode(raw: bytes) -> str:
 
 
 def _find_in_text(text: str) -> list[_Found]:
-    return _merge(map(_find_frames, readings(text)))
+    return _merge(
+        find(chunks)
+        for chunks in readings(text)
+        for find in (_find_frames, _find_in_notifications)
+    )
 
 
 def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
@@ -144,6 +158,24 @@ def _find_in_wrapped_text(text: str) -> list[_Found]:
         for each in _find_in_text(_LINE_BREAK.sub("", text))
         if each.frame
     ]
+
+
+def _find_in_notifications(chunks: Sequence[Chunk]) -> list[_Found]:
+    """Find frames in the notifications of captured packets (Wireshark, btmon, btsnoop)."""
+    data = b"".join(chunk.data for chunk in chunks)
+    offsets = [*accumulate((len(chunk.data) for chunk in chunks), initial=0)]
+
+    def position(offset: int) -> int:
+        number = min(bisect_right(offsets, offset), len(chunks)) - 1
+        chunk = chunks[number]
+        return min(chunk.begin + offset - offsets[number], chunk.end)
+
+    values = []
+    for match in _NOTIFICATION.finditer(data):
+        size = int.from_bytes(match[1] + match[2], "little") - _NOTIFICATION_HEADER
+        begin, end = match.end(), match.end() + size
+        values.append(Chunk(position(begin), position(end), data[begin:end]))
+    return [each for each in _find_frames(values) if each.frame]
 
 
 def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:

@@ -31,6 +31,12 @@ _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
 _MIN_BASE64: Final = 24
 """Characters, which are 18 bytes: words of prose are shorter."""
+_SWAPPED: Final = frozenset({4, 8})
+"""Digits of numbers that a little-endian machine prints with the low byte last."""
+_DIGITS: Final = re.compile("[0-9A-Fa-f]+")
+_LABEL_SOURCE: Final = 16
+_LABEL_SIZE: Final = 6
+"""Characters in front of data that say what they are, numbers of any length as one."""
 _HEADER_DIGITS: Final = HEADER.hex()
 
 
@@ -49,7 +55,8 @@ type Reading = Sequence[Chunk]
 def readings(text: str) -> Iterator[Reading]:
     """Yield what a text says in each notation that could hold a frame."""
     yield from _literals(text)
-    masked = _AFFIX.sub(lambda match: " " * len(match[0]), text)
+    masked = _MARKUP.sub(_mask, text)
+    masked = _AFFIX.sub(_mask, masked)
     for notation in _NOTATIONS:
         if notation.sign.search(masked):
             yield from notation.readings(masked)
@@ -57,6 +64,11 @@ def readings(text: str) -> Iterator[Reading]:
         Chunk(match.start(), match.end(), _decode_base64(match[0]))
         for match in _BASE64.finditer(text)
     ]
+
+
+def _mask(match: re.Match[str]) -> str:
+    """Return blanks of the same length, so that all places stay as they are."""
+    return " " * len(match[0])
 
 
 _BASE64: Final = re.compile(rf"[A-Za-z0-9+/]{{{_MIN_BASE64},}}")
@@ -109,8 +121,14 @@ def _unescape(match: re.Match[str]) -> str:
 
 # Numbers
 
+_MARKUP: Final = re.compile(
+    r"</?(?:a|b|br|code|div|em|i|li|p|pre|span|strong|td|th|tr)(?:\s[^<>]{0,200})?/?>"
+    r"|&nbsp;|&#160;|\\[nrt]|\"[0-9]{1,3}\"\s{0,4}:",
+    re.ASCII | re.IGNORECASE,
+)
+"""What stands around numbers in HTML and JSON: tags, blanks, line breaks, indexes."""
 _AFFIX: Final = re.compile(
-    r"\\x|(?:(?<!\w)|(?<=0[xX][0-9A-Fa-f]{2}))0[xX](?=[0-9A-Fa-f])|&[hH](?=[0-9A-Fa-f])"
+    r"\\x|(?:(?<!\w)|(?<=0[xX][0-9A-Fa-f]{2}))0[xX](?=[0-9A-Fa-f])|&(?:[hH]|#[xX])(?=[0-9A-Fa-f])"
     r"|[%$#](?=[0-9A-Fa-f])|(?<=\b[0-9A-Fa-f]{2})[hH]\b",
     re.ASCII,
 )
@@ -221,8 +239,9 @@ class _Notation:
                     continue
                 if is_close and len(run.words) == 2:
                     first = run.words[0]
-                    if last.begin - first.end > word.begin - last.end:
-                        # `0: 55 AA`: the second number belongs to those behind it
+                    gaps = last.begin - first.end, word.begin - last.end
+                    if gaps[0] > gaps[1] or run.separator == " ":
+                        # `0: 55 AA` or `0 55:AA`: the second belongs to those behind it
                         runs[-1] = _Run([first], is_wide)
                         run = _Run([last, word], is_wide, separator)
                         runs.append(run)
@@ -270,9 +289,21 @@ def _read(text: str, lines: Sequence[_Line], style: str | None) -> Iterator[Read
         ]
         for line in lines
     ]
+    selection = [*_select(lines, rows)]
+    labelled = [*_select_labelled(text, lines, rows)]
+    is_wide = style is None
+    yield from _read_selection(text, lines, selection, is_wide)
+    if labelled != selection:
+        yield from _read_selection(text, lines, labelled, is_wide)
+
+
+def _read_selection(
+    text: str, lines: Sequence[_Line], selection: Sequence[list[_Run]], is_wide: bool
+) -> Iterator[Reading]:
+    """Yield the data of some runs of each line, without what is printed beside them."""
     data = [
         _Line(line.begin, line.end, runs)
-        for line, runs in zip(lines, _select(lines, rows), strict=True)
+        for line, runs in zip(lines, selection, strict=True)
     ]
     for line in data:
         for run in line.runs:
@@ -280,16 +311,18 @@ def _read(text: str, lines: Sequence[_Line], style: str | None) -> Iterator[Read
     _drop_offsets([run for line in data for run in line.runs])
     words = [*_words(text, data)]
     yield _chunks(words)
-    if style is None:
-        # hexdump and od print words of two bytes, the low one last
+    if is_wide:
+        # hexdump and gdb print words of two or four bytes, the low one last
         yield _chunks(
             [
-                word._replace(digits=word.digits[2:] + word.digits[:2])
-                if len(word.digits) == 4
+                word._replace(digits=bytes.fromhex(word.digits)[::-1].hex())
+                if len(word.digits) in _SWAPPED
                 else word
                 for word in words
             ]
         )
+    if _drop_line_numbers(data):
+        yield _chunks([*_words(text, data)])
 
 
 def _select(
@@ -322,6 +355,26 @@ def _select(
         if data:
             column = data[0].words[0].begin - line.begin
         yield data
+
+
+def _select_labelled(
+    text: str, lines: Sequence[_Line], rows: Sequence[Sequence[_Run]]
+) -> Iterator[list[_Run]]:
+    """Yield the runs of each line that are data, or have the same text in front."""
+
+    def label(line: _Line, run: _Run) -> str:
+        begin = run.words[0].begin
+        before = text[max(line.begin, begin - _LABEL_SOURCE) : begin]
+        return _DIGITS.sub("0", before)[-_LABEL_SIZE:]
+
+    labels = {
+        label(line, run)
+        for line, row in zip(lines, rows, strict=True)
+        for run in row
+        if run.is_data
+    }
+    for line, row in zip(lines, rows, strict=True):
+        yield [run for run in row if run.is_data or label(line, run) in labels]
 
 
 def _drop_text_column(text: str, line_end: int, run: _Run) -> None:
@@ -360,6 +413,20 @@ def _drop_offsets(runs: Sequence[_Run]) -> None:
         del runs[number].words[0]
 
 
+def _drop_line_numbers(lines: Sequence[_Line]) -> bool:
+    """Drop the first number of each run if these count the lines; return whether so."""
+    runs = [line.runs[0] for line in lines if line.runs and line.runs[0].words]
+    numbers = [_value(run.words[0].digits, 10) for run in runs]
+    if len(runs) < _MIN_OFFSETS or any(
+        number is None or following != number + 1
+        for number, following in pairwise(numbers)
+    ):
+        return False
+    for run in runs:
+        del run.words[0]
+    return True
+
+
 def _value(digits: str, base: int) -> int | None:
     try:
         return int(digits, base)
@@ -377,12 +444,9 @@ def _words(text: str, lines: Sequence[_Line]) -> Iterator[_Word]:
 
     A line that is an asterisk stands for rows that are equal to the last one.
     """
-    is_unpadded = any(
-        len(word.digits) == 1
-        for line in lines
-        for run in line.runs
-        if not run.is_wide
-        for word in run.words[1:-1]
+    runs = [run for line in lines for run in line.runs if not run.is_wide]
+    is_unpadded = all(len(run.words) < 2 for run in runs) or any(
+        len(word.digits) == 1 for run in runs for word in run.words[1:-1]
     )
     last: tuple[int, str] | None = None
     is_repeated = False
