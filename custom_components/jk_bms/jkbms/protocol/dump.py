@@ -171,9 +171,11 @@ def _find_in_notifications(chunks: Sequence[Chunk]) -> list[_Found]:
         return min(chunk.begin + offset - offsets[number], chunk.end)
 
     values = []
-    for match in _NOTIFICATION.finditer(data):
+    headers = [*_NOTIFICATION.finditer(data)]
+    next_starts = [*(header.start() for header in headers[1:]), len(data)]
+    for match, next_start in zip(headers, next_starts, strict=False):
         size = int.from_bytes(match[1] + match[2], "little") - _NOTIFICATION_HEADER
-        begin, end = match.end(), match.end() + size
+        begin, end = match.end(), min(match.end() + size, next_start)
         values.append(Chunk(position(begin), position(end), data[begin:end]))
     return [each for each in _find_frames(values) if each.frame]
 
