@@ -434,7 +434,9 @@ def test_dump_without_a_frame_says_what_a_frame_is(
     assert result.output == {"device_info": [], "cell_data": []}
     assert result.err == (
         f"jkbms: {tmp_path}/capture.txt: no frame found: a frame has 300 bytes and "
-        "starts with 55 AA EB 90\njkbms: 0 frames good, 0 rejected\n"
+        "starts with 55 AA EB 90; bytes can be hexadecimal, decimal, octal or binary "
+        "numbers, a string with escapes, or base64\n"
+        "jkbms: 0 frames good, 0 rejected\n"
     )
 
 

@@ -1,6 +1,6 @@
 """Notations in which owners post the notifications of a battery."""
 
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 import json
 from typing import Final
@@ -188,6 +188,7 @@ NOTATIONS: Final[dict[str, Notation]] = {
         )
     ),
     "base64": _lines(lambda chunk: b64encode(chunk).decode()),
+    "base64 for URLs": _lines(lambda chunk: urlsafe_b64encode(chunk).decode()),
     "hexdump -C": _whole(_hexdump),
     "xxd": _whole(_xxd),
     "hexdump": _whole(_words_of_two_bytes),

@@ -11,7 +11,7 @@ import pytest
 from custom_components.jk_bms.jkbms.protocol.dump import read_dump
 from tests.virtual_bms import MODELS, Battery, frames
 
-from . import CELL_DATA, build, cut
+from . import CELL_DATA, build, cut, mended
 from .notations import NOTATIONS, Notation, packet
 
 CAPTURES = Path(__file__).parents[3] / "shared" / "frames"
@@ -98,6 +98,20 @@ def test_frames_are_found_in_a_file_of_packets(size: int) -> None:
         bytes(24) + packet(part) for frame in FRAMES[:3] for part in cut(frame, size)
     )
     assert data_of(file) == FRAMES[:3]
+
+
+def test_numbers_beside_the_data_are_not_read_as_data() -> None:
+    """One of 256 frames with foreign bytes in it has the right checksum by chance."""
+    for counter in range(256):
+        frame = mended(FRAME[:5] + bytes((counter,)) + FRAME[6:])
+        assert data_of(NOTATIONS["Wireshark, value"](cut(frame, 128, 22))) == [frame]
+
+
+def test_column_of_text_with_signs_of_numbers_is_no_data() -> None:
+    """`%5` is what bytes look like as characters."""
+    frame = mended(FRAME[:16] + b"%5$a#b&h" + FRAME[24:])
+    for notation in ("hexdump -C", "bluetoothctl", "Wireshark, hex dump"):
+        assert data_of(NOTATIONS[notation]([frame])) == [frame]
 
 
 # What is not there

@@ -17,7 +17,8 @@ from .notation import Chunk, readings
 
 NOTHING_FOUND: Final = (
     f"no frame found: a frame has {FRAME_SIZE} bytes and starts with "
-    f"{HEADER.hex(' ').upper()}"
+    f"{HEADER.hex(' ').upper()}; bytes can be hexadecimal, decimal, octal or binary "
+    "numbers, a string with escapes, or base64"
 )
 _START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
 """A header, also one that has lost its first byte."""
@@ -78,7 +79,7 @@ def read_dump(dump: str | bytes) -> Dump:
         if starts := [match.start() for match in _START.finditer(dump)]:
             spans = pairwise([0, *starts, len(dump)])
             chunks = [Chunk(begin, end, dump[begin:end]) for begin, end in spans]
-            found = _merge([_find_frames(chunks), _find_in_notifications(chunks)])
+            found = _merge([_find_in_notifications(chunks), _find_frames(chunks)])
             return _dump(found, lambda position: f"byte {position}")
         dump = _decode(dump)
     dump = _INVISIBLE.sub("", dump)
@@ -115,7 +116,7 @@ def _find_in_text(text: str) -> list[_Found]:
     return _merge(
         find(chunks)
         for chunks in readings(text)
-        for find in (_find_frames, _find_in_notifications)
+        for find in (_find_in_notifications, _find_frames)
     )
 
 

@@ -12,7 +12,7 @@ Nothing is known of frames but their header. All steps take linear time.
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 import re
 from typing import Final, NamedTuple
@@ -55,15 +55,20 @@ type Reading = Sequence[Chunk]
 def readings(text: str) -> Iterator[Reading]:
     """Yield what a text says in each notation that could hold a frame."""
     yield from _literals(text)
-    masked = _MARKUP.sub(_mask, text)
-    masked = _AFFIX.sub(_mask, masked)
+    masked = _masked(text)
     for notation in _NOTATIONS:
         if notation.sign.search(masked):
             yield from notation.readings(masked)
-    yield [
-        Chunk(match.start(), match.end(), _decode_base64(match[0]))
-        for match in _BASE64.finditer(text)
-    ]
+    for alphabet in _BASE64_ALPHABETS:
+        yield [
+            Chunk(match.start(), match.end(), _decode_base64(match[0], alphabet))
+            for match in _base64_words(alphabet).finditer(text)
+        ]
+
+
+def _masked(text: str) -> str:
+    """Return a text with blanks for what is around its numbers."""
+    return _AFFIX.sub(_mask, _MARKUP.sub(_mask, text))
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -71,13 +76,25 @@ def _mask(match: re.Match[str]) -> str:
     return " " * len(match[0])
 
 
-_BASE64: Final = re.compile(rf"[A-Za-z0-9+/]{{{_MIN_BASE64},}}")
+_BASE64_ALPHABETS: Final = (b"+/", b"-_")
+"""The last two characters: of base64, and of its variant for URLs."""
 
 
-def _decode_base64(word: str) -> bytes:
+def _base64_words(alphabet: bytes) -> re.Pattern[str]:
+    """Return what finds long words, and short ones that are a line of their own."""
+    one = f"[A-Za-z0-9{re.escape(alphabet.decode())}]"
+    return re.compile(
+        rf"{one}{{{_MIN_BASE64},}}"
+        rf"|^(?:{one}{{4}}){{0,5}}(?:{one}{{2}}==|{one}{{3}}=|{one}{{4}})(?=\r?$)",
+        re.MULTILINE,
+    )
+
+
+def _decode_base64(word: str, alphabet: bytes) -> bytes:
+    word = word.rstrip("=")
     # A single character behind the last group holds no byte
     word = word[:-1] if len(word) % 4 == 1 else word
-    return b64decode(word + "=" * (-len(word) % 4))
+    return b64decode(word + "=" * (-len(word) % 4), alphabet)
 
 
 # String literals
@@ -240,7 +257,8 @@ class _Notation:
                 if is_close and len(run.words) == 2:
                     first = run.words[0]
                     gaps = last.begin - first.end, word.begin - last.end
-                    if gaps[0] > gaps[1] or run.separator == " ":
+                    is_tighter = gaps[0] == gaps[1] and run.separator == " "
+                    if gaps[0] > gaps[1] or is_tighter:
                         # `0: 55 AA` or `0 55:AA`: the second belongs to those behind it
                         runs[-1] = _Run([first], is_wide)
                         run = _Run([last, word], is_wide, separator)
@@ -292,9 +310,10 @@ def _read(text: str, lines: Sequence[_Line], style: str | None) -> Iterator[Read
     selection = [*_select(lines, rows)]
     labelled = [*_select_labelled(text, lines, rows)]
     is_wide = style is None
-    yield from _read_selection(text, lines, selection, is_wide)
+    # The stricter one first: of 256 wrong frames, one has the right checksum by chance
     if labelled != selection:
         yield from _read_selection(text, lines, labelled, is_wide)
+    yield from _read_selection(text, lines, selection, is_wide)
 
 
 def _read_selection(
@@ -302,13 +321,14 @@ def _read_selection(
 ) -> Iterator[Reading]:
     """Yield the data of some runs of each line, without what is printed beside them."""
     data = [
-        _Line(line.begin, line.end, runs)
+        _Line(line.begin, line.end, [replace(run, words=[*run.words]) for run in runs])
         for line, runs in zip(lines, selection, strict=True)
     ]
     for line in data:
         for run in line.runs:
             _drop_text_column(text, line.end, run)
     _drop_offsets([run for line in data for run in line.runs])
+    _drop_line_numbers(data)
     words = [*_words(text, data)]
     yield _chunks(words)
     if is_wide:
@@ -321,8 +341,6 @@ def _read_selection(
                 for word in words
             ]
         )
-    if _drop_line_numbers(data):
-        yield _chunks([*_words(text, data)])
 
 
 def _select(
@@ -384,6 +402,8 @@ def _drop_text_column(text: str, line_end: int, run: _Run) -> None:
     digits = run.digits
     data = bytes.fromhex(digits[: len(digits) // 2 * 2])
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    # The text has been masked as well
+    shown = _masked(shown)
     sizes = [len(word.digits) // 2 if run.is_wide else 1 for word in run.words]
     for count in range(len(sizes) - 1, 0, -1):
         column = text[run.words[count - 1].end : line_end].strip().strip("|").strip()
@@ -413,18 +433,17 @@ def _drop_offsets(runs: Sequence[_Run]) -> None:
         del runs[number].words[0]
 
 
-def _drop_line_numbers(lines: Sequence[_Line]) -> bool:
-    """Drop the first number of each run if these count the lines; return whether so."""
+def _drop_line_numbers(lines: Sequence[_Line]) -> None:
+    """Drop the first number of each line if these count the lines."""
     runs = [line.runs[0] for line in lines if line.runs and line.runs[0].words]
     numbers = [_value(run.words[0].digits, 10) for run in runs]
     if len(runs) < _MIN_OFFSETS or any(
         number is None or following != number + 1
         for number, following in pairwise(numbers)
     ):
-        return False
+        return
     for run in runs:
         del run.words[0]
-    return True
 
 
 def _value(digits: str, base: int) -> int | None:
