@@ -133,7 +133,8 @@ async def fail_until_issue(
     hass: HomeAssistant, entry: MockConfigEntry, monkeypatch: pytest.MonkeyPatch
 ) -> str:
     """Let reads fail until an issue is raised, and return what it is about."""
-    monkeypatch.setattr(lasting_issues, "ISSUE_AFTER", 0.0)
+    at_once = dict.fromkeys(lasting_issues.RAISED_AFTER, 0.0)
+    monkeypatch.setattr(lasting_issues, "RAISED_AFTER", at_once)
     for _ in range(lasting_issues.MIN_FAILURES):
         if entry.state is ConfigEntryState.LOADED:
             entry.runtime_data._async_start_poll()
