@@ -8,7 +8,11 @@ import pytest
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C work: a shell keeps it from what it starts with `&`."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let signals work: a shell ignores Ctrl-C for what it starts with `&`, nohup a hang-up."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
