@@ -14,6 +14,7 @@ from custom_components.jk_bms.jkbms.cli.arguments import ExitCode, parse
 from custom_components.jk_bms.jkbms.cli.commands import _choose
 from custom_components.jk_bms.jkbms.cli.monitor import Monitor
 from custom_components.jk_bms.jkbms.cli.polling import Poller
+from custom_components.jk_bms.jkbms.errors import NoBluetoothError
 from tests.bluez import Bluez
 from tests.bluez.daemon import bus_running
 from tests.virtual_bms import MODELS, Battery, VirtualBms
@@ -79,21 +80,29 @@ async def test_readings_go_on_when_the_bus_is_back(
             await reading
 
 
-# The one-shot read does not survive the end of the daemon while it scans: not mended yet
-@pytest.mark.parametrize("moment", ["Connect"])
-async def test_one_shot_names_the_reason(
-    tmp_path: Path,
-    bms: VirtualBms,
-    capsys: pytest.CaptureFixture[str],
-    moment: str,
+async def test_one_shot_names_the_battery_that_was_being_connected(
+    tmp_path: Path, bms: VirtualBms, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line for the battery, no traceback."""
     async with bluez_running(tmp_path, bms) as (bluez, daemon):
         options = parse(["-c", "-d", bms.address, "-t", "1"])
         reading = asyncio.ensure_future(_choose(options)())
-        await until_called(bluez, moment)
+        await until_called(bluez, "Connect")
         daemon.kill()
         async with asyncio.timeout(60):
             assert await reading == ExitCode.FAILED
     lines = [line for line in capsys.readouterr().err.splitlines() if "jkbms: " in line]
     assert [line.startswith(f"jkbms: {bms.address}: ") for line in lines] == [True]
+
+
+async def test_one_shot_that_cannot_scan_any_more_says_that_there_is_no_bluetooth(
+    tmp_path: Path, bms: VirtualBms
+) -> None:
+    """It concerns no battery: `run` prints it as one line and exits with 1."""
+    async with bluez_running(tmp_path, bms) as (bluez, daemon):
+        reading = asyncio.ensure_future(_choose(parse(["-c", "-d", bms.address]))())
+        await until_called(bluez, "StartDiscovery")
+        daemon.kill()
+        async with asyncio.timeout(60):
+            with pytest.raises(NoBluetoothError, match=r"^D-Bus is not running \(\w"):
+                await reading

@@ -170,6 +170,6 @@ def _reason(err: Exception) -> str:
         case PermissionError():
             return f"access to D-Bus is denied ({err.strerror}): ask the administrator"
         case OSError() | EOFError():
-            reason = getattr(err, "strerror", None) or err
+            reason = getattr(err, "strerror", None) or str(err) or "it disconnected"
             return f"D-Bus is not running ({reason}): `systemctl start dbus`"
     return f"Bluetooth does not work: {err}"
