@@ -20,7 +20,7 @@ from tests.bluez.daemon import bus_running
 from tests.virtual_bms import MODELS, Battery, VirtualBms
 
 ADAPTER = "00:1A:7D:DA:71:13"
-MOMENTS = ["StartDiscovery", "Connect"]
+MOMENTS = ["StartDiscovery", "Connect", "StartNotify", "WriteValue"]
 """Calls of BlueZ after which the D-Bus daemon is killed."""
 
 
