@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "custom_components" / "jk_bms"
 MAX_LINES = 500
 """Lines of a module, except those that are tables."""
 TABLES = {"jkbms.protocol.layouts"}
-TOO_LONG = {"coordinator", "jkbms.protocol.notation"}
+TOO_LONG = {"coordinator"}
 """Still to be split."""
 NOT_FOR_PROTOCOL = {
     "aiohttp",

@@ -12,8 +12,9 @@ import re
 from typing import Final, NamedTuple, override
 
 from ..errors import FrameError
+from .encoded_text import Chunk
 from .frames import FRAME_SIZE, HEADER, IDLE_LINE, Frame, checksum
-from .notation import Chunk, readings
+from .notation import readings
 
 NOTHING_FOUND: Final = (
     f"no frame found: a frame has {FRAME_SIZE} bytes and starts with "

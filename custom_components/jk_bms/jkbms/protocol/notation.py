@@ -1,4 +1,4 @@
-"""Read the bytes in a text, in any notation: numbers of each base and string literals.
+"""Read the bytes in a text, in any notation of numbers (strings: `encoded_text`).
 
 Lines hold more than data: times, offsets, addresses, a column of text. Numbers with the
 same separator between any two of them are a run. Of each line, these runs are data:
@@ -9,7 +9,6 @@ same separator between any two of them are a run. Of each line, these runs are d
 Nothing is known of frames but their header. All steps take linear time.
 """
 
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from itertools import pairwise
 import re
 from typing import Final, NamedTuple
 
+from .encoded_text import Chunk, Reading, base64, literals
 from .frames import COMMAND_SIZE, FRAME_SIZE, HEADER
 
 _MAX_STYLES: Final = 4
@@ -29,8 +29,6 @@ _MAX_GROUP: Final = 8
 """Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
 _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
-_MIN_BASE64: Final = 24
-"""Characters, which are 18 bytes: words of prose are shorter."""
 _SWAPPED: Final = frozenset({4, 8})
 """Digits of numbers that a little-endian machine prints with the low byte last."""
 _DIGITS: Final = re.compile("[0-9A-Fa-f]+")
@@ -40,30 +38,14 @@ _LABEL_SIZE: Final = 6
 _HEADER_DIGITS: Final = HEADER.hex()
 
 
-class Chunk(NamedTuple):
-    """Bytes, and where they stand in the text."""
-
-    begin: int
-    end: int
-    data: bytes
-
-
-type Reading = Sequence[Chunk]
-"""The bytes of a text in one notation."""
-
-
 def readings(text: str) -> Iterator[Reading]:
     """Yield what a text says in each notation that could hold a frame."""
-    yield from _literals(text)
+    yield from literals(text)
     masked = _masked(text)
     for notation in _NOTATIONS:
         if notation.sign.search(masked):
             yield from notation.readings(masked)
-    for alphabet in _BASE64_ALPHABETS:
-        yield [
-            Chunk(match.start(), match.end(), _decode_base64(match[0], alphabet))
-            for match in _base64_words(alphabet).finditer(text)
-        ]
+    yield from base64(text)
 
 
 def _masked(text: str) -> str:
@@ -75,68 +57,6 @@ def _mask(match: re.Match[str]) -> str:
     """Return blanks of the same length, so that all places stay as they are."""
     return " " * len(match[0])
 
-
-_BASE64_ALPHABETS: Final = (b"+/", b"-_")
-"""The last two characters: of base64, and of its variant for URLs."""
-
-
-def _base64_words(alphabet: bytes) -> re.Pattern[str]:
-    """Return what finds long words, and short ones that are a line of their own."""
-    one = f"[A-Za-z0-9{re.escape(alphabet.decode())}]"
-    return re.compile(
-        rf"{one}{{{_MIN_BASE64},}}"
-        rf"|^(?:{one}{{4}}){{0,5}}(?:{one}{{2}}==|{one}{{3}}=|{one}{{4}})(?=\r?$)",
-        re.MULTILINE,
-    )
-
-
-def _decode_base64(word: str, alphabet: bytes) -> bytes:
-    word = word.rstrip("=")
-    # A single character behind the last group holds no byte
-    word = word[:-1] if len(word) % 4 == 1 else word
-    return b64decode(word + "=" * (-len(word) % 4), alphabet)
-
-
-# String literals
-
-_OPENING_QUOTES: Final = (re.compile(r"\bb[\"']"), re.compile('"'), re.compile("'"))
-_CONTENT: Final = {
-    quote: re.compile(rf"(?:[^\\{quote}]+|\\.)*+", re.DOTALL) for quote in "\"'"
-}
-_ESCAPE: Final = re.compile(
-    r"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,2})\}"
-    r"|([0-7]{1,3})|(.))",
-)
-_NAMED_ESCAPES: Final = dict(zip("abtnvfr", "\a\b\t\n\v\f\r", strict=True))
-
-
-def _literals(text: str) -> Iterator[Reading]:
-    """Yield the byte strings of Python, then all strings with escapes of each quote."""
-    for opening in _OPENING_QUOTES:
-        chunks = []
-        position = 0
-        while match := opening.search(text, position):
-            content = _CONTENT[match[0][-1]].match(text, match.end())
-            assert content
-            position = content.end() + 1
-            if match[0][0] == "b" or "\\" in content[0]:
-                # A line break inside a literal is where the text was wrapped
-                literal = content[0].replace("\r", "").replace("\n", "")
-                data = _ESCAPE.sub(_unescape, literal).encode("latin-1", "replace")
-                chunks.append(Chunk(match.start(), content.end(), data))
-        yield chunks
-
-
-def _unescape(match: re.Match[str]) -> str:
-    *hexadecimal, octal, other = match.groups()
-    for digits in filter(None, hexadecimal):
-        return chr(int(digits, 16))
-    if octal:
-        return chr(int(octal, 8) & 0xFF)
-    return _NAMED_ESCAPES.get(other, str(other))
-
-
-# Numbers
 
 _MARKUP: Final = re.compile(
     r"</?(?:a|b|br|code|div|em|i|li|p|pre|span|strong|td|th|tr)(?:\s[^<>]{0,200})?/?>"
