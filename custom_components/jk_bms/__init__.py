@@ -6,9 +6,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
+from .battery_memory import async_forget_battery
 from .bonds import CONF_ADAPTER, async_remove_bond
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator, async_forget_battery
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures

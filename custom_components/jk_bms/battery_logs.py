@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 import logging
 from math import inf
 from typing import Final
@@ -106,6 +107,11 @@ class BatteryLogs:
         self._has_logbook = True
         if self._listener:
             self._listener(_date_logbook(log))
+
+    async def async_update_listener_held(self, publish: Publish) -> None:
+        """Read it on a held link: if that is lost, its holder reports the failure."""
+        with suppress(JkBmsError):
+            await self.async_update_listener(publish)
 
 
 def _date_logbook(log: Log[LogEntry]) -> tuple[Dated[LogEntry], ...]:

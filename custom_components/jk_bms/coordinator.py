@@ -1,10 +1,8 @@
 """Decides when to read a battery, what is published and how long it is valid."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 import logging
 from math import inf
@@ -30,60 +28,30 @@ from homeassistant.exceptions import (
     HomeAssistantError,
     ServiceValidationError,
 )
-from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
-from homeassistant.util.hass_dict import HassKey
 
 from .attempts import AttemptRecord
 from .battery_client import async_create_client, async_take_over
 from .battery_logs import BatteryLogs, Publish
+from .battery_memory import async_get_memory
 from .bonds import CONF_ADAPTER
 from .connection_slots import async_get_connection_slots
-from .const import DOMAIN, MIN_LINK_LIFETIME, RETRY_INTERVAL
+from .const import DOMAIN, MIN_LINK_LIFETIME
 from .device import BatteryDevice
 from .diagnosis import Diagnosis, async_diagnose, translated_error
 from .energy import LiveSamples
 from .jkbms.bluetooth.client import READ_DEADLINE
 from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
-from .jkbms.models import (
-    CellData,
-    DetailLogRecord,
-    DeviceInfo,
-    Layout,
-    LiveSample,
-    LogEntry,
-    Reading,
-)
+from .jkbms.models import DetailLogRecord, DeviceInfo, LiveSample, LogEntry, Reading
 from .jkbms.outage import Outage
 from .jkbms.protocol.timestamps import Dated
 from .options import JkBmsOptions
+from .poll_schedule import PollSchedule
+from .timers import Timers
 
 _LOGGER = logging.getLogger(__name__)
 
 type JkBmsConfigEntry = ConfigEntry[JkBmsCoordinator]
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is known of a battery across reloads and retries of its setup."""
-
-    resumes_at: float = -inf
-    """When to use the link again, s of the event loop's clock.
-
-    Changing an option reloads the entry; that must not shut out the phone app.
-    """
-    unexpected_errors: Outage = field(default_factory=Outage)
-
-
-_MEMORY: HassKey[defaultdict[str, _Memory]] = HassKey(f"{DOMAIN}_memory")
-"""By entry id, which a change of the Bluetooth module does not change."""
-
-
-@callback
-def async_forget_battery(hass: HomeAssistant, entry_id: str) -> None:
-    """Drop what outlives the coordinator, so that the battery can be added afresh."""
-    if _MEMORY in hass.data:
-        hass.data[_MEMORY].pop(entry_id, None)
 
 
 class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
@@ -121,8 +89,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """The same if it was an error of the library; a new object each time."""
         self.resumes_at: datetime | None = None
         """When a link that was turned off is used again, `None` while it is on."""
-        memories = hass.data.setdefault(_MEMORY, defaultdict(_Memory))
-        self._memory = memories[config_entry.entry_id]
+        self._memory = async_get_memory(hass, config_entry.entry_id)
         self._device = BatteryDevice(hass, config_entry.entry_id, self.address)
         self._slots = async_get_connection_slots(hass)
         self._outage = Outage()
@@ -130,12 +97,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._is_read_pending = False
         """Whether the entry was set up before the first reading."""
         self._poll_task: asyncio.Task[None] | None = None
-        self._polled_at = -inf
-        """When the last attempt began, s of a monotonic clock."""
-        self._seen_at = -inf
-        """When the last advertisement was received, s of the same clock."""
+        self._schedule = PollSchedule(self.options)
         self._unsubscribe: list[CALLBACK_TYPE] = []
-        self._timers: dict[Callable[[datetime], None], CALLBACK_TYPE] = {}
+        self._timers = Timers(hass)
 
     @property
     @override
@@ -188,10 +152,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         age = timedelta(seconds=self.hass.loop.time() - first.reading.time)
         if age >= self.options.max_age:
             return False
-        self._polled_at = monotonic_time_coarse() - age.total_seconds()
+        self._schedule.polled_at = monotonic_time_coarse() - age.total_seconds()
         self._async_publish(first.reading)
         self.last_update = dt_util.utcnow() - age
-        self._async_run_in(self.options.max_age - age, self._async_expire)
+        self._timers.async_set(self.options.max_age - age, self._async_expire)
         return True
 
     @callback
@@ -201,16 +165,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         They are those in the registry: no value exists in an empty reading.
         """
         self.device_info = info
-        self.data = Reading(
-            layout=Layout.JK02_32S,
-            device_info=info,
-            settings=None,
-            cell_data=CellData(),
-            time=self.hass.loop.time(),
-        )
+        self.data = Reading.without_values(info, self.hass.loop.time())
         self._is_read_pending = True
         # Then the reason is logged.
-        self._async_run_in(self.options.max_age, self._async_expire)
+        self._timers.async_set(self.options.max_age, self._async_expire)
 
     async def _async_read_first(self) -> None:
         # A Home Assistant that crashed may have left the local adapter connected.
@@ -275,7 +233,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     def async_resume_link(self) -> None:
         """End the pause."""
         if self.resumes_at:
-            self._timers.pop(self._async_resume)()
+            self._timers.async_cancel(self._async_resume)
             self._async_resume()
 
     @callback
@@ -291,7 +249,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         if self.options.is_link_held or self._is_read_pending:
             self._async_start_poll()
         else:
-            self._async_run_in(self.options.interval, self._async_start_poll)
+            self._timers.async_set(self.options.interval, self._async_start_poll)
         return self._async_cancel_callbacks
 
     async def async_shutdown(self, _event: Event | None = None) -> None:
@@ -301,8 +259,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_cancel_callbacks(self) -> None:
-        while self._timers:
-            self._timers.popitem()[1]()
+        self._timers.async_cancel_all()
         while self._unsubscribe:
             self._unsubscribe.pop()()
 
@@ -312,15 +269,6 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self._poll_task.cancel()
         self._slots.async_cancel(self.address)
         await self.client.disconnect()
-
-    @callback
-    def _async_run_in(
-        self, delay: timedelta, action: Callable[[datetime], None]
-    ) -> None:
-        """Run the action once, `delay` from now and not when it was planned before."""
-        if cancel := self._timers.pop(action, None):
-            cancel()
-        self._timers[action] = async_call_later(self.hass, delay, action)
 
     @callback
     @override
@@ -345,34 +293,26 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             return
         if self.needs_poll(service_info):
             self._async_start_poll()
-        self._seen_at = service_info.time
+        self._schedule.seen_at = service_info.time
 
     @callback
     def _needs_poll(
         self, service_info: BluetoothServiceInfoBleak, _base_poll_age: float | None
     ) -> bool:
-        """Return whether a read is due, or a battery is back in range.
+        """Return whether to read now.
 
         The base class passes the age of its own polls, of which there are none.
         """
-        interval = self._poll_interval.total_seconds()
-        return service_info.time - self._polled_at >= interval or (
-            not self.last_poll_successful
-            and service_info.time - self._seen_at >= interval
+        return self._schedule.is_due(
+            service_info.time, failed=not self.last_poll_successful
         )
-
-    @property
-    def _poll_interval(self) -> timedelta:
-        """The time between two attempts; on a held link, until a lost one is retried."""
-        interval = self.options.interval
-        return min(interval, RETRY_INTERVAL) if self.options.is_link_held else interval
 
     @callback
     def _async_start_poll(self, _now: datetime | None = None) -> None:
         """Start a read unless one is in progress, and the timer for the next."""
         if self.resumes_at:
             return
-        self._async_run_in(self._poll_interval, self._async_start_poll)
+        self._timers.async_set(self._schedule.interval, self._async_start_poll)
         if self._poll_task and not self._poll_task.done():
             return
         self._poll_task = self.config_entry.async_create_background_task(
@@ -388,7 +328,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @callback
     def _async_pause(self, pause: timedelta) -> None:
         self.resumes_at = dt_util.utcnow() + pause
-        self._async_run_in(pause, self._async_resume)
+        self._timers.async_set(pause, self._async_resume)
 
     @callback
     def _async_resume(self, _now: datetime | None = None) -> None:
@@ -402,13 +342,12 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @override
     async def _async_poll(self) -> None:
         """Use the link once, or re-establish it as long as that works."""
-        if self._is_read_pending:
-            self._is_read_pending = False
+        is_first, self._is_read_pending = self._is_read_pending, False
+        if is_first:
             await self._async_use_link(self._async_read_first())
-            if not self.options.is_link_held:
-                return
-        if not self.options.is_link_held:
+        elif not self.options.is_link_held:
             await self._async_use_link(self._async_read())
+        if not self.options.is_link_held:
             return
         while True:
             before = self.data
@@ -444,14 +383,9 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self.logs.async_postpone_logbook()
             self.config_entry.async_create_background_task(
                 self.hass,
-                self._async_read_logbook_held(),
+                self.logs.async_update_listener_held(self._async_publish),
                 f"{DOMAIN} logbook {self.address}",
             )
-
-    async def _async_read_logbook_held(self) -> None:
-        # If the link is lost, whoever holds it reports that.
-        with suppress(JkBmsError):
-            await self.logs.async_update_listener(self._async_publish)
 
     async def _async_read_log[LogT](
         self, read: Callable[[Publish], Awaitable[LogT]]
@@ -482,7 +416,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
         A failure is logged once the data are stale, an unexpected one at once.
         """
-        self._polled_at = monotonic_time_coarse()
+        self._schedule.polled_at = monotonic_time_coarse()
         try:
             with self.attempts.record():
                 await use
@@ -535,7 +469,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.last_exception = self.diagnosis = None
         self.last_poll_successful = True
         self._is_fresh = True
-        self._async_run_in(self.options.max_age, self._async_expire)
+        self._timers.async_set(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
         if not self.options.is_link_held:
             self.live.feed(LiveSample.of(reading))

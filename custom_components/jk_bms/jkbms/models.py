@@ -427,6 +427,17 @@ class Reading:
     time: float
     """s of the event loop's clock when the cell data came."""
 
+    @classmethod
+    def without_values(cls, device_info: DeviceInfo, time: float) -> Self:
+        """Return what stands for the first reading until it has come."""
+        return cls(
+            layout=Layout.JK02_32S,
+            device_info=device_info,
+            settings=None,
+            cell_data=CellData(),
+            time=time,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSample:

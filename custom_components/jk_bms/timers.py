@@ -1,0 +1,40 @@
+"""Timers of one battery: each action has one, which starts afresh when it is set again."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
+
+type TimedAction = Callable[[datetime], None]
+
+
+class Timers:
+    """Runs actions later, until they are cancelled."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """No timer is set yet."""
+        self._hass = hass
+        self._cancel: dict[TimedAction, CALLBACK_TYPE] = {}
+
+    def __len__(self) -> int:
+        """Return how many are set; those that have run count as well."""
+        return len(self._cancel)
+
+    @callback
+    def async_set(self, delay: timedelta, action: TimedAction) -> None:
+        """Run the action once, `delay` from now and not when it was planned before."""
+        self.async_cancel(action)
+        self._cancel[action] = async_call_later(self._hass, delay, action)
+
+    @callback
+    def async_cancel(self, action: TimedAction) -> None:
+        """Do not run the action, if it was planned."""
+        if cancel := self._cancel.pop(action, None):
+            cancel()
+
+    @callback
+    def async_cancel_all(self) -> None:
+        """Run nothing any more."""
+        while self._cancel:
+            self._cancel.popitem()[1]()
