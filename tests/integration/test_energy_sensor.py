@@ -555,7 +555,7 @@ async def test_a_week_of_readings_is_counted_exactly(
 ) -> None:
     """Energy is complete across changes of the clock, restarts and lost batteries.
 
-    20,000 readings take half a minute of processor time.
+    A week of readings takes half a minute of processor time.
     """
     random = Random(1)
     power = power_of_a_week(random)
