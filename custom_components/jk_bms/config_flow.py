@@ -37,6 +37,7 @@ from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
 from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
+from .jkbms.text import printable
 from .options import JkBmsOptionsFlow
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
 
@@ -85,7 +86,9 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="not_supported")
         await self.async_set_unique_id(discovery_info.address)
         self._abort_if_unique_id_configured()
-        name = human_readable_name(None, discovery_info.name, discovery_info.address)
+        name = human_readable_name(
+            None, printable(discovery_info.name), discovery_info.address
+        )
         self._placeholders = {"name": name}
         self.context["title_placeholders"] = {"name": name}
         return await self.async_step_bluetooth_confirm()
@@ -353,7 +356,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             SelectSelectorConfig(
                 options=[
                     SelectOptionDict(
-                        value=info.address, label=f"{info.name} ({info.address})"
+                        value=info.address,
+                        label=f"{printable(info.name)} ({info.address})",
                     )
                     for info in sorted(seen, key=lambda info: -info.rssi)
                     if info.address not in configured and _may_be_battery(info)

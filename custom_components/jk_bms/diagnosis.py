@@ -26,6 +26,7 @@ from .jkbms.errors import (
     SilentError,
     UnsupportedLayoutError,
 )
+from .jkbms.text import printable
 
 # The signal strength, in dBm, at or below which a failed connection is put down to the
 # signal. Advertisements still arrive at this level, but connections hardly ever succeed.
@@ -168,4 +169,4 @@ def _slot_holders(hass: HomeAssistant, address: str) -> list[str]:
 
 def _name(hass: HomeAssistant, address: str) -> str:
     info = bluetooth.async_last_service_info(hass, address, connectable=False)
-    return f"{info.name} ({address})" if info else address
+    return f"{printable(info.name).strip()} ({address})" if info else address

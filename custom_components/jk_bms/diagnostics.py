@@ -21,6 +21,7 @@ from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .diagnosis import UNKNOWN
 from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
+from .jkbms.text import printable
 
 _PRIVATE: Final = SECRET_FIELDS | {
     CONF_ADDRESS,
@@ -135,7 +136,7 @@ def _private_texts(
     yield from (scanner.adapter for scanner in scanners)
     yield entry.title
     if seen:
-        yield seen.name
+        yield from {seen.name, printable(seen.name).strip()}
 
 
 def _slot_holders(placeholders: Mapping[str, str] | None) -> list[str]:

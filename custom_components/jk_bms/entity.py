@@ -15,6 +15,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.util import slugify
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
@@ -101,8 +102,16 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         """Return the entity id after the battery's name, in English.
 
         The default would depend on the language that Home Assistant was set up in.
-        Dashboards need the same entity ids in every language.
+        Dashboards need the same entity ids in every language. A name of which nothing
+        can be in an entity id, such as an emoji, is replaced by the domain.
         """
+        object_id = self._object_id
+        title = self.coordinator.config_entry.title
+        has_slug = slugify(f"{title} {object_id}") != object_id
+        return object_id if has_slug else f"{DOMAIN}_{object_id}"
+
+    @property
+    def _object_id(self) -> str:
         return self.entity_description.key
 
 
@@ -120,9 +129,8 @@ class JkBmsEntity[ValueT](_BatteryEntity):
 
     @property
     @override
-    def suggested_object_id(self) -> str:
-        """Return the entity id after the battery's name, in English."""
-        return self._description.object_id or super().suggested_object_id
+    def _object_id(self) -> str:
+        return self._description.object_id or super()._object_id
 
     @override
     async def async_added_to_hass(self) -> None:

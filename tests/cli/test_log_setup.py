@@ -81,6 +81,18 @@ def test_message_with_control_characters_is_one_line(
     assert capsys.readouterr().err == "WARNING x: A [2J ERROR B is back\n"
 
 
+def test_traceback_has_the_lines_of_the_traceback_and_no_others(
+    set_up: SetUp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unexpected error may quote a name from an advertisement too."""
+    set_up("")
+    err = Exception("A\x1b[2J\u202e")
+    logging.getLogger("x").error("failed", exc_info=err)
+    first, second, *lines = capsys.readouterr().err.split("\n")
+    assert (first, second) == ("ERROR x: failed", "Exception: A [2J ")
+    assert lines == [""]
+
+
 def test_each_logger_has_its_level(
     set_up: SetUp, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1923,7 +1923,7 @@ SPANS = [(46, 78), (86, 150)]
 )
 def test_redact_masks_private_bytes_only(start: Content) -> None:
     """Each byte that is private is masked, no other byte is touched."""
-    frame = build_frame(DEVICE_INFO, {38: "01" * 261}, start, {50: "00", 107: "0000"})
+    frame = build_frame(DEVICE_INFO, {38: "41" * 261}, start, {50: "00", 107: "0000"})
     redacted = redact(frame)
     assert Frame.parse(redacted.data) == redacted
     for offset, (before, after) in enumerate(

@@ -16,7 +16,15 @@ def shown_url(text: str) -> str:
     return one_line(re.split(r"[?#]", host if at else text, maxsplit=1)[0])
 
 
+def printable(text: str) -> str:
+    """Return a text of which every character can be shown.
+
+    Everything that comes from the air passes here where it comes in: control characters,
+    line breaks and characters that reverse or hide others become blanks.
+    """
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def one_line(text: str) -> str:
-    """Return a text as one line without control characters."""
-    visible = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(visible.split())
+    """Return a text as one line, with single blanks."""
+    return " ".join(printable(text).split())

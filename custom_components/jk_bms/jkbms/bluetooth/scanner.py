@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+import re
 from typing import Final, Self
 
 from bleak import BleakScanner
@@ -18,12 +19,17 @@ from bleak.exc import (
 )
 
 from ..errors import AmbiguousNameError, NoBluetoothError, NotReachableError
+from ..text import printable
 from .advertisement import LISTED_IDS
 
 _SAME_NAME_WAIT: Final = 1.0
 """s to wait for a second battery with the same name."""
 _BLUETOOTH_TIMEOUT: Final = 10.0
 """s to start or stop a scan, which normally takes far less than one."""
+
+_ADDRESS: Final = re.compile(r"(?:[0-9A-F]{2}[:-]){5}[0-9A-F]{2}", re.IGNORECASE)
+"""A name that is an address: BlueZ makes one up until it knows the name, and another
+device could pass for the battery at that address."""
 
 _DENIED: Final = "this user may not use Bluetooth: add it to the group bluetooth"
 _REASONS: Final = {
@@ -111,7 +117,7 @@ class Scan:
                     await self._advertised.wait()
         except TimeoutError as err:
             raise not_found(timeout) from err
-        if matching[0].name == target:
+        if matching[0].address.upper() != target.upper():
             await asyncio.sleep(_SAME_NAME_WAIT)
             matching = self._matching(target)
         if len(matching) > 1:
@@ -141,11 +147,10 @@ class Scan:
         seen = self._seen.setdefault(
             device.address, SeenDevice(device.address, None, advert.rssi, device)
         )
-        # An advertisement may have no room for the name; until BlueZ knows it, it
-        # makes one up from the address
-        name = advert.local_name or seen.name or device.name
-        if name != device.address.replace(":", "-"):
-            seen.name = name
+        # An advertisement may have no room for the name
+        name = printable(advert.local_name or seen.name or device.name or "").strip()
+        if not _ADDRESS.fullmatch(name):
+            seen.name = name or None
         seen.rssi, seen.device = advert.rssi, device
         if not LISTED_IDS.isdisjoint(advert.manufacturer_data):
             self._batteries.add(device.address)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 import logging
 import re
+from types import TracebackType
 from typing import Final, Self, override
 
 from ..errors import JournalError
-from ..text import one_line
+from ..text import one_line, printable
 
 _IDENTIFIER: Final = "jkbms"
 _LIBRARY: Final = __name__.rsplit(".", 2)[0]
@@ -26,6 +27,11 @@ _LEVELS: Final = {
 }
 _MAX_LEVEL: Final = "trace"
 """Level of a target that is given without one."""
+
+type _ExcInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None]
+    | tuple[None, None, None]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,15 @@ def _logger_name(target: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Formats each message as one line: it may quote a name from an advertisement."""
+    """Formats each message as one line: it may quote what comes from the air."""
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
         return one_line(super().formatMessage(record))
+
+    @override
+    def formatException(self, ei: _ExcInfo) -> str:
+        return "\n".join(map(printable, super().formatException(ei).splitlines()))
 
 
 def set_up(log_filter: LogFilter, *, to_journal: bool) -> None:

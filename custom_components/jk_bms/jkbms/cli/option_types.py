@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..models import Layout
+from ..text import printable
 from .log_setup import LogFilter
 
 FORMATS: Final = {
@@ -77,8 +78,8 @@ def file_path(text: str) -> Path:
 
 
 def device_names(text: str) -> list[str]:
-    """Take names or addresses with commas between them."""
-    return [name.strip() for name in utf8_text(text).split(",")]
+    """Take names or addresses with commas between them, as a scan lists them."""
+    return [name.strip() for name in printable(utf8_text(text)).split(",")]
 
 
 def seconds(text: str) -> float:

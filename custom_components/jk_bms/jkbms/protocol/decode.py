@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
 from ..models import CellData, DetailLogRecord, DeviceInfo, LiveData, LogEntry, Settings
+from ..text import printable
 from .codes import LOG_CELLS, LOG_EVENTS, alarm_names
 from .fields import CellSlots
 from .frames import Frame, FrameType, checksum
@@ -56,7 +57,11 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
         table = device_info_table(choose_profile(model, version))
     except UnsupportedLayoutError:
         table = IDENTITY
-    return DeviceInfo(**table.read(frame.data))
+    values = table.read(frame.data)
+    for name, value in values.items():
+        if isinstance(value, str):
+            values[name] = printable(value).strip() or None
+    return DeviceInfo(**values)
 
 
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
