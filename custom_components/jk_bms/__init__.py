@@ -8,6 +8,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .battery_memory import async_forget_battery
 from .bonds import CONF_ADAPTER, async_remove_bond
+from .compatibility import async_enable_group
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_store import async_remove_energy, async_save_energy
@@ -48,6 +49,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
 
     async_track_failures(hass, entry)
     await coordinator.async_first_refresh()
+    if coordinator.options.compatibility:
+        async_enable_group(hass, entry.entry_id)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(coordinator.async_start())
     async_start_push(hass, entry)

@@ -17,6 +17,7 @@ from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import slugify
 
+from .compatibility import GROUP
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms.models import Reading
@@ -94,6 +95,15 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         # The coordinator keeps the rest of the device in the registry.
         self._attr_device_info = DeviceInfo(
             connections={(dr.CONNECTION_BLUETOOTH, coordinator.address)}
+        )
+
+    @property
+    @override
+    def entity_registry_enabled_default(self) -> bool:
+        """Return whether a new entity is enabled; an option enables a whole group."""
+        return super().entity_registry_enabled_default or (
+            self.entity_description.key in GROUP
+            and self.coordinator.options.compatibility
         )
 
     @property

@@ -32,6 +32,7 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
+from .compatibility import async_disable_group
 from .const import DOMAIN
 from .jkbms.errors import CredentialsError, PushUrlError
 from .jkbms.export.credentials import Credentials
@@ -40,6 +41,7 @@ from .jkbms.export.push import DEFAULT_JOB, PushKind, PushTarget
 CONF_INTERVAL: Final = "interval"
 CONF_LINK: Final = "link"
 CONF_PAUSE: Final = "pause"
+CONF_COMPATIBILITY: Final = "compatibility"
 CONF_PUSH: Final = "push"
 """The section about pushing."""
 CONF_KIND: Final = "kind"
@@ -144,6 +146,8 @@ class JkBmsOptions:
     link: LinkBehaviour = LinkBehaviour.RELEASED
     pause: timedelta = DEFAULT_PAUSE
     """Until a link that was turned off is used again."""
+    compatibility: bool = False
+    """Whether the entities that cards for esphome-jk-bms read are enabled."""
     push: PushOptions | None = None
     """`None` does not push."""
 
@@ -156,6 +160,7 @@ class JkBmsOptions:
             pause=timedelta(
                 minutes=options.get(CONF_PAUSE, _minutes(DEFAULT_PAUSE)),
             ),
+            compatibility=options.get(CONF_COMPATIBILITY, False),
             push=PushOptions.parse(options.get(CONF_PUSH, {})),
         )
 
@@ -211,6 +216,7 @@ _SCHEMA: Final = probatio.Schema(
         probatio.Required(CONF_PAUSE, default=_minutes(DEFAULT_PAUSE)): _number(
             _minutes(MIN_PAUSE), _minutes(MAX_PAUSE), UnitOfTime.MINUTES
         ),
+        probatio.Optional(CONF_COMPATIBILITY): BooleanSelector(),
     }
 )
 _PUSH_SCHEMA: Final = probatio.Schema(
@@ -256,6 +262,10 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             if CONF_PUSH in data:
                 data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
             if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
+                if self.config_entry.options.get(CONF_COMPATIBILITY) and not data.get(
+                    CONF_COMPATIBILITY
+                ):
+                    async_disable_group(self.hass, self.config_entry.entry_id)
                 return self.async_create_entry(data=data)
         schema = _SCHEMA.extend(
             {

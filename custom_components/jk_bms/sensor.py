@@ -21,6 +21,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
+from .compatibility_sensors import COMPATIBILITY_SENSORS
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_sensor import (
     AVERAGE_SENSORS,
@@ -86,6 +87,7 @@ async def async_setup_entry(
         Platform.SENSOR,
         (
             (JkBmsSensor, SENSORS),
+            (JkBmsSensor, COMPATIBILITY_SENSORS),
             (JkBmsEnergySensor, ENERGY_SENSORS),
             (JkBmsAverageSensor, AVERAGE_SENSORS),
             (JkBmsTimeLeftSensor, TIME_LEFT_SENSORS),

@@ -117,7 +117,7 @@ CELL_VOLTAGES, CELL_RESISTANCES = zip(
 )
 
 
-def _total_runtime(reading: Reading) -> int | None:
+def total_runtime(reading: Reading) -> int | None:
     """Return the total run time, which JK04 sends in the device information."""
     if reading.layout is Layout.JK04:
         return reading.device_info.up_time
@@ -344,7 +344,7 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         native_unit_of_measurement=UnitOfTime.SECONDS,
         state_class=SensorStateClass.TOTAL_INCREASING,
         suggested_display_precision=0,
-        value_fn=_total_runtime,
+        value_fn=total_runtime,
         pace=Pace.SLOW,
     ),
     JkBmsSensorDescription(
@@ -485,5 +485,6 @@ SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         {"cell_count": "cell_count", "device_address": "device_address"},
     ),
 )
+
 
 SENSORS = LIVE_SENSORS + CELL_SENSORS + SLOW_SENSORS + SETTING_SENSORS

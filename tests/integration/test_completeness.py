@@ -12,6 +12,7 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.button import REFRESH
+from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
 from custom_components.jk_bms.energy_sensor import (
     AVERAGE_SENSORS,
     ENERGY_SENSORS,
@@ -45,6 +46,7 @@ type Rows = list[tuple[str, EntityDescription]]
 
 ROWS: Final[Rows] = [
     *(("sensor", row) for row in SENSORS),
+    *(("sensor", row) for row in COMPATIBILITY_SENSORS),
     *(("sensor", row) for row in ENERGY_SENSORS),
     *(("sensor", row) for row in AVERAGE_SENSORS),
     *(("sensor", row) for row in TIME_LEFT_SENSORS),

@@ -819,7 +819,7 @@ async def test_options_are_saved_and_applied(
     shown = {
         str(field): field.description["suggested_value"]
         for field in flow["data_schema"].schema
-        if field != "push"
+        if field.description
     }
     assert shown == chosen
     chosen = {CONF_INTERVAL: 3600, CONF_LINK: "released", CONF_PAUSE: 1440}

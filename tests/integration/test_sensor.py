@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.compatibility import ONLY_FOR_CARDS
 from custom_components.jk_bms.entity import Pace
 from custom_components.jk_bms.jkbms.models import Settings
 from custom_components.jk_bms.sensor_descriptions import SENSORS, SETTING_SENSORS
@@ -241,6 +242,13 @@ KINDS = {
     "heating_stop_temperature": LIMIT_OF_TEMPERATURE,
     "cell_count": (None, None, None, None),
     "device_address": (None, None, None, None),
+    "errors": (None, None, None, None),
+    "balancer_status_bitmask": (None, None, "measurement", None),
+    "total_runtime_formatted": (None, None, None, None),
+    "software_version": (None, None, None, None),
+    "hardware_version": (None, None, None, None),
+    "power_tube_temperature": ("°C", "temperature", None, 1),
+    "total_battery_capacity_setting": ("Ah", None, None, None),
     "signal_strength": ("dBm", "signal_strength", "measurement", None),
     "last_update": (None, "timestamp", None, None),
     "rejected_frames": (None, None, "total_increasing", None),
@@ -324,7 +332,7 @@ async def test_rarely_needed_entities_are_disabled_by_default(
         if entity.disabled and entity.domain == SENSOR_DOMAIN
     }
     settings = {description.key for description in SETTING_SENSORS}
-    assert disabled - settings == {
+    assert disabled - settings - ONLY_FOR_CARDS == {
         "average_current",
         "average_power",
         "charge_status_time_elapsed",
