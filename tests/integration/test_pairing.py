@@ -375,12 +375,27 @@ async def test_code_is_neither_logged_nor_stored(
     assert CODE not in caplog.text
 
 
-@pytest.mark.parametrize("refuses", [True, "drop", "empty", "unlikely", "writes"])
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(pairing=True),
+        Faults(pairing="drop"),
+        Faults(pairing="empty"),
+        Faults(pairing="unlikely"),
+        Faults(pairing="writes"),
+        # The errors of a real proxy
+        Faults(refuse_connection=True, refuse_error="Pairing failed due to error: 97"),
+        Faults(
+            refuse_connection=True,
+            refuse_error="Failed to get services from remote esp",
+        ),
+    ],
+)
 async def test_proxies_cannot_enter_the_code(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, refuses: bool | str
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, faults: Faults
 ) -> None:
     """One reading gives the sentence, and the slot of the proxy is free again."""
-    bms.faults = Faults(pairing=refuses)  # type: ignore[arg-type]
+    bms.faults = faults
     proxy.place(bms)
     hear(proxy, bms)
     result = await start(hass, bms)

@@ -43,11 +43,32 @@ _WRITE: Final = frozenset({"write", _WRITE_WITHOUT_RESPONSE})
 _GENERIC_SERVICES: Final = frozenset(map(normalize_uuid_str, ("1800", "1801")))
 """Services of Bluetooth itself, which say nothing about the device."""
 
-_PAIRING: Final = re.compile(r"auth|encrypt|not paired|pairing", re.IGNORECASE)
+_PAIRING: Final = re.compile(
+    r"insufficient (authentication|authorization|encryption|key size)"
+    r"|(authentication|encryption) is insufficient"
+    r"|auth(entication)? ?(fail|cancel|reject|timeout)"
+    r"|not ?(authorized|paired|encrypted)"
+    r"|encrypted no mitm|failed to encrypt|pairing failed|pairing information",
+    re.IGNORECASE,
+)
+"""How BlueZ, ESPHome and macOS word that security is missing or could not be set up.
+
+The word "authenticated" alone means nothing: a proxy that is being reached again has no
+"authenticated connection" to Home Assistant.
+"""
 _PAIRING_AT_SUBSCRIPTION: Final = re.compile(
     rf"{_PAIRING.pattern}|unlikely error", re.IGNORECASE
 )
 """ATT error 0x0E is what remains where the Bluetooth stack tried to pair and failed."""
+_LINK_ENDED: Final = re.compile(r"changed connection status")
+_SECURITY_REASON: Final = re.compile(r"\((5|6)\)$")
+"""ESPHome names the reason for the end of a link (HCI) as if it were an ATT error.
+
+8 is the end of a weak link, worded "insufficient authorization". 5 is a failed
+authentication, 6 a bond that is missing on one side.
+"""
+_NO_SERVICES: Final = "Failed to get services"
+"""How ESPHome words an empty service list, as an error of connecting."""
 _STACK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError)
 """What bleak and the D-Bus below it raise, also when the D-Bus daemon ends."""
 _ADAPTERS: Final = 9
@@ -168,7 +189,8 @@ class Connection:
         reason = str(self._connect_error or "") or _NO_RESPONSE
         if _NO_SLOT.search(reason):
             return NoFreeSlotError(reason)
-        if _PAIRING.search(reason):
+        is_empty = self.may_require_pairing and _NO_SERVICES in reason
+        if is_empty or _lacks_security(reason):
             return PairingRequiredError(PAIRING_REQUIRED)
         return NotReachableError(f"Connecting failed: {reason}")
 
@@ -249,12 +271,19 @@ async def _has_bond(address: str) -> bool:
     return False
 
 
+def _lacks_security(reason: str, pairing: re.Pattern[str] = _PAIRING) -> bool:
+    """Return whether an error of the Bluetooth stack means that pairing is required."""
+    if _LINK_ENDED.search(reason):
+        return bool(_SECURITY_REASON.search(reason))
+    return bool(pairing.search(reason))
+
+
 @contextmanager
 def _translated_errors(pairing: re.Pattern[str] = _PAIRING) -> Iterator[None]:
     try:
         yield
     except _STACK_ERRORS as err:
-        if pairing.search(str(err)):
+        if _lacks_security(str(err), pairing):
             raise PairingRequiredError(PAIRING_REQUIRED) from err
         raise NotReachableError(
             f"The connection was lost: {str(err) or _NO_RESPONSE}"
