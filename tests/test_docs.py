@@ -1,7 +1,6 @@
 """The documentation describes everything that exists, and nothing else."""
 
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 import json
 from pathlib import Path
 import re
@@ -10,11 +9,8 @@ from typing import Final
 import pytest
 
 from custom_components import jk_bms
-from custom_components.jk_bms import PLATFORMS
-from custom_components.jk_bms.event import LOG_ENTRY
-from custom_components.jk_bms.jkbms.models import INFORMATION, Alarm
 from custom_components.jk_bms.options import _PUSH_SCHEMA as _PUSH, _SCHEMA as _OPTIONS
-from homeassistant.helpers.entity import EntityDescription
+from tests.docs.tables import PAGE, incomplete, render
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = [
@@ -25,37 +21,6 @@ PAGES: Final = [
 TEXTS: Final = json.loads(
     (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
 )
-ALARMS: Final = [str(alarm.name).lower() for alarm in Alarm]
-TITLES: Final = {
-    "binary_sensor": "Binary sensors",
-    "button": "Button",
-    "event": "Events",
-    "sensor": "Sensors",
-    "switch": "Switch",
-}
-PER_CELL: Final = re.compile(r"_\d+$")
-
-
-def entities(platform: str) -> dict[str, EntityDescription]:
-    """Return what describes the entities of a platform, by the key in the docs.
-
-    The entities of single cells share one row, and alarms have a table of their own.
-    """
-    module = import_module(f"{jk_bms.__name__}.{platform}")
-    found: dict[str, EntityDescription] = {}
-    for value in vars(module).values():
-        for description in value if isinstance(value, tuple) else (value,):
-            # isinstance() is false for the descriptions that are Home Assistant's own.
-            if type(description).__name__.endswith("Description"):
-                key = description.key
-                if description.translation_placeholders:
-                    key = PER_CELL.sub("_n", key)
-                found.setdefault(key, description)
-    return {
-        key: description
-        for key, description in found.items()
-        if platform != "binary_sensor" or key not in ALARMS
-    }
 
 
 def table(page: str, heading: str) -> dict[str, list[str]]:
@@ -80,37 +45,21 @@ def assert_rows(page: str, rows: Iterable[str], names: Iterable[str]) -> None:
     assert not left_over, f"in docs/{page}, but not in the code: {left_over}"
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
-def test_every_entity_has_a_current_row(platform: str) -> None:
-    """Key, unit and default are those of the code; meaning and source are given."""
-    rows = table("entities.md", f"## {TITLES[platform]}")
-    described = entities(platform)
-    assert_rows("entities.md", rows, described)
-    for key, description in described.items():
-        unit, default, meaning, source = rows[key]
-        assert unit == (getattr(description, "native_unit_of_measurement", "") or "")
-        enabled = description.entity_registry_enabled_default
-        assert default == ("on" if enabled else "off"), key
-        assert meaning, key
-        assert source, key
+def test_tables_of_entities_are_current() -> None:
+    """They are what `scripts/docs` writes, and every row has its words."""
+    text = PAGE.read_text()
+    assert render(text) == text, "run scripts/docs"
+    assert incomplete(text) == []
 
 
-def test_every_alarm_has_a_current_row() -> None:
-    """The names are those that automations compare with."""
-    rows = table("entities.md", "## Alarms")
-    assert_rows("entities.md", rows, ALARMS)
-    for alarm, (kind, meaning) in rows.items():
-        assert kind == ("information" if alarm in INFORMATION else "fault"), alarm
-        assert meaning, alarm
-
-
-def test_every_log_event_has_a_current_row() -> None:
-    """The names are the event types, the texts those that Home Assistant shows."""
-    rows = table("entities.md", "## Log events")
-    assert_rows("entities.md", rows, LOG_ENTRY.event_types or ())
-    attributes = TEXTS["entity"]["event"]["log_entry"]["state_attributes"]
-    shown = attributes["event_type"]["state"]
-    assert {event: text for event, (text,) in rows.items()} == shown
+def test_new_row_keeps_the_words_of_the_others() -> None:
+    """A row that is missing or outdated is written, and asks for its meaning."""
+    text = PAGE.read_text()
+    line = next(line for line in text.splitlines() if line.startswith("| `power` "))
+    assert render(text.replace(line, line.replace("| W |", "| kW |"))) == text
+    made = render(text.replace(f"{line}\n", ""))
+    assert "| `power` | Power | W | on |  |  |\n" in made
+    assert incomplete(made) == ["Sensors: power"]
 
 
 def test_every_option_has_a_current_row() -> None:

@@ -32,7 +32,7 @@ from custom_components.jk_bms.sensor_descriptions import SENSORS, JkBmsSensorDes
 from custom_components.jk_bms.switch import BLUETOOTH_LINK
 from homeassistant import components
 from homeassistant.helpers.entity import EntityDescription
-from tests.test_docs import PER_CELL, TITLES, table
+from tests.docs.tables import PAGE, PER_CELL, TITLES, rows_below
 
 FOLDER: Final = Path(jk_bms.__path__[0])
 LANGUAGES: Final[dict[str, Any]] = {
@@ -162,11 +162,11 @@ def rows_without_icon(rows: Rows) -> Iterator[str]:
 
 def rows_without_documentation(rows: Rows) -> Iterator[str]:
     """Yield the rows that docs/entities.md does not have."""
+    page = PAGE.read_text()
     documented = {
-        platform: table("entities.md", f"## {title}")
-        for platform, title in TITLES.items()
+        platform: rows_below(page, title) for platform, title in TITLES.items()
     }
-    alarms = table("entities.md", "## Alarms")
+    alarms = rows_below(page, "Alarms")
     for platform, row in rows:
         if platform == "binary_sensor" and row.key in ALARM_KEYS:
             is_documented = row.key in alarms

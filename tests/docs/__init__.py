@@ -1,0 +1,1 @@
+"""The documentation: its generated tables and its site."""
