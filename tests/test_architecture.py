@@ -30,6 +30,7 @@ NOT_FOR_THE_INTEGRATION = ("jkbms.cli", "jkbms.export.exporter")
 PLATFORMS = {
     "binary_sensor",
     "button",
+    "control_entity",
     "energy_sensor",
     "event",
     "number",

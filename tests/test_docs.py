@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from custom_components import jk_bms
-from custom_components.jk_bms.options import _PUSH_SCHEMA as _PUSH, _SCHEMA as _OPTIONS
+from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
 from tests.docs.tables import PAGE, incomplete, render
 
 ROOT: Final = Path(__file__).parents[1]
@@ -66,8 +66,8 @@ def test_every_option_has_a_current_row() -> None:
     """Names are those of the form, keys those of the schema."""
     step = TEXTS["options"]["step"]["init"]
     for heading, schema, texts in (
-        ("## Options", _OPTIONS, step["data"]),
-        ("## Push to Prometheus", _PUSH, step["sections"]["push"]["data"]),
+        ("## Options", SCHEMA, step["data"]),
+        ("## Push to Prometheus", PUSH_SCHEMA, step["sections"]["push"]["data"]),
     ):
         rows = table("options.md", heading)
         keys = {str(key.schema) for key in schema.schema}

@@ -14,6 +14,7 @@ from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
+from .ledger import async_load_ledger, async_remove_ledger
 from .metrics_push import async_start_push
 from .services import async_setup_services
 from .websocket import async_setup_websocket
@@ -48,6 +49,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
     )
 
     async_track_failures(hass, entry)
+    await async_load_ledger(hass, entry.entry_id)
     await coordinator.async_first_refresh()
     if coordinator.options.compatibility:
         async_enable_group(hass, entry.entry_id)
@@ -70,6 +72,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
     """Drop stored state so that the battery can be added afresh."""
     async_clear_issue(hass, entry)
     await async_remove_energy(hass, entry.entry_id)
+    await async_remove_ledger(hass, entry.entry_id)
     async_forget_battery(hass, entry.entry_id)
     # The discovery of a battery that was added by hand has ended; start it again.
     bluetooth.async_rediscover_address(hass, entry.data[CONF_ADDRESS])

@@ -38,7 +38,7 @@ from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
 from .jkbms.text import printable
-from .options import JkBmsOptionsFlow
+from .options_flow import JkBmsOptionsFlow
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
 
 _LOGGER = logging.getLogger(__name__)

@@ -211,14 +211,14 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_read_logbook(self) -> tuple[Dated[LogEntry], ...]:
         """Read the logbook of the battery. Raises a `HomeAssistantError`."""
-        return await self._async_read_log(self.logs.async_read_logbook)
+        return await self.async_use_now(self.logs.async_read_logbook)
 
     async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
         """Read the detail log of the battery. Raises a `HomeAssistantError`."""
         if self.last_update and not self.data.cell_data.detail_log_count:
             # The battery would not answer, which only shows after many seconds.
             raise translated_error(ServiceValidationError, "no_detail_log")
-        return await self._async_read_log(self.logs.async_read_detail_log)
+        return await self.async_use_now(self.logs.async_read_detail_log)
 
     async def async_release_link(self) -> None:
         """Disconnect and stay disconnected for the pause of the options."""
@@ -387,15 +387,16 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 f"{DOMAIN} logbook {self.address}",
             )
 
-    async def _async_read_log[LogT](
-        self, read: Callable[[Publish], Awaitable[LogT]]
-    ) -> LogT:
+    async def async_use_now[ResultT](
+        self, use: Callable[[Publish], Awaitable[ResultT]]
+    ) -> ResultT:
+        """Use the link for a request of the user. Raises a `HomeAssistantError`."""
         self._async_require_link()
         # A read that becomes due would otherwise wait for this one until it times out.
         self.logs.async_postpone_logbook()
         try:
             async with self._slots.slot(self.address):
-                return await read(self._async_publish)
+                return await use(self._async_publish)
         except LogUnansweredError as error:
             raise translated_error(HomeAssistantError, "log_unanswered") from error
         except JkBmsError as error:

@@ -22,6 +22,7 @@ from .diagnosis import UNKNOWN
 from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
 from .jkbms.text import printable
+from .ledger import async_get_ledger
 
 _PRIVATE: Final = SECRET_FIELDS | {
     CONF_ADDRESS,
@@ -69,6 +70,10 @@ async def async_get_config_entry_diagnostics(
                 for kind, frame in coordinator.client.last_frames.items()
             },
             **_values(coordinator),
+            "changes": [
+                asdict(record)
+                for record in async_get_ledger(hass, entry.entry_id).records
+            ],
         }
     return async_redact_data(report, _PRIVATE)
 

@@ -90,7 +90,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         """Take all that is particular to the entity from its description."""
         super().__init__(coordinator)
         self.entity_description = description
-        self._attr_unique_id = _unique_id(coordinator, description)
+        self._attr_unique_id = unique_id(coordinator, description)
         self._attr_translation_key = description.translation_key or description.key
         # The coordinator keeps the rest of the device in the registry.
         self._attr_device_info = DeviceInfo(
@@ -263,7 +263,7 @@ class JkBmsLinkEntity(_BatteryEntity):
         """Write the state if it changed; a button's never does."""
 
 
-def _unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> str:
+def unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> str:
     """Return the id of an entity, unique among all entities of this integration."""
     return f"{coordinator.address}_{description.key}"
 
@@ -309,7 +309,7 @@ def async_setup_entities(
         candidates, absent, new = absent, [], []
         for entity_class, description in candidates:
             entity_id = registry.async_get_entity_id(
-                platform, DOMAIN, _unique_id(coordinator, description)
+                platform, DOMAIN, unique_id(coordinator, description)
             )
             # A value seen before keeps its entity while it is missing.
             if not description.is_gone(reading) and (

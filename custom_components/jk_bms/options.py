@@ -1,4 +1,4 @@
-"""The options of a battery: their defaults, their form and their typed values."""
+"""The options of a battery: their defaults, their schemas and their typed values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 import probatio
 from yarl import URL
 
-from homeassistant.config_entries import ConfigFlowResult, OptionsFlowWithReload
 from homeassistant.const import (
     CONF_PASSWORD,
     CONF_TOKEN,
@@ -18,7 +17,6 @@ from homeassistant.const import (
     CONF_VERIFY_SSL,
     UnitOfTime,
 )
-from homeassistant.data_entry_flow import SectionConfig, section
 from homeassistant.helpers.selector import (
     BooleanSelector,
     NumberSelector,
@@ -32,16 +30,17 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from .compatibility import async_disable_group
-from .const import DOMAIN
-from .jkbms.errors import CredentialsError, PushUrlError
 from .jkbms.export.credentials import Credentials
 from .jkbms.export.push import DEFAULT_JOB, PushKind, PushTarget
+from .jkbms.protocol.registers import Tier
 
 CONF_INTERVAL: Final = "interval"
 CONF_LINK: Final = "link"
 CONF_PAUSE: Final = "pause"
 CONF_COMPATIBILITY: Final = "compatibility"
+CONF_CONTROLS: Final = "controls"
+CONF_FOUND: Final = "found"
+"""Currents that the battery had when tuning was allowed."""
 CONF_PUSH: Final = "push"
 """The section about pushing."""
 CONF_KIND: Final = "kind"
@@ -90,6 +89,16 @@ class LinkBehaviour(StrEnum):
     """Disconnect, so that others can connect between two readings."""
     HELD = "held"
     """Stay connected, for live values; nobody else can connect."""
+
+
+class Controls(StrEnum):
+    """Which settings of the battery may be changed."""
+
+    READ_ONLY = "read_only"
+    EVERYDAY = "everyday"
+    """Switches for charging, discharging and the balancer."""
+    TUNING = "tuning"
+    """Everything that the library can write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +157,9 @@ class JkBmsOptions:
     """Until a link that was turned off is used again."""
     compatibility: bool = False
     """Whether the entities that cards for esphome-jk-bms read are enabled."""
+    controls: Controls = Controls.READ_ONLY
+    found: Mapping[str, float] = field(default_factory=dict)
+    """Currents in A by setting: a higher one takes a confirmation."""
     push: PushOptions | None = None
     """`None` does not push."""
 
@@ -161,8 +173,15 @@ class JkBmsOptions:
                 minutes=options.get(CONF_PAUSE, _minutes(DEFAULT_PAUSE)),
             ),
             compatibility=options.get(CONF_COMPATIBILITY, False),
+            controls=Controls(options.get(CONF_CONTROLS, Controls.READ_ONLY)),
+            found=options.get(CONF_FOUND, {}),
             push=PushOptions.parse(options.get(CONF_PUSH, {})),
         )
+
+    def allows(self, tier: Tier) -> bool:
+        """Return whether settings of this tier may be changed."""
+        allowed = {Controls.EVERYDAY: {Tier.EVERYDAY}, Controls.TUNING: {*Tier}}
+        return tier in allowed.get(self.controls, set())
 
     @property
     def is_link_held(self) -> bool:
@@ -194,10 +213,10 @@ def _number(minimum: float, maximum: float, unit: UnitOfTime) -> NumberSelector:
     )
 
 
-_SECRET: Final = TextSelector(
+SECRET: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="new-password")
 )
-_SCHEMA: Final = probatio.Schema(
+SCHEMA: Final = probatio.Schema(
     {
         probatio.Required(
             CONF_INTERVAL, default=DEFAULT_INTERVAL.total_seconds()
@@ -217,9 +236,16 @@ _SCHEMA: Final = probatio.Schema(
             _minutes(MIN_PAUSE), _minutes(MAX_PAUSE), UnitOfTime.MINUTES
         ),
         probatio.Optional(CONF_COMPATIBILITY): BooleanSelector(),
+        probatio.Required(CONF_CONTROLS, default=Controls.READ_ONLY): SelectSelector(
+            SelectSelectorConfig(
+                options=list(Controls),
+                mode=SelectSelectorMode.LIST,
+                translation_key=CONF_CONTROLS,
+            )
+        ),
     }
 )
-_PUSH_SCHEMA: Final = probatio.Schema(
+PUSH_SCHEMA: Final = probatio.Schema(
     {
         probatio.Optional(probatio.Secret(CONF_URL)): TextSelector(
             TextSelectorConfig(type=TextSelectorType.URL)
@@ -242,69 +268,11 @@ _PUSH_SCHEMA: Final = probatio.Schema(
         probatio.Optional(CONF_USERNAME): TextSelector(
             TextSelectorConfig(autocomplete="username")
         ),
-        probatio.Optional(probatio.Secret(CONF_PASSWORD)): _SECRET,
-        probatio.Optional(probatio.Secret(CONF_TOKEN)): _SECRET,
+        probatio.Optional(probatio.Secret(CONF_PASSWORD)): SECRET,
+        probatio.Optional(probatio.Secret(CONF_TOKEN)): SECRET,
         probatio.Required(CONF_VERIFY_SSL, default=True): BooleanSelector(),
     }
 )
-
-
-class JkBmsOptionsFlow(OptionsFlowWithReload):
-    """The form of the options."""
-
-    async def async_step_init(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Show the form, and save valid input."""
-        errors: dict[str, str] = {}
-        if user_input is not None:
-            data = dict(user_input)
-            if CONF_PUSH in data:
-                data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
-            if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
-                if self.config_entry.options.get(CONF_COMPATIBILITY) and not data.get(
-                    CONF_COMPATIBILITY
-                ):
-                    async_disable_group(self.hass, self.config_entry.entry_id)
-                return self.async_create_entry(data=data)
-        schema = _SCHEMA.extend(
-            {
-                # Only this section can have errors, so it opens to show them.
-                probatio.Optional(CONF_PUSH): section(
-                    _PUSH_SCHEMA, SectionConfig(collapsed=not errors)
-                )
-            }
-        )
-        return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                schema, user_input or self._suggested_values()
-            ),
-            errors=errors,
-        )
-
-    @property
-    def _push(self) -> dict[str, Any]:
-        """The section as it is stored, credentials apart from the URL."""
-        return storable_push(self.config_entry.options.get(CONF_PUSH, {}), {})
-
-    def _suggested_values(self) -> dict[str, Any]:
-        """Return the current options, and how another battery is pushed.
-
-        Secrets never leave the server. The URL of another battery is left out:
-        submitting the form without a look must not turn pushing on.
-        """
-        values = dict(self.config_entry.options)
-        if CONF_PUSH in values:
-            push = self._push
-            values[CONF_PUSH] = push | {key: STORED for key in SECRETS if push.get(key)}
-            return values
-        for entry in self.hass.config_entries.async_entries(DOMAIN):
-            push = entry.options.get(CONF_PUSH, {})
-            if push.get(CONF_URL):
-                values[CONF_PUSH] = {key: push[key] for key in SHARED if key in push}
-                break
-        return values
 
 
 def storable_push(
@@ -330,17 +298,3 @@ def storable_push(
         if not any(push.get(key) for key in CREDENTIALS):
             push |= {CONF_USERNAME: url.user or "", CONF_PASSWORD: url.password or ""}
     return push
-
-
-def _validate_push(section_input: Mapping[str, Any]) -> dict[str, str]:
-    """Return the error to show, if the values cannot be pushed like this."""
-    if push := PushOptions.parse(section_input):
-        try:
-            _ = push.target
-        except PushUrlError:
-            return {"base": "invalid_push_url"}
-        except CredentialsError:
-            return {"base": "invalid_push_credentials"}
-        if (push.password and not push.username) or (push.username and push.token):
-            return {"base": "ambiguous_push_credentials"}
-    return {}

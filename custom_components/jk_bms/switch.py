@@ -1,20 +1,39 @@
-"""The switch that frees the battery for other clients, such as the phone app."""
+"""Settings that are on or off, and the switch that frees the battery for other clients."""
 
+from dataclasses import dataclass
 from typing import Any, override
 
 from homeassistant.components.switch import SwitchEntity, SwitchEntityDescription
-from homeassistant.const import EntityCategory
+from homeassistant.const import EntityCategory, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .control_entity import (
+    JkBmsControl,
+    JkBmsControlDescription,
+    async_setup_controls,
+    control,
+)
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .entity import JkBmsLinkEntity
+from .jkbms.protocol.registers import Kind, settings_of_kind
 
-# Disconnecting takes a moment; two calls at once would only wait for each other.
+# There is only one link: two calls at once would only wait for each other.
 PARALLEL_UPDATES = 1
 
 BLUETOOTH_LINK = SwitchEntityDescription(
     key="bluetooth_link", entity_category=EntityCategory.CONFIG
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsSwitchDescription(SwitchEntityDescription, JkBmsControlDescription[bool]):
+    """A setting that is on or off."""
+
+
+SWITCHES: tuple[JkBmsSwitchDescription, ...] = tuple(
+    JkBmsSwitchDescription(**control(setting))
+    for setting in settings_of_kind(Kind.SWITCH)
 )
 
 
@@ -23,8 +42,36 @@ async def async_setup_entry(
     entry: JkBmsConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Set up the switch of a battery."""
-    async_add_entities([JkBmsLinkSwitch(entry.runtime_data, BLUETOOTH_LINK)])
+    """Set up the switches of a battery."""
+    async_setup_controls(
+        hass,
+        entry,
+        async_add_entities,
+        Platform.SWITCH,
+        JkBmsSwitch,
+        SWITCHES,
+        (JkBmsLinkSwitch(entry.runtime_data, BLUETOOTH_LINK),),
+    )
+
+
+class JkBmsSwitch(JkBmsControl[bool], SwitchEntity):
+    """A setting that is on or off."""
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return what the battery reports."""
+        return self._value
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        """Turn it on, and read it back."""
+        await self._async_write(True)
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        """Turn it off, and read it back."""
+        await self._async_write(False)
 
 
 class JkBmsLinkSwitch(JkBmsLinkEntity, SwitchEntity):

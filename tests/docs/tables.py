@@ -25,7 +25,7 @@ TITLES: Final = {
     "number": "Numbers",
     "select": "Selects",
     "sensor": "Sensors",
-    "switch": "Switch",
+    "switch": "Switches",
 }
 """The heading of each platform."""
 PER_CELL: Final = re.compile(r"_\d+$")

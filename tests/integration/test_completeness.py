@@ -29,7 +29,7 @@ from custom_components.jk_bms.jkbms.models import (
 )
 from custom_components.jk_bms.sensor import LINK_SENSORS
 from custom_components.jk_bms.sensor_descriptions import SENSORS, JkBmsSensorDescription
-from custom_components.jk_bms.switch import BLUETOOTH_LINK
+from custom_components.jk_bms.switch import BLUETOOTH_LINK, SWITCHES
 from homeassistant import components
 from homeassistant.helpers.entity import EntityDescription
 from tests.docs.tables import PAGE, PER_CELL, TITLES, rows_below
@@ -55,6 +55,7 @@ ROWS: Final[Rows] = [
     ("event", ALARM),
     ("event", LOG_ENTRY),
     ("switch", BLUETOOTH_LINK),
+    *(("switch", row) for row in SWITCHES),
     ("button", REFRESH),
 ]
 

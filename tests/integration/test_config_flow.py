@@ -14,6 +14,7 @@ from custom_components.jk_bms import connection_slots
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.options import (
+    CONF_CONTROLS,
     CONF_INTERVAL,
     CONF_LINK,
     CONF_PAUSE,
@@ -800,13 +801,15 @@ async def test_options_are_saved_and_applied(
         CONF_INTERVAL: 30,
         CONF_LINK: "released",
         CONF_PAUSE: 15,
+        CONF_CONTROLS: "read_only",
     }
     fields = {str(field) for field in flow["data_schema"].schema}
     texts = TRANSLATIONS["options"]["step"]["init"]
     assert fields - {"push"} == set(texts["data"]) == set(texts["data_description"])
     assert set(TRANSLATIONS["selector"][CONF_LINK]["options"]) == set(LinkBehaviour)
 
-    chosen = {CONF_INTERVAL: 7.5, CONF_LINK: "held", CONF_PAUSE: 0.5 + 1}
+    rest = {CONF_CONTROLS: "read_only"}
+    chosen = {CONF_INTERVAL: 7.5, CONF_LINK: "held", CONF_PAUSE: 0.5 + 1, **rest}
     result = await hass.config_entries.options.async_configure(flow["flow_id"], chosen)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await until_held(bms, entry)
@@ -822,7 +825,7 @@ async def test_options_are_saved_and_applied(
         if field.description
     }
     assert shown == chosen
-    chosen = {CONF_INTERVAL: 3600, CONF_LINK: "released", CONF_PAUSE: 1440}
+    chosen = {CONF_INTERVAL: 3600, CONF_LINK: "released", CONF_PAUSE: 1440, **rest}
     await hass.config_entries.options.async_configure(flow["flow_id"], chosen)
     await hass.async_block_till_done()
     assert entry.options == chosen
@@ -841,6 +844,7 @@ async def test_options_are_saved_and_applied(
         {CONF_LINK: "borrowed"},
         {CONF_PAUSE: 0},
         {CONF_PAUSE: 1441},
+        {CONF_CONTROLS: "everything"},
     ],
 )
 async def test_options_out_of_range_are_rejected(
@@ -853,7 +857,12 @@ async def test_options_out_of_range_are_rejected(
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     flow = await hass.config_entries.options.async_init(entry.entry_id)
-    good = {CONF_INTERVAL: 10, CONF_LINK: "released", CONF_PAUSE: 15}
+    good = {
+        CONF_INTERVAL: 10,
+        CONF_LINK: "released",
+        CONF_PAUSE: 15,
+        CONF_CONTROLS: "everyday",
+    }
     with pytest.raises(InvalidData) as raised:
         await hass.config_entries.options.async_configure(flow["flow_id"], good | wrong)
     assert list(raised.value.schema_errors) == list(wrong)

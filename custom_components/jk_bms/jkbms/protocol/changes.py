@@ -114,6 +114,12 @@ def accepted_registers(reading: Reading) -> dict[str, Register]:
     }
 
 
+def accepted_register(name: str, reading: Reading) -> Register | None:
+    """Return the register of a setting, `None` if this battery does not accept it."""
+    register = REGISTERS[reading.layout].get(name)
+    return None if not register or _unavailable(register, reading) else register
+
+
 def _unavailable(register: Register, reading: Reading) -> Refusal | None:
     """Return why a register cannot be written whatever the value, if so."""
     if reading.settings is None or not is_proven(reading):
@@ -126,6 +132,15 @@ def _unavailable(register: Register, reading: Reading) -> Refusal | None:
     if not is_reported and register.kind is not Kind.TEXT:
         return Refusal.NOT_ACCEPTED
     return None
+
+
+def present_currents(reading: Reading) -> dict[str, float]:
+    """Return the currents in A that the battery accepts and has now, by setting."""
+    return {
+        name: register.present(reading)
+        for name, register in accepted_registers(reading).items()
+        if register.bound in (Bound.PACK_CURRENT, Bound.BALANCE_CURRENT)
+    }
 
 
 def choices(register: Register, reading: Reading) -> tuple[int, ...]:
@@ -271,8 +286,17 @@ def _is_number(value: Any) -> bool:
 
 def changed(reading: Reading, change: Change) -> Reading:
     """Return the reading as it is once the change is made."""
-    record = RECORDS[change.register.proof]
-    values: dict[str, Any] = {change.register.field: change.new}
+    return _with(reading, change.register, change.new)
+
+
+def forgotten(reading: Reading, change: Change) -> Reading:
+    """Return the reading while nobody knows whether the change is made."""
+    return _with(reading, change.register, None)
+
+
+def _with(reading: Reading, register: Register, value: Value | None) -> Reading:
+    record = RECORDS[register.proof]
+    values: dict[str, Any] = {register.field: value}
     return replace(reading, **{record: replace(getattr(reading, record), **values)})
 
 

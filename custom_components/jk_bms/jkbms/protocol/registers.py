@@ -294,6 +294,18 @@ REGISTERS: Final = {
     layout: {row.name: row for row in rows} for layout, rows in _ROWS.items()
 }
 """All that may be written, by layout and name."""
+TIERS: Final = {
+    row.name: row.tier for registers in REGISTERS.values() for row in registers.values()
+}
+"""How much an owner has to allow for a setting, the same on all layouts."""
+
+
+def settings_of_kind(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the settings of a kind, those of all layouts."""
+    rows = (row for registers in REGISTERS.values() for row in registers.values())
+    return tuple(dict.fromkeys(row.name for row in rows if row.kind is kind))
+
+
 _KNOWN: Final = frozenset(
     row for registers in REGISTERS.values() for row in registers.values()
 )

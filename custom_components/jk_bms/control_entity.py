@@ -1,0 +1,111 @@
+"""The base of the entities that change a setting: one for each register."""
+
+from dataclasses import dataclass
+from typing import Any, Final, override
+
+from homeassistant.const import EntityCategory, Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .const import DOMAIN
+from .controls import async_write_settings, require_confirmed
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .entity import (
+    JkBmsEntity,
+    JkBmsEntityDescription,
+    JkBmsLinkEntity,
+    async_setup_entities,
+    unique_id,
+)
+from .jkbms.models import Reading
+from .jkbms.protocol.changes import accepted_register
+from .jkbms.protocol.registers import TIERS, Tier, Value
+
+KEYS: Final = {"port_rs485": "shared_port"}
+"""Keys of settings whose name is not clear among the other entities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsControlDescription[ValueT](JkBmsEntityDescription[ValueT]):
+    """A setting that may be changed."""
+
+    setting: str
+
+    @property
+    def tier(self) -> Tier:
+        """How much an owner has to allow."""
+        return TIERS[self.setting]
+
+
+def control(setting: str) -> dict[str, Any]:
+    """Return what the descriptions of all controls share."""
+
+    def value(reading: Reading) -> Any:
+        register = accepted_register(setting, reading)
+        return register.present(reading) if register else None
+
+    return {
+        "key": KEYS.get(setting, setting),
+        "setting": setting,
+        "entity_category": EntityCategory.CONFIG,
+        "entity_registry_enabled_default": TIERS[setting] is Tier.EVERYDAY,
+        "value_fn": value,
+        "exists_fn": lambda reading: accepted_register(setting, reading) is not None,
+    }
+
+
+class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
+    """A setting; it always shows what the battery reports."""
+
+    def __init__(
+        self,
+        coordinator: JkBmsCoordinator,
+        description: JkBmsControlDescription[ValueT],
+    ) -> None:
+        """Take all that is particular to the entity from its description."""
+        super().__init__(coordinator, description)
+        self._setting = description.setting
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return whether the battery accepts the setting now."""
+        return super().available and self._description.exists(self.coordinator.data)
+
+    async def _async_write(self, value: Value) -> None:
+        """Change the setting. Raises a `HomeAssistantError` unless it is confirmed."""
+        report = await async_write_settings(
+            self.coordinator, {self._setting: value}, self._context
+        )
+        require_confirmed(report)
+
+
+@callback
+def async_setup_controls(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    platform: Platform,
+    control_class: type[JkBmsControl[Any]],
+    descriptions: tuple[JkBmsControlDescription[Any], ...],
+    others: tuple[JkBmsLinkEntity, ...] = (),
+) -> None:
+    """Add the controls that the options allow, and remove the others."""
+    coordinator, registry = entry.runtime_data, er.async_get(hass)
+    allowed = []
+    for description in descriptions:
+        if coordinator.options.allows(description.tier):
+            allowed.append(description)
+        elif entity_id := registry.async_get_entity_id(
+            platform, DOMAIN, unique_id(coordinator, description)
+        ):
+            registry.async_remove(entity_id)
+    async_setup_entities(
+        hass,
+        entry,
+        async_add_entities,
+        platform,
+        ((control_class, allowed),),
+        others,
+    )

@@ -1,0 +1,159 @@
+"""The form of the options, and the passcode that tuning takes."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import probatio
+
+from homeassistant.config_entries import (
+    ConfigEntryState,
+    ConfigFlowResult,
+    OptionsFlowWithReload,
+)
+from homeassistant.const import CONF_URL
+from homeassistant.data_entry_flow import SectionConfig, section
+from homeassistant.exceptions import HomeAssistantError
+
+from .compatibility import async_disable_group
+from .const import DOMAIN
+from .controls import async_read_settings
+from .jkbms.errors import CredentialsError, PushUrlError
+from .jkbms.models import Reading
+from .jkbms.protocol.changes import passcode_matches, present_currents
+from .options import (
+    CONF_COMPATIBILITY,
+    CONF_CONTROLS,
+    CONF_FOUND,
+    CONF_PUSH,
+    PUSH_SCHEMA,
+    SCHEMA,
+    SECRET,
+    SECRETS,
+    SHARED,
+    STORED,
+    Controls,
+    JkBmsOptions,
+    PushOptions,
+    storable_push,
+)
+
+CONF_PASSCODE: Final = "passcode"
+_PASSCODE_SCHEMA: Final = probatio.Schema(
+    {probatio.Required(probatio.Secret(CONF_PASSCODE)): SECRET}
+)
+
+
+class JkBmsOptionsFlow(OptionsFlowWithReload):
+    """The form of the options, and a second one if tuning is to be allowed."""
+
+    def __init__(self) -> None:
+        """Nothing is submitted yet."""
+        self._data: dict[str, Any] = {}
+        """The valid options, until the passcode was entered."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form, and save valid input."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            data = dict(user_input)
+            if CONF_PUSH in data:
+                data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
+            if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
+                if self.config_entry.options.get(CONF_COMPATIBILITY) and not data.get(
+                    CONF_COMPATIBILITY
+                ):
+                    async_disable_group(self.hass, self.config_entry.entry_id)
+                return await self._async_save(data)
+        schema = SCHEMA.extend(
+            {
+                # Only this section can have errors, so it opens to show them.
+                probatio.Optional(CONF_PUSH): section(
+                    PUSH_SCHEMA, SectionConfig(collapsed=not errors)
+                )
+            }
+        )
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                schema, user_input or self._suggested_values()
+            ),
+            errors=errors,
+        )
+
+    async def async_step_tuning(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the settings passcode, which prevents changes by mistake."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            reading = await self._async_read()
+            if not reading:
+                errors["base"] = "battery_not_read"
+            elif not reading.device_info.setup_passcode:
+                errors["base"] = "no_settings_passcode"
+            elif not passcode_matches(user_input[CONF_PASSCODE], reading.device_info):
+                errors["base"] = "wrong_settings_passcode"
+            else:
+                found = present_currents(reading)
+                return self.async_create_entry(data=self._data | {CONF_FOUND: found})
+        return self.async_show_form(
+            step_id="tuning", data_schema=_PASSCODE_SCHEMA, errors=errors
+        )
+
+    async def _async_save(self, data: dict[str, Any]) -> ConfigFlowResult:
+        """Save the options, or ask for the passcode first."""
+        if data.get(CONF_CONTROLS) == Controls.TUNING:
+            now = JkBmsOptions.parse(self.config_entry.options)
+            if now.controls is not Controls.TUNING:
+                self._data = data
+                return await self.async_step_tuning()
+            data[CONF_FOUND] = now.found
+        return self.async_create_entry(data=data)
+
+    async def _async_read(self) -> Reading | None:
+        """Return what the battery reports now, `None` if it cannot be read."""
+        if self.config_entry.state is not ConfigEntryState.LOADED:
+            return None
+        try:
+            return await async_read_settings(self.config_entry.runtime_data)
+        except HomeAssistantError:
+            return None
+
+    @property
+    def _push(self) -> dict[str, Any]:
+        """The section as it is stored, credentials apart from the URL."""
+        return storable_push(self.config_entry.options.get(CONF_PUSH, {}), {})
+
+    def _suggested_values(self) -> dict[str, Any]:
+        """Return the current options, and how another battery is pushed.
+
+        Secrets never leave the server. The URL of another battery is left out:
+        submitting the form without a look must not turn pushing on.
+        """
+        values = dict(self.config_entry.options)
+        if CONF_PUSH in values:
+            push = self._push
+            values[CONF_PUSH] = push | {key: STORED for key in SECRETS if push.get(key)}
+            return values
+        for entry in self.hass.config_entries.async_entries(DOMAIN):
+            push = entry.options.get(CONF_PUSH, {})
+            if push.get(CONF_URL):
+                values[CONF_PUSH] = {key: push[key] for key in SHARED if key in push}
+                break
+        return values
+
+
+def _validate_push(section_input: Mapping[str, Any]) -> dict[str, str]:
+    """Return the error to show, if the values cannot be pushed like this."""
+    if push := PushOptions.parse(section_input):
+        try:
+            _ = push.target
+        except PushUrlError:
+            return {"base": "invalid_push_url"}
+        except CredentialsError:
+            return {"base": "invalid_push_credentials"}
+        if (push.password and not push.username) or (push.username and push.token):
+            return {"base": "ambiguous_push_credentials"}
+    return {}
