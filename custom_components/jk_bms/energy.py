@@ -1,4 +1,4 @@
-"""Integrates samples: energy, averages, smoothed current, and the time left.
+"""Integrates samples: energy, averages, smoothed current.
 
 Times are s of a monotonic clock, and of one clock for each object.
 """
@@ -12,10 +12,6 @@ from .jkbms.models import LiveSample
 # The time constant of the smoothed current, in seconds: a new current has reached 63 %
 # of its weight after it. Five minutes level out a kettle or a passing cloud.
 SMOOTHING_TIME: Final = 300.0
-
-# The maximum time, in hours, from empty to full that still counts as charging or
-# discharging. Below that current the battery is at rest, and a time left would jump.
-REST_TIME: Final = 200.0
 
 _WATT_SECONDS_PER_KWH: Final = 3_600_000.0
 
@@ -114,27 +110,3 @@ class IntervalAverage:
         average = self._sum / self._duration if self._duration else self._value
         self._sum = self._duration = 0.0
         return average
-
-
-def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until empty; `None` unless the battery discharges.
-
-    Capacities are in Ah, the current in A (+ charging, - discharging).
-    """
-    return _time_to_move(remaining, nominal, -current)
-
-
-def time_to_full(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until full; `None` unless the battery charges.
-
-    Capacities are in Ah, the current in A (+ charging, - discharging).
-    """
-    return _time_to_move(nominal - remaining, nominal, current)
-
-
-def _time_to_move(charge: float, nominal: float, current: float) -> int | None:
-    """Return s to move a charge in Ah, `None` at rest or in the other direction."""
-    if not 0 < nominal / REST_TIME <= current:
-        return None
-    minutes = max(charge, 0) / current * 60
-    return round(minutes) * 60 if isfinite(minutes) else None

@@ -22,9 +22,10 @@ from homeassistant.core import callback
 from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 
 from .coordinator import JkBmsCoordinator
-from .energy import IntervalAverage, SmoothedCurrent, time_to_empty, time_to_full
+from .energy import IntervalAverage, SmoothedCurrent
 from .energy_store import async_get_energy
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
+from .jkbms.estimates import time_to_empty, time_to_full
 from .jkbms.models import LiveSample, Reading
 
 # The number of decimals of kWh, A and W in the state. With two of kWh, an hour of a small

@@ -25,8 +25,9 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
-from .energy import SmoothedCurrent, time_to_empty, time_to_full
+from .energy import SmoothedCurrent
 from .jkbms import __version__
+from .jkbms.estimates import time_to_empty, time_to_full
 from .jkbms.models import BatteryType, CellData
 from .options import JkBmsOptions
 

@@ -8,13 +8,8 @@ from typing import Literal
 from hypothesis import given, settings, strategies as st
 import pytest
 
-from custom_components.jk_bms.energy import (
-    SMOOTHING_TIME,
-    EnergyMeter,
-    SmoothedCurrent,
-    time_to_empty,
-    time_to_full,
-)
+from custom_components.jk_bms.energy import SMOOTHING_TIME, EnergyMeter, SmoothedCurrent
+from custom_components.jk_bms.jkbms.estimates import time_to_empty, time_to_full
 
 from .week import INTERVAL, Truth, power_of_a_week, readings_of_a_week, true_energy
 

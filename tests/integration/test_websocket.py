@@ -7,8 +7,8 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.jk_bms.energy import time_to_empty, time_to_full
 from custom_components.jk_bms.jkbms import __version__
+from custom_components.jk_bms.jkbms.estimates import time_to_empty, time_to_full
 from custom_components.jk_bms.options import CONF_LINK, LinkBehaviour
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er

@@ -1,0 +1,329 @@
+"""The arithmetic of several packs that are wired to one battery.
+
+A value is `None` where a pack is missing that it needs: no sum of a part is presented as
+the whole. The order of the packs is irrelevant, and a bank of one pack equals the pack.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import fsum, inf, isfinite
+from operator import mul
+from typing import Final
+
+from .estimates import energy_remaining, time_to_empty, time_to_full
+from .models import CellData
+
+# The minimum current, in parts of the full capacity per hour, at which sharing is
+# compared. Below it, the steps of the current sensors are larger than the differences.
+MIN_SHARED_RATE: Final = 0.02
+
+_DECIMALS: Final = 3
+"""Of a sum or mean: no more than the devices report, and no noise of floats."""
+_SOC_DECIMALS: Final = 1
+
+
+class Wiring(StrEnum):
+    """How the packs are connected."""
+
+    PARALLEL = "parallel"
+    SERIES = "series"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """One pack at one moment."""
+
+    name: str
+    cell_data: CellData | None = None
+    """The latest values; `None` if it was never read."""
+    age: float | None = None
+    """Of the values, s."""
+    is_fresh: bool = False
+    """Whether the values are still valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class PackValue:
+    """A value and the pack that it comes from; the order is that of the values."""
+
+    value: float
+    pack: str
+    cell: int | None = None
+    """1-based number in the pack, of a cell voltage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The part that one pack has in the bank; the parts of all packs sum up to 1."""
+
+    pack: str
+    current: float
+    """Of the current. It is negative for a pack with a current in the other direction."""
+    capacity: float
+    """Of the full capacity."""
+
+    @property
+    def deviation(self) -> float:
+        """How much more (+) or less (-) current it carries than its capacity, in %."""
+        return (self.current / self.capacity - 1) * 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bank:
+    """The values of a bank at one moment, in the units of `CellData`."""
+
+    wiring: Wiring
+    pack_count: int
+    online: tuple[str, ...]
+    """Names of the packs whose values are valid, sorted."""
+    is_complete: bool
+    """Whether every pack is counted in the sums."""
+    oldest: float | None
+    """Age of the oldest value that is counted, s."""
+    voltage: float | None
+    """V; in parallel the mean, in series the sum."""
+    current: float | None
+    """A; in parallel the sum, in series the mean."""
+    power: float | None
+    state_of_charge: float | None
+    """%; in parallel weighted by capacity, in series the lowest."""
+    remaining_capacity: float | None
+    """Ah; in parallel the sum, in series the lowest."""
+    full_capacity: float | None
+    """Ah, as the packs learned it; in parallel the sum, in series the lowest."""
+    remaining_energy: float | None
+    """kWh, estimated."""
+    lowest_cell: PackValue | None
+    highest_cell: PackValue | None
+    lowest_temperature: PackValue | None
+    highest_temperature: PackValue | None
+    charging: bool | None
+    """Whether any charge MOSFET is on."""
+    charging_packs: tuple[str, ...]
+    discharging: bool | None
+    discharging_packs: tuple[str, ...]
+    problem: bool | None
+    faults: tuple[tuple[str, str], ...]
+    """Pack and alarm."""
+    shares: tuple[Share, ...]
+    """Sorted by pack; empty in series, at rest, or unless every pack is online."""
+    voltage_spread: float | None
+    """V between the highest and the lowest pack; `None` unless every pack is online."""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether cells and temperatures are those of a part of the packs."""
+        return len(self.online) < self.pack_count
+
+    @property
+    def cell_difference(self) -> float | None:
+        """V between the highest and the lowest cell of all."""
+        if not self.lowest_cell or not self.highest_cell:
+            return None
+        return round(self.highest_cell.value - self.lowest_cell.value, _DECIMALS)
+
+    @property
+    def sharing_deviation(self) -> float | None:
+        """% by which the worst pack carries too much or too little; 0 is fair."""
+        if not self.shares:
+            return None
+        return round(max(abs(share.deviation) for share in self.shares), 1)
+
+    def time_to_empty(self, current: float | None) -> int | None:
+        """Return s until empty at a smoothed current in A."""
+        return self._time_left(time_to_empty, current)
+
+    def time_to_full(self, current: float | None) -> int | None:
+        """Return s until full at a smoothed current in A."""
+        return self._time_left(time_to_full, current)
+
+    def _time_left(
+        self,
+        time_fn: Callable[[float, float, float], int | None],
+        current: float | None,
+    ) -> int | None:
+        remaining, full = self.remaining_capacity, self.full_capacity
+        if remaining is None or full is None or current is None:
+            return None
+        return time_fn(remaining, full, current)
+
+
+def combine(
+    packs: Iterable[Pack], wiring: Wiring, *, count_missing_for: float = 0.0
+) -> Bank:
+    """Return the values of the bank.
+
+    A pack whose values are no longer valid is counted in the sums with its last values
+    until these are `count_missing_for` s old.
+    """
+    packs = sorted(packs, key=lambda pack: pack.name)
+    online = [pack for pack in packs if pack.is_fresh and pack.cell_data]
+    counted = [
+        pack
+        for pack in packs
+        if pack.cell_data
+        and (pack.is_fresh or (pack.age is not None and pack.age < count_missing_for))
+    ]
+    is_complete = len(counted) == len(packs)
+    is_parallel = wiring is Wiring.PARALLEL
+    # In series nothing is known of the whole while a part of it is missing.
+    known = online if is_parallel else counted if is_complete else []
+    whole = counted if is_complete else []
+    nominal = _every(whole, lambda cells: cells.nominal_capacity)
+    charging = _which(packs, online, lambda cells: cells.charging)
+    discharging = _which(packs, online, lambda cells: cells.discharging)
+    problem = _which(packs, online, lambda cells: _any(cells.faults))
+    voltages = _every(known, lambda cells: cells.battery_voltage)
+    currents = _every(whole, lambda cells: cells.battery_current)
+    remaining = _every(whole, lambda cells: cells.remain_capacity)
+    return Bank(
+        wiring=wiring,
+        pack_count=len(packs),
+        online=tuple(pack.name for pack in online),
+        is_complete=is_complete,
+        oldest=max(
+            (pack.age for pack in counted if pack.age is not None), default=None
+        ),
+        voltage=(_mean if is_parallel else _sum)(voltages),
+        current=(_sum if is_parallel else _mean)(currents),
+        power=_sum(_every(whole, lambda cells: cells.battery_power)),
+        state_of_charge=_state_of_charge(known, is_parallel=is_parallel),
+        remaining_capacity=_sum(remaining) if is_parallel else _least(remaining),
+        full_capacity=_sum(nominal) if is_parallel else _least(nominal),
+        remaining_energy=_sum(_every(whole, energy_remaining)),
+        lowest_cell=min(_cells(online, "min_cell_voltage", "min_cell"), default=None),
+        highest_cell=max(_cells(online, "max_cell_voltage", "max_cell"), default=None),
+        lowest_temperature=min(_temperatures(online), default=None),
+        highest_temperature=max(_temperatures(online), default=None),
+        charging=charging[0],
+        charging_packs=charging[1],
+        discharging=discharging[0],
+        discharging_packs=discharging[1],
+        problem=problem[0],
+        faults=tuple(
+            (pack.name, alarm)
+            for pack in online
+            for alarm in (pack.cell_data and pack.cell_data.faults) or ()
+        ),
+        shares=_shares(online) if is_parallel and len(online) == len(packs) else (),
+        voltage_spread=_spread(
+            _every(online, lambda cells: cells.battery_voltage)
+            if len(online) == len(packs)
+            else []
+        ),
+    )
+
+
+def _every(
+    packs: Iterable[Pack], value: Callable[[CellData], float | None]
+) -> list[float]:
+    """Return the value of every pack; nothing if one of them does not report it."""
+    values = [value(pack.cell_data) for pack in packs if pack.cell_data]
+    return [] if None in values else [each for each in values if each is not None]
+
+
+def _sum(values: Sequence[float]) -> float | None:
+    # Exact, and thus the same in any order.
+    return round(fsum(values), _DECIMALS) if values else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(fsum(values) / len(values), _DECIMALS) if values else None
+
+
+def _least(values: Sequence[float]) -> float | None:
+    return min(values, default=None)
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return round(max(values) - min(values), _DECIMALS) if values else None
+
+
+def _any(values: tuple[str, ...] | None) -> bool | None:
+    return None if values is None else bool(values)
+
+
+def _state_of_charge(packs: Sequence[Pack], *, is_parallel: bool) -> float | None:
+    percents = _every(packs, lambda cells: cells.remain_percent)
+    if not is_parallel or len(packs) == 1:
+        return _least(percents)
+    capacities = _every(packs, lambda cells: cells.nominal_capacity)
+    total = fsum(capacities)
+    if not percents or not total:
+        return None
+    weighted = fsum(map(mul, percents, capacities))
+    return round(weighted / total, _SOC_DECIMALS)
+
+
+def _which(
+    packs: Sequence[Pack],
+    online: Sequence[Pack],
+    value: Callable[[CellData], bool | None],
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Return whether it is so in any pack, `None` if that is unknown, and in which."""
+    values = [value(pack.cell_data) for pack in online if pack.cell_data]
+    names = tuple(pack.name for pack, each in zip(online, values, strict=True) if each)
+    if names:
+        return True, names
+    is_known = len(values) == len(packs) and packs and None not in values
+    return (False if is_known else None), ()
+
+
+def _cells(packs: Sequence[Pack], voltage: str, number: str) -> Iterator[PackValue]:
+    for pack in packs:
+        value, cell = getattr(pack.cell_data, voltage), getattr(pack.cell_data, number)
+        if value is not None and cell is not None:
+            yield PackValue(value=value, pack=pack.name, cell=cell)
+
+
+def _temperatures(packs: Sequence[Pack]) -> Iterator[PackValue]:
+    for pack in packs:
+        for value in pack.cell_data.battery_temperature if pack.cell_data else ():
+            if value is not None:
+                yield PackValue(value=value, pack=pack.name)
+
+
+def _shares(packs: Sequence[Pack]) -> tuple[Share, ...]:
+    currents = _every(packs, lambda cells: cells.battery_current)
+    capacities = _every(packs, lambda cells: cells.nominal_capacity)
+    if not currents or not capacities or min(capacities) <= 0:
+        return ()
+    current, capacity = fsum(currents), fsum(capacities)
+    if not current or abs(current) < MIN_SHARED_RATE * capacity:
+        return ()
+    return tuple(
+        Share(pack=pack.name, current=its_current / current, capacity=its / capacity)
+        for pack, its_current, its in zip(packs, currents, capacities, strict=True)
+    )
+
+
+class EnergyCounter:
+    """Counts the energy of a bank, in kWh; the total never decreases.
+
+    It grows by what the counter of each pack grows by while the pack is a member, so a
+    pack with a history that is added, removed or replaced causes no jump.
+    """
+
+    def __init__(
+        self, total: float = 0.0, seen: Mapping[str, float] | None = None
+    ) -> None:
+        """Continue a total; `seen` are the last counters of the members, by their id."""
+        self.total = total
+        self.seen = dict(seen or {})
+
+    def keep(self, packs: Collection[str]) -> None:
+        """Forget the packs that are no members any more."""
+        self.seen = {pack: seen for pack, seen in self.seen.items() if pack in packs}
+
+    def feed(self, pack: str, counter: float) -> None:
+        """Count what the counter of a member has grown by since it was last seen.
+
+        A new counter, one that starts again and one that is not finite count nothing.
+        """
+        if not isfinite(counter):
+            return
+        grown = counter - self.seen.get(pack, counter)
+        self.seen[pack] = counter
+        if 0 < grown < inf:
+            self.total += grown
