@@ -1,23 +1,38 @@
 """The documentation describes everything that exists, and nothing else."""
 
 from collections.abc import Iterable, Iterator
+import configparser
 import json
+import os
 from pathlib import Path
 import re
+import shutil
+import subprocess
+import sys
 from typing import Final
 
 import pytest
 
 from custom_components import jk_bms
+from custom_components.jk_bms.jkbms.cli.arguments import parse
 from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
+from tests.docs.examples import PAGES as EXAMPLE_PAGES, Block, blocks, commands
 from tests.docs.tables import PAGE, incomplete, render
+from tests.servers import find
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    *(ROOT / "docs").glob("*.md"),
+    *EXAMPLE_PAGES,
+    *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")),
 ]
+REPOSITORY: Final = "https://github.com/jk-bms/ha-jk-bms"
+RAW: Final = "https://raw.githubusercontent.com/jk-bms/ha-jk-bms/main/"
+MANUAL: Final = {
+    ("prometheus.md", "sudo"): "installs into the system",
+    ("ubmsc.md", "sudo"): "links into the system",
+    ("README.md", "uv"): "tests/cli/test_wheel.py builds and installs the wheel",
+}
+"""Commands that no test of this module runs, by page and program, and why."""
 TEXTS: Final = json.loads(
     (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
 )
@@ -87,11 +102,26 @@ def test_every_set_up_field_has_a_row() -> None:
 
 
 def links() -> Iterator[tuple[Path, str]]:
-    """Yield every link to a file or a heading, with the page that it is on."""
+    """Yield every link to a file or a heading, with the page that it is on.
+
+    The README is also the description on PyPI, where only absolute links lead somewhere.
+    """
+    target = re.compile(
+        r"\]\(([^)\s]+)\)|^\[[\w-]+\]: (\S+)|(?:src|srcset)=\"([^\"]+)\"", re.MULTILINE
+    )
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            if "://" not in target:
-                yield page, target
+        for found in target.findall(page.read_text()):
+            address = "".join(found)
+            for start in (f"{REPOSITORY}/blob/main/", RAW):
+                if address.startswith(start):
+                    depth = len(page.relative_to(ROOT).parts) - 1
+                    address = "../" * depth + address.removeprefix(start)
+                    break
+            else:
+                if "://" not in address:
+                    assert page.name != "README.md", f"{address} is not absolute"
+            if "://" not in address:
+                yield page, address
 
 
 def anchors(page: Path) -> set[str]:
@@ -123,3 +153,94 @@ def test_named_paths_exist() -> None:
     for page in PAGES:
         for named in path.findall(page.read_text()):
             assert (ROOT / named).exists(), f"{page.name} names {named}"
+
+
+def test_site_has_no_dead_link_or_picture() -> None:
+    """MkDocs builds it strictly."""
+    tools = ROOT / ".cache" / "docs"
+    if not tools.exists():
+        pytest.skip("scripts/docs has not installed MkDocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tools), "NO_MKDOCS_2_WARNING": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that no menu leads to is not found."""
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    listed = set(re.findall(r"^ +- (\S+\.md)$", navigation, re.MULTILINE))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= listed
+
+
+def test_readme_is_short() -> None:
+    """Everything else is in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_every_block_has_a_language_that_is_tested() -> None:
+    """`shell` and `text` are for what cannot be run: traces and drawings."""
+    known = {"console", "ini", "shell", "text", "yaml"}
+    assert {block.language for block in blocks()} <= known
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [pytest.param(*each, id=f"{each[0]} {' '.join(each[1])}") for each in commands()],
+)
+def test_commands_are_understood(
+    page: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command accepts its options on a terminal, and scripts exist."""
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    program, *arguments = words
+    if program == "jkbms":
+        parse(arguments)
+    elif program.startswith("scripts/"):
+        assert (ROOT / program).stat().st_mode & 0o111
+    elif page != "installation.md":
+        assert (page, program) in MANUAL
+
+
+def test_installation_by_hand_gives_the_integration(tmp_path: Path) -> None:
+    """The commands unpack a release to where Home Assistant looks for it."""
+    subprocess.run([ROOT / "scripts" / "package", tmp_path / "jk_bms.zip"], check=True)
+    for page, words in commands():
+        if page == "installation.md":
+            if not shutil.which(words[0]):
+                pytest.skip(f"{words[0]} is missing")
+            subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "config/custom_components/jk_bms/manifest.json").exists()
+
+
+@pytest.mark.parametrize("block", blocks("ini"))
+def test_units_start_the_command(block: Block) -> None:
+    """A service manager can read the unit, and the command its own line."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(block.text)
+    program, *arguments = unit["Service"]["ExecStart"].split()
+    assert Path(program).name == "jkbms"
+    assert parse(arguments).exporter
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("yaml") if "scrape_configs:" in block.text]
+)
+def test_prometheus_accepts_its_configuration(block: Block, tmp_path: Path) -> None:
+    """Promtool reports no error."""
+    file = tmp_path / "prometheus.yml"
+    file.write_text(block.text)
+    done = subprocess.run(
+        [find("promtool"), "check", "config", file],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,32 +1,38 @@
-"""What the README says can be pasted works when it is pasted."""
+"""What the documentation says can be pasted works when it is pasted."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from pathlib import Path
-import re
 from typing import Any
 
 import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 import yaml
 
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.entity import Pace
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.core import Context, HomeAssistant, ServiceCall
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.script import Script
 from homeassistant.setup import async_setup_component
+from tests.docs.examples import blocks
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import pass_time, setup_integration
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+EXAMPLES: list[tuple[str, dict[str, Any]]] = [
+    (block.page, yaml.safe_load(block.text)) for block in blocks("yaml")
+]
 AUTOMATIONS: dict[str, dict[str, Any]] = {
-    automation["alias"]: automation
-    for automation in map(
-        yaml.safe_load,
-        re.findall(r"^```yaml\n(.*?)^```", README, re.DOTALL | re.MULTILINE),
-    )
-    if "triggers" in automation
+    example["alias"]: example for _, example in EXAMPLES if "triggers" in example
 }
+ACTIONS = [
+    pytest.param(example, id=f"{page} {example['action']}")
+    for page, example in EXAMPLES
+    if str(example.get("action", "")).startswith(f"{DOMAIN}.")
+]
+OTHERS = {"bluetooth_proxy", "scrape_configs", "type"}
+"""First keys of examples for ESPHome, Prometheus (tests/test_docs.py) and dashboards."""
 CELL_UNDERVOLTAGE = 1 << 11
 
 
@@ -38,7 +44,7 @@ async def house(
     assert await async_setup_component(
         hass, "automation", {"automation": list(AUTOMATIONS.values())}
     )
-    assert len(hass.states.async_all("automation")) == len(AUTOMATIONS) == 3
+    assert len(hass.states.async_all("automation")) == len(AUTOMATIONS)
     bms = make_bms("JK_B2A8S20P 11.48", name="House")
     proxy.advertise(bms)
     return bms
@@ -89,3 +95,23 @@ async def test_low_battery_example_turns_the_charger_on_and_off(
         await pass_time(hass)
         assert [len(calls) for calls in switched] == counts
     assert switched[0][0].data["entity_id"] == ["switch.charger"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_action_example_returns_something(
+    hass: HomeAssistant, house: VirtualBms, action: dict[str, Any]
+) -> None:
+    """It runs as a step of a script, with the battery that it names."""
+    await setup_integration(hass, house)
+    sequence = cv.SCRIPT_SCHEMA([action])
+    script = Script(hass, sequence, "example", "test")
+    result = await script.async_run(context=Context())
+    assert result
+    assert result.variables[action["response_variable"]]
+
+
+@pytest.mark.parametrize(("page", "example"), EXAMPLES)
+def test_every_example_is_of_a_known_kind(page: str, example: dict[str, Any]) -> None:
+    """An example of a new kind needs a test that runs it."""
+    known = "triggers" in example or "action" in example or OTHERS & example.keys()
+    assert known, f"{page}: no test runs {example}"
