@@ -7,7 +7,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from .battery_memory import async_forget_battery
-from .bonds import CONF_ADAPTER, async_remove_bond
+from .bonds import async_remove_bond
 from .compatibility import async_enable_group
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
@@ -76,5 +76,4 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
     async_forget_battery(hass, entry.entry_id)
     # The discovery of a battery that was added by hand has ended; start it again.
     bluetooth.async_rediscover_address(hass, entry.data[CONF_ADDRESS])
-    if adapter := entry.data.get(CONF_ADAPTER):
-        await async_remove_bond(hass, entry.data[CONF_ADDRESS], adapter)
+    await async_remove_bond(hass, entry.data)

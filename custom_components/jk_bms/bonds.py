@@ -1,14 +1,16 @@
 """Batteries that are paired with a local adapter: find it, pair, read over it only."""
 
+from collections.abc import Mapping
 import logging
 from types import ModuleType
-from typing import Final, NamedTuple, override
+from typing import Any, Final, NamedTuple, override
 
 from bleak.exc import BleakError
 from habluetooth import BluetoothManager, HaBleakClientWrapper
 from habluetooth.wrappers import _HaWrappedBleakBackend
 
 from homeassistant.components import bluetooth
+from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.importlib import async_import_module
 
@@ -97,8 +99,11 @@ async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     return local.adapter if local.adapter in adapters else None
 
 
-async def async_remove_bond(hass: HomeAssistant, address: str, adapter: str) -> None:
-    """Remove the bond that the adapter holds."""
+async def async_remove_bond(hass: HomeAssistant, data: Mapping[str, Any]) -> None:
+    """Remove the bond with the battery of an entry that has or had these data, if any."""
+    address, adapter = data[CONF_ADDRESS], data.get(CONF_ADAPTER)
+    if not adapter:
+        return
     pairing = await _async_import_pairing(hass)
     try:
         for bond in await pairing.find_bonds(address):

@@ -27,7 +27,7 @@ from homeassistant.helpers.selector import (
 )
 
 from .battery_client import FirstRead, async_create_client, async_hand_over
-from .bonds import CONF_ADAPTER, async_find_bond, async_pair
+from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
 from .coordinator import JkBmsConfigEntry
@@ -309,7 +309,9 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
         ):
             if flow["flow_id"] != self.flow_id:
                 entries.flow.async_abort(flow["flow_id"])
+        old_data = entry.data
         entries.async_update_entry(entry, unique_id=address, data=self._entry_data)
+        await async_remove_bond(self.hass, old_data)
         entries.async_schedule_reload(entry.entry_id)
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=self._placeholders

@@ -89,7 +89,7 @@ def async_diagnose(
     seen = bluetooth.async_last_service_info(hass, address, connectable=True)
     local_path = async_local_path(hass, address)
     adapter = _adapter(hass, entry_id)
-    if adapter and not bluetooth.async_scanner_by_source(hass, adapter):
+    if adapter and _only_others_see(hass, address, adapter):
         key = PAIRING_POSSIBLE if local_path else "adapter_missing"
     elif isinstance(error, PairingRequiredError) and local_path:
         key = PAIRING_POSSIBLE
@@ -133,6 +133,14 @@ def _adapter(hass: HomeAssistant, entry_id: str | None) -> str | None:
     """Return the adapter that the battery of the entry is paired with, if any."""
     entry = hass.config_entries.async_get_entry(entry_id) if entry_id else None
     return entry.data.get(CONF_ADAPTER) if entry else None
+
+
+def _only_others_see(hass: HomeAssistant, address: str, adapter: str) -> bool:
+    """Return whether the adapter is missing, or out of range while others are not."""
+    if not bluetooth.async_scanner_by_source(hass, adapter):
+        return True
+    found = bluetooth.async_scanner_devices_by_address(hass, address, connectable=True)
+    return bool(found) and all(device.scanner.source != adapter for device in found)
 
 
 def _why_not_reachable(

@@ -5,7 +5,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
 
-from .bonds import CONF_ADAPTER, async_pair
+from .bonds import CONF_ADAPTER, async_pair, async_remove_bond
 from .issues import ENTRY_ID
 from .jkbms.errors import NoFreeSlotError, PairingError
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
@@ -60,9 +60,11 @@ class PairingRepairFlow(RepairsFlow):
                 errors = {"base": pairing_error_key(error)}
                 placeholders["reason"] = str(error)
             else:
-                entries.async_update_entry(
-                    entry, data={**entry.data, CONF_ADAPTER: adapter}
-                )
+                old_data = entry.data
+                new_data = {**old_data, CONF_ADAPTER: adapter}
+                entries.async_update_entry(entry, data=new_data)
+                if new_data != old_data:
+                    await async_remove_bond(self.hass, old_data)
                 return self.async_create_entry(data={})
             finally:
                 entries.async_schedule_reload(entry.entry_id)

@@ -33,7 +33,11 @@ from custom_components.jk_bms.jkbms.errors import (
 )
 from custom_components.jk_bms.pairing_flow import CONF_CODE
 from homeassistant.components.repairs import repairs_flow_manager
-from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    SOURCE_USER,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -47,6 +51,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 from . import SPEED, hear
 
 ADAPTER = "00:1A:7D:DA:71:13"
+OTHER_ADAPTER = "00:1A:7D:DA:71:14"
 CODE = "803471"
 ADDRESS = "A4:C1:38:10:00:01"
 
@@ -143,6 +148,14 @@ async def fail_until_issue(
             await hass.config_entries.async_reload(entry.entry_id)
     (key,) = issues(hass)
     return key
+
+
+def move_away(bluez: Bluez, adapter: Adapter) -> None:
+    """Move the battery out of the range of an adapter, which forgets the device."""
+    adapter.reach.clear()
+    for device in tuple(bluez.devices.values()):
+        if device.adapter is adapter:
+            bluez._forget(device)
 
 
 async def test_code_is_asked_for_and_the_battery_added(
@@ -307,6 +320,58 @@ async def test_missing_adapter_is_named(
     assert bms.connections == []
 
 
+async def test_adapter_out_of_range_is_named(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    proxy: VirtualProxy,
+    bluez: Bluez,
+    adapter: Adapter,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The battery was moved: a proxy sees it, the paired adapter does not."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    move_away(bluez, adapter)
+    proxy.place(bms, rssi=-30)
+    hear(proxy, bms)
+    assert await fail_until_issue(hass, entry, monkeypatch) == "adapter_missing"
+
+
+async def test_battery_that_was_moved_is_paired_with_the_adapter_that_sees_it(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    adapter: Adapter,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bond of the adapter that was used before is removed, since nothing uses it."""
+    assert await async_setup_component(hass, "repairs", {})
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    other = bluez.add_adapter("hci2", OTHER_ADAPTER)
+    other.place(bms)
+    other_scanner = LocalScanner(bluez, other)
+    await other_scanner.see(bms)
+    move_away(bluez, adapter)
+    assert await fail_until_issue(hass, entry, monkeypatch) == "pairing_possible"
+    ((_, issue),) = issues(hass).items()
+    manager = repairs_flow_manager(hass)
+    assert manager
+    result: Any = await manager.async_init(
+        DOMAIN, context={"issue_id": issue.issue_id}, data={}
+    )
+    bluez._know(adapter, bms, -99)
+    result = await manager.async_configure(result["flow_id"], {CONF_CODE: CODE})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.data[CONF_ADAPTER] == OTHER_ADAPTER
+    assert bluez.bonds == {(OTHER_ADAPTER, ADDRESS): True}
+    other_scanner.stop()
+
+
 async def test_battery_that_is_paired_already_is_added_without_a_code(
     hass: HomeAssistant,
     scanner: LocalScanner,
@@ -412,7 +477,7 @@ async def test_bond_of_another_adapter_is_left_alone(
     """Another program may use it."""
     await scanner.see(bms)
     entry = await add(hass, bms)
-    other = bluez.add_adapter("hci2", "00:1A:7D:DA:71:14")
+    other = bluez.add_adapter("hci2", OTHER_ADAPTER)
     other.place(bms)
     bluez.bonds[other.address, ADDRESS] = True
     await bluez.until_seen(other, bms)
@@ -494,3 +559,31 @@ async def test_entry_moves_to_a_battery_that_requires_pairing(
     assert entry.data == {CONF_ADDRESS: ADDRESS, CONF_ADAPTER: ADAPTER}
     assert entry.state is ConfigEntryState.LOADED
     assert bluez.count("Pair") == 1
+
+
+async def test_moved_entry_leaves_no_bond(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    adapter: Adapter,
+    bms: VirtualBms,
+) -> None:
+    """The radio module that was replaced is paired with nothing any more."""
+    await scanner.see(bms)
+    entry = await add(hass, bms)
+    spec = replace(bms.spec, address="C8:47:8C:10:00:99")
+    renewed = VirtualBms(Battery(spec, time_scale=0.0), speed=SPEED)
+    adapter.place(renewed)
+    await scanner.see(renewed)
+    flows = hass.config_entries.flow
+    context = {"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    result: Any = await flows.async_init(DOMAIN, context=context)
+    result = await flows.async_configure(
+        result["flow_id"], {CONF_ADDRESS: renewed.address}
+    )
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.data == {CONF_ADDRESS: renewed.address}
+    assert bluez.removed == [(ADDRESS, True)]
+    assert bluez.bonds == {}
