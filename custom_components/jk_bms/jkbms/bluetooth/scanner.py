@@ -27,6 +27,9 @@ _SAME_NAME_WAIT: Final = 1.0
 _BLUETOOTH_TIMEOUT: Final = 10.0
 """s to start or stop a scan, which normally takes far less than one."""
 
+_MAX_SEEN: Final = 200
+"""Devices that are remembered during a scan; phones change their address every quarter
+of an hour, and a scan may go on for years."""
 _ADDRESS: Final = re.compile(r"(?:[0-9A-F]{2}[:-]){5}[0-9A-F]{2}", re.IGNORECASE)
 """A name that is an address: BlueZ makes one up until it knows the name, and another
 device could pass for the battery at that address."""
@@ -72,12 +75,14 @@ class Scan:
         self._scanner: BleakScanner
         self._users = 0
         self._lock = asyncio.Lock()
-        self._seen: dict[str, SeenDevice] = {}
-        """By address."""
-        self._batteries: set[str] = set()
-        """Addresses of devices that advertise as a JK BMS."""
-        self._advertised = asyncio.Event()
-        """Set by the next advertisement, then replaced."""
+        self._batteries: dict[str, SeenDevice] = {}
+        """What advertises as a JK BMS, by address; the latest last, `_MAX_SEEN` at most."""
+        self._others: dict[str, SeenDevice] = {}
+        """Everything else, likewise."""
+        self._searches: dict[str, asyncio.Event] = {}
+        """By name or address, in capitals; set by the next such advertisement."""
+        self._found_battery = asyncio.Event()
+        """Set by the next battery that is new, then replaced."""
 
     async def __aenter__(self) -> Self:
         """Start scanning for the first user; raises `NoBluetoothError`."""
@@ -97,8 +102,8 @@ class Scan:
                     await asyncio.wait_for(self._scanner.stop(), _BLUETOOTH_TIMEOUT)
 
     async def _start(self) -> None:
-        self._seen.clear()
         self._batteries.clear()
+        self._others.clear()
         adapter: BlueZScannerArgs = {"adapter": self._adapter} if self._adapter else {}
         try:
             self._scanner = BleakScanner(self._on_advertisement, bluez=adapter)
@@ -114,7 +119,8 @@ class Scan:
         try:
             async with asyncio.timeout(timeout):
                 while not (matching := self._matching(target)):
-                    await self._advertised.wait()
+                    key = target.upper()
+                    await self._searches.setdefault(key, asyncio.Event()).wait()
         except TimeoutError as err:
             raise not_found(timeout) from err
         if matching[0].address.upper() != target.upper():
@@ -131,31 +137,42 @@ class Scan:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while True:
-                    for address in sorted(self._batteries - yielded):
+                    for address in sorted(self._batteries.keys() - yielded):
                         yielded.add(address)
-                        yield self._seen[address]
-                    await self._advertised.wait()
+                        yield self._batteries[address]
+                    await self._found_battery.wait()
 
     def _matching(self, target: str) -> list[SeenDevice]:
         """Return the device with this address, or else those with this name."""
-        devices = self._seen.values()
+        devices = [*self._batteries.values(), *self._others.values()]
         return [d for d in devices if d.address.upper() == target.upper()] or sorted(
             (d for d in devices if d.name == target), key=lambda d: d.address
         )
 
     def _on_advertisement(self, device: BLEDevice, advert: AdvertisementData) -> None:
-        seen = self._seen.setdefault(
-            device.address, SeenDevice(device.address, None, advert.rssi, device)
+        address = device.address
+        is_known = address in self._batteries
+        is_battery = is_known or not LISTED_IDS.isdisjoint(advert.manufacturer_data)
+        seen = (
+            self._batteries.pop(address, None)
+            or self._others.pop(address, None)
+            or SeenDevice(address, None, advert.rssi, device)
         )
+        devices = self._batteries if is_battery else self._others
+        devices[address] = seen
+        if len(devices) > _MAX_SEEN:
+            del devices[next(iter(devices))]
         # An advertisement may have no room for the name
         name = printable(advert.local_name or seen.name or device.name or "").strip()
         if not _ADDRESS.fullmatch(name):
             seen.name = name or None
         seen.rssi, seen.device = advert.rssi, device
-        if not LISTED_IDS.isdisjoint(advert.manufacturer_data):
-            self._batteries.add(device.address)
-        advertised, self._advertised = self._advertised, asyncio.Event()
-        advertised.set()
+        for key in (address.upper(), (seen.name or "").upper()):
+            if search := self._searches.pop(key, None):
+                search.set()
+        if is_battery and not is_known:
+            found, self._found_battery = self._found_battery, asyncio.Event()
+            found.set()
 
 
 def not_found(timeout: float) -> NotReachableError:

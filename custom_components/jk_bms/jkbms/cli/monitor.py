@@ -9,13 +9,16 @@ from math import inf
 from time import time
 from typing import Final
 
+from bleak.backends.device import BLEDevice
+
 from ..bluetooth.client import JkBmsClient
 from ..bluetooth.scanner import SeenDevice
 from ..bluetooth.session import ANSWER_TIMEOUT
-from ..errors import JkBmsError, NoBluetoothError, NotReachableError
+from ..errors import JkBmsError, NoBluetoothError, NoFreeSlotError, NotReachableError
 from ..models import Reading
 from ..outage import Outage
 from .advice import failure_text
+from .turns import Rank
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,6 +27,8 @@ _FORGET_AFTER: Final = 86400.0
 
 Exporting `up 0` for a day leaves time to notice it.
 """
+_MAX_UNREAD: Final = 64
+"""Batteries that a scan found and none could read; anyone can advertise any number."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,19 +55,32 @@ class Battery:
     """When the reading is too old, by the clock of the loop, s."""
     error: JkBmsError | None = None
     """Why the latest attempt failed."""
+    failed_at: float = -inf
+    """When an attempt failed last, by the clock of the loop, s."""
+    label: str | None = None
+    """What it is called, once that must not change any more."""
     outage: Outage = field(default_factory=Outage)
     """Whether its loss was logged."""
 
     @property
     def name(self) -> str:
         """The requested name or address, else the advertised name or the address."""
-        advertised = None if self.is_requested else self.seen and self.seen.name
-        return advertised or self.target
+        return self.label or self.advertised_name or self.target
+
+    @property
+    def advertised_name(self) -> str | None:
+        """Of a battery that was found."""
+        return self.seen.name if self.seen and not self.is_requested else None
 
     @property
     def scan_target(self) -> str:
         """What to scan for: its address once it was read."""
         return self.address or self.target
+
+    @property
+    def rank(self) -> Rank:
+        """Its place among those that wait: one that was read first, a failed one last."""
+        return self.reading is None, self.failed_at
 
     @property
     def up(self) -> bool:
@@ -101,25 +119,58 @@ class Monitor:
         """Return each battery with a name that no other battery has.
 
         That is the first target that it was requested by, whatever it advertises later.
-        For a battery that was found it is the advertised name, or the address where
-        another battery advertises the same name.
+        For a battery that was found it is its label, or until it has one the advertised
+        name, or the address where another battery has that name.
         """
-        shared = Counter(battery.name for battery in self.batteries)
+        shared = Counter(
+            name
+            for battery in self.batteries
+            for name in {battery.name, battery.advertised_name}
+        )
         by_address: dict[str, str] = {}
         named = []
         for battery in self.batteries:
             name = battery.name
             if battery.seen:
                 address = battery.seen.address
-                if shared[name] > 1:
+                if shared[name] > 1 and not battery.label:
                     name = address
                 name = by_address.setdefault(address, name)
             named.append((name, battery))
         return named
 
+    def keep_label(self, battery: Battery) -> None:
+        """Settle what a battery that was found is called from now on.
+
+        Twins have their addresses. One that takes the name of a battery that was read,
+        or cannot be read, does not change what the other is called.
+        """
+        if battery.is_requested or battery.label:
+            return
+        has_twin = any(
+            battery.name in (other.name, other.advertised_name)
+            and (other.label or not other.error)
+            for other in self.batteries
+            if other is not battery
+        )
+        battery.label = battery.target if has_twin else battery.name
+
     def has(self, seen: SeenDevice) -> bool:
         """Return whether a battery that a scan found is known."""
         return any(battery.target == seen.address for battery in self.batteries)
+
+    def make_room(self) -> bool:
+        """Return whether there is room for a battery that a scan found.
+
+        Where there is none, the one that failed first of those never read is dropped;
+        what is known of it goes with the end of its current attempt.
+        """
+        unread = [b for b in self.batteries if not (b.is_requested or b.reading)]
+        if len(unread) < _MAX_UNREAD:
+            return True
+        if failed := [battery for battery in unread if battery.error]:
+            self.batteries.remove(min(failed, key=lambda each: each.failed_at))
+        return bool(failed)
 
     def add(self, seen: SeenDevice) -> Battery:
         """Add a battery that a scan found."""
@@ -135,8 +186,13 @@ class Monitor:
             seen.name = before.name
         self._seen[address] = seen
         if address not in self._clients:
+
+            def find_device() -> BLEDevice | None:
+                seen = self._seen.get(address)
+                return seen.device if seen else None
+
             self._clients[address] = JkBmsClient(
-                lambda: self._seen[address].device,
+                find_device,
                 name=seen.name or "battery",
                 answer_timeout=self._answer_timeout,
             )
@@ -156,6 +212,8 @@ class Monitor:
     def fail(self, battery: Battery, err: JkBmsError) -> None:
         """Store why an attempt failed."""
         battery.error = err
+        if not isinstance(err, NoFreeSlotError):
+            battery.failed_at = asyncio.get_running_loop().time()
         self.on_change()
 
     def log_change(self, battery: Battery) -> None:
@@ -182,8 +240,16 @@ class Monitor:
             or unseen_for <= _FORGET_AFTER
         ):
             return False
-        self.batteries.remove(battery)
-        del self._clients[battery.target], self._seen[battery.target]
+        self.forget(battery)
         hours = _FORGET_AFTER / 3600
         _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)
         return True
+
+    def forget(self, battery: Battery) -> None:
+        """Drop all that is known of a battery that a scan found."""
+        if battery in self.batteries:
+            self.batteries.remove(battery)
+        # It may have been found again since it was dropped
+        if all(battery.target != other.target for other in self.batteries):
+            self._clients.pop(battery.target, None)
+            self._seen.pop(battery.target, None)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
 import logging
 from typing import Any, Final, Self
 
@@ -14,6 +13,7 @@ from ..errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
 from ..models import Reading
 from .arguments import Options
 from .monitor import Battery, Monitor
+from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Poller:
         self.scan_timeout = scan_timeout
         self._adapter = adapter
         self._deadline = max(READ_DEADLINE, answer_timeout * _ANSWERS)
+        self._turns = Turns()
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -108,32 +109,31 @@ class Poller:
     async def read_once(self) -> None:
         """Find and read each battery once; a battery that fails keeps its error.
 
-        The first are read while the scan for others goes on. Batteries that found no
-        free slot are tried again as long as others finish. Raises `NoBluetoothError`.
+        The first are read while the scan for others goes on. Raises `NoBluetoothError`.
         """
         await self.find_each(self._read)
-        before = len(self.monitor.batteries)
-        while 0 < len(waiting := self._without_slot()) < before:
-            before = len(waiting)
-            async with asyncio.TaskGroup() as readings:
-                for battery in waiting:
-                    readings.create_task(self._read(battery))
-
-    def _without_slot(self) -> list[Battery]:
-        return [
-            battery
-            for battery in self.monitor.batteries
-            if isinstance(battery.error, NoFreeSlotError)
-        ]
 
     async def _read(self, battery: Battery) -> None:
-        assert battery.client
         try:
-            reading = await battery.client.read(deadline=self._deadline)
+            reading = await self._read_in_turn(battery)
         except JkBmsError as err:
             self.monitor.fail(battery, err)
         else:
             self.monitor.succeed(battery, reading)
+
+    async def _read_in_turn(self, battery: Battery) -> Reading:
+        """Read a battery; wait for a connection slot as long as others use them."""
+        assert battery.client
+        turns, ended = self._turns, -1
+        while True:
+            before, ended = ended, turns.ended
+            try:
+                async with turns.turn(battery.rank):
+                    return await battery.client.read(deadline=self._deadline)
+            except NoFreeSlotError:
+                # Others that are refused as well are no reason to wait
+                if turns.ended == before or not (turns.active or turns.ended > ended):
+                    raise
 
     # On a timer
 
@@ -165,7 +165,7 @@ class Poller:
             with suppress(NoBluetoothError):
                 async with self._scanning(scan):
                     async for seen in scan.batteries(self.scan_timeout):
-                        if not self.monitor.has(seen):
+                        if not self.monitor.has(seen) and self.monitor.make_room():
                             battery = self.monitor.add(seen)
                             self.monitor.register(battery, seen)
                             found(battery)
@@ -188,15 +188,21 @@ class Poller:
             yield
 
     async def _read_every(self, battery: Battery, scan: Scan, interval: float) -> None:
+        monitor = self.monitor
         async for due in ticks(interval):
+            if battery not in monitor.batteries:
+                # Dropped since the last one
+                monitor.forget(battery)
+                return
             try:
                 reading = await self._read_with_slot(battery, scan, due + interval)
             except JkBmsError as err:
-                self.monitor.fail(battery, err)
+                monitor.fail(battery, err)
             else:
-                self.monitor.succeed(battery, reading)
-            self.monitor.log_change(battery)
-            if self.monitor.forget_if_gone(battery):
+                monitor.succeed(battery, reading)
+                monitor.keep_label(battery)
+            monitor.log_change(battery)
+            if monitor.forget_if_gone(battery):
                 return
 
     async def _read_with_slot(
@@ -207,9 +213,9 @@ class Poller:
         while True:
             async with self._scanning(scan):
                 seen = await scan.find(battery.scan_target, self.scan_timeout)
-            client = self.monitor.register(battery, seen)
+            self.monitor.register(battery, seen)
             try:
-                return await client.read(deadline=self._deadline)
+                return await self._read_in_turn(battery)
             except NoFreeSlotError:
                 if clock() + _RETRY_INTERVAL >= until:
                     raise
@@ -234,16 +240,17 @@ class Poller:
                         links.create_task(self._follow(battery, scan, interval))
 
     async def _follow(self, battery: Battery, scan: Scan, interval: float) -> None:
+        def show(reading: Reading) -> None:
+            self.monitor.keep_label(battery)
+            self.monitor.succeed(battery, reading)
+
         while True:
             try:
                 async with scan:
                     seen = await scan.find(battery.scan_target, self.scan_timeout)
                 client = self.monitor.register(battery, seen)
-                await client.hold(
-                    partial(self.monitor.succeed, battery),
-                    interval=interval,
-                    deadline=self._deadline,
-                )
+                async with self._turns.turn(battery.rank):
+                    await client.hold(show, interval=interval, deadline=self._deadline)
             except JkBmsError as err:
                 self.monitor.fail(battery, err)
                 await asyncio.sleep(_RETRY_INTERVAL)

@@ -1,0 +1,73 @@
+"""Who is read next when there are more batteries than connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from ..errors import NoFreeSlotError
+
+_MAX_TURNS: Final = 8
+"""At a time; few adapters have more connections."""
+
+type Rank = tuple[bool, float]
+"""The lowest is first: whether it was never read, and when it failed last, s."""
+
+
+class Turns:
+    """Grants turns at the connections of an adapter, the lowest rank first.
+
+    Only the adapter knows how many connections it has: one that it refuses lowers the
+    number of turns, and each turn that ends otherwise raises it by one.
+    """
+
+    def __init__(self) -> None:
+        """Start with all turns free."""
+        self.active = 0
+        """Turns that are under way."""
+        self.ended = 0
+        """Turns that have ended and were not refused."""
+        self._limit = _MAX_TURNS
+        self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    @asynccontextmanager
+    async def turn(self, rank: Rank) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; `NoFreeSlotError` refuses it."""
+        if self.active < self._limit:
+            self.active += 1
+        else:
+            await self._wait(rank)
+        is_refused = False
+        try:
+            yield
+        except NoFreeSlotError:
+            is_refused = True
+            raise
+        finally:
+            self.active -= 1
+            self.ended += not is_refused
+            limit = self.active if is_refused else self._limit + 1
+            self._limit = max(1, min(limit, _MAX_TURNS))
+            self._grant()
+
+    async def _wait(self, rank: Rank) -> None:
+        granted = asyncio.get_running_loop().create_future()
+        heappush(self._waiting, (rank, next(self._numbers), granted))
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if not granted.cancelled():
+                # Granted and cancelled at the same moment
+                self.active -= 1
+                self._grant()
+            raise
+
+    def _grant(self) -> None:
+        while self._waiting and self.active < self._limit:
+            _, _, granted = heappop(self._waiting)
+            if not granted.done():
+                self.active += 1
+                granted.set_result(None)
