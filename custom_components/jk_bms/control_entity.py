@@ -22,8 +22,20 @@ from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import TIERS, Tier, Value
 
-KEYS: Final = {"port_rs485": "shared_port"}
+KEYS: Final = {
+    "balance_trigger": "balance_trigger_voltage",
+    "port_rs485": "shared_port",
+    "request_charge_time": "requested_charge_time",
+    "request_charge_voltage": "requested_charge_voltage",
+    "request_float_time": "requested_float_time",
+    "request_float_voltage": "requested_float_voltage",
+    "soc_0": "empty_cell_voltage",
+    "soc_100": "full_cell_voltage",
+}
 """Keys of settings whose name is not clear among the other entities."""
+
+CONFIRM_WITHIN: Final = 60.0
+"""s in which a user must request the same again to confirm it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,8 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
         """Take all that is particular to the entity from its description."""
         super().__init__(coordinator, description)
         self._setting = description.setting
+        self._requested: tuple[Value, float] | None = None
+        """What takes a confirmation, and when it was requested, s of the loop's clock."""
 
     @property
     @override
@@ -75,10 +89,24 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
 
     async def _async_write(self, value: Value) -> None:
         """Change the setting. Raises a `HomeAssistantError` unless it is confirmed."""
+        confirmed = (self._setting,) if self._is_repeated(value) else ()
         report = await async_write_settings(
-            self.coordinator, {self._setting: value}, self._context
+            self.coordinator, {self._setting: value}, self._context, confirmed
         )
         require_confirmed(report)
+
+    def _is_repeated(self, value: Value) -> bool:
+        """Return whether a user requests the same again, which confirms it.
+
+        An automation cannot confirm: it would do so by running twice.
+        """
+        if not (self._context and self._context.user_id):
+            return False
+        before, now = self._requested, self.hass.loop.time()
+        self._requested = value, now
+        return before is not None and (
+            before[0] == value and now - before[1] <= CONFIRM_WITHIN
+        )
 
 
 @callback

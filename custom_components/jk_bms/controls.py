@@ -1,7 +1,7 @@
 """Changes settings of a battery at a user's request, and records what became of it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
@@ -19,7 +19,7 @@ from .jkbms.bluetooth.writing import Outcome, WriteReport, WriteResult
 from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import Change, forgotten, plan
-from .jkbms.protocol.registers import TIERS, Value
+from .jkbms.protocol.registers import REGISTERS, RESTARTING, TIERS, Value
 from .ledger import MASKED, async_record_write
 
 WRITE_TIME: Final = 15.0
@@ -45,13 +45,15 @@ async def async_write_settings(
     coordinator: JkBmsCoordinator,
     target: Mapping[str, Value],
     context: Context | None,
+    confirmed: Collection[str] = (),
 ) -> WriteReport:
     """Write settings, each once and read back, and record each that was sent.
 
-    `target` are the values by name. Raises a `ServiceValidationError` before anything
+    `target` are the values by name; `confirmed` names those that the user was warned
+    about. Raises a `ServiceValidationError` before anything
     is sent, or a `HomeAssistantError` if the battery cannot be reached.
     """
-    _require_allowed(coordinator, target)
+    require_allowed(coordinator, target, confirmed)
 
     async def write(publish: Publish) -> WriteReport:
         try:
@@ -125,13 +127,34 @@ def shown(change: Change, value: Value | None) -> str:
     return f"{value:.10g} {change.register.unit}".rstrip()
 
 
-def _require_allowed(coordinator: JkBmsCoordinator, target: Iterable[str]) -> None:
-    for name in target:
+def require_allowed(
+    coordinator: JkBmsCoordinator,
+    target: Mapping[str, Value],
+    confirmed: Collection[str] = (),
+) -> None:
+    """Raise a `ServiceValidationError` for what the owner has not allowed."""
+    for name, value in target.items():
         # The plan refuses a name without a tier, and says why.
         if (tier := TIERS.get(name)) and not coordinator.options.allows(tier):
             raise translated_error(
                 ServiceValidationError, "controls_not_allowed", {"setting": name}
             )
+        if name not in confirmed and _takes_confirmation(coordinator, name, value):
+            raise translated_error(
+                ServiceValidationError, "confirmation_required", {"setting": name}
+            )
+
+
+def _takes_confirmation(coordinator: JkBmsCoordinator, name: str, value: Value) -> bool:
+    """Return whether a change is one to warn about; what is equal is no change."""
+    rows = [registers[name] for registers in REGISTERS.values() if name in registers]
+    reading = coordinator.data
+    if not rows or (reading and rows[0].present(reading) == value):
+        return False
+    if rows[0].is_current:
+        found = coordinator.options.found.get(name, 0.0)
+        return isinstance(value, int | float) and value > found
+    return name in RESTARTING or bool(rows[0].allowed)
 
 
 def _newest(shown: Reading, written: Reading) -> Reading:

@@ -27,6 +27,8 @@ from custom_components.jk_bms.jkbms.models import (
     Layout,
     Settings,
 )
+from custom_components.jk_bms.number import NUMBERS
+from custom_components.jk_bms.select import SELECTS
 from custom_components.jk_bms.sensor import LINK_SENSORS
 from custom_components.jk_bms.sensor_descriptions import SENSORS, JkBmsSensorDescription
 from custom_components.jk_bms.switch import BLUETOOTH_LINK, SWITCHES
@@ -56,6 +58,8 @@ ROWS: Final[Rows] = [
     ("event", LOG_ENTRY),
     ("switch", BLUETOOTH_LINK),
     *(("switch", row) for row in SWITCHES),
+    *(("number", row) for row in NUMBERS),
+    *(("select", row) for row in SELECTS),
     ("button", REFRESH),
 ]
 

@@ -139,7 +139,7 @@ def present_currents(reading: Reading) -> dict[str, float]:
     return {
         name: register.present(reading)
         for name, register in accepted_registers(reading).items()
-        if register.bound in (Bound.PACK_CURRENT, Bound.BALANCE_CURRENT)
+        if register.is_current
     }
 
 

@@ -188,3 +188,62 @@ _COMMANDS: Final = dict(
 def command_name(number: int) -> str:
     """Return the name of a command or register of 32S, or its number in hexadecimal."""
     return _COMMANDS.get(number, f"0x{number:02X}")
+
+
+UART_PROTOCOLS: Final = (
+    "4G/GPS V4.2",
+    "JK RS485 Modbus V1.0",
+    "NIU U",
+    "China tower V1.1",
+    "PACE Modbus V1.3",
+    "Pylon RS485 V3.5",
+    "Growatt RS485 V2.01",
+    "Voltronic",
+    "China tower V2.0",
+    "WOW Modbus V1.3",
+    "JK LCD V2.0",
+    "User 1",
+    "User 2",
+    "JK Modbus 9600",
+    "Pylon 9600",
+    "JK PB LCD V1.0",
+    "JK LIN V1.0",
+    *(f"Reserved {number}" for number in range(17, 21)),
+)
+"""Names of the numbers from 0 on (docs/protocol.md 12.3); proper names, not translated."""
+CAN_PROTOCOLS: Final = (
+    "JK 250k V2.0",
+    "Deye",
+    "Pylon V1.2",
+    "Growatt Rev 05",
+    "Victron",
+    "Megarevo",
+    "JK 500k V2.0",
+    "INVT V1.02",
+    "GoodWe",
+    "FSS",
+    "MUST",
+    "Luxpower",
+    "User 1",
+    "User 2",
+    *(f"Reserved {number}" for number in range(14, 21)),
+)
+"""Likewise."""
+TRIGGERS: Final = (
+    "off",
+    "low_state_of_charge",
+    "pack_overvoltage",
+    "pack_undervoltage",
+    "cell_overvoltage",
+    "cell_undervoltage",
+    "charge_overcurrent",
+    "discharge_overcurrent",
+    "battery_overtemperature",
+    "mosfet_overtemperature",
+    "system_alarm",
+    "battery_undertemperature",
+    "remote_control",
+    "high_state_of_charge",
+    "mosfet_fault",
+)
+"""What turns on the buzzer or a dry contact, from 0 on (docs/protocol.md 12.3)."""

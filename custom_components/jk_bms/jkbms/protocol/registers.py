@@ -84,6 +84,11 @@ class Register:
         """Smallest difference between two values, in the unit."""
         return 1 / self.scale
 
+    @property
+    def is_current(self) -> bool:
+        """Whether a higher value strains the battery and its wiring."""
+        return self.bound in (Bound.PACK_CURRENT, Bound.BALANCE_CURRENT)
+
     def present(self, reading: Reading) -> Any:
         """Return the value that the battery reported, `None` where it reports none."""
         record = {
@@ -306,6 +311,12 @@ def settings_of_kind(kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row.name for row in rows if row.kind is kind))
 
 
+def unit_of(setting: str) -> str | None:
+    """Return the unit of a setting, the same on all layouts; `None` if it has none."""
+    rows = (registers.get(setting) for registers in REGISTERS.values())
+    return next((row.unit for row in rows if row and row.unit), None)
+
+
 _KNOWN: Final = frozenset(
     row for registers in REGISTERS.values() for row in registers.values()
 )
@@ -347,6 +358,9 @@ WRITE_ORDER: Final = (
 """Settings of `ORDER` that may be written, each after those that stay below it."""
 WRITE_LAST: Final = ("uart1_protocol", "charging", "discharging")
 """They may cut the power or the link of what reads the battery."""
+
+RESTARTING: Final = frozenset({"nominal_capacity"})
+"""Writing them restarts the statistics of the battery."""
 
 _CURRENT_RATING: Final = re.compile(r"\d+S(\d{1,3})P", re.ASCII)
 _BALANCE_RATING: Final = re.compile(r"B(D?)(\d{1,2})A\d+S", re.ASCII)

@@ -1,0 +1,83 @@
+"""Settings that are one of some choices."""
+
+from dataclasses import dataclass
+from typing import Final, override
+
+from homeassistant.components.select import SelectEntity, SelectEntityDescription
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .control_entity import (
+    JkBmsControl,
+    JkBmsControlDescription,
+    async_setup_controls,
+    control,
+)
+from .coordinator import JkBmsConfigEntry
+from .jkbms.protocol.changes import accepted_register, choices
+from .jkbms.protocol.codes import CAN_PROTOCOLS, TRIGGERS, UART_PROTOCOLS
+from .jkbms.protocol.registers import Kind, settings_of_kind
+
+# There is only one link.
+PARALLEL_UPDATES = 1
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "can_protocol": CAN_PROTOCOLS,
+    **dict.fromkeys(
+        ("uart1_protocol", "uart2_protocol", "uart3_protocol"), UART_PROTOCOLS
+    ),
+    **dict.fromkeys(
+        ("buzzer_trigger", "dry_contact_1_trigger", "dry_contact_2_trigger"), TRIGGERS
+    ),
+}
+"""What the numbers of each setting stand for; those of ports are shown as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JkBmsSelectDescription(SelectEntityDescription, JkBmsControlDescription[int]):
+    """A setting that is one of some choices."""
+
+
+SELECTS: tuple[JkBmsSelectDescription, ...] = tuple(
+    JkBmsSelectDescription(**control(setting))
+    for setting in settings_of_kind(Kind.CHOICE)
+)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the selects of a battery."""
+    async_setup_controls(
+        hass, entry, async_add_entities, Platform.SELECT, JkBmsSelect, SELECTS
+    )
+
+
+class JkBmsSelect(JkBmsControl[int], SelectEntity):
+    """A setting that is one of some choices."""
+
+    @property
+    @override
+    def options(self) -> list[str]:
+        """Return the names of what this battery allows."""
+        reading = self.coordinator.data
+        register = accepted_register(self._setting, reading)
+        return [self._name(n) for n in choices(register, reading)] if register else []
+
+    @property
+    @override
+    def current_option(self) -> str | None:
+        """Return the name of what the battery reports."""
+        return None if self._value is None else self._name(self._value)
+
+    @override
+    async def async_select_option(self, option: str) -> None:
+        """Change the setting, and read it back."""
+        await self._async_write(_NAMES[self._setting].index(option))
+
+    def _name(self, number: int) -> str:
+        names = _NAMES[self._setting]
+        return names[number] if number < len(names) else str(number)
