@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+import shutil
 import subprocess
 import sys
+import tarfile
 from zipfile import ZipFile
 
 import pytest
@@ -22,7 +24,7 @@ def test_release_holds_the_integration_without_the_command(tmp_path: Path) -> No
         names = archive.namelist()
         manifest = json.loads(archive.read("manifest.json"))
     assert manifest["domain"] == "jk_bms"
-    assert {"jkbms/py.typed", "translations/en.json"} <= {*names}
+    assert {"LICENSE", "jkbms/py.typed", "translations/en.json"} <= {*names}
     assert {"frontend/main.js", "frontend/main.js.gz"} <= {*names}
     assert not [name for name in names if "/cli/" in name or "__pycache__" in name]
     assert not {"jkbms/__main__.py", "jkbms/export/exporter.py"} & {*names}
@@ -42,3 +44,27 @@ def test_release_holds_the_integration_without_the_command(tmp_path: Path) -> No
     )
     assert done.stderr == ""
     assert done.stdout.split() == modules
+
+
+def test_source_distribution_builds_itself_and_holds_no_tests(tmp_path: Path) -> None:
+    """It has licence, changelog and the library, and nothing of the checkout's tests."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=lambda folder, names: (
+            {name for name in names if name.startswith(".")}
+            if folder == str(ROOT)
+            else {"node_modules", "__pycache__"}
+        ),
+    )
+    code = "from setuptools.build_meta import build_sdist; build_sdist('..')"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=source, check=True, capture_output=True
+    )
+    (packed,) = tmp_path.glob("jkbms-*.tar.gz")
+    with tarfile.open(packed) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "README.md", "pyproject.toml"} <= names
+    assert "custom_components/jk_bms/jkbms/protocol/frames.py" in names
+    assert [name for name in names if name.startswith(("tests", ".github"))] == []
