@@ -20,7 +20,7 @@ type Run = Callable[..., int]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command on benchmarks that find what they are told to."""
+    """Run the command on benchmarks with given results."""
 
     def run(*arguments: str, **found: list[Figure]) -> int:
         for name, figures in found.items():

@@ -1482,7 +1482,7 @@ async def test_plain_bleak_uses_the_bound_radio(
             bleak_retry_connector.BleakClientWithServiceCache, device, "near"
         )
         assert near.connected
-        # While connected it is not heard.
+        # While connected it does not advertise.
         found = await BleakScanner.discover(timeout=0.05, return_adv=True)
         assert list(found) == [far.address]
         radio.remove(near)

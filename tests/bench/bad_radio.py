@@ -128,7 +128,7 @@ class Outcome:
 
 
 class Peer(Protocol):
-    """Somebody else who is fed the same notifications."""
+    """Another assembler that gets the same notifications."""
 
     def feed(self, chunk: bytes, sent: bytes) -> bool | None:
         """Return whether he now believes what was sent or else; `None` if nothing new."""
@@ -261,7 +261,7 @@ def late_readings(
 
 
 def _is_harmless(frame: Frame, sent: bytes, profile: Profile) -> bool:
-    """Tell whether a frame says the same as what was sent, but for what nobody reads."""
+    """Return whether a frame equals what was sent, except for bytes without a meaning."""
     return decoded(frame, profile) == decoded(Frame.parse(sent), profile)
 
 

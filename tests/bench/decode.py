@@ -201,7 +201,7 @@ def _publishing(spec: Spec) -> Take:
 def _peer(spec: Spec) -> Take:
     """Take the way of `async_update` of a link that is kept: its handler, its decoder."""
     bms = BMS(BLEDevice("C8:47:8C:00:00:01", "battery", {"path": ""}))
-    # What its device information would have told
+    # What its device information would have shown
     bms._sw_version = int(_profile(spec).firmware)
     bms._prot_offset = -32 if bms._sw_version < 11 else 0
 
@@ -218,7 +218,7 @@ def _peer(spec: Spec) -> Take:
 
 
 _NOBODY: Any = None
-"""What nobody looks at."""
+"""Bytes that are not decoded."""
 
 
 def _session(spec: Spec) -> Session:

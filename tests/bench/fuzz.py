@@ -333,7 +333,7 @@ def mutated(base: bytes, rng: Random, others: Sequence[bytes]) -> bytes:
 
 
 def _code() -> str:
-    """Return what tells the code that is fuzzed from any other."""
+    """Return what identifies the code that is fuzzed."""
     sources = sorted(Path(path).read_bytes() for path in _MODULES)
     return sha256(b"".join(sources)).hexdigest()
 

@@ -1,6 +1,6 @@
 """A real Home Assistant whose time jumps: recorder, Bluetooth, proxies and batteries."""
 
-# The clock first: all others keep the function that tells them the time.
+# The clock first: all other modules keep the function that they import.
 from .clock import BenchLoop  # isort: skip
 
 import asyncio

@@ -4,7 +4,7 @@ It prints what was measured as JSON. The process is its own as its time jumps, a
 what one household leaves behind is not to be measured with the next.
 """
 
-# The clock first: all others keep the function that tells them the time.
+# The clock first: all other modules keep the function that they import.
 from .clock import BenchLoop, now  # isort: skip
 
 import asyncio
@@ -46,7 +46,7 @@ class Household:
     released: int = 0
     held: int = 0
     dead: int = 0
-    """As many of the released ones are heard, but never let anyone connect."""
+    """Of the released ones, as many are in range and refuse every connection."""
     slots: int = 3
     """Connections that a proxy can hold."""
     near: int = 3

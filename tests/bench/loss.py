@@ -136,7 +136,7 @@ class _Peer:
         self._bms, self._reference = _peer(spec), _peer(spec)
 
     def feed(self, chunk: bytes, sent: bytes) -> bool | None:
-        """Return whether what it tells now was sent; `None` if it tells nothing new."""
+        """Return whether what it shows now was sent; `None` if it shows nothing new."""
         bms, before = self._bms, self._bms._msg
         bms._notification_handler(_NOBODY, bytearray(chunk))
         if bms._msg is before or not bms._msg_event.is_set():
@@ -154,14 +154,14 @@ class _Peer:
 
 def _peer(spec: Spec) -> BMS:
     bms = BMS(BLEDevice(spec.address, "battery", {"path": ""}))
-    # What its device information would have told
+    # What its device information would have shown
     bms._sw_version = int(parse_firmware(spec.software))
     bms._prot_offset = -32 if bms._sw_version < 11 else 0
     return bms
 
 
 def _sample(bms: BMS) -> BMSSample | None:
-    """Return what it would tell, `None` if its decoder fails."""
+    """Return what it would show, `None` if its decoder fails."""
     update = bms._async_update()
     try:
         update.send(None)

@@ -1306,7 +1306,7 @@ def test_short_detail_log_is_read_at_once(
 
     (asked,) = harness.sent_at(DETAIL_LOG)
     came = 0.1 + ceil(count / 12) * 4 * 0.025
-    # A last frame that is full does not tell that it is the last
+    # Nothing in a last frame that is full marks it as the last
     silence = 0.0 if count % 12 else 2.0
     assert harness.elapsed == exactly(asked + came + silence + GATT_TIME, abs=0.2)
 

@@ -62,7 +62,7 @@ type Make = Callable[..., VirtualBms]
 
 @pytest.fixture
 def make(bluez: Bluez, adapter: Adapter) -> Make:
-    """Return a maker of batteries that give nothing to a central that is not paired."""
+    """Return a function that creates batteries that send nothing unpaired."""
 
     def make(
         model: str = "JK_PB2A16S20P 15.41",
@@ -72,7 +72,7 @@ def make(bluez: Bluez, adapter: Adapter) -> Make:
     ) -> VirtualBms:
         battery = Battery(MODELS[model], time_scale=0.0)
         behaviour = Behaviour.of(battery.spec)
-        # It hurries, but gives a busy machine time to send the first command.
+        # It is fast, but gives a busy machine time to send the first command.
         behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
         faults = Faults(pairing=refuses)
         bms = VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)

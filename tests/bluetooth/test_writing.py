@@ -291,7 +291,7 @@ def test_lost_link_leaves_the_outcome_unknown(power_on: PowerOn, when: Any) -> N
 
 
 def test_silence_after_a_write_leaves_the_outcome_unknown(power_on: PowerOn) -> None:
-    """Without an answer nobody knows."""
+    """Without an answer the result is unknown."""
     harness = power_on(GARAGE)
 
     def mute(data: bytes) -> bool:

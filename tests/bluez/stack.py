@@ -58,7 +58,7 @@ class Lock:
 
 @dataclass(frozen=True)
 class Call:
-    """What somebody called."""
+    """One call of a method."""
 
     sender: str
     path: str
@@ -91,7 +91,7 @@ class Device:
     handles: dict[str, int] = field(default_factory=dict)
     """Handle of the characteristic at each path."""
     paired_by: str | None = None
-    """Who asked for the pairing that is under way."""
+    """The program that requested the pairing in progress."""
     pairing: asyncio.Task[None] | None = None
 
     @property

@@ -144,7 +144,7 @@ def test_battery_without_passcode_is_not_tuned(
 
 
 def test_script_needs_yes(bms: VirtualBms, run: Run) -> None:
-    """Without a terminal nobody can confirm."""
+    """Without a terminal there is no confirmation."""
     result = run(*BMS, "--set", "charging=off")
     assert result.complaints == ["jkbms: this needs a terminal to confirm, or --yes"]
     assert written(bms) == []

@@ -250,7 +250,7 @@ def test_exporter_serves_and_retries_without_dbus(tmp_path: Path) -> None:
 def test_usage_error_is_reported_at_once_in_one_line(
     arguments: list[str], code: int, text: str
 ) -> None:
-    """What is wrong with the usage is told at once, in one line."""
+    """A usage error is printed at once, in one line."""
     done = run([str(COMMAND), *arguments])
     assert done.returncode == code
     assert text in (done.stderr if code else done.stdout)

@@ -119,7 +119,7 @@ def place(
 def test_without_options_batteries_in_range_are_listed(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Without options it lists the batteries in reach, and nothing else that is heard."""
+    """Without options it lists the batteries in range, and no other device."""
     place(radio, UPS, rssi=-70)
     place(radio, HOME, rssi=-50)
     place(radio, replace(BOAT, advert="unrelated"))
@@ -209,7 +209,7 @@ def test_batteries_are_printed_in_the_order_requested(
         "HOME_BMS",
         "UPS_BMS",
     ]
-    # Nobody waits for what was not asked for
+    # Nothing waits for what was not requested
     assert result.elapsed < 8
 
 
@@ -227,7 +227,7 @@ def test_three_batteries_take_little_longer_than_one(
 def test_batteries_without_a_slot_are_read_after_the_others(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Those who find no slot wait for their turn."""
+    """Batteries without a free slot wait for their turn."""
     radio.slots = 1
     specs = [
         replace(UPS, name=f"B{n}", address=f"20:25:03:99:00:{n:02X}") for n in range(9)
@@ -251,7 +251,7 @@ def test_adapter_without_any_slot_fails_at_once(radio: VirtualRadio, run: Run) -
 def test_battery_requested_twice_is_printed_twice_but_one_series(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Who is asked for by name and by address answers twice."""
+    """A battery that is named twice, by name and by address, is reported twice."""
     place(radio, UPS)
     result = run("-i", "-d", "UPS_BMS", "-d", UPS.address)
     assert result.code == 0
@@ -319,7 +319,7 @@ def test_request_timeout_is_applied_to_each_command(
 def test_battery_out_of_range_costs_the_others_no_more_than_the_scan(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Who is not heard costs the others no more than the scan."""
+    """A battery out of range costs the others no more than the scan."""
     place(radio, UPS)
     result = run("-i", "-d", "NOBODY", "-d", "UPS_BMS", "-t", "7")
     assert result.code == 1
@@ -333,7 +333,7 @@ def test_battery_out_of_range_costs_the_others_no_more_than_the_scan(
 def test_ambiguous_name_fails_and_lists_the_addresses(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """A name of two batteries is none; their addresses are told, and can be chosen."""
+    """A name of two batteries is an error that lists their addresses."""
     place(radio, UPS, HOME, SPARE)
     result = run("-i", "-d", "HOME_BMS", "-d", "UPS_BMS")
     assert result.code == 1
@@ -411,7 +411,7 @@ def test_lost_settings_are_a_failure(radio: VirtualRadio, run: Run) -> None:
 
 
 def test_battery_that_was_found_once_is_expected_again(radio: VirtualRadio) -> None:
-    """Who was found once is expected to be there."""
+    """A battery that was found once is expected in every reading."""
     place(radio, UPS)
     gone = place(radio, HOME)
 
@@ -492,7 +492,7 @@ def test_label_does_not_change_with_the_advertised_name(
     heard: list[str],
     label: str,
 ) -> None:
-    """A battery has one label for ever, whatever a scan hears of its name."""
+    """A battery keeps its label, whichever name a scan receives."""
     names = iter(heard)
     labels: list[str] = []
     hear = VirtualScanner._hear
@@ -518,7 +518,7 @@ def test_label_does_not_change_with_the_advertised_name(
 def test_read_waits_for_a_slot_until_the_next_one_is_due(
     radio: VirtualRadio, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who finds no free connection gets one before the next reading is due."""
+    """A battery without a free connection gets one before the next reading is due."""
     radio.slots = 1
     place(radio, UPS, HOME, BOAT)
     monitor = Monitor(["UPS_BMS", "HOME_BMS", "BOAT_BMS"])
@@ -541,7 +541,7 @@ def test_battery_without_a_slot_until_the_next_read_is_lost(
 def test_pushes_have_their_own_timer(
     radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half-way between two readings, whoever is silent."""
+    """Half-way between two readings, whichever battery is silent."""
     times: list[float] = []
     place(radio, UPS)
     place(radio, HOME, faults=Faults(silent=True))
@@ -571,7 +571,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def serve(run: Run, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Return what goes on for some time, and tells what was known when.
+    """Return an action that runs for some time and records what was known when.
 
     That is half-way between two readings. Something may happen behind the first.
     """
@@ -711,7 +711,7 @@ def seldom_heard(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_found_battery_is_dropped_after_a_day_but_no_requested_one(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture, asked: bool
 ) -> None:
-    """Who was just passing by is, after a day, but nobody who was asked for or is heard."""
+    """A passing battery is dropped after a day; a target or one in range never is."""
     place(radio, UPS)
     place(radio, BOAT, faults=Faults(silent=True))
     home = place(radio, HOME)
@@ -762,7 +762,7 @@ def test_nothing_is_left_of_who_is_forgotten(
 def test_forgotten_before_it_was_read(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that was heard only once has its time as well."""
+    """A battery that was seen only once is kept for a day as well."""
 
     async def find(*_: object) -> None:
         raise NotReachableError("Not found")
@@ -777,7 +777,7 @@ def test_forgotten_before_it_was_read(
 def test_not_forgotten_without_bluetooth(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may well be there, but there is nobody who could hear it."""
+    """It may be in range, but there is no adapter to receive it."""
     place(radio, UPS)
     events = {5000: partial(monkeypatch.setattr, VirtualScanner, "start", hang)}
     known = serve(2 * DAY, events, "-s", "3600")
@@ -790,7 +790,7 @@ def test_not_forgotten_without_bluetooth(
 def test_secrets_are_printed_only_with_the_option(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Passcodes are shown only to those who ask for them."""
+    """Passcodes are shown only with --secrets."""
     place(radio, UPS)
     for name in ("j", "J", "y", "t", "T", "m", "r", "R", "table"):
         assert UPS.passcode not in run("-f", name, "-i", "-d", "UPS_BMS").out
@@ -836,7 +836,7 @@ def test_secrets_are_printed_only_with_the_option(
 def test_missing_bluetooth_is_reported_with_advice(
     run: Run, monkeypatch: pytest.MonkeyPatch, err: Exception, text: str, arguments: Any
 ) -> None:
-    """What is missing is told in one line."""
+    """One line says what is missing."""
 
     async def start(_: BaseBleakScanner) -> None:
         raise err
@@ -857,7 +857,7 @@ async def hang(*_: object) -> None:
 def test_bluetooth_does_not_answer(
     run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    """Nobody waits for ever."""
+    """Every wait ends."""
     monkeypatch.setattr(VirtualScanner, "start", hang)
     result = run(*arguments)
     assert (result.code, result.complaints) == (1, [f"jkbms: {NO_ANSWER}"])
@@ -875,7 +875,7 @@ def test_scan_that_cannot_be_stopped(
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[], Awaitable[None]],
 ) -> None:
-    """What was heard before the adapter was pulled out is told."""
+    """What was received before the adapter was unplugged is reported."""
     place(radio, UPS)
     stop = VirtualScanner.stop
 
@@ -1052,7 +1052,7 @@ def test_progress_is_shown_on_a_terminal_only(
 
 @pytest.fixture
 def levels() -> Iterator[Callable[[str], int]]:
-    """Return what tells levels of loggers, and put them back."""
+    """Return a function that reports levels of loggers, and restore them."""
     names = ("", "bleak", "custom_components.jk_bms.jkbms", "jkbms")
     before = {name: logging.getLogger(name).level for name in names}
     yield lambda name: logging.getLogger(name).level

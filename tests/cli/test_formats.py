@@ -129,7 +129,7 @@ def test_json_and_yaml_have_the_same_content(report: Report) -> None:
 
 
 def test_section_is_a_list_with_one_element_per_battery_that_answered() -> None:
-    """A section is a list with one element a battery; who told nothing is not in it."""
+    """A section is a list with one element a battery that sent data."""
     mute = BatteryReport(device="HOME_BMS", up=False)
     document = plain(
         ReadReport([mute, BATTERY, mute, BATTERY], ["device_info", "cell_data"])
@@ -272,7 +272,7 @@ def drawn(report: Report, width: int = 100) -> list[str]:
 
 
 def test_table_lists_the_strongest_signal_first() -> None:
-    """The one that is heard best is first."""
+    """The one with the best signal is first."""
     far = ScanResult(address="C8:47:80:00:00:02", name=None, rssi=-90)
     assert drawn(ScanReport({"far": far, **SCAN.batteries})) == [
         "address            name        RSSI",
@@ -363,7 +363,7 @@ def test_table_lists_what_the_battery_accepts_by_name() -> None:
 
 
 def test_table_leaves_no_gap_for_absent_values() -> None:
-    """Old units tell less, and what they do not tell leaves no gap."""
+    """Old units send less, and what is missing leaves no gap."""
     cells = CellData(cell_voltage=(3.3, 3.3), min_cell=1, max_cell=1)
     little = drawn(ReadReport([BatteryReport(device="Old", cell_data=cells)], SECTIONS))
     assert [line.strip() for line in little] == [
@@ -372,12 +372,12 @@ def test_table_leaves_no_gap_for_absent_values() -> None:
     ]
     blank = ReadReport([BatteryReport(device="Old", cell_data=CellData())], SECTIONS)
     assert [line for line in drawn(blank) if line] == ["Old"]
-    # Who told nothing has said so elsewhere
+    # A battery without data is reported elsewhere
     assert drawn(ReadReport([BatteryReport(device="Lost")], [])) == []
 
 
 def test_table_has_a_row_per_log_entry() -> None:
-    """A log is a table, and what was not told is a dash."""
+    """A log is a table, and a missing value is a dash."""
     logs = BatteryReport(device="Log", logbook=LOG, detail_log=HISTORY)
     assert [line.split() for line in drawn(ReadReport([logs], SECTIONS), 300)] == [
         ["Log"],

@@ -314,12 +314,12 @@ def test_version_of_no_layout(run: Run) -> None:
     assert (result.code, result.err) == (0, "jkbms: 1 frame good, 0 rejected\n")
     (info,) = result.output["device_info"]
     assert (info["device_model"], info["uart1_protocol"]) == ("JK_B2A20S20P", None)
-    # Data tell it without a version
+    # The data prove it without a version
     assert run([device, CELLS]).output["cell_data"][0]["remain_percent"] == 42
 
 
 def test_implausible_values_are_not_an_unknown_layout(run: Run) -> None:
-    """A broken wire is told as such, not as an unknown layout."""
+    """A broken wire is reported as such, not as an unknown layout."""
     broken = build(CELL_DATA, {6: "E40C0000" * 2, 70: "0F", 150: "9033"})
     result = run([DEVICE, broken])
     assert result.output["cell_data"] == []
@@ -352,7 +352,7 @@ def test_all_option_prints_every_frame_in_order(run: Run) -> None:
 
 
 def test_layout_from_the_data(run: Run) -> None:
-    """Without device information the cell data tell the layout."""
+    """Without device information the cell data decide the layout."""
     result = run([CELLS])
     assert result.code == 0
     assert result.output["device_info"] == []
@@ -633,7 +633,7 @@ def test_usage_error_is_one_line_and_exit_code_2(
     out: str,
     err: str,
 ) -> None:
-    """What is asked in a wrong way is told in usage, with exit code 2."""
+    """A usage error prints the usage and has exit code 2."""
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     printed = capsys.readouterr()
@@ -678,7 +678,7 @@ def test_watch_on_a_dumb_terminal(
     ],
 )
 def test_help_has_all_of_ubmsc(capsys: pytest.CaptureFixture[str], option: str) -> None:
-    """Whoever runs `ubmsc` finds the same letters and words."""
+    """Users of `ubmsc` find the same letters and words."""
     with pytest.raises(SystemExit):
         main(["--help"])
     letter, word, *value = option.split()
@@ -829,7 +829,7 @@ def test_characters_that_a_terminal_lacks_are_question_marks(
 def test_closed_pipe_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Output that nobody reads any more is no failure, nor is it when Python ends."""
+    """A closed pipe is no failure, neither now nor when Python ends."""
     path = tmp_path / "capture.txt"
     path.write_text(DEVICE.hex(), "utf-8")
     read_end, write_end = os.pipe()
@@ -845,7 +845,7 @@ def test_closed_pipe_is_no_failure(
 def test_help_that_does_not_arrive(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """That is a failure too, but not that nobody reads on."""
+    """That is a failure too, unlike a closed pipe."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([option]) == 1
@@ -865,7 +865,7 @@ def test_help_that_does_not_arrive(
 def test_closed_standard_streams_are_no_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What goes nowhere is no failure: whoever closes it wants the exit code."""
+    """A closed stream is no failure: only the exit code is wanted."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
     for name in ("stdin", "stdout", "stderr"):
@@ -913,7 +913,7 @@ def test_unwritable_stderr_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_at_start_has_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever cannot wait for it to begin gets no traceback."""
+    """An interrupt during the start causes no traceback."""
 
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt

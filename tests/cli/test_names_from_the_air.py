@@ -117,7 +117,7 @@ def test_every_format_shows_one_printable_line_per_text(
 def test_captured_frame_shows_printable_text(
     run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A dump that somebody posted is from the air as well."""
+    """A posted dump is untrusted text as well."""
     battery = Battery(EVIL, soc=0.6, time_scale=0.0)
     dump = tmp_path_factory.mktemp("dump") / "a.txt"
     dump.write_text(

@@ -56,7 +56,7 @@ def place(radio: VirtualRadio, spec: Spec) -> VirtualBms:
 
 @asynccontextmanager
 async def doing(*arguments: str) -> AsyncIterator[None]:
-    """Do what goes on for ever, for a while."""
+    """Run an endless action for a while."""
     task = asyncio.ensure_future(plan(parse([*arguments, "-s", INTERVAL]))())
     try:
         yield
@@ -190,7 +190,7 @@ async def test_without_targets_new_batteries_are_served_as_they_appear(
 async def test_serve_who_was_never_heard(
     radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who was asked for is known from the beginning."""
+    """The targets are known from the beginning."""
     async with serving(capsys, "-d", "UPS_BMS") as served:
         lines = await served.shows('up{device="UPS_BMS"} 0')
         assert [line for line in lines if line[0] != "#"] == ['up{device="UPS_BMS"} 0']
@@ -250,7 +250,7 @@ async def test_bluetooth_comes_and_goes(
     caplog: pytest.LogCaptureFixture,
     asked: bool,
 ) -> None:
-    """It is waited for, also at first; the log says so once, whoever asks is told."""
+    """It is waited for, also at first; the log says so once, each request is answered."""
     start = VirtualScanner.start
 
     async def fail(_: VirtualScanner) -> None:
@@ -410,7 +410,7 @@ async def test_push_without_batteries_sends_nothing_and_fails(
 
 
 async def test_refused_push_fails(radio: VirtualRadio, taker: Taker) -> None:
-    """Pushed once, a failure is told."""
+    """A failure of a single push is reported."""
     place(radio, UPS)
     taker.status = 401
     options = parse(["-p", "-u", taker.url, "-d", UPS.address])
@@ -464,7 +464,7 @@ async def test_failed_push_does_not_stop_the_next_one(
 def test_unusable_target_is_reported_before_anything_is_done(
     arguments: list[str], error: type[Exception]
 ) -> None:
-    """It is told before anything is done."""
+    """It is reported before anything is done."""
     with pytest.raises(error):
         plan(parse(arguments))
 
@@ -512,7 +512,7 @@ def test_refusal_of_the_server_is_one_line_without_credentials(
     path: str,
     text: str,
 ) -> None:
-    """What the server says is told in one line, without the credentials."""
+    """The server's answer is reported in one line, without the credentials."""
     place(radio, UPS)
     monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
     monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
@@ -532,7 +532,7 @@ def test_unreachable_server_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Nobody listens, or it is not who it says it is."""
+    """No server listens, or its certificate is wrong."""
     place(radio, UPS)
     monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
     url = f"http://127.0.0.1:{free_port()}"
@@ -591,7 +591,7 @@ def test_malformed_url_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
 async def test_stopped_push_leaves_no_groups(
     radio: VirtualRadio, pushgateway: str
 ) -> None:
-    """A battery that nobody reads any more must not stay `up 1`."""
+    """A battery that is no longer read must not stay `up 1`."""
     place(radio, UPS)
     group = f'instance="{UPS.address}",job="stopped"'
 

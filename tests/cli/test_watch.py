@@ -35,7 +35,7 @@ class Terminal:
     loop: asyncio.AbstractEventLoop | None = None
     shown: str = ""
     missing: list[str] = field(default_factory=list)
-    """What was waited for in vain."""
+    """What did not appear in time."""
 
     def __post_init__(self) -> None:
         """Plug it in."""
@@ -167,7 +167,7 @@ def test_without_targets_every_battery_is_shown(
 def test_requested_adapter_is_used_for_every_scan(
     radio: VirtualRadio, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The adapter that is asked for is used, for every scan."""
+    """The chosen adapter is used for every scan."""
     place(radio, UPS)
     used = []
     real = VirtualScanner.__init__
@@ -217,7 +217,7 @@ def test_lost_battery_shows_the_reason_and_recovers(
 def test_closed_terminal_ends_the_watch(
     radio: VirtualRadio, terminal: Terminal
 ) -> None:
-    """Nobody watches any more."""
+    """The output is closed."""
     place(radio, UPS)
     master, slave = os.openpty()
     steps: list[Step] = [("3.814 V", lambda: os.close(master))]

@@ -72,7 +72,7 @@ async def test_scrape_returns_the_metrics_of_all_batteries(
         ("application/openmetrics-text,text/plain;q=0", True),
         ("application/openmetrics-text; Q=0.000 ,*/*", False),
         ("application/openmetrics-text;q=0.05;version=1.0.0", True),
-        # There the counters would get names that nobody's board has
+        # There the counters would get names that no dashboard uses
         (LIKE_PROMETHEUS, False),
         ("text/plain", False),
         ("text/html,*/*;q=0.8", False),
@@ -83,7 +83,7 @@ async def test_scrape_returns_the_metrics_of_all_batteries(
 async def test_openmetrics_is_served_only_to_clients_that_accept_nothing_else(
     session: aiohttp.ClientSession, accept: str, openmetrics: bool
 ) -> None:
-    """OpenMetrics is for who takes nothing else, since it renames the counters."""
+    """OpenMetrics is sent only on request, since it renames the counters."""
     async with (
         Exporter(ANYWHERE, lambda: STATES) as exporter,
         session.get(url_of(exporter), headers={"Accept": accept}) as response,
@@ -101,7 +101,7 @@ async def test_openmetrics_is_served_only_to_clients_that_accept_nothing_else(
 async def test_response_is_compressed_on_request(
     session: aiohttp.ClientSession,
 ) -> None:
-    """It comes compressed to whom that helps."""
+    """It is compressed for clients that accept it."""
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         wishes = {"Accept-Encoding": "gzip"}
         async with session.get(url_of(exporter), headers=wishes) as response:
@@ -243,7 +243,7 @@ async def test_request_without_credentials_is_refused(
     password: str,
     status: int,
 ) -> None:
-    """Metrics are for who has the password; that it is alive is for all."""
+    """Metrics need the password; the health check does not."""
     secret = tmp_path / "secret"
     secret.write_text("reader:pass:wörd\n", "utf-8")
     endpoint = Endpoint.parse("http://127.0.0.1:0/metrics", basic_auth=secret)
@@ -283,7 +283,7 @@ def test_exporter_without_credentials_accepts_every_request(
 
 
 async def test_port_in_use_is_an_endpoint_error(session: aiohttp.ClientSession) -> None:
-    """It says in a line that somebody else is there, and leaves nothing behind."""
+    """One line says that the port is in use, and nothing is left behind."""
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         port = exporter.addresses[0][1]
         with pytest.raises(EndpointError) as caught:
@@ -307,7 +307,7 @@ async def test_host_of_another_machine_is_an_endpoint_error(
 
 
 async def test_host_that_is_no_host(session: aiohttp.ClientSession) -> None:
-    """A name that nobody knows is told as such."""
+    """An unknown name is reported as such."""
     with pytest.raises(EndpointError, match="Name or service not known"):
         await Exporter(
             Endpoint(host="fe80::1%nothing", port=0), lambda: STATES
@@ -363,7 +363,7 @@ def test_default_url_is_that_of_ubmsc() -> None:
     ],
 )
 def test_url_that_cannot_be_served(url: str, message: str) -> None:
-    """What is wrong with a URL is told in a line."""
+    """One line says what is wrong with a URL."""
     with pytest.raises(EndpointError) as caught:
         Endpoint.parse(url)
     assert message in str(caught.value)
@@ -371,7 +371,7 @@ def test_url_that_cannot_be_served(url: str, message: str) -> None:
 
 
 def test_certificate_requires_https(tmp_path: Path) -> None:
-    """Nobody is let believe that it is encrypted."""
+    """Nothing suggests that it is encrypted."""
     cert, key = write_certificate(tmp_path)
     with pytest.raises(EndpointError, match="must start with https"):
         Endpoint.parse("http://127.0.0.1/metrics", tls_cert=cert, tls_key=key)
@@ -394,7 +394,7 @@ def test_certificate_requires_https(tmp_path: Path) -> None:
 def test_certificate_that_cannot_be_used(
     tmp_path: Path, cert: str, key: str | None, message: str
 ) -> None:
-    """The file that is wrong is named, and nobody is asked for a password."""
+    """The wrong file is named, and no password is requested."""
     write_certificate(tmp_path)
     (tmp_path / "empty.pem").touch()
     with pytest.raises(EndpointError) as caught:

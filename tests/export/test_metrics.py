@@ -65,7 +65,7 @@ up_time{device="UPS_BMS"}
 
 
 def samples(text: str, device: str, *, openmetrics: bool = False) -> Samples:
-    """Return the samples of a device as somebody else's parser reads them."""
+    """Return the samples of a device as an independent parser reads them."""
     found: Samples = {}
     for family in (parse_openmetrics if openmetrics else parse_text)(text):
         for sample in family.samples:
@@ -115,7 +115,7 @@ def test_only_our_own_counter_has_a_suffix_in_text() -> None:
 
 
 def test_each_metric_has_one_head() -> None:
-    """Each metric has one head, whoever it belongs to."""
+    """Each metric has one head, for all batteries."""
     states = [battery("a", HOUSE), battery("b", GARAGE)]
     text = to_text(states)
     heads = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
@@ -125,7 +125,7 @@ def test_each_metric_has_one_head() -> None:
 
 
 def test_battery_that_stopped_answering_has_no_values() -> None:
-    """It has no values any more, but tells that it is down, and since when."""
+    """It has no values any more, but `up 0` and the time of the last ones."""
     lost = battery("lost", HOUSE, up=False)
     text = to_text([lost, battery("here", HOUSE)])
     assert samples(text, "lost") == {
@@ -141,7 +141,7 @@ def test_battery_that_stopped_answering_has_no_values() -> None:
 
 
 def test_output_that_is_made_once() -> None:
-    """It says nothing about a link that nobody watches."""
+    """It has no series for a link that is not watched."""
     state = battery("UPS_BMS", HOUSE)
     once = replace(state, up=None, last_update=None, rejected_frames=None)
     wanted = expected(state)

@@ -60,7 +60,7 @@ async def session(socket_enabled: None) -> AsyncIterator[aiohttp.ClientSession]:
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
-    """Run a server of one's own and yield its address."""
+    """Run a server for the test and yield its address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -182,7 +182,7 @@ async def test_victoria_metrics_cluster_with_password(
 async def test_push_over_tls_needs_a_trusted_certificate(
     session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """A Pushgateway with TLS, a password and a prefix takes it from who has them."""
+    """A Pushgateway with TLS, a password and a prefix accepts it."""
     cert, key = write_certificate(tmp_path)
     secret = bcrypt.hashpw(USER.password.encode(), bcrypt.gensalt(4)).decode()
     (tmp_path / "web.yml").write_text(
@@ -316,7 +316,7 @@ async def test_instances_of_any_name(
 
 
 async def test_kind_can_be_chosen(session: aiohttp.ClientSession) -> None:
-    """Where the path does not tell."""
+    """Where the path does not decide."""
     chosen = PushTarget.parse("http://host:8428", kind=PushKind.IMPORT)
     assert str(chosen) == f"http://host:8428{IMPORT}"
     other = PushTarget.parse("http://host/other/way?a=b", kind=PushKind.IMPORT)
@@ -372,7 +372,7 @@ def test_credentials_from_a_file(tmp_path: Path) -> None:
     "given", [{"token": "pa\nss"}, {"password": "pass\0"}, {"user": "pa:ss"}]
 )
 def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
-    """They are refused before anything is sent, and not told."""
+    """They are refused before anything is sent, and not printed."""
     with pytest.raises(CredentialsError) as caught:
         Credentials(**given)
     assert "pa" not in str(caught.value)
@@ -396,7 +396,7 @@ def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
     ],
 )
 def test_malformed_url_is_rejected(url: str, message: str) -> None:
-    """What is wrong is told without what is private."""
+    """The error holds nothing private."""
     with pytest.raises(PushUrlError) as caught:
         PushTarget.parse(url)
     assert str(caught.value).startswith(message)
@@ -525,7 +525,7 @@ async def test_permanent_failures_are_not_retried(
 async def test_tried_until_time_is_up(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the next push is due, and what went wrong is told."""
+    """Then the next push is due, and the error is reported."""
     monkeypatch.setattr(push_module, "_FIRST_PAUSE", 0.001)
     tries = 0
 
@@ -545,7 +545,7 @@ async def test_tried_until_time_is_up(
 async def test_no_pause_in_vain(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no time is left for another try, what went wrong is told at once."""
+    """Where no time is left to retry, the error is reported at once."""
     monkeypatch.setattr(push_module, "_FIRST_PAUSE", 1000.0)
 
     async def refuse(_request: web.Request) -> web.Response:
@@ -560,7 +560,7 @@ async def test_no_pause_in_vain(
 async def test_refused_connection_is_unreachable(
     session: aiohttp.ClientSession, once: None
 ) -> None:
-    """Nobody listens there."""
+    """No server listens there."""
     port = free_port()
     with pytest.raises(PushUnreachableError) as caught:
         await push(session, PushTarget.parse(f"http://127.0.0.1:{port}"), STATES)
@@ -572,7 +572,7 @@ async def test_refused_connection_is_unreachable(
 async def test_lost_connection_is_unreachable(
     session: aiohttp.ClientSession, once: None
 ) -> None:
-    """Somebody listens who hangs up."""
+    """A server that closes each connection."""
 
     async def hang_up(request: web.Request) -> web.Response:
         assert request.transport
@@ -708,7 +708,7 @@ async def test_cancelling_a_push_stops_it(session: aiohttp.ClientSession) -> Non
 async def test_cleared_device_leaves_no_group_in_the_pushgateway(
     session: aiohttp.ClientSession, pushgateway: str
 ) -> None:
-    """A Pushgateway would show its last values for ever."""
+    """A Pushgateway would keep its last values."""
     target = PushTarget.parse(pushgateway, job="cleared")
     await push(session, target, [battery("gone", HOUSE), battery("here", HOUSE)])
     await clear(session, target, {"gone"})

@@ -36,7 +36,7 @@ TRANSLATIONS = json.loads(
 
 
 def sentence(error: str) -> str:
-    """Return what the user is told about an error, up to the first variable part."""
+    """Return the sentence of an error, up to its first variable part."""
     message: str = TRANSLATIONS["exceptions"][error]["message"]
     return message.partition("{")[0].removesuffix(".")
 
@@ -65,13 +65,13 @@ async def setup_integration(
 
 
 async def pass_time(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
-    """Let the timers of this time span fire, and what they start finish."""
+    """Fire the timers of this time span, and wait until their work is done."""
     async_fire_time_changed(hass, dt_util.utcnow() + delay)
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens while a read is under way."""
+    """Wait for a condition during a read."""
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.002)
@@ -89,7 +89,7 @@ def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 def note_events(
     hass: HomeAssistant, entity_id: str, *attributes: str
 ) -> list[dict[str, Any]]:
-    """Note these attributes of an event, each time that it is a new one."""
+    """Record these attributes of an event entity at each new event."""
     noted: list[dict[str, Any]] = []
     seen = {STATE_UNAVAILABLE, STATE_UNKNOWN}
 
@@ -105,12 +105,12 @@ def note_events(
 
 
 async def until_held(bms: VirtualBms, entry: MockConfigEntry) -> None:
-    """Wait until the values of the battery stream in."""
+    """Wait until the link is held and the battery streams."""
     await until(lambda: bms.connected and entry.runtime_data.client._held)
 
 
 def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:
-    """Let an advertisement come in that many seconds from now, or before."""
+    """Receive an advertisement with a time `later` s from now, or before."""
     _, rssi = proxy.radio.reach[bms.address]
     data = advertisement(bms.spec, rssi)
     proxy._async_on_advertisement(
@@ -127,7 +127,7 @@ def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:
 
 
 def forget(proxy: VirtualProxy, bms: VirtualBms) -> None:
-    """Let Home Assistant lose sight of a battery, as it does after some minutes."""
+    """Let Home Assistant drop a battery out of range, as it does after some minutes."""
     hear(proxy, bms, later=-200)
     proxy._async_expire_devices()
     for handle in get_scheduled_timer_handles(asyncio.get_running_loop()):

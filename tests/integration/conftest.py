@@ -28,10 +28,10 @@ from . import SPEED, setup_integration
 
 
 class HouseLoop(JumpingLoop):
-    """Jumps unless someone else may have something to say: over a socket, or the recorder."""
+    """Jumps unless an external event may come: over a socket, or from the recorder."""
 
     def __init__(self) -> None:
-        """Begin with the machine's time, by which Bluetooth dates what it hears."""
+        """Begin with the machine's time, which Bluetooth puts on advertisements."""
         super().__init__(Clock(time.monotonic()))
         self.may_jump = self._is_alone
 
@@ -45,16 +45,16 @@ class HouseLoop(JumpingLoop):
 
 @pytest.fixture(scope="session")
 def _asyncio_loop_factory() -> type[HouseLoop]:
-    """Let a test be done as soon as its work is, on a busy machine as well.
+    """Let a test end as soon as its work is done, on a busy machine as well.
 
-    The hook for it would make the loop of the session anew for each test, too.
+    Its hook would create the loop of the session again for each test.
     """
     return HouseLoop
 
 
 @pytest.fixture(autouse=True)
 async def configure_event_loop(configure_event_loop: None) -> None:
-    """Keep the loop's own time, instead of which Home Assistant takes the machine's."""
+    """Keep the loop's own time, which Home Assistant replaces by the machine's."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, HouseLoop)
     del loop.time
@@ -62,13 +62,13 @@ async def configure_event_loop(configure_event_loop: None) -> None:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the client hurry as much as the batteries do; it waits only on set-up."""
+    """Shorten the client's settle time as much as the batteries' times."""
     monkeypatch.setattr(session, "SETTLE_TIME", session.SETTLE_TIME / SPEED)
 
 
 @pytest.fixture(autouse=True)
 def forget_metrics() -> Iterator[None]:
-    """Let each Home Assistant have its metrics; a process can register them once."""
+    """Unregister the metrics after each test; a process can register them only once."""
     before = set(REGISTRY._collector_to_names)
     yield
     for collector in set(REGISTRY._collector_to_names) - before:
@@ -82,7 +82,7 @@ async def bluetooth(enable_custom_integrations: None, enable_bluetooth: None) ->
 
 @pytest.fixture
 async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualProxy]:
-    """Register a proxy; whatever is connected through it ends with the test."""
+    """Register a proxy; its connections end with the test."""
     proxy = VirtualProxy("AA:00:00:00:00:01", "garage")
     proxy.start()
     yield proxy
@@ -93,7 +93,7 @@ async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualP
 async def far_proxy(
     hass: HomeAssistant, bluetooth: None, bms: VirtualBms
 ) -> AsyncGenerator[VirtualProxy]:
-    """Register another proxy, which hears the battery as well, but not as loud."""
+    """Register another proxy in range of the battery, with a weaker signal."""
     proxy = VirtualProxy("AA:00:00:00:00:02", "attic")
     proxy.place(bms, rssi=-75)
     proxy.start()
@@ -103,18 +103,18 @@ async def far_proxy(
 
 @pytest.fixture
 def model() -> str:
-    """Name the battery that `bms` is; tests override it by parameters."""
+    """Return the model of `bms`; tests override it by parameters."""
     return "JK_B2A8S20P 11.48"
 
 
 @pytest.fixture
 def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
-    """Return a maker of batteries in reach of the proxy."""
+    """Return a function that creates batteries in range of the proxy."""
 
     def make(model: str, **spec: Any) -> VirtualBms:
         # Its day stands still, so that tests know its state at any moment.
         battery = Battery(replace(MODELS[model], **spec), time_scale=0.0)
-        # It hurries, but gives a busy machine time to send the first command.
+        # It is fast, but gives a busy machine time to send the first command.
         behaviour = Behaviour.of(battery.spec)
         behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
         bms = VirtualBms(battery, behaviour=behaviour, speed=SPEED)
@@ -126,7 +126,7 @@ def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
 
 @pytest.fixture
 def bms(make_bms: Callable[..., VirtualBms], model: str) -> VirtualBms:
-    """Place a battery in reach of the proxy; it has not been heard yet."""
+    """Place a battery in range of the proxy, before its first advertisement."""
     return make_bms(model)
 
 
@@ -134,7 +134,7 @@ def bms(make_bms: Callable[..., VirtualBms], model: str) -> VirtualBms:
 async def entry(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> MockConfigEntry:
-    """Set up a battery that has been heard."""
+    """Set up a battery after its first advertisement."""
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     assert entry.state is ConfigEntryState.LOADED
@@ -143,7 +143,7 @@ async def entry(
 
 @pytest.fixture
 def reads_only(proxy: VirtualProxy) -> Iterator[None]:
-    """See that a test sends the four commands that read and nothing else."""
+    """Check that a test sends only the four commands that read."""
     yield
     sent = {
         command.register
@@ -155,7 +155,7 @@ def reads_only(proxy: VirtualProxy) -> Iterator[None]:
 
 @pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Let reads fail within seconds, and ask full proxies more often."""
+    """Let reads fail within seconds, and retry on full proxies more often."""
     deadline = 4.5
     defaults = client.JkBmsClient.read.__kwdefaults__
     assert defaults
@@ -167,7 +167,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clients made from now on wait for an answer no longer than need be."""
+    """Let new clients wait only as long as necessary for an answer."""
     defaults = client.JkBmsClient.__init__.__kwdefaults__
     assert defaults
     monkeypatch.setitem(defaults, "answer_timeout", 1.0)
@@ -185,7 +185,7 @@ def entity_registry_enabled_by_default() -> Iterator[None]:
 
 @pytest.fixture
 def durations() -> Iterator[list[float]]:
-    """Note how long each read takes."""
+    """Record how long each read takes."""
     durations: list[float] = []
     read = client.JkBmsClient.read
 

@@ -316,7 +316,7 @@ async def test_incompatible_unit_is_not_imported(
 async def test_unknown_capacity_gives_no_state_of_charge(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory
 ) -> None:
-    """A state of charge that cannot be told is not 0."""
+    """An unknown state of charge is not 0."""
     memory.keep(5 * HOUR - HOUR / 2, full=0.0)
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED, 1) | {SOC: 0}
 
@@ -372,7 +372,7 @@ async def test_unset_clock_is_an_error(
 async def test_only_recent_records_import_nothing(
     hass: HomeAssistant, entry: MockConfigEntry, memory: Memory
 ) -> None:
-    """A battery that has just been connected has nothing to tell."""
+    """A battery that has just been connected has no records."""
     memory.keep(timedelta(0))
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED, 0)
 

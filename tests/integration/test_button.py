@@ -27,7 +27,7 @@ AN_HOUR = 3600
 
 @pytest.fixture
 def link() -> str:
-    """Tell what becomes of the link; tests override it by parameters."""
+    """Return the link option; tests override it by parameters."""
     return "released"
 
 

@@ -71,7 +71,7 @@ WITHOUT_ENTITY: Final = {
     "clock",
     # Which settings there are is no setting.
     "register_support",
-    # It only tells one frame from the next.
+    # It only distinguishes one frame from the next.
     "frame_counter",
     # How long each protection still waits: of use only while testing a device.
     "discharge_overcurrent_release_time",

@@ -49,7 +49,7 @@ def impatience(short_deadline: None) -> None:
 async def discover(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> list[Any]:
-    """Hear an advertisement and return the flows in progress."""
+    """Receive an advertisement and return the flows in progress."""
     assert proxy.advertise(bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     return hass.config_entries.flow.async_progress_by_handler(DOMAIN)
@@ -100,7 +100,7 @@ def offered(result: ConfigFlowResult) -> dict[str, str]:
 async def test_discovery_creates_entry_after_confirmation(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """A battery that is heard is offered, read when wanted, shown and added."""
+    """A battery in range is offered, read on request, shown and added."""
     (flow,) = await discover(hass, proxy, bms)
     assert flow["step_id"] == "bluetooth_confirm"
     assert flow["context"]["source"] == SOURCE_BLUETOOTH
@@ -136,7 +136,7 @@ async def test_any_jk_advertisement_is_discovered(
 async def test_other_devices_are_not_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
-    """A battery of another maker starts no flow, and one forced on it ends."""
+    """A battery of another manufacturer starts no flow, and a forced flow ends."""
     foreigner = make_bms(model, advert="foreign")
     assert await discover(hass, proxy, foreigner) == []
     info = bluetooth.async_last_service_info(hass, foreigner.address)
@@ -240,7 +240,7 @@ async def test_closing_the_dialog_ends_the_wait_for_a_slot(
     monkeypatch: pytest.MonkeyPatch,
     end: str,
 ) -> None:
-    """Nobody waits for a connection of which there is no use any more."""
+    """A closed dialog no longer waits for a connection."""
     (flow,) = await discover(hass, proxy, bms)
     proxy.radio.slots = 0
     proxy._report_slots()
@@ -309,7 +309,7 @@ async def test_unexpected_error_is_logged_and_retry_succeeds(
 async def test_list_offers_batteries_nearest_first(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
 ) -> None:
-    """The list has what is heard, near ones first, without foreign and known ones."""
+    """The list has the batteries in range, nearest first, without known ones."""
     far = make_bms("JK_B2A8S20P 11.48")
     near = make_bms("JK-B2A24S15P 10.07")
     rare = make_bms("JK-B2A16S 3.3.0")
@@ -371,7 +371,7 @@ async def test_battery_added_by_another_flow_aborts(
 async def test_list_scans_once(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """Batteries that tell their name only when asked are asked, but once is enough."""
+    """One active scan finds batteries that send their name only on request."""
     with patch.object(
         bluetooth,
         "async_request_active_scan",
@@ -443,7 +443,7 @@ async def test_address_of_configured_battery_aborts(
 async def test_ignored_battery_can_be_added(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """Who ignored a discovery can change their mind."""
+    """A discovery that was ignored can still be added."""
     MockConfigEntry(
         domain=DOMAIN, unique_id=bms.address, source=SOURCE_IGNORE
     ).add_to_hass(hass)
@@ -666,7 +666,7 @@ async def test_reconfigure_to_configured_address_aborts(
 async def test_reconfigure_to_ignored_address_replaces_its_entry(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
-    """Who took the new module for a new battery, and ignored it, is not stuck."""
+    """A new module that was ignored as a new battery can still be chosen."""
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     ignored = MockConfigEntry(
@@ -686,7 +686,7 @@ async def test_reconfigure_to_ignored_address_replaces_its_entry(
 async def test_reconfigure_aborts_if_address_was_added_meanwhile(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
 ) -> None:
-    """Who was first has the address."""
+    """The first flow gets the address."""
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     renewed = replace_module(proxy, make_bms, bms)

@@ -1,4 +1,4 @@
-"""Who may connect, where there are more batteries than connection slots."""
+"""Connections where there are more batteries than connection slots."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -41,7 +41,7 @@ async def proxy(hass: HomeAssistant, bluetooth: None) -> AsyncGenerator[VirtualP
 def batteries(
     proxy: VirtualProxy, make_bms: Callable[..., VirtualBms], model: str
 ) -> list[VirtualBms]:
-    """Let the proxy hear five batteries."""
+    """Place five batteries in range of the proxy."""
     batteries = [
         make_bms(model, name=address[-2:], address=address) for address in ADDRESSES
     ]
@@ -57,10 +57,10 @@ def slots(hass: HomeAssistant) -> ConnectionSlots:
 
 
 class Queue:
-    """Asks for turns, and knows who has one."""
+    """Requests slots and records which battery has one."""
 
     def __init__(self, slots: ConnectionSlots) -> None:
-        """Begin with nobody."""
+        """Begin without a battery."""
         self.now: list[str] = []
         self.served: list[str] = []
         self._slots = slots
@@ -75,7 +75,7 @@ class Queue:
         await asyncio.sleep(0)
 
     async def end(self, address: str) -> None:
-        """End the turn, and wait for whoever comes next."""
+        """End the turn, and wait for the next battery."""
         self._ends[address].set()
         await self._tasks[address]
         await asyncio.sleep(0)
@@ -89,7 +89,7 @@ class Queue:
 
 
 def report(proxy: VirtualProxy, slots: int, free: int, *allocated: str) -> None:
-    """Let a proxy tell about its slots."""
+    """Let a proxy report its slots."""
     get_manager().async_on_allocation_changed(
         Allocations(proxy.source, slots, free, list(allocated))
     )
@@ -98,7 +98,7 @@ def report(proxy: VirtualProxy, slots: int, free: int, *allocated: str) -> None:
 async def test_more_batteries_than_slots_are_all_read(
     hass: HomeAssistant, proxy: VirtualProxy, batteries: list[VirtualBms]
 ) -> None:
-    """All are read, one after the other, and nobody tries in vain."""
+    """All are read, one after the other, without a failed attempt."""
     entries = [mock_entry(bms) for bms in batteries]
     for entry in entries:
         entry.add_to_hass(hass)
@@ -119,7 +119,7 @@ async def test_more_batteries_than_slots_are_all_read(
 async def test_granted_slot_stays_reserved_until_returned(
     slots: ConnectionSlots,
 ) -> None:
-    """Who has the turn has the slot, also while not connected; the next is next."""
+    """A turn reserves the slot, also while not connected; the order is kept."""
     queue = Queue(slots)
     await queue.ask(*ADDRESSES[:3])
     assert queue.now == ADDRESSES[:1]
@@ -133,7 +133,7 @@ async def test_granted_slot_stays_reserved_until_returned(
 
 @pytest.mark.usefixtures("batteries")
 async def test_battery_served_longest_ago_goes_first(slots: ConnectionSlots) -> None:
-    """The order of asking does not matter, but who has waited for a turn the longest."""
+    """The longest wait wins, whatever the order of the requests."""
     a, b, c, d, _ = ADDRESSES
     queue = Queue(slots)
     for address in (b, c, a):
@@ -190,7 +190,7 @@ async def test_connected_battery_does_not_wait(
 async def test_slot_without_address_is_not_reserved_twice(
     slots: ConnectionSlots, proxy: VirtualProxy
 ) -> None:
-    """A taken slot is not reserved as well for the one who may have taken it."""
+    """A taken slot is not reserved again for the battery that may have taken it."""
     queue = Queue(slots)
     report(proxy, 3, 3)
     await queue.ask(ADDRESSES[0])
@@ -205,7 +205,7 @@ async def test_slot_without_address_is_not_reserved_twice(
 async def test_slot_of_any_proxy_in_range_is_granted(
     hass: HomeAssistant, slots: ConnectionSlots, batteries: list[VirtualBms]
 ) -> None:
-    """A slot of any proxy that hears the battery will do; another's does not help."""
+    """A slot of any proxy in range of the battery will do; no other slot helps."""
     attic = VirtualProxy("AA:00:00:00:00:02", "attic", slots=1)
     attic.place(batteries[1])
     attic.start()
@@ -225,7 +225,7 @@ async def test_slot_of_any_proxy_in_range_is_granted(
 async def test_unreachable_battery_does_not_wait(
     slots: ConnectionSlots, proxy: VirtualProxy, address: str
 ) -> None:
-    """Who is not heard, or whose proxy does not tell its slots, finds out by trying."""
+    """A battery out of range, or on a proxy without a slot report, connects at once."""
     if address in ADDRESSES:
         report(proxy, 0, 0)
     queue = Queue(slots)
@@ -239,7 +239,7 @@ async def test_unreachable_battery_does_not_wait(
 async def test_wait_times_out_with_the_holders(
     slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slots that stay taken are an error that says by whom; the queue forgets it."""
+    """Slots that stay taken are an error that names their users; the wait is over."""
     report(proxy, 1, 0, "AA")
     monkeypatch.setattr(connection_slots, "WAIT_TIMEOUT", 0)
     with pytest.raises(NoFreeSlotError, match=r"became free\. .+garage"):
@@ -290,7 +290,7 @@ async def test_slots_are_only_tracked_while_someone_waits(
 async def test_timeout_restarts_when_a_usable_slot_is_granted(
     slots: ConnectionSlots, proxy: VirtualProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Patience begins anew when one gets a slot that would have done."""
+    """The timeout starts again when another battery gets a usable slot."""
     queue = Queue(slots)
     await queue.ask(*ADDRESSES[:3])
     second, third = slots._waiters

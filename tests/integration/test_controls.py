@@ -210,7 +210,7 @@ async def test_tuning_takes_the_settings_passcode(
     }
     assert "Changed-77" not in str(dict(entry.options)) + caplog.text
     assert "switch.garage_heating" in controls(hass, entry)
-    # What was found stays, and nobody is asked again
+    # What was found is kept and not requested again
     found = entry.options["found"]
     bms.battery.settings = replace(bms.battery.settings, max_charge_current=10.0)
     assert await submit(hass, entry, "tuning") == []
@@ -370,7 +370,7 @@ async def test_lost_link_shows_no_value_until_it_is_read(
 async def test_cancelled_write_is_recorded_as_unknown(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """A script that is stopped may have written; nobody has seen the answer."""
+    """A script that is stopped may have written: the answer was not received."""
     bms.faults = Faults(write_takes=3600)
     task = hass.async_create_task(act(hass, CHARGING, SERVICE_TURN_OFF))
     await until(lambda: written(bms))

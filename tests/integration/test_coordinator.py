@@ -50,7 +50,7 @@ MARGIN = timedelta(seconds=5)
 async def entry(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> MockConfigEntry:
-    """Set up a battery that has been heard."""
+    """Set up a battery after its first advertisement."""
     bms.battery.override(soc=40)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
@@ -222,7 +222,7 @@ async def test_battery_that_advertises_again_is_read_at_once(
     entry: MockConfigEntry,
     durations: list[float],
 ) -> None:
-    """One that somebody else was connected to says the same as before when it is back."""
+    """After another client has disconnected, an advertisement starts a read at once."""
     hear(proxy, bms, later=-40)
     bms.faults = Faults(pairing=True)
     await pass_time(hass)
@@ -241,7 +241,7 @@ async def test_advertisements_do_not_retry_a_failing_battery_early(
     entry: MockConfigEntry,
     durations: list[float],
 ) -> None:
-    """One that is heard all the time but cannot be read is left alone in between."""
+    """A battery in range that cannot be read is not tried in between."""
     bms.faults = Faults(pairing=True)
     await pass_time(hass)
     for later in range(10):
@@ -273,7 +273,7 @@ async def test_poll_failures_mark_unavailable_by_age_and_recover(
     faults: Faults,
     error: str,
 ) -> None:
-    """Values are shown until they are too old; lost and back are each told once."""
+    """Values are shown until they are too old; lost and back are each logged once."""
     bms.faults = faults
     await pass_time(hass, MAX_DATA_AGE - MARGIN)
     assert soc(hass) == "40"
@@ -303,7 +303,7 @@ async def test_unsupported_layout_is_set_up_without_values(
     bms: VirtualBms,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A battery that is set up without values is told of as well, and when they come."""
+    """A battery that is set up without values is logged, and so are its first ones."""
     bms.battery.override(voltage=99.0, enabled=0b1011)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
@@ -396,7 +396,7 @@ async def test_second_proxy_takes_over(
     death: Callable[[VirtualProxy], None],
     reads: int,
 ) -> None:
-    """The next read goes through the other; who hangs has to fail twice before."""
+    """The next read uses the other proxy after two failures of the one that hangs."""
     hear(far_proxy, bms)
     await pass_time(hass)
     assert [connection.source for connection in bms.connections] == 2 * [proxy.source]
@@ -485,7 +485,7 @@ async def test_unexpected_error_is_logged_once_and_polling_continues(
     entry: MockConfigEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A mistake of ours is told once, with its place, and does not end the polling."""
+    """An unexpected exception is logged once, with a traceback; polling continues."""
     with patch.object(JkBmsClient, "read", side_effect=ZeroDivisionError):
         for _ in range(3):
             await pass_time(hass)
@@ -540,7 +540,7 @@ async def test_log_contains_no_secrets(
 
 
 def test_every_read_error_has_a_sentence() -> None:
-    """Whatever the library raises when it reads can be told to the user."""
+    """Every error that the library raises when it reads has a sentence."""
     never_alone = {errors.JkBmsError, errors.LinkError, errors.FrameError}
     of_the_command = (
         errors.AmbiguousNameError

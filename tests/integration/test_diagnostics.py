@@ -44,7 +44,7 @@ async def test_download_describes_entry_link_and_values(
     proxy: VirtualProxy,
     bms: VirtualBms,
 ) -> None:
-    """They tell how the battery is read, over which path, and what it says."""
+    """They show how the battery is read, over which path, and its values."""
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     bms.faults = Faults(pairing=True)
@@ -177,7 +177,7 @@ async def test_slot_holders_are_redacted(
     short_deadline: float,
     loaded: bool,
 ) -> None:
-    """Who takes the connections away is named to the owner, and to nobody else."""
+    """The issue names the users of the slots; the diagnostics do not."""
     neighbour = make_bms("JK-B2A24S15P 10.07", name="Neighbour")
     hear(proxy, neighbour)
     proxy.advertise(bms)
@@ -243,7 +243,7 @@ async def test_unsupported_layout_has_frames(
     proxy: VirtualProxy,
     bms: VirtualBms,
 ) -> None:
-    """The frames that nobody understands are what the report is for."""
+    """Unknown frames are what the report is for."""
     bms.battery.spec = replace(bms.spec, software="beta")
     bms.battery.override(voltage=99.0, enabled=0b1011)
     proxy.advertise(bms)

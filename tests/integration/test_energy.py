@@ -166,7 +166,7 @@ def test_energy_of_sample_days_is_counted(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_week_matches_the_exact_integral(seed: int) -> None:
-    """Restarts, outages and reboots cost nothing of the time that was heard."""
+    """Restarts, outages and reboots lose no energy of the time with readings."""
     random = Random(seed)
     power = power_of_a_week(random)
     readings = list(readings_of_a_week(random, power))
@@ -176,7 +176,7 @@ def test_a_week_matches_the_exact_integral(seed: int) -> None:
         for reading in readings:
             if reading.after in {"restart", "reboot"}:
                 meter = EnergyMeter(sign, meter.total)
-                # The clock begins anew with the machine.
+                # The clock starts at zero with the machine.
                 clock = reading.time if reading.after == "reboot" else clock
             meter.feed(reading.time - clock, reading.power, max_gap=3 * INTERVAL)
         true = true_energy(readings, Truth(power, sign))

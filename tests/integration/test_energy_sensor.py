@@ -103,7 +103,7 @@ class House:
         self.coordinator._async_expire(dt_util.utcnow())
 
     async def reload(self, time: float, power: float | None) -> None:
-        """Set the entry up anew, as a change of its options does."""
+        """Reload the entry, as a change of its options does."""
         self.expect(time, power)
         assert await self.hass.config_entries.async_reload(self.entry.entry_id)
         await self.hass.async_block_till_done()
@@ -601,7 +601,7 @@ async def test_a_week_of_readings_is_counted_exactly(
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 async def test_time_left_uses_the_smoothed_current(house: House) -> None:
-    """The time is told for the direction in which the charge moves."""
+    """The time is shown for the direction in which the charge moves."""
     house.expect(1000, 0)
     await house.set_up()
     assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN

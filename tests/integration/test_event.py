@@ -36,18 +36,18 @@ INFORMATION = 1 << 18 | 1 << 19
 
 
 def raised(alarm: str) -> dict[str, Any]:
-    """Return what is told of an alarm that is new."""
+    """Return the event of an alarm that was raised."""
     return {"event_type": "raised", "alarm": alarm}
 
 
 def cleared(alarm: str) -> dict[str, Any]:
-    """Return what is told of an alarm that is over."""
+    """Return the event of an alarm that was cleared."""
     return {"event_type": "cleared", "alarm": alarm}
 
 
 @pytest.fixture
 def told(hass: HomeAssistant) -> Told:
-    """Note what is told, each time that it is something new."""
+    """Record each new event."""
     return note_events(hass, ALARM, "event_type", "alarm")
 
 

@@ -1,4 +1,4 @@
-"""Life of an entry: set up, retried, reloaded, removed; the link is always let go."""
+"""Life of an entry: set up, retried, reloaded, removed; it always disconnects."""
 
 import asyncio
 from dataclasses import replace
@@ -63,7 +63,7 @@ async def test_setup_reads_and_unload_disconnects(
 async def test_setup_retries_when_battery_advertises(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """A battery that is out of reach at first is set up as soon as it is heard."""
+    """A battery that is out of range at first is set up at its first advertisement."""
     entry = await setup_integration(hass, bms)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == "not_heard"
@@ -225,7 +225,7 @@ async def test_remove_ends_running_read(
 async def test_removed_battery_is_rediscovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """Who removes a discovered battery finds it among the discovered ones."""
+    """A battery that is removed is discovered again."""
     proxy.advertise(bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
@@ -319,7 +319,7 @@ async def test_device_registry_follows_the_battery(
     entry: MockConfigEntry,
     device_registry: dr.DeviceRegistry,
 ) -> None:
-    """The device tells what it is, also after an update of its firmware."""
+    """The device shows model and firmware, also after an update."""
     connection = (dr.CONNECTION_BLUETOOTH, bms.address)
     device = device_registry.async_get_device_by_connection(connection, entry.entry_id)
     assert device

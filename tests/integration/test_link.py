@@ -90,7 +90,7 @@ async def test_lost_link_is_reestablished_at_once(
     caplog: pytest.LogCaptureFixture,
     end: str,
 ) -> None:
-    """A link that dies, or only pretends to live, is made anew at once."""
+    """A link that ends or falls silent is re-established at once."""
     monkeypatch.setattr(session, "SILENCE_TIMEOUT", 1.0)
     match end:
         case "dropped":

@@ -64,7 +64,7 @@ def later() -> Iterator[Later]:
 
 @pytest.fixture
 def told(hass: HomeAssistant) -> Told:
-    """Note what is told, each time that it is something new."""
+    """Record each new event."""
     return note_events(hass, LOG, "event_type", "time", "code", "cell")
 
 
@@ -137,7 +137,7 @@ def write(bms: VirtualBms, *codes: int, ago: int = 60) -> None:
 
 
 def types(told: Told) -> list[str]:
-    """Return what has been told, and forget it."""
+    """Return the events so far, and clear them."""
     types = [event["event_type"] for event in told]
     told.clear()
     return types
@@ -198,7 +198,7 @@ async def test_logbook_is_read_on_the_same_link_as_the_values(
 async def test_logbook_is_not_read_without_the_entity(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, later: Later
 ) -> None:
-    """The entity is off by default, and then nobody asks."""
+    """The entity is disabled by default, and then the log is not read."""
     proxy.advertise(bms)
     await setup_integration(hass, bms)
     registered = er.async_get(hass).async_get(LOG)
@@ -235,7 +235,7 @@ async def test_overwritten_entries_are_no_events(
     told: Told,
     later: Later,
 ) -> None:
-    """The oldest entries make room; if all are new, as many are told as are left."""
+    """The oldest entries make room; if all are new, all that are left are events."""
     write(bms, *range(1, 48))
     await read(hass, later)
     assert len(types(told)) == 47
@@ -257,7 +257,7 @@ async def test_cleared_logbook_starts_over(
     told: Told,
     later: Later,
 ) -> None:
-    """A log that was cleared starts anew."""
+    """A log that was cleared starts again."""
     bms.battery.log.clear()
     await read(hass, later)
     assert told == []
@@ -290,7 +290,7 @@ async def test_entries_written_during_a_restart_are_events(
     stored: list[list[int]] | None,
     expected: list[str],
 ) -> None:
-    """What was written while Home Assistant was off is told, and nothing else."""
+    """Entries that were written while Home Assistant was off become events."""
     await store_extra_data(
         hass,
         hass_storage,
@@ -467,7 +467,7 @@ async def test_release_does_not_wait_for_the_logbook(
     told: Told,
     later: Later,
 ) -> None:
-    """Who asks for the link does not wait for the logbook."""
+    """A request for the link does not wait for the logbook."""
     write(bms, BOOT)
     bms.faults = Faults(never_answer={LOGBOOK})
     await look(held, later, lambda: bms.commands[-1].register == LOGBOOK)

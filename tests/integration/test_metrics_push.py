@@ -90,7 +90,7 @@ class Receiver:
 
 @pytest.fixture
 async def receiver(socket_enabled: None) -> AsyncIterator[Receiver]:
-    """Run a server that can be told to fail."""
+    """Run a server that can be made to fail."""
     receiver = Receiver()
     await receiver.start()
     yield receiver
@@ -171,7 +171,7 @@ async def test_certificate_is_verified_unless_turned_off(
     caplog: pytest.LogCaptureFixture,
     verify_ssl: bool,
 ) -> None:
-    """One that a server made itself is for who says so."""
+    """A self-signed certificate is accepted only if the option says so."""
     cert, key = write_certificate(tmp_path)
     (tmp_path / "web.yml").write_text(
         f"tls_server_config: {{cert_file: {cert}, key_file: {key}}}\n"
@@ -388,7 +388,7 @@ async def test_diagnostics_contain_no_push_secrets(
     bms: VirtualBms,
     receiver: Receiver,
 ) -> None:
-    """They tell that it pushes, but not where and as whom."""
+    """They show that it pushes, but neither the server nor the user."""
     url = receiver.url.replace("//", f"//me:{SECRET}@")
     entry = await set_up(
         hass,
@@ -515,7 +515,7 @@ async def test_push_form_may_stay_empty(
     bms: VirtualBms,
     push_options: dict[str, Any],
 ) -> None:
-    """Who does not want it need not fill in anything."""
+    """Without a push, every field can stay empty."""
     entry = await set_up(hass, proxy, bms, title="x", url="ftp://nowhere")
     result = await hass.config_entries.options.async_init(entry.entry_id)
     assert fields(result) == {"url": "ftp://nowhere"}

@@ -112,7 +112,7 @@ async def test_dialogs_registries_states_and_logs_have_printable_texts(
 async def test_decoded_dump_has_printable_texts(
     hass: HomeAssistant, make_bms: MakeBms
 ) -> None:
-    """Somebody else posted it."""
+    """A dump that another person posted."""
     battery = make_bms(MODEL, **EVIL).battery
     dump = frames.info_frame(battery.spec, battery.settings, battery.state, 1).hex()
     assert await async_setup_component(hass, DOMAIN, {})

@@ -274,7 +274,7 @@ async def test_repair_of_a_battery_that_works_again_keeps_its_bond(
     bms: VirtualBms,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The dialog may be open for long; likewise, the entry may be gone by then."""
+    """The dialog may be open for long; the entry may also be gone by then."""
     assert await async_setup_component(hass, "repairs", {})
     await scanner.see(bms)
     entry = await add(hass, bms)

@@ -31,7 +31,7 @@ class Clock:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Tell the time in s."""
+        """Return the time in s."""
         return self.now
 
 
@@ -96,7 +96,7 @@ def fall_silent(proxy: VirtualProxy, bms: VirtualBms) -> None:
 
 
 def carry_away(rssi: int) -> Callable[[VirtualProxy, VirtualBms], None]:
-    """Return what takes the battery to where it is heard, but refuses."""
+    """Return a function that lets the battery advertise but refuse connections."""
 
     def carry(proxy: VirtualProxy, bms: VirtualBms) -> None:
         proxy.place(bms, rssi=rssi)
@@ -227,7 +227,7 @@ async def test_passive_scanner_is_diagnosed_as_out_of_range(
     entry: MockConfigEntry,
     clock: Clock,
 ) -> None:
-    """Who only listens is of no use, and the user is told."""
+    """A proxy that only listens does not help, and the issue says so."""
     shelly = VirtualProxy("AA:00:00:00:00:02", "shelly")
     shelly.connectable = False
     shelly.connector = None
@@ -264,7 +264,7 @@ async def test_issue_names_the_slot_holders(
 async def test_few_failures_raise_no_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
-    """With long intervals, a read or two may fail; a good one begins it anew."""
+    """With long intervals, a read or two may fail; a good one resets the count."""
     for _ in range(3):
         bms.faults = Faults(pairing=True)
         for _ in range(2):
@@ -322,7 +322,7 @@ async def test_issue_is_deleted_with_the_entry(
     end: str,
     loaded: bool,
 ) -> None:
-    """Nobody is asked to mend what is not in use."""
+    """A battery that is not in use has no issue."""
     entry = mock_entry(bms)
     entry.add_to_hass(hass)
     proxy.advertise(bms)
@@ -349,7 +349,7 @@ async def test_issue_is_deleted_with_the_entry(
 async def test_setup_retry_continues_the_failure_streak(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, clock: Clock
 ) -> None:
-    """What Home Assistant hears of a battery in trouble makes it reload the entry."""
+    """Home Assistant reloads a failing entry at each advertisement."""
     proxy.advertise(bms)
     bms.faults = Faults(pairing=True)
     entry = await setup_integration(hass, bms)
@@ -364,7 +364,7 @@ async def test_setup_retry_continues_the_failure_streak(
 async def test_turning_the_link_off_clears_the_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
-    """While others have the battery there is nothing to mend; then it begins anew."""
+    """While the link is off there is no issue; then the count starts again."""
     bms.faults = Faults(pairing=True)
     await fail_for_long(hass, clock)
     await hass.services.async_call(

@@ -1,4 +1,4 @@
-"""What the battery tells in confidence, over a whole life with all logs open."""
+"""No secret of a battery leaves the integration, with every log at debug."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -85,7 +85,7 @@ def unfolded(text: str) -> str:
 
 
 def leaks(texts: Iterable[str]) -> set[tuple[str, str]]:
-    """Return every secret that can be read, with the text that tells it."""
+    """Return every secret that can be read, with the text that holds it."""
     return {
         (name, text)
         for text in texts
@@ -115,7 +115,7 @@ async def test_life_cycle_reveals_no_secrets(
     log: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No log, state, attribute, event, error, issue or download tells a secret."""
+    """No log, state, attribute, event, error, issue or download holds a secret."""
     bms = make_bms(model, **SECRETS)
     told: list[str] = []
     downloads: list[Any] = []
@@ -165,7 +165,7 @@ async def test_life_cycle_reveals_no_secrets(
     coordinator: Any = entry.runtime_data
     await download(entry)
 
-    # It was all there to be told
+    # All of it was there to be leaked
     received = b"".join(frame.data for frame in coordinator.client.last_frames.values())
     kept = {name for name, secret in SECRETS.items() if secret.encode() in received}
     assert {"passcode", "setup_passcode", "userdata", "serial"} <= kept

@@ -82,7 +82,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def setup(hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms) -> Any:
-    """Hear a battery and set it up."""
+    """Receive an advertisement and set the battery up."""
     proxy.advertise(bms)
     return await setup_integration(hass, bms)
 

@@ -226,7 +226,7 @@ async def test_lost_part_of_the_detail_log_is_requested_again(
 async def test_records_without_clock_have_no_time(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Records that cannot be dated are told without a time."""
+    """Records that cannot be dated are returned without a time."""
     bms.battery.override(clock=0)
     answer = await ask(hass, entry, GET_DETAIL_LOG)
     assert {record["time"] for record in answer["records"]} == {None}
@@ -280,7 +280,7 @@ async def test_missing_detail_log_is_a_validation_error(
 async def test_detail_log_of_unknown_size_is_requested(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, impatient: None
 ) -> None:
-    """Who does not know whether there is one asks for it."""
+    """Whether there is a detail log is found out by requesting it."""
     bms.battery.spec = replace(bms.spec, software="beta")
     bms.battery.override(voltage=99.0, enabled=0b1011)
     proxy.advertise(bms)
@@ -324,7 +324,7 @@ async def test_link_turned_off_during_the_action_is_an_error(
     entry: MockConfigEntry,
     waits_for: str,
 ) -> None:
-    """Who hands the link to others need not wait, nor is told that the battery failed."""
+    """Turning the link off does not wait, and is not logged as a failure."""
     bms.faults = Faults(never_answer={LOGBOOK})
     if waits_for == "a slot":
         proxy.radio.slots = 1
@@ -379,7 +379,7 @@ async def test_unloaded_entry_is_a_validation_error(
 async def test_import_without_recorder_is_a_validation_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Nothing is read for statistics that nobody keeps."""
+    """Nothing is read without the recorder."""
     with pytest.raises(ServiceValidationError) as error:
         await ask(hass, entry, IMPORT_DETAIL_LOG)
     assert error.value.translation_key == "no_recorder"

@@ -181,7 +181,7 @@ async def test_old_reading_of_the_dialog_is_not_used(
     bms: VirtualBms,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever leaves the dialog open gets the values of now."""
+    """A dialog that was open for long gives the newest values."""
     proxy.advertise(bms)
     flows = hass.config_entries.flow
     flow = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})

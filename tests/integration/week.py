@@ -1,4 +1,4 @@
-"""A week of a battery's life, second by second, and how Home Assistant hears of it."""
+"""A week of a battery's life, second by second, and the readings of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Heard:
 
 
 def readings_of_a_week(random: Random, power: list[float]) -> Iterator[Heard]:
-    """Yield what is heard: jitter, single failures, and ten troubles of each kind."""
+    """Yield the readings: jitter, single failures, and ten outages of each kind."""
     kinds = {"outage": (180, 20_000), "reload": (2, 8), "restart": (25, 80)}
     kinds["reboot"] = (60, 300)
     troubles = sorted(
@@ -113,7 +113,7 @@ def readings_of_a_week(random: Random, power: list[float]) -> Iterator[Heard]:
 
 
 def true_energy(readings: list[Heard], truth: Truth) -> float:
-    """Return kWh of the time in which the battery was heard."""
+    """Return kWh of the time with readings."""
     return sum(
         truth.until(end.time) - truth.until(begin.time)
         for begin, end in pairwise(readings)

@@ -135,13 +135,13 @@ def test_captures_are_there() -> None:
 
 @each_capture
 def test_layout_is_found(capture: Capture) -> None:
-    """All frames of a device together tell the layout."""
+    """All frames of a device together decide the layout."""
     assert capture.profile.layout == capture.content["variant"]
 
 
 @each_good_frame
 def test_layout_is_found_by_one_frame(capture: Capture, frame_id: str) -> None:
-    """Each frame that can tell the layout tells the right one, alone."""
+    """Each frame that can decide the layout alone decides for the right one."""
     frame = capture.frame(frame_id)
     told = frame.type not in {FrameType.LOGBOOK, FrameType.DETAIL_LOG}
     frames = [frame] if told else map(capture.frame, capture.good)

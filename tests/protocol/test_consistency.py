@@ -35,7 +35,7 @@ EARLIER = 40
 
 
 def name(spec: Spec) -> str:
-    """Return what tells a battery from others."""
+    """Return what identifies a battery."""
     return f"{spec.model} {spec.software}"
 
 
@@ -104,7 +104,7 @@ def dead_cell(state: State) -> Mapping[str, Any]:
 
 
 def one_cell_less(state: State) -> Mapping[str, Any]:
-    """Take a cell away, as the owner who reconfigures his battery does."""
+    """Remove a cell, as a reconfigured battery does."""
     return {"cells": state.cells[:-1]}
 
 
@@ -178,7 +178,7 @@ def test_event_is_believed_with_the_second_frame(event: str) -> None:
 
 @pytest.mark.parametrize("spec", [GARAGE, OLD, OLDEST], ids=name)
 def test_reboot_is_believed_with_the_second_frame(spec: Spec) -> None:
-    """All counts anew, and the life's run time is what was stored last."""
+    """All counters restart, and the total run time is what was stored last."""
     bench = Bench(spec).settle()
     bench.counter = 0
     gone = int(bench.battery.now)
@@ -215,7 +215,7 @@ def test_frames_lost(lost: int) -> None:
 
 
 def test_reply_between() -> None:
-    """A frame that comes late because the battery answered somebody waits at most once."""
+    """A frame that is late because the battery sent a response waits at most once."""
     bench = Bench().settle()
 
     assert [bench.accepts(bench.frame(t)) for t in (1.06, CADENCE)] in (
@@ -240,7 +240,7 @@ def test_next_link(spec: Spec, pause: float) -> None:
 
 
 def test_link_right_after() -> None:
-    """Nor does anybody know how frames are counted when the pause is short."""
+    """How frames are counted over a short pause is unknown as well."""
     bench = Bench().settle()
     bench.checker.begin_link()
     bench.counter = 99
@@ -520,7 +520,7 @@ def test_change_among_unneeded() -> None:
 
 
 def test_change_right_now() -> None:
-    """The frames that nobody needed are the ones to compare with."""
+    """Frames that were skipped are the ones to compare with."""
     bench = Bench().settle()
     for _ in range(60):
         bench.note(bench.frame())
@@ -538,7 +538,7 @@ def test_only_seen() -> None:
 
 
 def test_check_that_holds_back_every_frame_is_muted() -> None:
-    """A check that holds back frame after frame falls silent, but not for gross damage."""
+    """A check that holds back frame after frame is muted, except for gross damage."""
     bench = Bench().settle()
     judged = []
     for number in range(12):
@@ -648,7 +648,7 @@ def test_settings_never_the_same() -> None:
 
 
 def test_settings_never_the_same_on_many_links() -> None:
-    """Each link begins anew: what bad ones let through does not add up."""
+    """Each link starts from zero: what bad links let through does not add up."""
     confirmation, (known, _) = Confirmation(), records()
     assert confirmation.accept(known, 0.0)
     for number in range(1, 9):
@@ -704,7 +704,7 @@ class Line:
     """A battery, and what an assembler and the checks make of its notifications."""
 
     def __init__(self) -> None:
-        """Nothing was heard yet."""
+        """Begin without a frame."""
         self.bench = Bench()
         self.assembler = FrameAssembler()
         self.checker = ConsistencyChecker(self.assembler.statistics)
@@ -716,7 +716,7 @@ class Line:
             assert not self.assembler.feed(raw[:90] + bytes((raw[90] ^ 1,)) + raw[91:])
 
     def is_reliable(self) -> bool:
-        """Let a good frame come, and tell whether it counts."""
+        """Receive a good frame, and return whether it counts."""
         (_,) = self.assembler.feed(self.bench.frame())
         return self.checker.line_is_reliable()
 
@@ -796,7 +796,7 @@ def test_right_checksum(layout: str, stopped: float) -> None:
 
 
 def test_right_checksum_of_floats() -> None:
-    """The last bits of a float mean nothing, and nothing tells whether they are right."""
+    """The last bits of a float mean nothing, and nothing checks them."""
     spec = SPECS["JK04"]
 
     result = stress(spec, list(day(spec, 400, seed=8)), 1000, seed=9)

@@ -544,7 +544,7 @@ def test_value_without_a_place_in_the_layout_is_none() -> None:
 
 
 def test_models_default_to_absent_values() -> None:
-    """A model tells everything that it is not told as absent."""
+    """A model has every value that its profile does not exclude."""
     assert set(vars_of(CellData()).values()) == {(), None}
     assert set(vars_of(Settings()).values()) == {None}
 
@@ -590,7 +590,7 @@ def test_next_to_nothing() -> None:
 
 
 def test_cells_of_jk04() -> None:
-    """Floats are rounded to what 32 bits can tell."""
+    """Floats are rounded to the precision of 32 bits."""
     values = {6 + 4 * i: "75931840" for i in range(24)}
     values |= {102 + 4 * i: "DF4F0D3E" for i in range(24)}
     values |= {6 + 4 * 9: "12831840", 102 + 4 * 9: "BA490C3E"}
@@ -697,7 +697,7 @@ def test_nothing_measured(profile: Profile, mask: int, pack: int) -> None:
 
 @pytest.mark.parametrize("profile", [OLD, NEW])
 def test_all_zeros(profile: Profile) -> None:
-    """The glitch of a frame of zeros tells no 0 V, 0 % and 0 Ah."""
+    """The glitch of a frame of zeros does not show 0 V, 0 % and 0 Ah."""
     decoded = vars_of(cells(profile))
     assert {decoded[name] for name in MEASURED_ON_CELLS} == {None}
     assert (decoded["cycle_count"], decoded["up_time"]) == (0, 0)
@@ -854,7 +854,7 @@ def test_firmware_is_the_first_two_numbers(version: str, expected: float) -> Non
     ["", "V", "x10.07", "H11.2", ".5", "-3.1", " 11.17", "\N{SUPERSCRIPT TWO}.1"],
 )
 def test_no_firmware(version: str) -> None:
-    """What begins with no number is no version, and tells no layout."""
+    """A text that begins with no number is no version, and implies no layout."""
     for parse in (parse_firmware, partial(choose_profile, "JK_B2A20S20P")):
         with pytest.raises(UnsupportedLayoutError, match="not a version"):
             parse(version)
@@ -1091,7 +1091,7 @@ def test_state_of_health() -> None:
     ["11.17", "11.48", "11.288H", "11.21h", "13.99", "14.20", "15.26", "19.05"],
 )
 def test_heater_current_only_while_heating(version: str) -> None:
-    """Every 32S tells whether it heats; the current is noise while it does not."""
+    """Every 32S reports whether it heats; without heating the current is noise."""
     profile = choose_profile("JK_B2A20S20P", version)
     decoded = cells(profile, {236: "C21D"})
     assert (decoded.heating, decoded.heater_current) == (False, None)
@@ -1251,7 +1251,7 @@ def test_implausible_device_information(content: Content) -> None:
 
 @pytest.mark.parametrize("version", ["beta", "H11.2", "?"])
 def test_version_of_no_layout(version: str) -> None:
-    """Who it is can be told, with what stands in the same place everywhere."""
+    """The device is identified by what stands in the same place everywhere."""
     content = {6: b"JK_B2A20S20P", 30: version.encode(), 46: b"van", 62: b"secret"}
     decoded = vars_of(info(content, {42: "05", 86: b"2021602096", 134: b"\1" * 160}))
     assert {name: value for name, value in decoded.items() if value is not None} == {
@@ -1443,7 +1443,7 @@ def test_firmware_floor(
     phase: str | None,
     contact: bool | None,
 ) -> None:
-    """What a firmware fills in tells how recent it is at least."""
+    """The fields that a firmware fills in prove how recent it is at least."""
     frame = four(Layout.JK02_32S, {162: "C800C800", 281: "06"}, marks)
     decoded = decode_cell_data(frame, confirm_profile(frame))
     assert decoded.battery_temperature == temperatures
@@ -1451,7 +1451,7 @@ def test_firmware_floor(
 
 
 def test_firmware_floor_is_of_32s() -> None:
-    """In another layout the byte tells nothing, nor does it against the version."""
+    """In another layout the byte means nothing, nor does it against the version."""
     assert confirm_profile(four(Layout.JK02_24S, {240: "01"})).firmware == 0
     assert confirm_profile(four(Layout.JK04, {240: "01"})).firmware == 0
     assert confirm_profile(four(Layout.JK02_32S, {240: "01"}), OLD).firmware == 10.07
@@ -1470,7 +1470,7 @@ def test_25_cells() -> None:
 @pytest.mark.parametrize("layout", Layout)
 @pytest.mark.parametrize("zeros", [{}, {5: "07", 200: "01"}])
 def test_no_cells_connected(layout: Layout, zeros: Content) -> None:
-    """Then data cannot tell and the version decides."""
+    """Then the data prove nothing and the version decides."""
     frame = build_frame(CELL_DATA, zeros)
     assert confirm_profile(frame, PROFILES[layout]) is PROFILES[layout]
     with pytest.raises(UnsupportedLayoutError):
@@ -1479,7 +1479,7 @@ def test_no_cells_connected(layout: Layout, zeros: Content) -> None:
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
 def test_dead_cell_does_not_change_the_layout(layout: Layout) -> None:
-    """Where no version tells, it has to be the one in which the sum is right."""
+    """Without a version, it must be the one in which the sum is right."""
     pack = 118 if layout is Layout.JK02_24S else 150
     frame = four(layout, {8: "0000", pack: "AC26"})
     assert confirm_profile(frame, PROFILES[layout]) is PROFILES[layout]
@@ -1699,7 +1699,7 @@ def test_given_layout(frames: list[Frame], expected: Profile) -> None:
 
 
 def refused(profile: Profile, *contents: Content, decode: Any = cells) -> bool:
-    """Tell whether cell data, or what else is decoded, are refused."""
+    """Return whether cell data, or what else is decoded, are refused."""
     try:
         decode(profile, *contents)
     except ImplausibleFrameError:

@@ -271,7 +271,7 @@ def test_lost_first_byte_is_restored(notation: str) -> None:
 
 
 def test_unknown_type_is_named() -> None:
-    """The checksum is right, but nobody knows what it is."""
+    """The checksum is right, but the type is unknown."""
     assert remarks(build(7).hex()) == ["line 1: Unknown frame type 7"]
 
 

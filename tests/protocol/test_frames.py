@@ -395,7 +395,7 @@ def test_header_inside_refused_frame() -> None:
 
 
 def test_unknown_type() -> None:
-    """A frame of a type that nobody knows is passed over."""
+    """A frame of an unknown type is skipped."""
     assembler = FrameAssembler()
     assert feed(assembler, [build(0x04, {6: "01"}), B]) == [B]
     assert assembler.statistics == FrameStatistics(

@@ -88,7 +88,7 @@ sizes = st.lists(st.integers(1, 320), min_size=1, max_size=6)
 
 
 def is_plain(chunks: list[bytes]) -> bool:
-    """Tell a stream in which the borders between notifications say nothing."""
+    """Return a stream in which the borders between notifications mean nothing."""
     return AT_LINE not in chunks and not any(
         a == b and HEADER in a for a, b in pairwise(chunks)
     )
@@ -111,7 +111,7 @@ def retained(assembler: FrameAssembler) -> int:
 
 
 def has_good_checksum(data: bytes, before: int) -> bool:
-    """Tell whether anything that begins before this offset passes for whole."""
+    """Return whether anything that begins before this offset passes for whole."""
     return any(
         data.startswith(header, start)
         and sum(data[start : start + size - 1]) & 0xFF == data[start + size - 1]
@@ -210,7 +210,7 @@ class PlainAssembler:
         self.held = self.held[count:]
 
     def is_second(self, chunk: bytes) -> bool:
-        """Tell whether this is the one before once more."""
+        """Return whether this repeats the one before."""
         last, self.last = self.last, chunk if len(chunk) <= 300 else b""
         if not chunk or chunk != last:
             self.is_doubling &= bool(self.last) and not last

@@ -238,7 +238,7 @@ def test_danger_registers_have_no_row(layout: Layout) -> None:
     ],
 )
 def test_only_rows_of_the_table_become_a_command(command: Any) -> None:
-    """A number or a row of somebody else is refused."""
+    """A bare number, or a row that is not in the table, is refused."""
     with pytest.raises(ValueError, match="does not send"):
         build_command(command, True)
     with pytest.raises(ValueError, match="does not send"):
@@ -408,7 +408,7 @@ def test_register_is_listed_by_its_own_name(register: Register) -> None:
 
 
 def test_unknown_command_is_listed_by_its_number() -> None:
-    """Batteries declare some that nobody knows."""
+    """Batteries declare some that are unknown."""
     assert command_name(0x9B) == "0x9B"
     assert command_name(0x3B) == "discharge_undertemperature_recovery"
 

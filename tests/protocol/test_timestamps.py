@@ -75,7 +75,7 @@ def test_logbook_without_a_run_time() -> None:
 
 
 def test_nothing_happens_in_the_future() -> None:
-    """A run time that is told late does not make an event come later than now."""
+    """A run time that is reported late does not put an event in the future."""
     entry = LogEntry(time=1000, code=1, event="boot")
     (dated,) = date_logbook([entry], run_time=800, now=NOW)
     assert dated.time == NOW.replace(microsecond=0)
@@ -149,7 +149,7 @@ def test_another_clock(log: list[tuple[int, str]]) -> None:
 
 
 def test_another_clock_after_the_record_of_it() -> None:
-    """The same, told by the old clock."""
+    """The same, by the old clock."""
     log = (5 * YEAR + HOUR, "sample"), (5 * YEAR, "clock_set"), (60, "sample")
     assert ages(*log) == [None, None, 60]
     assert ages((5 * YEAR, "clock_set")) == [None]

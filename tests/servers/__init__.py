@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
 """Where `scripts/setup` puts them."""
 PATIENCE: Final = 30.0
-"""s in which a server starts, or shows what it was told."""
+"""s in which a server starts, or shows what it received."""
 
 type Labels = dict[str, str]
 type Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -36,7 +36,7 @@ def find(program: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses."""
+    """Return a free port of 127.0.0.1."""
     # Home Assistant's plug-in for pytest blocks sockets before the fixtures run
     pytest_socket.enable_socket()
     with socket.socket() as probe:
@@ -146,7 +146,7 @@ class Server:
 
 
 class Prometheus(Server):
-    """Prometheus itself, which scrapes every second what it is told to."""
+    """Prometheus itself, which scrapes its targets every second."""
 
     def scrape(self, job: str, address: str, path: str = "/metrics") -> None:
         """Scrape from now on, or no more where the address is empty."""
@@ -159,7 +159,7 @@ class Prometheus(Server):
 
 
 class VictoriaMetrics(Server):
-    """A VictoriaMetrics, which shows at once what it was told."""
+    """A VictoriaMetrics, which shows at once what it received."""
 
     @override
     async def until(

@@ -244,7 +244,7 @@ class VirtualBackend(BaseBleakClient):
         link = self._require_link()
         await self._exchange()
         if link.bms.faults.pairing:
-            # It requires a passkey, and nobody can enter it.
+            # It requires a passkey, which cannot be entered here.
             raise BleakError("Pairing failed: passkey required")
         link.paired = True
 
