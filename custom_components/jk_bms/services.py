@@ -23,6 +23,7 @@ from .coordinator import JkBmsConfigEntry
 from .diagnosis import translated_error
 from .jkbms.protocol.contents import decode_all
 from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
+from .setting_services import async_setup_setting_services
 
 GET_LOGBOOK: Final = "get_logbook"
 GET_DETAIL_LOG: Final = "get_detail_log"
@@ -46,6 +47,7 @@ DECODE_SCHEMA = probatio.Schema(
 @callback
 def async_setup_services(hass: HomeAssistant) -> None:
     """Register the actions."""
+    async_setup_setting_services(hass)
     for name, action, response in (
         (GET_LOGBOOK, _async_get_logbook, SupportsResponse.ONLY),
         (GET_DETAIL_LOG, _async_get_detail_log, SupportsResponse.ONLY),

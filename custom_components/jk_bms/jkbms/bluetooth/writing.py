@@ -12,6 +12,7 @@ from ..models import Reading
 from ..protocol.changes import RECORDS, Change, check, plan
 from ..protocol.frames import FrameType
 from ..protocol.registers import Value
+from .session import SETTLE_TIME
 
 if TYPE_CHECKING:
     from .session import Session
@@ -180,6 +181,9 @@ async def _read_again(session: Session, reading: Reading) -> Reading:
     On a held link another program may have changed them. On a new link they were read
     once, and the limits of a write must not depend on a damaged frame.
     """
+    # Some units send device information after their settings unasked. Taken for the
+    # answer, it would let the next command go out too early, which ends their link.
+    await asyncio.sleep(SETTLE_TIME)
     for kind in (FrameType.DEVICE_INFO, FrameType.SETTINGS):
         for _ in range(PROOF_ATTEMPTS):
             if record := await session.ask(kind, PROOF_TIMEOUT):

@@ -41,6 +41,44 @@ PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - {
 }
 """Names of settings that this software never writes."""
 
+UNITS: Final = {
+    **dict.fromkeys(
+        (
+            "cell_uvp",
+            "cell_uvp_recovery",
+            "cell_ovp",
+            "cell_ovp_recovery",
+            "power_off_voltage",
+            "voltage_calibration",
+        ),
+        "V",
+    ),
+    **dict.fromkeys(
+        (
+            "charge_overcurrent_delay",
+            "charge_overcurrent_recovery",
+            "discharge_overcurrent_delay",
+            "discharge_overcurrent_recovery",
+            "short_circuit_recovery",
+            "discharge_precharge_time",
+        ),
+        "s",
+    ),
+    "short_circuit_delay": "μs",
+    **{
+        f"{limit}{suffix}": "°C"
+        for limit in (
+            "charge_overtemperature",
+            "charge_undertemperature",
+            "discharge_overtemperature",
+            "discharge_undertemperature",
+            "mosfet_overtemperature",
+        )
+        for suffix in ("", "_recovery")
+    },
+}
+"""Of settings that this software never writes."""
+
 
 class Limits(NamedTuple):
     """Lowest and highest allowed value; none is allowed where they are crossed."""

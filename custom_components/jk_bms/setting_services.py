@@ -1,0 +1,222 @@
+"""Actions: return all settings of a battery, and change several of them at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import probatio
+
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import config_validation as cv, service
+
+from .const import DOMAIN
+from .controls import (
+    async_read_settings,
+    async_write_settings,
+    refused_error,
+    require_allowed,
+    shown,
+)
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .diagnosis import translated_error
+from .jkbms.bluetooth.writing import Outcome, WriteReport
+from .jkbms.errors import SettingRefusedError
+from .jkbms.models import SECRET_FIELDS, Reading
+from .jkbms.protocol.changes import (
+    PROTECTED,
+    UNITS,
+    Change,
+    accepted_registers,
+    choices,
+    limits,
+    plan,
+)
+from .jkbms.protocol.registers import RESTARTING, Kind, Register, unit_of
+
+GET_SETTINGS: Final = "get_settings"
+SET_SETTINGS: Final = "set_settings"
+
+ATTR_SETTINGS: Final = "settings"
+ATTR_CONFIRMED: Final = "confirmed"
+ATTR_DRY_RUN: Final = "dry_run"
+ATTR_VALUE: Final = "value"
+
+GET_SCHEMA: Final = probatio.Schema(
+    {probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string}
+)
+SET_SCHEMA: Final = probatio.Schema(
+    {
+        probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string,
+        probatio.Required(ATTR_SETTINGS): probatio.All(
+            {cv.string: object}, probatio.Length(min=1, max=200)
+        ),
+        probatio.Optional(ATTR_CONFIRMED, default=list): probatio.All(
+            cv.ensure_list, [cv.string]
+        ),
+        probatio.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
+    }
+)
+
+
+@callback
+def async_setup_setting_services(hass: HomeAssistant) -> None:
+    """Register the actions."""
+    hass.services.async_register(
+        DOMAIN,
+        GET_SETTINGS,
+        _async_get_settings,
+        schema=GET_SCHEMA,
+        supports_response=SupportsResponse.ONLY,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SET_SETTINGS,
+        _async_set_settings,
+        schema=SET_SCHEMA,
+        supports_response=SupportsResponse.OPTIONAL,
+    )
+
+
+@callback
+def _async_get_coordinator(call: ServiceCall) -> JkBmsCoordinator:
+    entry: JkBmsConfigEntry = service.async_get_config_entry(
+        call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+    )
+    return entry.runtime_data
+
+
+async def _async_get_settings(call: ServiceCall) -> ServiceResponse:
+    """Return every setting with its unit, its limits and whether it can be changed."""
+    coordinator = _async_get_coordinator(call)
+    reading = await async_read_settings(coordinator)
+    registers = accepted_registers(reading)
+    values = asdict(reading.settings) if reading.settings else {}
+    values |= {name: each.present(reading) for name, each in registers.items()}
+    return {
+        ATTR_SETTINGS: {
+            name: {ATTR_VALUE: value, "unit": UNITS.get(name) or unit_of(name)}
+            | _what_is_possible(coordinator, registers.get(name), reading)
+            for name, value in values.items()
+            if value is not None and name not in SECRET_FIELDS | {"register_support"}
+        }
+    }
+
+
+def _what_is_possible(
+    coordinator: JkBmsCoordinator, register: Register | None, reading: Reading
+) -> dict[str, Any]:
+    if not register or not coordinator.options.allows(register.tier):
+        return {"writable": False}
+    match register.kind:
+        case Kind.NUMBER:
+            low, high = limits(register, reading)
+            return {
+                "writable": low <= high,
+                "minimum": low,
+                "maximum": high,
+                "step": register.step,
+            }
+        case Kind.CHOICE:
+            return {"writable": True, "choices": [*choices(register, reading)]}
+        case _:
+            return {"writable": True}
+
+
+async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
+    """Change settings in an order in which each step is valid; stop at a failure."""
+    coordinator = _async_get_coordinator(call)
+    confirmed = frozenset(call.data[ATTR_CONFIRMED])
+    reading = coordinator.data
+    if call.data[ATTR_DRY_RUN] or not (reading and reading.settings):
+        reading = await async_read_settings(coordinator)
+    target, ignored = _sorted_out(call.data[ATTR_SETTINGS], reading, confirmed)
+    if call.data[ATTR_DRY_RUN]:
+        require_allowed(coordinator, target, confirmed)
+        try:
+            changes = plan(target, reading)
+        except SettingRefusedError as error:
+            raise refused_error(error) from error
+        return _response(changes, ignored)
+    if not target:
+        return _response((), ignored)
+    report = await async_write_settings(coordinator, target, call.context, confirmed)
+    _require_all_confirmed(report)
+    return _response((result.change for result in report.results), ignored)
+
+
+def _response(changes: Iterable[Change], ignored: list[str]) -> ServiceResponse:
+    return {"changes": [*map(_described, changes)], "ignored": [*ignored]}
+
+
+def _sorted_out(
+    requested: Mapping[str, Any], reading: Reading, confirmed: frozenset[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what is to be written, and the names of what differs but never is.
+
+    The answer of `get_settings` can be passed as it is. Raises a
+    `ServiceValidationError` if nothing is left of what was requested.
+    """
+    accepted = accepted_registers(reading)
+    target: dict[str, Any] = {}
+    ignored: dict[str, str] = {}
+    is_asked_for_more = False
+    for name, given in requested.items():
+        value = given.get(ATTR_VALUE) if isinstance(given, Mapping) else given
+        now = getattr(reading.settings, name, None)
+        if name in PROTECTED:
+            is_asked_for_more |= now == value
+            if now != value:
+                ignored[name] = "setting_protected"
+        elif name in RESTARTING and name not in confirmed and now != value:
+            ignored[name] = "confirmation_required"
+        elif name in accepted or now is None or now != value:
+            # What is not accepted is refused, unless it has that value anyway.
+            target[name] = value
+        else:
+            is_asked_for_more = True
+    if ignored and not target and not is_asked_for_more:
+        name, key = next(iter(ignored.items()))
+        raise translated_error(ServiceValidationError, key, {"setting": name})
+    return target, sorted(ignored)
+
+
+def _described(change: Change) -> dict[str, Any]:
+    unit = change.register.unit
+    old, new = change.old, change.new
+    if change.is_secret:
+        old, new = shown(change, old), shown(change, new)
+    return {"setting": change.setting, "old": old, "new": new, "unit": unit or None}
+
+
+def _require_all_confirmed(report: WriteReport) -> None:
+    """Raise a `HomeAssistantError` that says what was changed and what was not."""
+    if report.is_confirmed:
+        return
+    names: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
+    for result in report.results:
+        names[result.outcome].append(result.change.setting)
+    failed = next(
+        result
+        for result in report.results
+        if result.outcome not in (Outcome.CONFIRMED, Outcome.NOT_TRIED)
+    )
+    raise translated_error(
+        HomeAssistantError,
+        "settings_not_confirmed",
+        {
+            "setting": failed.change.setting,
+            "value": shown(failed.change, failed.change.new),
+            "answer": shown(failed.change, failed.answer),
+            "reason": failed.reason,
+            "changed": ", ".join(names[Outcome.CONFIRMED]) or "-",
+            "not_tried": ", ".join(names[Outcome.NOT_TRIED]) or "-",
+        },
+    )
