@@ -34,9 +34,18 @@ class JkBmsBinarySensorDescription(
 
 
 def _problem(reading: Reading) -> bool | None:
-    """Return whether there is a fault."""
+    """Return whether there is a fault, or a value that cannot be."""
     faults = reading.cell_data.faults
+    if reading.cell_data.implausible:
+        return True
     return None if faults is None else bool(faults)
+
+
+def _problem_attributes(reading: Reading) -> dict[str, list[str]]:
+    return {
+        "alarms": list(reading.cell_data.faults or ()),
+        "implausible": list(reading.cell_data.implausible),
+    }
 
 
 def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
@@ -113,7 +122,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
         key="problem",
         device_class=BinarySensorDeviceClass.PROBLEM,
         value_fn=_problem,
-        attributes_fn=lambda reading: {"alarms": list(reading.cell_data.faults or ())},
+        attributes_fn=_problem_attributes,
     ),
 )
 

@@ -17,6 +17,9 @@ from .diagnosis import PAIRING_POSSIBLE, Diagnosis
 ENTRY_ID: Final = "entry_id"
 """In the data of an issue: the entry that it is about."""
 
+IMPLAUSIBLE_VALUES: Final = "implausible_values"
+"""Translation key of the issue about values that are left out."""
+
 # How long, in seconds, failures must have lasted before an issue is raised. A battery
 # that is out of range for a moment, or in use by the phone app, comes back sooner.
 ISSUE_AFTER: Final = 300.0
@@ -66,6 +69,7 @@ def async_track_failures(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     @callback
     def update() -> None:
         nonlocal last
+        _async_track_implausible(hass, entry)
         if not (diagnosis := coordinator.diagnosis):
             async_clear_issue(hass, entry)
         elif diagnosis is not last:
@@ -73,6 +77,31 @@ def async_track_failures(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
         last = diagnosis
 
     entry.async_on_unload(coordinator.async_add_listener(update))
+    entry.async_on_unload(
+        lambda: ir.async_delete_issue(
+            hass, DOMAIN, _issue_id(entry, IMPLAUSIBLE_VALUES)
+        )
+    )
+
+
+@callback
+def _async_track_implausible(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+    """Raise or delete the issue about values that are left out of the readings."""
+    if not (reading := entry.runtime_data.data):
+        return
+    issue_id = _issue_id(entry, IMPLAUSIBLE_VALUES)
+    if not (fields := reading.cell_data.implausible):
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        return
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key=IMPLAUSIBLE_VALUES,
+        translation_placeholders={"name": entry.title, "fields": ", ".join(fields)},
+    )
 
 
 @callback

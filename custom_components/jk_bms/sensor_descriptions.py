@@ -79,8 +79,12 @@ def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
         # No cell at all means a loose connector, not a smaller battery.
         return 0 < len(reading.cell_data.cell_voltage) < cell
 
-    def resistance(reading: Reading) -> float | None:
-        return _nth(reading.cell_data.cell_resistance, cell - 1)
+    def exists(reading: Reading) -> bool:
+        # Whether it is enabled or connected: its values may be missing
+        return _nth(reading.cell_data.cell_resistance, cell - 1) is not None or (
+            f"cell_voltage_{cell}" in reading.cell_data.implausible
+            or _nth(reading.cell_data.cell_voltage, cell - 1) is not None
+        )
 
     voltage = JkBmsSensorDescription(
         key=f"cell_voltage_{cell}",
@@ -91,6 +95,7 @@ def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=3,
         value_fn=lambda reading: _nth(reading.cell_data.cell_voltage, cell - 1),
+        exists_fn=exists,
         gone_fn=gone,
         pace=Pace.CELLS,
     )
@@ -103,9 +108,8 @@ def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
         native_unit_of_measurement=UNIT_OHM,
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=3,
-        # 0 means not measured yet.
-        value_fn=lambda reading: resistance(reading) or None,
-        exists_fn=lambda reading: resistance(reading) is not None,
+        value_fn=lambda reading: _nth(reading.cell_data.cell_resistance, cell - 1),
+        exists_fn=exists,
         gone_fn=gone,
         pace=Pace.SLOW,
     )

@@ -94,8 +94,9 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"stale": _stale_notifications()[:2]},
     {"stream_stops_after": 1},
     {"stream_stops_after": 3},
-    {"glitch_every": 1},
+    # Every frame alike would be believed: it is what the battery says
     {"glitch_every": 2},
+    {"zeros": True},
     {"blank_every": 2},
     {"blank_every": 3},
 )

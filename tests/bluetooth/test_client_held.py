@@ -15,7 +15,6 @@ import pytest
 from custom_components.jk_bms.jkbms.bluetooth import session as session_module
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
-    ImplausibleFrameError,
     LinkError,
     LogUnansweredError,
     NotReachableError,
@@ -706,24 +705,6 @@ def test_separate_implausible_frames_do_not_add_up(power_on: PowerOn) -> None:
 
     assert held_link.pauses[:14] == exactly([12 * CADENCE] * 14)
     assert harness.client.statistics.rejected == 2 * 14
-
-
-def test_three_implausible_frames_end_the_link(power_on: PowerOn) -> None:
-    """Three due frames with impossible values end the link."""
-    harness = power_on(habits=STEADY)
-    held_link = HeldLink(harness)
-
-    async def hold() -> None:
-        at((20.0, lambda: harness.bms.battery.override(**IMPOSSIBLE)))
-        await held_link.hold()
-
-    with pytest.raises(ImplausibleFrameError):
-        harness.run(hold())
-
-    assert harness.client.statistics.rejected == 3
-    due = held_link.times[-1] + 10 * CADENCE
-    assert harness.elapsed == exactly(due + 2 * CADENCE + GATT_TIME)
-    assert harness.close_reasons == ["by the central"]
 
 
 @pytest.mark.parametrize("blanks", [1, 2, 3])

@@ -359,7 +359,7 @@ def test_ambiguous_name_fails_and_lists_the_addresses(
         (Faults(foreign="neey"), "select another device"),
         (Faults(refuse_connection=True), UNREACHABLE),
         (Faults(pairing=True), "pair with it: jkbms --pair -d ADDRESS"),
-        (Faults(glitch_every=1), "please report its model and firmware"),
+        (Faults(zeros=True), "please report its model and firmware"),
     ],
 )
 def test_each_failure_has_its_advice(

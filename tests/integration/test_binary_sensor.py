@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.models import Alarm, Settings
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN
 from homeassistant.const import (
@@ -17,7 +18,7 @@ from homeassistant.const import (
     STATE_UNKNOWN,
 )
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -180,6 +181,31 @@ async def test_problem_is_on_for_faults_only(
     await setup_integration(hass, bms)
     assert shown(hass)["problem"] == (STATE_ON if faults else STATE_OFF)
     assert attributes(hass, "problem")["alarms"] == faults
+
+
+async def test_impossible_value_is_a_problem_with_an_issue(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
+) -> None:
+    """A sensor that fails hides nothing else; the issue goes when it is mended."""
+    bms = make_bms(model, name="battery")
+    bms.battery.override(temperatures=(160.0, 25.0, None, None))
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    issue_id = f"{entry.entry_id}_implausible_values"
+    assert shown(hass)["problem"] == STATE_ON
+    assert attributes(hass, "problem")["implausible"] == ["battery_temperature_1"]
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+    assert issue
+    assert issue.translation_placeholders == {
+        "name": entry.title,
+        "fields": "battery_temperature_1",
+    }
+
+    bms.battery.override(temperatures=(25.0, 25.0, None, None))
+    await pass_time(hass)
+    assert shown(hass)["problem"] == STATE_OFF
+    assert attributes(hass, "problem")["implausible"] == []
+    assert not ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
 
 
 async def test_second_fault_changes_the_attribute(

@@ -278,10 +278,10 @@ async def test_implausible_values_are_an_error(
 ) -> None:
     """Values that no battery has are not taken for values."""
     (flow,) = await discover(hass, proxy, bms)
-    bms.battery.override(temperatures=(300.0, 20.0, None, None))
+    bms.faults = Faults(zeros=True)
     result = await submit(hass, flow)
     assert result["errors"] == {"base": "implausible"}
-    bms.battery.release()
+    bms.faults = Faults()
     await finish(hass, await submit(hass, flow), bms)
 
 

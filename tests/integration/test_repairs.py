@@ -122,11 +122,6 @@ def fails_by(faults: Faults) -> Callable[[VirtualProxy, VirtualBms], None]:
     return set_faults
 
 
-def muddle(proxy: VirtualProxy, bms: VirtualBms) -> None:
-    """Let the battery measure what cannot be."""
-    bms.battery.override(temperatures=(300.0, 20.0, None, None))
-
-
 def move_values(proxy: VirtualProxy, bms: VirtualBms) -> None:
     """Let the values stand elsewhere."""
     bms.battery.override(voltage=99.0, enabled=0b1011)
@@ -148,7 +143,7 @@ MEND = fails_by(Faults())
         (fall_silent, hear, "other_client", "Close the JK app"),
         (fails_by(Faults(pairing=True)), MEND, "pairing_required", "a pairing code"),
         (fails_by(Faults(garbage=True)), MEND, "implausible", "are not plausible"),
-        (muddle, release, "implausible", "are not plausible"),
+        (fails_by(Faults(zeros=True)), MEND, "implausible", "are not plausible"),
         (move_values, release, "unsupported_layout", "JK_B2A8S20P, firmware 11.48"),
     ],
 )
@@ -187,7 +182,7 @@ async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
         (take_slots, free_slots, "no_free_slot"),
         (fails_by(Faults(foreign="neey")), MEND, "not_jk_bms"),
         (fails_by(Faults(garbage=True)), MEND, "not_jk_bms"),
-        (muddle, release, "implausible"),
+        (fails_by(Faults(zeros=True)), MEND, "implausible"),
     ],
 )
 async def test_failing_setup_raises_an_issue(

@@ -12,7 +12,7 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.diagnosis import ERROR_KEYS, PAIRING_POSSIBLE
-from custom_components.jk_bms.issues import RAISED_AFTER
+from custom_components.jk_bms.issues import IMPLAUSIBLE_VALUES, RAISED_AFTER
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
 from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
@@ -55,7 +55,7 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     told = {
         key: text["description"]
         for key, text in texts["issues"].items()
-        if key not in {PUSH_FAILED, PAIRING_POSSIBLE}
+        if key not in {PUSH_FAILED, PAIRING_POSSIBLE, IMPLAUSIBLE_VALUES}
     }
     shown = texts["config"]["error"]
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}

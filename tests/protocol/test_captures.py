@@ -281,9 +281,10 @@ CELL_DATA: dict[str, Accessor] = {
     "capacity_full_ah": plain("nominal_capacity"),
     "capacity_remaining_ah": plain("remain_capacity"),
     "cell_count": lambda cells: len(cells.cell_voltage),
-    "cell_resistance_1_ohm": item("cell_resistance", 0),
-    "cell_resistance_2_ohm": item("cell_resistance", 1),
-    "cell_resistances_ohm": plain("cell_resistance"),
+    "cell_resistance_1_ohm": lambda cells: cells.cell_resistance[0] or 0,
+    "cell_resistance_2_ohm": lambda cells: cells.cell_resistance[1] or 0,
+    # 0 is not measured
+    "cell_resistances_ohm": lambda cells: [ohm or 0 for ohm in cells.cell_resistance],
     "cell_voltage_1_v": item("cell_voltage", 0),
     "cell_voltage_2_v": item("cell_voltage", 1),
     "cell_voltage_3_v": item("cell_voltage", 2),

@@ -68,4 +68,6 @@ class Faults:
     """Every n-th cell frame reports 0 V and 0 %, with a correct checksum."""
     blank_every: int | None = None
     """Every n-th cell frame reports no cell and no measurement, with a correct checksum."""
+    zeros: bool = False
+    """Every cell frame has 0 in all its values, with a correct checksum."""
     seed: int = 0

@@ -37,6 +37,12 @@ def command(register: int, value: bytes = b"", filler: int = 0) -> bytes:
     return seal(raw)
 
 
+def without_values(frame: bytes) -> bytes:
+    """Set everything behind the frame counter to 0, with a correct checksum."""
+    head = frame[:6] + bytes(len(frame) - 7)
+    return head + bytes((sum(head) & 0xFF,))
+
+
 def damage(frame: bytes, *positions: int, reseal: bool = False) -> bytes:
     """Flip one bit of the bytes at `positions` (default: the middle); `reseal` corrects the checksum."""
     broken = bytearray(frame)

@@ -406,6 +406,8 @@ class Link:
             state = replace(state, voltage=0.0, power=0.0, current=0.0)
             state = replace(state, soc=0, remaining=0.0, full=0.0)
         frame = frames.cell_frame(bms.spec, state, bms.counter)
+        if bms.faults.zeros:
+            frame = frames.without_values(frame)
         bms.counter = (bms.counter + 1) & 0xFF
         return frame
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .models import DeviceInfo
+    from .models import CellData, DeviceInfo
 
 
 class JkBmsError(Exception):
@@ -17,6 +17,15 @@ class FrameError(JkBmsError):
 
 class ImplausibleFrameError(JkBmsError):
     """A frame with a good checksum has impossible values (docs/protocol.md 13)."""
+
+
+class ImplausibleValuesError(ImplausibleFrameError):
+    """Some values of a frame are impossible, the others may be true."""
+
+    def __init__(self, message: str, cell_data: CellData) -> None:
+        """`cell_data` are the others; its `implausible` names what is left out."""
+        super().__init__(message)
+        self.cell_data = cell_data
 
 
 class UnsupportedLayoutError(JkBmsError):

@@ -181,7 +181,7 @@ class CellData:
     balance_current: float | None = None
     """A, + while the store charges, - while it discharges."""
     cell_resistance: tuple[float | None, ...] = ()
-    """Of the balance wires, Ohm, in the order of the cells; 0 is not measured yet."""
+    """Of the balance wires, Ohm, in the order of the cells; `None` is not measured yet."""
     battery_voltage: float | None = None
     battery_power: float | None = None
     """W, voltage x current, + charging, - discharging."""
@@ -259,6 +259,12 @@ class CellData:
     warmest_sensor: int | None = None
     """Index into the fitted battery temperature sensors."""
     coldest_sensor: int | None = None
+    implausible: tuple[str, ...] = ()
+    """Fields that report what cannot be, frame after frame, and are `None` for it.
+
+    A cell and a temperature sensor have their number behind the name, as in
+    `cell_voltage_3` and `battery_temperature_1` (docs/protocol.md 13).
+    """
 
     @property
     def balancing(self) -> bool | None:

@@ -6,10 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
 from math import inf
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final
 
 from ..errors import (
     ImplausibleFrameError,
+    ImplausibleValuesError,
     LinkError,
     NotJkBmsError,
     NotReachableError,
@@ -60,7 +62,16 @@ _WRITE_ACKNOWLEDGEMENT_TIMEOUT: Final = 1.0
 COMMAND_ATTEMPTS: Final = 2
 """How often a command is sent at most."""
 _INVALID_FRAMES: Final = 3
-"""Cell data in a row that cannot be decoded; the last of them fails the session."""
+"""Cell data in a row that are implausible; the last of them fails the session.
+
+If they say the same, it is published instead, without what cannot be.
+"""
+_UNREAD_LOG_FRAMES: Final = 64
+"""Frames of a log that wait for their reader; further ones that come unasked are dropped."""
+_STATES: Final = attrgetter(
+    "alarm_mask", "charging", "discharging", "heating", "precharging"
+)
+"""What is published as soon as it changes, of `CellData` or `LiveData`."""
 _BLANK_FRAMES: Final = 2
 """Cell data in a row without any cell that are skipped; the next one is believed."""
 _EARLY_FRAMES: Final = 2
@@ -92,6 +103,8 @@ class Memory:
     confirmation: Confirmation = field(default_factory=Confirmation)
     acknowledges: bool = True
     """Whether the battery acknowledged the last first command in time."""
+    implausible: tuple[str, ...] = ()
+    """What the last good frame reported implausibly, and published as `None`."""
     publish_next: bool = False
     """Whether the next cell data are due, whatever the interval."""
 
@@ -136,6 +149,8 @@ class Session:
         self._settings: Settings | None = None
         self._pending_settings: Frame | None = None
         """Settings that are not decoded yet."""
+        self._states: tuple[Any, ...] = ()
+        """The `_STATES` of the last reading."""
         self._expects_cells = True
         """Whether cell data without cells are a surprise."""
         self._due = -inf
@@ -296,7 +311,7 @@ class Session:
         if self._skip(frame):
             return
         self._frames.put_nowait(frame)
-        if frame.type in _LOG_TYPES:
+        if frame.type in _LOG_TYPES and self._log_frames.qsize() < _UNREAD_LOG_FRAMES:
             self._log_frames.put_nowait(frame)
 
     def _skip(self, frame: Frame) -> bool:
@@ -307,6 +322,9 @@ class Session:
         if now >= self._due:
             return False
         assert self._profile
+        if _STATES(decode_live(frame, self._profile)) != self._states:
+            self._due = -inf
+            return False
         self._checker.note(frame, self._profile, now)
         self._skipped_at, self._stream_requested_again = now, False
         return True
@@ -379,6 +397,8 @@ class Session:
         """
         clock = asyncio.get_running_loop().time
         early = invalid = blank = 0
+        suspects: tuple[str, ...] = ()
+        alike = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
@@ -393,16 +413,21 @@ class Session:
                 early += 1
                 continue
             try:
-                profile = self._profile or confirm_profile(
-                    frame, self._expected_profile
-                )
-                cell_data = decode_cell_data(frame, profile)
+                profile, cell_data = self._decode(frame)
             except ImplausibleFrameError, UnsupportedLayoutError:
                 self.statistics.rejected += 1
                 invalid += 1
                 if invalid < _INVALID_FRAMES:
                     continue
                 raise
+            if (names := cell_data.implausible) != self._memory.implausible and names:
+                alike = alike + 1 if names == suspects else 1
+                suspects, invalid = names, invalid + 1
+                if alike < _INVALID_FRAMES:
+                    self.statistics.rejected += 1
+                    if invalid < _INVALID_FRAMES or alike > 1:
+                        continue
+                    raise ImplausibleFrameError("The values are impossible")
             is_blank = self._expects_cells and not cell_data.cell_voltage
             if is_blank and blank < _BLANK_FRAMES:
                 self._checker.note(frame, profile, clock())
@@ -417,6 +442,8 @@ class Session:
                 _LOGGER.debug("%s: the data are %s", self._name, profile.layout)
             self._profile = profile
             self._expects_cells = bool(cell_data.cell_voltage)
+            self._memory.implausible = cell_data.implausible
+            self._states = _STATES(cell_data)
             return Reading(
                 layout=profile.layout,
                 device_info=self._device_info,
@@ -424,6 +451,21 @@ class Session:
                 cell_data=cell_data,
                 time=clock(),
             )
+
+    def _decode(self, frame: Frame) -> tuple[Profile, CellData]:
+        """Decode cell data; what is impossible in them is left out and named.
+
+        Raises `ImplausibleFrameError` or `UnsupportedLayoutError`.
+        """
+        profile = self._profile or self._expected_profile
+        try:
+            if not self._profile:
+                profile = confirm_profile(frame, self._expected_profile)
+            assert profile
+            return profile, decode_cell_data(frame, profile)
+        except ImplausibleValuesError as err:
+            assert profile
+            return profile, err.cell_data
 
     async def _take_settings(self, profile: Profile) -> bool:
         """Decode pending settings, if any; request them again if not believed yet.

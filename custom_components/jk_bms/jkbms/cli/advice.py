@@ -1,5 +1,6 @@
 """What a person can do about each failure of a battery."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from ..errors import (
@@ -39,3 +40,11 @@ def failure_text(err: JkBmsError) -> str:
     """Return what is wrong and what to do about it."""
     advice = ADVICE.get(type(err))
     return f"{err}; {advice}" if advice else str(err)
+
+
+def implausible_text(names: Iterable[str]) -> str:
+    """Return which values are left out and what to check."""
+    return (
+        f"impossible values are left out: {', '.join(names)}; "
+        "check the wire and the connector of each of them"
+    )

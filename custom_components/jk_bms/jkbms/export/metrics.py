@@ -139,6 +139,15 @@ _VALUES: Final = (
         samples=_alarms,
         labels=("alarm",),
     ),
+    _Metric(
+        name="implausible",
+        help="1 for each value that is left out because it cannot be true.",
+        samples=lambda state: [
+            ((name,), 1)
+            for name in (state.cell_data.implausible if state.cell_data else ())
+        ],
+        labels=("field",),
+    ),
     _counter("cycle_count", "Number of full charge cycles."),
     _counter("cycle_capacity", "Total charge moved in Ah."),
     _counter("up_time", "Total run time in s.", _up_time),

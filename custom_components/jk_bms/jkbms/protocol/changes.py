@@ -139,8 +139,13 @@ def is_proven(reading: Reading) -> bool:
         implied = choose_profile(info.device_model, info.software_version).layout
     except UnsupportedLayoutError:
         return False
-    # With no cell connected, the data prove nothing
-    return implied is reading.layout and bool(reading.cell_data.cell_voltage)
+    # With no cell connected, or values that cannot be, the data prove nothing
+    cell_data = reading.cell_data
+    return (
+        implied is reading.layout
+        and bool(cell_data.cell_voltage)
+        and not cell_data.implausible
+    )
 
 
 def accepted_registers(reading: Reading) -> dict[str, Register]:

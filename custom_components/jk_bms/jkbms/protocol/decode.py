@@ -1,23 +1,31 @@
 """Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from math import fsum
+from statistics import median
 from typing import Any, Final
 
-from ..errors import ImplausibleFrameError, UnsupportedLayoutError
+from ..errors import (
+    ImplausibleFrameError,
+    ImplausibleValuesError,
+    UnsupportedLayoutError,
+)
 from ..models import CellData, DetailLogRecord, DeviceInfo, LiveData, LogEntry, Settings
 from ..text import printable
 from .codes import LOG_CELLS, LOG_EVENTS, alarm_names
 from .fields import CellSlots
 from .frames import Frame, FrameType, checksum
 from .layouts import (
+    BATTERY_SENSORS,
+    CELL_DATA_VALUES,
     DETAIL_LOG_HEAD,
     DETAIL_LOG_RECORD,
     DETAIL_LOG_RECORD_SIZE,
     DETAIL_LOG_RECORDS,
     IDENTITY,
+    LIVE_LIMITS,
     LOGBOOK_COUNT,
     LOGBOOK_ENTRIES,
     LOGBOOK_ENTRY,
@@ -37,8 +45,12 @@ _ASTERISK: Final = ord("*")
 
 LIVE_CELL: Final = 0.3, 6.0
 """V a cell in use can have; a dead one may read 0."""
-_TEMPERATURE: Final = -60.0, 150.0
-_FULL: Final = 100
+_TEMPERATURE: Final = LIVE_LIMITS["temperature_1"]
+_LIMITS: Final = tuple(
+    (name, *limits)
+    for name, limits in LIVE_LIMITS.items()
+    if name not in BATTERY_SENSORS
+)
 _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
 """V and part of the pack voltage by which a believable frame may be off."""
 
@@ -64,21 +76,32 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
     return DeviceInfo(**values)
 
 
+def require_values(frame: Frame) -> None:
+    """Raise `ImplausibleFrameError` for cell data in which everything is 0."""
+    if not any(frame.data[CELL_DATA_VALUES]):
+        raise ImplausibleFrameError("Every value is 0")
+
+
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """Decode frame type 0x02 (docs/protocol.md 7).
 
     With no cell and no voltage, what is measured on cells is absent, not 0. Raises
-    `ImplausibleFrameError` if no battery can be in such a state.
+    `ImplausibleValuesError` with all other values if some are impossible, and
+    `ImplausibleFrameError` if it says nothing or enables too many cells.
     """
     data, slots = frame.data, profile.cells
+    require_values(frame)
     enabled = _enabled_cells(data, slots)
     fitted = profile.cell_data.values(data)
     cell_data = CellData(*fitted[: len(CELL_DATA_FIELDS)])
+    cell_data.implausible = ()
     cell_data.cell_voltage = cells = slots.voltage.read(data, enabled)
-    cell_data.cell_resistance = slots.resistance.read(data, enabled)
+    cell_data.cell_resistance = tuple(
+        [ohm or None for ohm in slots.resistance.read(data, enabled)]
+    )
     mask, *readings = fitted[len(CELL_DATA_FIELDS) :]
     _add_temperatures(cell_data, profile.battery_sensors, mask, readings)
-    total = _add_summary(cell_data, slots, enabled)
+    total = _add_summary(cell_data, slots)
     if not slots.pack_voltage and cells:
         cell_data.battery_voltage = round(total, slots.voltage.decimals)
     if not cell_data.heating:
@@ -88,9 +111,12 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     voltage, current = cell_data.battery_voltage, cell_data.battery_current
     if voltage is not None and current is not None:
         cell_data.battery_power = _power(voltage, current)
-    _check(cell_data, total)
+    if reasons := _find_implausible(cell_data, total, profile.battery_sensors):
+        _leave_out(cell_data, reasons, profile)
     if not cells and not voltage:
-        return replace(cell_data, **_NO_CELLS)
+        cell_data = replace(cell_data, **_NO_CELLS)
+    if reasons:
+        raise ImplausibleValuesError(next(iter(reasons.values())), cell_data)
     return cell_data
 
 
@@ -107,9 +133,10 @@ COMPUTED: Final = frozenset(
         "battery_temperature",
         "battery_power",
         "alarms",
+        "implausible",
     }
 )
-"""Fields of `CellData` that are made of others or of the slots of the cells."""
+"""Fields of `CellData` that are made of others, of the slots of the cells or of the checks."""
 _NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
 
 
@@ -199,12 +226,12 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     return mask
 
 
-def _add_summary(cell_data: CellData, slots: CellSlots, enabled: int) -> float:
+def _add_summary(cell_data: CellData, slots: CellSlots) -> float:
     """Compute what the BMS sends as well, but up to a second late; return the sum."""
-    if not enabled:
-        return 0.0
     voltage = cell_data.cell_voltage
     cells = [volts for volts in voltage if volts is not None]
+    if not cells:
+        return 0.0
     low, high, total = min(cells), max(cells), fsum(cells)
     decimals = slots.voltage.decimals
     cell_data.average_cell_voltage = round(total / len(cells), decimals)
@@ -242,22 +269,100 @@ def _add_temperatures(
     cell_data.battery_temperature = tuple(readings[:2] if is_pair else readings)
 
 
-def _check(cell_data: CellData, total: float) -> None:
-    """Refuse what an 8-bit checksum let through (docs/protocol.md 13).
+type _Reasons = dict[str, str]
+"""Why a value is impossible, by its name in `CellData.implausible`."""
 
-    `total` is the sum of the cells, V.
-    """
-    lowest, highest = cell_data.min_cell_voltage, cell_data.max_cell_voltage
-    if lowest is not None and highest is not None:
-        if not (lowest >= 0 and 0 < highest <= LIVE_CELL[1]):
-            raise ImplausibleFrameError("No cell has such a voltage")
-    if (cell_data.remain_percent or 0) > _FULL:
-        raise ImplausibleFrameError("The state of charge exceeds 100 %")
+
+def _find_implausible(
+    cell_data: CellData, total: float, sensors: Sequence[int]
+) -> _Reasons:
+    """Return what cannot be (docs/protocol.md 13); `total` is the sum of the cells, V."""
+    reasons = _implausible_cells(cell_data, total)
+    for name, low, high in _LIMITS:
+        value = getattr(cell_data, name)
+        if value is not None and not low <= value <= high:
+            reasons[name] = f"No battery has such a value: {name}"
     low, high = _TEMPERATURE
-    for reading in (*cell_data.battery_temperature, cell_data.mosfet_temperature):
+    for bit, reading in zip(sensors, cell_data.battery_temperature, strict=False):
         if reading is not None and not low <= reading <= high:
-            raise ImplausibleFrameError("No battery is at such a temperature")
+            name = f"battery_temperature_{bit.bit_length() - 1}"
+            reasons[name] = "No battery is at such a temperature"
+    return reasons
+
+
+def _implausible_cells(cell_data: CellData, total: float) -> _Reasons:
+    """Return the cells, or else the pack voltage, that cannot be."""
+    lowest, highest = cell_data.min_cell_voltage, cell_data.max_cell_voltage
+    if lowest is None or highest is None:
+        return {}
+    cells = cell_data.cell_voltage
     pack = cell_data.battery_voltage or 0.0
+    low, high = LIVE_CELL
+    if not (lowest >= 0 and 0 < highest <= high):
+        # What is no voltage at all takes the cells that read 0 beside it with it
+        odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
+        return _name_cells(odd, "No cell has such a voltage")
+    if _adds_up(total, pack):
+        return {}
+    reason = "The cells do not add up to the pack voltage"
+    if lowest < low:
+        odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
+        return _name_cells(odd, reason)
+    # One that reads anything, but all others account for the pack
+    usual = median(volts for volts in cells if volts is not None)
+    for number, volts in enumerate(cells):
+        if volts is not None and _adds_up(total - volts + usual, pack):
+            return _name_cells([number], reason)
+    return {"battery_voltage": reason}
+
+
+def _is_live(volts: float | None) -> bool:
+    """Return whether a cell in use can have this voltage, or is not enabled."""
+    low, high = LIVE_CELL
+    return volts is None or low <= volts <= high
+
+
+def _adds_up(total: float, pack: float) -> bool:
     volts, part = _PLAUSIBLE_WITHIN
-    if lowest is not None and abs(total - pack) > volts + part * pack:
-        raise ImplausibleFrameError("The cells do not add up to the pack voltage")
+    return abs(total - pack) <= volts + part * pack
+
+
+def _name_cells(cells: Iterable[int], reason: str) -> _Reasons:
+    return {f"cell_voltage_{cell + 1}": reason for cell in cells}
+
+
+_OF_CELLS: Final = (
+    "average_cell_voltage",
+    "delta_cell_voltage",
+    "min_cell_voltage",
+    "max_cell_voltage",
+    "min_cell",
+    "max_cell",
+)
+
+
+def _leave_out(cell_data: CellData, names: _Reasons, profile: Profile) -> None:
+    """Replace what is impossible, and what is computed from it, by `None`."""
+    cell_data.implausible = tuple(names)
+    for name in names:
+        if name in CELL_DATA_FIELDS:
+            setattr(cell_data, name, None)
+    cell_data.battery_temperature = tuple(
+        None if f"battery_temperature_{bit.bit_length() - 1}" in names else reading
+        for bit, reading in zip(
+            profile.battery_sensors, cell_data.battery_temperature, strict=False
+        )
+    )
+    cells = cell_data.cell_voltage
+    cell_data.cell_voltage = tuple(
+        None if f"cell_voltage_{cell}" in names else volts
+        for cell, volts in enumerate(cells, 1)
+    )
+    if cell_data.cell_voltage != cells:
+        for name in _OF_CELLS:
+            setattr(cell_data, name, None)
+        _add_summary(cell_data, profile.cells)
+        if not profile.cells.pack_voltage:
+            cell_data.battery_voltage = None
+    if cell_data.battery_voltage is None or cell_data.battery_current is None:
+        cell_data.battery_power = None

@@ -6,7 +6,7 @@ from typing import Final
 
 from ..errors import ImplausibleFrameError, UnsupportedLayoutError
 from ..models import Layout
-from .decode import LIVE_CELL, decode_cell_data, decode_device_info
+from .decode import LIVE_CELL, decode_cell_data, decode_device_info, require_values
 from .fields import CellSlots
 from .frames import Frame, FrameType
 from .layouts import CELLS, FIRMWARE_SIGNS, JK04_SETTINGS_MARK, OLDEST_32S, SETTINGS_END
@@ -21,8 +21,10 @@ def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
 
     Data win over the version. Without device information the firmware is taken as the
     oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits, and
-    `ImplausibleFrameError` if the expected one does, but not the values.
+    `ImplausibleFrameError` if the expected one does, but not the values, or if all of
+    them are 0.
     """
+    require_values(frame)
     if expected and _proves(expected.layout, frame):
         return expected
     for layout in Layout:

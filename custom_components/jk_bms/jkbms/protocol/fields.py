@@ -92,7 +92,7 @@ class Field:
     steady: bool = False
     """It stays the same for hours: a frame that changes it must be confirmed."""
     limits: tuple[float, float] | None = None
-    """The range that owners set it to."""
+    """What it can be; of a setting, the range that owners set it to."""
 
 
 type Placed = tuple[int, Field]

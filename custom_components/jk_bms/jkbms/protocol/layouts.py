@@ -85,6 +85,16 @@ _CHARGE_PHASE: Final = member(
 _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
 
+# What no battery exceeds; far beyond what any of them was seen to report
+_PACK_VOLTS: Final = 0.0, 200.0
+_PACK_AMPERES: Final = -2000.0, 2000.0
+_BALANCE_AMPERES: Final = -20.0, 20.0
+_AMPERE_HOURS: Final = -20_000.0, 20_000.0
+_PERCENT: Final = 0, 100
+_CYCLES: Final = 0, 100_000
+_RUN_TIME: Final = 0, 50 * 366 * 86400
+_CELSIUS: Final = -60.0, 150.0
+
 _ENABLED: Final = "enabled_cells"
 """Mask of the cells in use, cell 1 in its lowest bit."""
 SENSOR_MASK: Final = "temperature_sensors"
@@ -115,31 +125,43 @@ _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     (60, 76, Field("reported_difference", "H", MILLI)),
     (112, None, _unknown(2)),
     (114, 146, Field("wire_resistance_alarm", "I", _cells, steady=True)),
-    (118, 150, Field("battery_voltage", "I", MILLI)),
+    (118, 150, Field("battery_voltage", "I", MILLI, limits=_PACK_VOLTS)),
     (122, 154, Field("reported_power", "I", MILLI)),
     (None, 234, Field("voltage_again", "H", CENTI, _NOT_REPORTED)),
-    (126, 158, Field("battery_current", "i", MILLI)),
-    (130, 162, Field("temperature_1", "h", DECI, _NOT_CONNECTED)),
-    (132, 164, Field("temperature_2", "h", DECI, _NOT_CONNECTED)),
-    (None, 256, Field("temperature_4", "h", DECI, _NOT_CONNECTED, since=(14,))),
-    (None, 258, Field("temperature_5", "h", DECI, _NOT_CONNECTED, since=(14,))),
-    (134, 144, Field("mosfet_temperature", "h", DECI, _NOT_CONNECTED)),
+    (126, 158, Field("battery_current", "i", MILLI, limits=_PACK_AMPERES)),
+    (130, 162, Field("temperature_1", "h", DECI, _NOT_CONNECTED, limits=_CELSIUS)),
+    (132, 164, Field("temperature_2", "h", DECI, _NOT_CONNECTED, limits=_CELSIUS)),
+    (
+        None,
+        256,
+        Field("temperature_4", "h", DECI, _NOT_CONNECTED, limits=_CELSIUS, since=(14,)),
+    ),
+    (
+        None,
+        258,
+        Field("temperature_5", "h", DECI, _NOT_CONNECTED, limits=_CELSIUS, since=(14,)),
+    ),
+    (134, 144, Field("mosfet_temperature", "h", DECI, _NOT_CONNECTED, limits=_CELSIUS)),
     (None, 254, Field("mosfet_temperature_again", "h", DECI, _NOT_REPORTED)),
     (182, 214, Field(SENSOR_MASK, "B", steady=True)),
     (136, None, Field("alarm_mask", "H", steady=True)),
     (None, 166, Field("alarm_mask", "I", steady=True)),
-    (138, 170, Field("balance_current", "h", MILLI)),
+    (138, 170, Field("balance_current", "h", MILLI, limits=_BALANCE_AMPERES)),
     (140, 172, Field("balancer", "B", _BALANCER)),
-    (141, 173, Field("remain_percent", "B")),
-    (142, 174, Field("remain_capacity", "i", MILLI)),
-    (146, 178, Field("nominal_capacity", "I", MILLI, steady=True)),
-    (150, 182, Field("cycle_count", "I", steady=True)),
+    (141, 173, Field("remain_percent", "B", limits=_PERCENT)),
+    (142, 174, Field("remain_capacity", "i", MILLI, limits=_AMPERE_HOURS)),
+    (
+        146,
+        178,
+        Field("nominal_capacity", "I", MILLI, steady=True, limits=_AMPERE_HOURS),
+    ),
+    (150, 182, Field("cycle_count", "I", steady=True, limits=_CYCLES)),
     (154, 186, Field("cycle_capacity", "I", MILLI)),
     (158, None, Field("state_of_health", "B", missing=_NOT_REPORTED, steady=True)),
     (None, 190, Field("state_of_health", "B", steady=True)),
     (159, 191, Field("precharging", "?", steady=True)),
     (None, 192, _unknown(2)),
-    (162, 194, Field("up_time", "I")),
+    (162, 194, Field("up_time", "I", limits=_RUN_TIME)),
     (166, 198, Field("charging", "?", steady=True)),
     (167, 199, Field("discharging", "?", steady=True)),
     (None, 200, _unknown(2)),
@@ -204,8 +226,8 @@ CELL_DATA: Final[dict[Layout, tuple[Placed, ...]]] = {
         (210, _unknown(4)),
         (214, Field(_ENABLED, "I", steady=True)),
         (220, Field("balancer", "B", _BALANCER)),
-        (222, Field("balance_current", "f", single)),
-        (286, Field("up_time", "I")),
+        (222, Field("balance_current", "f", single, limits=_BALANCE_AMPERES)),
+        (286, Field("up_time", "I", limits=_RUN_TIME)),
         (298, _unknown(1)),
     ),
     Layout.JK02_24S: tuple(
@@ -249,6 +271,17 @@ CELLS: Final = {
     )
 }
 
+CELL_DATA_VALUES: Final = slice(6, -1)
+"""Between the frame counter and the checksum; even with no cell, some are not 0."""
+
+LIVE_LIMITS: Final = {
+    field.name: field.limits
+    for rows in CELL_DATA.values()
+    for _, field in rows
+    if field.limits
+}
+"""Between what each value of cell data can be at all, in its unit."""
+
 NEED_CELLS: Final = frozenset(
     {
         "battery_voltage",
@@ -280,7 +313,6 @@ BALANCER_FIELDS: Final = frozenset(
 _VOLTS: Final = 0.0, 6.0
 _AMPERES: Final = 0.0, 2000.0
 _SECONDS: Final = 0, 100_000
-_CELSIUS: Final = -60.0, 150.0
 
 _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
     # 600 mV where smart sleep has no function

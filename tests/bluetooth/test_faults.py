@@ -1,0 +1,224 @@
+"""Tests that a fault of the battery is seen: held links, sensors that fail, forged frames."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from struct import pack_into
+
+import pytest
+
+from custom_components.jk_bms.jkbms.errors import ImplausibleFrameError
+from custom_components.jk_bms.jkbms.models import Alarm, Reading
+from custom_components.jk_bms.jkbms.protocol.frames import FrameType
+
+from .harness import CADENCE, COMPLETE, STEADY, Harness, PowerOn
+
+CELL_FRAME = bytes.fromhex("55AAEB9002")
+FRAME_SIZE = 300
+_COUNTER = 5
+type Edit = Callable[[bytearray], object]
+
+
+class Forger:
+    """Edits every frame of cell data and mends its checksum."""
+
+    def __init__(self, edit: Edit) -> None:
+        """Collect the notifications of a frame, of which the last one is sent."""
+        self.edit = edit
+        self._frame = bytearray()
+
+    def __call__(self, data: bytes) -> bytes:
+        """Hold back all but the last notification of a frame."""
+        if data.startswith(CELL_FRAME):
+            self._frame = bytearray()
+        elif not self._frame:
+            return data
+        self._frame += data
+        if len(self._frame) < FRAME_SIZE:
+            return b""
+        frame, self._frame = self._frame[:FRAME_SIZE], bytearray()
+        self.edit(frame)
+        frame[-1] = sum(frame[:-1]) & 0xFF
+        return bytes(frame)
+
+
+def put(code: str, offset: int, raw: int) -> Edit:
+    """Return what writes one raw value into a frame."""
+    return lambda frame: pack_into(f"<{code}", frame, offset, raw)
+
+
+def clear(frame: bytearray) -> None:
+    """Set all values to 0."""
+    frame[_COUNTER + 1 : -1] = bytes(FRAME_SIZE - _COUNTER - 2)
+
+
+def no_cell_voltage(frame: bytearray) -> None:
+    """Set all cells to 0 V."""
+    frame[6:70] = bytes(64)
+
+
+@pytest.fixture
+def harness(power_on: PowerOn) -> Harness:
+    """Return a battery with fixed delays."""
+    return power_on(habits=STEADY)
+
+
+def test_alarm_between_two_publishes_is_published_at_once(harness: Harness) -> None:
+    """An overcurrent of 20 s is seen although the interval is 30 s, and its end too."""
+    readings: list[Reading] = []
+    mask = int(Alarm.DISCHARGE_OVERCURRENT)
+
+    async def hold() -> None:
+        loop = asyncio.get_running_loop()
+        override = harness.bms.battery.override
+        loop.call_later(COMPLETE + 3.0, partial(override, alarms=mask))
+        loop.call_later(COMPLETE + 23.0, partial(override, alarms=0))
+        await harness.client.hold(readings.append, interval=30.0, lifetime=29.0)
+
+    harness.run(hold())
+
+    assert [reading.cell_data.faults for reading in readings] == [
+        (),
+        ("discharge_overcurrent",),
+        (),
+    ]
+    first, raised, cleared = (reading.time for reading in readings)
+    assert raised - first < 3.0 + 3 * CADENCE
+    assert cleared - first < 23.0 + 3 * CADENCE
+
+
+@pytest.mark.parametrize(
+    "change", [{"charging": False}, {"discharging": False}, {"heating": True}]
+)
+def test_switch_between_two_publishes_is_published_at_once(
+    harness: Harness, change: dict[str, bool]
+) -> None:
+    """So is a MOSFET that turns off, and the heater."""
+    readings: list[Reading] = []
+
+    async def hold() -> None:
+        override = partial(harness.bms.battery.override, **change)
+        asyncio.get_running_loop().call_later(COMPLETE + 3.0, override)
+        await harness.client.hold(readings.append, interval=30.0, lifetime=10.0)
+
+    harness.run(hold())
+
+    (name, value), *_ = change.items()
+    assert [getattr(reading.cell_data, name) for reading in readings] == [
+        not value,
+        value,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "implausible"),
+    [
+        (put("h", 162, 1600), ("battery_temperature_1",)),
+        (put("h", 162, -700), ("battery_temperature_1",)),
+        (put("h", 144, 1600), ("mosfet_temperature",)),
+        (put("H", 8, 0), ("cell_voltage_2",)),
+        (put("H", 8, 6200), ("cell_voltage_2",)),
+        (put("H", 8, 1200), ("cell_voltage_2",)),
+        (no_cell_voltage, tuple(f"cell_voltage_{cell}" for cell in range(1, 9))),
+        (put("B", 173, 101), ("remain_percent",)),
+        (put("i", 158, 3_000_000), ("battery_current",)),
+        (put("I", 150, 0), ("battery_voltage",)),
+    ],
+)
+def test_lasting_impossible_value_is_left_out(
+    harness: Harness, edit: Edit, implausible: tuple[str, ...]
+) -> None:
+    """All the others are published, and so are the alarms."""
+    harness.bms.battery.override(alarms=int(Alarm.TEMPERATURE_SENSOR))
+    harness.alter = Forger(edit)
+
+    cell_data = harness.read().cell_data
+
+    assert cell_data.implausible == implausible
+    assert cell_data.alarms == ("temperature_sensor",)
+    for name in implausible:
+        field, _, number = name.rpartition("_")
+        if field in {"cell_voltage", "battery_temperature"}:
+            assert getattr(cell_data, field)[int(number) - 1] is None
+        else:
+            assert getattr(cell_data, name) is None
+    if implausible == ("cell_voltage_2",):
+        assert cell_data.min_cell_voltage
+        assert cell_data.min_cell_voltage > 3.0
+        assert cell_data.delta_cell_voltage
+        assert cell_data.delta_cell_voltage < 0.1
+    if len(implausible) == 8:
+        assert cell_data.min_cell_voltage is None
+    if implausible != ("battery_voltage",):
+        assert cell_data.battery_voltage
+    assert harness.client.statistics.rejected >= 2
+
+
+def test_single_impossible_value_is_not_published(harness: Harness) -> None:
+    """A damaged frame leaves out nothing: the next one is published instead."""
+    edits = [put("h", 162, 1600)]
+    harness.alter = Forger(lambda frame: edits and edits.pop()(frame))
+
+    assert harness.read().cell_data.implausible == ()
+
+
+@pytest.mark.parametrize("good_frames", [0, 10])
+def test_frame_of_zeros_is_never_published(harness: Harness, good_frames: int) -> None:
+    """No battery reports 0 in everything, however often it says so."""
+    readings: list[Reading] = []
+
+    def edit(frame: bytearray) -> None:
+        if len(readings) >= good_frames:
+            clear(frame)
+
+    harness.alter = Forger(edit)
+
+    with pytest.raises(ImplausibleFrameError):
+        harness.run(harness.client.hold(readings.append, interval=0.1))
+
+    assert len(readings) == good_frames
+    assert all(reading.cell_data.battery_voltage for reading in readings)
+
+
+def test_unasked_log_frames_do_not_pile_up(harness: Harness) -> None:
+    """A log that nobody requested takes no memory on a held link."""
+    log = bytearray(CELL_FRAME + bytes(FRAME_SIZE - len(CELL_FRAME)))
+    log[4] = FrameType.LOGBOOK
+    log[-1] = sum(log[:-1]) & 0xFF
+
+    def flood(_: Reading) -> None:
+        for _frame in range(200):
+            harness.notify(bytearray(log))
+
+    harness.run(harness.client.hold(flood, interval=1.0, lifetime=5.0))
+
+    assert harness.client._session._log_frames.qsize() <= 65
+
+
+def test_wire_resistance_of_0_is_not_measured(harness: Harness) -> None:
+    """It is absent in the library as it is in Home Assistant."""
+    harness.bms.battery.override(resistances=(0.061, 0.0, *(0.07,) * 6))
+
+    assert harness.read().cell_data.cell_resistance[:3] == (0.061, None, 0.07)
+
+
+@pytest.mark.parametrize("good_frames", [0, 10])
+def test_three_frames_with_different_impossible_values_fail(
+    harness: Harness, good_frames: int
+) -> None:
+    """That is no sensor that fails: nothing of it is published."""
+    readings: list[Reading] = []
+    edits = [put("h", 162, 1600), put("B", 173, 101), put("h", 144, 1600)]
+
+    def edit(frame: bytearray) -> None:
+        if len(readings) >= good_frames:
+            edits[0](frame)
+            edits.append(edits.pop(0))
+
+    harness.alter = Forger(edit)
+
+    with pytest.raises(ImplausibleFrameError):
+        harness.run(harness.client.hold(readings.append, interval=0.1))
+
+    assert len(readings) == good_frames
+    assert harness.client.statistics.rejected == 3
