@@ -13,7 +13,8 @@ from typing import Any, Final, override
 from aiobmsble.bms.jikong_bms import BMS
 from bleak.backends.device import BLEDevice
 
-from custom_components.jk_bms.jkbms.bluetooth.session import Memory, Session
+from custom_components.jk_bms.jkbms.bluetooth.memory import Memory
+from custom_components.jk_bms.jkbms.bluetooth.session import Session
 from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.decode import decode_cell_data
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
@@ -223,7 +224,7 @@ _NOBODY: Any = None
 
 def _session(spec: Spec) -> Session:
     session = Session("battery", Memory())
-    session._profile = _profile(spec)
+    session._cells.profile = _profile(spec)
     session._device_info = _NOBODY
     return session
 

@@ -12,7 +12,7 @@ from typing import Any, override
 from bleak.backends.characteristic import BleakGATTCharacteristic
 import pytest
 
-from custom_components.jk_bms.jkbms.bluetooth import session as session_module
+from custom_components.jk_bms.jkbms.bluetooth import cell_decoder
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
     LinkError,
@@ -211,13 +211,13 @@ def test_frames_inside_the_interval_are_not_decoded(
 ) -> None:
     """Of some hundred frames only the due ones are decoded."""
     decoded: list[int] = []
-    decode = session_module.decode_cell_data
+    decode = cell_decoder.decode_cell_data
 
     def count(frame: Any, profile: Any) -> Any:
         decoded.append(frame.counter)
         return decode(frame, profile)
 
-    monkeypatch.setattr(session_module, "decode_cell_data", count)
+    monkeypatch.setattr(cell_decoder, "decode_cell_data", count)
     harness = power_on()
     held_link = HeldLink(harness, interval=30.0)
 

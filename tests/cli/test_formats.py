@@ -228,7 +228,7 @@ def test_rust_pretty_has_four_blanks_a_level_and_a_comma_behind_each_field() -> 
         "            ],",
     ]
     assert lines[-4:] == [
-        "            coldest_sensor: None,",
+        "            implausible: [],",
         "        },",
         "    ],",
         "}",

@@ -65,6 +65,7 @@ HISTORY = [
 ]
 DAMAGED = MORE_CELLS[:100] + b"\xff" + MORE_CELLS[101:]
 IMPLAUSIBLE = build(CELL_DATA, {6: "E40C" * 4, 70: "0F", 150: "9033", 173: "65"})
+FOUR_CELLS = {6: "E40C" * 4, 70: "0F", 150: "9033", 173: "2A"}
 # A frame of no layout
 NONSENSE = build(CELL_DATA, {6: "A5" * 293})
 OLD_DEVICE = build(DEVICE_INFO, {6: b"JK-B2A24S15P", 30: b"10.07"})
@@ -377,7 +378,7 @@ def test_layout_option_overrides_detection(run: Run) -> None:
         assert (result.code, result.err) == (0, "jkbms: 1 frame good, 0 rejected\n")
         assert result.output["cell_data"][0]["remain_percent"] == percent
     # 24S has its mask of cells elsewhere
-    output = run([DEVICE, CELLS], "--layout", "JK02_24S").output
+    output = run([DEVICE, build(CELL_DATA, FOUR_CELLS)], "--layout", "JK02_24S").output
     assert output["cell_data"][0]["cell_voltage"] == []
 
 
@@ -480,12 +481,23 @@ def test_implausible_frames_are_named(run: Run) -> None:
     assert result.code == 0
     assert result.output["cell_data"][0]["remain_percent"] == 42
     assert result.err == (
-        "jkbms: cell_data frame rejected: The state of charge exceeds 100 %\n"
+        "jkbms: cell_data frame rejected: No battery has such a value: remain_percent\n"
         "jkbms: 3 frames good, 1 rejected\n"
     )
-    for frames in ([IMPLAUSIBLE], [DEVICE, IMPLAUSIBLE]):
+    for frames in ([IMPLAUSIBLE], [DEVICE, IMPLAUSIBLE, IMPLAUSIBLE]):
         result = run(frames)
         assert (result.code, result.output["cell_data"]) == (1, [])
+
+
+def test_value_that_is_impossible_in_three_frames_is_left_out(run: Run) -> None:
+    """Then it is a sensor that fails, and all else is shown; not in two of three."""
+    result = run([DEVICE, *3 * [IMPLAUSIBLE]])
+    (shown,) = result.output["cell_data"]
+    assert (shown["implausible"], shown["remain_percent"]) == (["remain_percent"], None)
+    assert shown["battery_voltage"] == 13.2
+    assert (result.code, result.err.count("rejected:")) == (0, 2)
+    result = run([DEVICE, IMPLAUSIBLE, CELLS, *2 * [IMPLAUSIBLE]], "--all")
+    assert [cells["remain_percent"] for cells in result.output["cell_data"]] == [42]
 
 
 # Secrets

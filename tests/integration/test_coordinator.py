@@ -541,7 +541,11 @@ async def test_log_contains_no_secrets(
 
 def test_every_read_error_has_a_sentence() -> None:
     """Every error that the library raises when it reads has a sentence."""
-    never_alone = {errors.JkBmsError, errors.LinkError, errors.FrameError}
+    never_alone = {
+        *(errors.JkBmsError, errors.LinkError, errors.FrameError),
+        # The session leaves the values out
+        errors.ImplausibleValuesError,
+    }
     of_the_command = (
         errors.AmbiguousNameError
         | errors.ExportError

@@ -338,7 +338,7 @@ DAMAGES: dict[str, Damage] = {
     "pack, 24S": Damage(OLD, 118, "40"),
     "current, by 5 %": Damage(GARAGE, 159, "08"),
     "current, second byte": Damage(GARAGE, 159, "10"),
-    "current, sign": Damage(GARAGE, 161, "80"),
+    "current, high byte": Damage(GARAGE, 160, "10"),
     "current, 24S": Damage(OLD, 127, "10"),
     "temperature": Damage(GARAGE, 162, "20"),
     "temperature, 24S": Damage(OLD, 132, "20"),

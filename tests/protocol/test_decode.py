@@ -12,6 +12,7 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.jkbms.errors import (
     ImplausibleFrameError,
+    ImplausibleValuesError,
     JkBmsError,
     UnsupportedLayoutError,
 )
@@ -61,9 +62,13 @@ NEW = choose_profile("JK_PB2A16S20P", "19.31")
 BALANCER = choose_profile("JK_DZ11B2A24S", "11.55")
 
 
+NOT_BLANK: Content = {290: "01"}
+"""A byte without a meaning in any layout; a frame of nothing but zeros is refused."""
+
+
 def cells(profile: Profile, *contents: Content) -> CellData:
     """Decode cell data."""
-    return decode_cell_data(build_frame(CELL_DATA, *contents), profile)
+    return decode_cell_data(build_frame(CELL_DATA, NOT_BLANK, *contents), profile)
 
 
 def settings(profile: Profile, *contents: Content) -> Settings:
@@ -81,6 +86,10 @@ def mv(*volts: int) -> bytes:
     return b"".join(value.to_bytes(2, "little") for value in volts)
 
 
+# Frames without a zero where it counts: 65.793 A, 257 cycles
+FULL_24S = {5: "01" * 294, 126: "01010100", 150: "01010000", 182: "FF"}
+FULL_32S = {5: "01" * 294, 158: "01010100", 182: "01010000", 214: "FF"}
+
 # Four cells of 3.3 V in each layout, all temperature sensors in place
 FOUR = {
     Layout.JK04: {6: "33335340" * 4, 214: "0F000000"},
@@ -97,8 +106,8 @@ type Row = tuple[Content, dict[str, Any]]
 CELL_DATA_24S: list[Row] = [
     ({5: "A7"}, {"frame_counter": 167}),
     ({114: "05000080"}, {"wire_resistance_alarm": (1, 3, 32)}),
-    ({118: "04030281"}, {"battery_voltage": 2164392.708}),
-    ({126: "04030201"}, {"battery_current": 16909.06, "battery_power": 16.909}),
+    ({118: "04030200"}, {"battery_voltage": 131.844}),
+    ({126: "04031200"}, {"battery_current": 1180.42, "battery_power": 1.18}),
     ({126: "9DD6FFFF"}, {"battery_current": -10.595, "battery_power": -0.01}),
     (
         {118: "90D00000", 126: "9DD6FFFF"},
@@ -131,12 +140,12 @@ CELL_DATA_24S: list[Row] = [
     ({141: "55"}, {"remain_percent": 85}),
     ({142: "04030201"}, {"remain_capacity": 16909.06}),
     ({142: "FEFFFFFF"}, {"remain_capacity": -0.002}),
-    ({146: "04030281"}, {"nominal_capacity": 2164392.708}),
-    ({150: "04030281"}, {"cycle_count": 2164392708}),
+    ({146: "04030201"}, {"nominal_capacity": 16909.06}),
+    ({150: "04030100"}, {"cycle_count": 66308}),
     ({154: "04030281"}, {"cycle_capacity": 2164392.708}),
     ({158: "C8"}, {"state_of_health": 200}),
     ({159: "01"}, {"precharging": True}),
-    ({162: "04030281"}, {"up_time": 2164392708}),
+    ({162: "04030241"}, {"up_time": 1090650884}),
     ({166: "01"}, {"charging": True}),
     ({167: "01"}, {"discharging": True}),
     ({170: "0182"}, {"discharge_overcurrent_release_time": 33281}),
@@ -160,8 +169,8 @@ CELL_DATA_32S: list[Row] = [
     ({5: "A7"}, {"frame_counter": 167}),
     ({144: "0B01", 214: "01"}, {"mosfet_temperature": 26.7}),
     ({146: "05000080"}, {"wire_resistance_alarm": (1, 3, 32)}),
-    ({150: "04030281"}, {"battery_voltage": 2164392.708}),
-    ({158: "04030201"}, {"battery_current": 16909.06, "battery_power": 16.909}),
+    ({150: "04030200"}, {"battery_voltage": 131.844}),
+    ({158: "04031200"}, {"battery_current": 1180.42, "battery_power": 1.18}),
     ({158: "9DD6FFFF"}, {"battery_current": -10.595, "battery_power": -0.01}),
     (
         {150: "90D00000", 158: "9DD6FFFF"},
@@ -196,12 +205,12 @@ CELL_DATA_32S: list[Row] = [
     ({173: "55"}, {"remain_percent": 85}),
     ({174: "04030201"}, {"remain_capacity": 16909.06}),
     ({174: "FEFFFFFF"}, {"remain_capacity": -0.002}),
-    ({178: "04030281"}, {"nominal_capacity": 2164392.708}),
-    ({182: "04030281"}, {"cycle_count": 2164392708}),
+    ({178: "04030201"}, {"nominal_capacity": 16909.06}),
+    ({182: "04030100"}, {"cycle_count": 66308}),
     ({186: "04030281"}, {"cycle_capacity": 2164392.708}),
     ({190: "C8"}, {"state_of_health": 200}),
     ({191: "01"}, {"precharging": True}),
-    ({194: "04030281"}, {"up_time": 2164392708}),
+    ({194: "04030241"}, {"up_time": 1090650884}),
     ({198: "01"}, {"charging": True}),
     ({199: "01"}, {"discharging": True}),
     ({202: "0182"}, {"discharge_overcurrent_release_time": 33281}),
@@ -249,7 +258,7 @@ CELL_DATA_JK04: list[Row] = [
     ({220: "02"}, {"balancer": BalancerState.DISCHARGING}),
     ({220: "03"}, {"balancer": BalancerState.UNKNOWN}),
     ({222: "1283E0BF"}, {"balance_current": -1.754}),
-    ({286: "04030281"}, {"up_time": 2164392708}),
+    ({286: "04030241"}, {"up_time": 1090650884}),
 ]
 
 SETTINGS_JK02: list[Row] = [
@@ -508,7 +517,7 @@ def test_other_bytes(table: str) -> None:
             "cell data, 32S",
             (
                 "cell_voltage average_cell_voltage delta_cell_voltage min_cell_voltage "
-                "max_cell_voltage min_cell max_cell cell_resistance"
+                "max_cell_voltage min_cell max_cell cell_resistance implausible"
             ),
         ),
         ("settings, 32S", "voltage_calibration"),
@@ -530,7 +539,7 @@ def test_value_without_a_place_in_the_layout_is_none() -> None:
         *("cell_voltage", "average_cell_voltage", "delta_cell_voltage"),
         *("min_cell_voltage", "max_cell_voltage", "min_cell", "max_cell"),
         *("cell_resistance", "balance_current", "balancer", "battery_voltage"),
-        *("battery_temperature", "up_time", "frame_counter"),
+        *("battery_temperature", "up_time", "frame_counter", "implausible"),
     }
     assert empty.battery_temperature == ()
     only_32s = {
@@ -539,7 +548,7 @@ def test_value_without_a_place_in_the_layout_is_none() -> None:
         *("warmest_sensor", "coldest_sensor", "charge_phase", "charge_phase_time"),
         *("dry_contact_1", "dry_contact_2"),
     }
-    full = cells(OLD, {5: "01" * 294}, FOUR[Layout.JK02_24S], {130: "0100" * 3})
+    full = cells(OLD, FULL_24S, FOUR[Layout.JK02_24S], {130: "0100" * 3})
     assert {name for name, value in vars_of(full).items() if value is None} == only_32s
 
 
@@ -688,20 +697,22 @@ MEASURED_ON_CELLS = {
 @pytest.mark.parametrize(("profile", "mask", "pack"), [(OLD, 54, 118), (NEW, 70, 150)])
 def test_nothing_measured(profile: Profile, mask: int, pack: int) -> None:
     """Without cells 0 V is no empty battery; all but what is measured is what it says."""
-    content = {5: "01" * 294, mask: "00000000", 182: "FF", 214: "FF"}
+    full = FULL_24S if profile is OLD else FULL_32S
+    content = full | {mask: "00000000"}
     blank = vars_of(cells(profile, content, {pack: "00000000"}))
     measured = vars_of(cells(profile, content, {pack: "01000000"}))
     changes = {name: blank[name] for name in blank if blank[name] != measured[name]}
     assert changes == dict.fromkeys(MEASURED_ON_CELLS)
 
 
-@pytest.mark.parametrize("profile", [OLD, NEW])
-def test_all_zeros(profile: Profile) -> None:
-    """The glitch of a frame of zeros does not show 0 V, 0 % and 0 Ah."""
-    decoded = vars_of(cells(profile))
-    assert {decoded[name] for name in MEASURED_ON_CELLS} == {None}
-    assert (decoded["cycle_count"], decoded["up_time"]) == (0, 0)
-    assert (decoded["alarms"], decoded["charging"]) == ((), False)
+@pytest.mark.parametrize("profile", [JK04, OLD, NEW])
+def test_frame_of_zeros_is_rejected_as_a_whole(profile: Profile) -> None:
+    """No battery reports 0 in everything, even if no cell is connected."""
+    frame = build_frame(CELL_DATA, {5: "07"})
+    for decode in (partial(decode_cell_data, frame), partial(confirm_profile, frame)):
+        with pytest.raises(ImplausibleFrameError, match="Every value is 0") as refusal:
+            decode(profile)
+        assert not isinstance(refusal.value, ImplausibleValuesError)
 
 
 def test_nothing_measured_but_implausible() -> None:
@@ -861,7 +872,7 @@ def test_no_firmware(version: str) -> None:
 
 
 # A frame without a zero, but for four cells
-FULL = {5: "01" * 294, **FOUR[Layout.JK02_32S]}
+FULL = FULL_32S | FOUR[Layout.JK02_32S]
 
 
 @pytest.mark.parametrize(
@@ -1156,7 +1167,8 @@ def test_heater_current_is_noise_unless_heating() -> None:
 BALANCER_FIELDS = (
     "cell_voltage average_cell_voltage delta_cell_voltage min_cell_voltage "
     "max_cell_voltage min_cell max_cell cell_resistance balance_current balancer "
-    "battery_voltage battery_temperature up_time alarms alarm_mask frame_counter"
+    "battery_voltage battery_temperature up_time alarms alarm_mask frame_counter "
+    "implausible"
 )
 
 
@@ -1164,7 +1176,7 @@ BALANCER_FIELDS = (
 def test_balancer_with_frames_of_a_battery(model: str) -> None:
     """It measures little: the rest is absent, not 0 % or 0 A."""
     profile = choose_profile(model, "11.55")
-    content = {166: "04000000", 170: "26F9", 172: "02", 194: "04030281"}
+    content = {166: "04000000", 170: "26F9", 172: "02", 194: "04030241"}
     decoded = cells(profile, FULL, {162: "C800C800"}, content)
     assert {name for name, value in vars_of(decoded).items() if value is not None} == {
         *BALANCER_FIELDS.split()
@@ -1174,7 +1186,7 @@ def test_balancer_with_frames_of_a_battery(model: str) -> None:
     assert decoded.alarms == ("cell_count",)
     assert decoded.balance_current == -1.754
     assert decoded.balancer is BalancerState.DISCHARGING
-    assert decoded.up_time == 0x81020304
+    assert decoded.up_time == 0x41020304
 
 
 def test_balancer_with_settings_and_device_information() -> None:
@@ -1468,10 +1480,10 @@ def test_25_cells() -> None:
 
 
 @pytest.mark.parametrize("layout", Layout)
-@pytest.mark.parametrize("zeros", [{}, {5: "07", 200: "01"}])
-def test_no_cells_connected(layout: Layout, zeros: Content) -> None:
+@pytest.mark.parametrize("content", [NOT_BLANK, {5: "07", 200: "01"}])
+def test_no_cells_connected(layout: Layout, content: Content) -> None:
     """Then the data prove nothing and the version decides."""
-    frame = build_frame(CELL_DATA, zeros)
+    frame = build_frame(CELL_DATA, content)
     assert confirm_profile(frame, PROFILES[layout]) is PROFILES[layout]
     with pytest.raises(UnsupportedLayoutError):
         confirm_profile(frame)
@@ -1578,7 +1590,7 @@ def test_one_cell_fits(layout: Layout, content: Content) -> None:
 )
 def test_what_fits_jk04(content: Content, fits: bool) -> None:
     """Each cell is 0 or within 0.3 to 6.0 V, and one at least is not 0."""
-    frame = build_frame(CELL_DATA, content)
+    frame = build_frame(CELL_DATA, NOT_BLANK, content)
     assert layout_of(frame) is (Layout.JK04 if fits else None)
 
 
@@ -1603,7 +1615,7 @@ BAD_DEVICE = device(b"JK-B2A24S15P", b"")
 ODD_DEVICE = device(b"JK-B2A24S15P", b"?")
 OEM_DEVICE = device(b"PXZK-01", b"3.3.0")
 OEM = Profile(Layout.JK04, 3.3, "PXZK-01")
-NO_CELLS = build_frame(CELL_DATA)
+NO_CELLS, ZEROS = build_frame(CELL_DATA, NOT_BLANK), build_frame(CELL_DATA)
 NONSENSE = build_frame(CELL_DATA, {6: "A5" * 293})
 OLD_CELLS, NEW_CELLS = four(Layout.JK02_24S), four(Layout.JK02_32S)
 SENSELESS_CELLS = four(Layout.JK02_24S, {8: "0000"})
@@ -1628,6 +1640,7 @@ SETTINGS_FRAMES = {
         ([OLD_DEVICE, NONSENSE, OLD_CELLS], OLD),
         ([NO_CELLS, OLD_CELLS], Profile(Layout.JK02_24S)),
         ([OLD_DEVICE, NO_CELLS], OLD),
+        ([OLD_DEVICE, ZEROS], OLD),
         ([BAD_DEVICE, OLD_CELLS], Profile(Layout.JK02_24S)),
         ([OLD_DEVICE, BAD_DEVICE], OLD),
         ([ODD_DEVICE, OLD_CELLS], Profile(Layout.JK02_24S)),
@@ -1660,6 +1673,7 @@ def test_find_profile(frames: list[Frame], expected: Profile) -> None:
         ([NEW_DEVICE, SENSELESS_CELLS], "fit no known layout"),
         ([build_frame(LOGBOOK), build_frame(DETAIL_LOG)], "No frame gives the layout"),
         ([NO_CELLS], "fit no known layout"),
+        ([ZEROS], "No frame gives the layout"),
         ([OLD_DEVICE, NONSENSE], "fit no known layout"),
         ([NONSENSE, SETTINGS_FRAMES[Layout.JK04]], "fit no known layout"),
     ],

@@ -449,7 +449,7 @@ def test_confirmation_takes_anything(frame: Frame) -> None:
         except UnsupportedLayoutError:
             continue
         except ImplausibleFrameError:
-            assert expected
+            assert expected or not any(frame.data[6:-1])
             continue
         assert isinstance(profile.layout, Layout)
 

@@ -18,7 +18,8 @@ from ..models import DetailLogRecord, LiveSample, Log, LogEntry, Reading
 from ..protocol.registers import Value
 from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, ClientMixin, FindDevice
 from .logs import read_detail_log, read_logbook
-from .session import ANSWER_TIMEOUT, Memory, Session
+from .memory import Memory
+from .session import ANSWER_TIMEOUT, Session
 from .writing import Writer, WriteReport
 
 _LOGGER = logging.getLogger(__name__)

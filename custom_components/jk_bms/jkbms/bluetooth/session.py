@@ -3,15 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 import logging
 from math import inf
-from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from ..errors import (
     ImplausibleFrameError,
-    ImplausibleValuesError,
     LinkError,
     NotJkBmsError,
     NotReachableError,
@@ -21,29 +18,23 @@ from ..errors import (
 )
 from ..models import CellData, DeviceInfo, LiveSample, Reading, Settings
 from ..protocol.changes import Change
-from ..protocol.confirmation import Confirmation, Record
-from ..protocol.consistency import ConsistencyChecker
-from ..protocol.decode import (
-    decode_cell_data,
-    decode_device_info,
-    decode_live,
-    decode_settings,
-)
-from ..protocol.detect import confirm_profile
+from ..protocol.confirmation import Record
+from ..protocol.decode import decode_cell_data, decode_device_info, decode_settings
 from ..protocol.frames import (
     COMMAND_HEADER,
     HEADER,
     IDLE_LINE,
     Frame,
     FrameAssembler,
-    FrameStatistics,
     FrameType,
     ReadCommand,
 )
 from ..protocol.live import LiveChecker
-from ..protocol.profile import Profile, choose_profile
+from ..protocol.profile import Profile
 from ..protocol.registers import build_command
+from .cell_decoder import CellDecoder
 from .connection import PAIRING_REQUIRED, ClientMixin, Connection
+from .memory import Memory
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,19 +52,8 @@ _WRITE_ACKNOWLEDGEMENT_TIMEOUT: Final = 1.0
 """s to wait for the acknowledgement of a write before the value is read back."""
 COMMAND_ATTEMPTS: Final = 2
 """How often a command is sent at most."""
-_INVALID_FRAMES: Final = 3
-"""Cell data in a row that are implausible; the last of them fails the session.
-
-If they say the same, it is published instead, without what cannot be.
-"""
 _UNREAD_LOG_FRAMES: Final = 64
 """Frames of a log that wait for their reader; further ones that come unasked are dropped."""
-_STATES: Final = attrgetter(
-    "alarm_mask", "charging", "discharging", "heating", "precharging"
-)
-"""What is published as soon as it changes, of `CellData` or `LiveData`."""
-_BLANK_FRAMES: Final = 2
-"""Cell data in a row without any cell that are skipped; the next one is believed."""
 _EARLY_FRAMES: Final = 2
 """Cell data before the settings that are skipped: left over from an earlier stream.
 
@@ -90,27 +70,6 @@ _RECORDS: Final[dict[FrameType, type[Record]]] = {
     FrameType.DEVICE_INFO: DeviceInfo,
 }
 _LOG_TYPES: Final = frozenset({FrameType.LOGBOOK, FrameType.DETAIL_LOG})
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is known of a battery from one session to the next."""
-
-    statistics: FrameStatistics = field(default_factory=FrameStatistics)
-    last_frames: dict[FrameType, Frame] = field(default_factory=dict)
-    """The last good frame of each type; they hold secrets."""
-    checker: ConsistencyChecker = field(init=False)
-    confirmation: Confirmation = field(default_factory=Confirmation)
-    acknowledges: bool = True
-    """Whether the battery acknowledged the last first command in time."""
-    implausible: tuple[str, ...] = ()
-    """What the last good frame reported implausibly, and published as `None`."""
-    publish_next: bool = False
-    """Whether the next cell data are due, whatever the interval."""
-
-    def __post_init__(self) -> None:
-        """Count what the checks reject in the same statistics."""
-        self.checker = ConsistencyChecker(self.statistics)
 
 
 class Session:
@@ -142,17 +101,10 @@ class Session:
         self._wanted: FrameType | None = None
         self._acknowledged = asyncio.Event()
         self._device_info: DeviceInfo
-        self._expected_profile: Profile | None = None
-        """What the device information implies, if anything."""
-        self._profile: Profile | None = None
-        """What the cell data confirmed; set with the first reading."""
+        self._cells = CellDecoder(name, memory)
         self._settings: Settings | None = None
         self._pending_settings: Frame | None = None
         """Settings that are not decoded yet."""
-        self._states: tuple[Any, ...] = ()
-        """The `_STATES` of the last reading."""
-        self._expects_cells = True
-        """Whether cell data without cells are a surprise."""
         self._due = -inf
         """s of the loop's clock; earlier cell data are skipped."""
         self._skipped_at = -inf
@@ -174,7 +126,7 @@ class Session:
         self._checker.begin_link()
         self._confirmation.begin_link()
         self._device_info = await self._read_device_info()
-        self._expected_profile = _expected_profile(self._device_info)
+        self._cells.expect(self._device_info)
         await self._wait_for_acknowledgement()
         await self.send(ReadCommand.CELL_DATA)
         try:
@@ -242,13 +194,13 @@ class Session:
         return self._believed(frame)
 
     def _believed(self, frame: Frame) -> Settings | DeviceInfo | CellData | None:
-        assert self._profile
+        assert self._cells.profile
         record: Settings | DeviceInfo
         try:
             if frame.type is FrameType.CELL_DATA:
-                return decode_cell_data(frame, self._profile)
+                return decode_cell_data(frame, self._cells.profile)
             if frame.type is FrameType.SETTINGS:
-                record = decode_settings(frame, self._profile)
+                record = decode_settings(frame, self._cells.profile)
             else:
                 record = decode_device_info(frame)
         except ImplausibleFrameError:
@@ -299,10 +251,8 @@ class Session:
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
         if self._live_checker and frame.type is FrameType.CELL_DATA:
-            assert self._profile
-            live = decode_live(frame, self._profile)
             now = asyncio.get_running_loop().time()
-            for sample in self._live_checker.accept(live, now):
+            for sample in self._live_checker.accept(self._cells.live(frame), now):
                 self._on_live(sample)
         if frame.type is self._wanted:
             self._answers.put_nowait(frame)
@@ -321,11 +271,11 @@ class Session:
         now = asyncio.get_running_loop().time()
         if now >= self._due:
             return False
-        assert self._profile
-        if _STATES(decode_live(frame, self._profile)) != self._states:
+        if self._cells.has_new_states(frame):
             self._due = -inf
             return False
-        self._checker.note(frame, self._profile, now)
+        assert self._cells.profile
+        self._checker.note(frame, self._cells.profile, now)
         self._skipped_at, self._stream_requested_again = now, False
         return True
 
@@ -396,54 +346,29 @@ class Session:
         later one of a held link come from here.
         """
         clock = asyncio.get_running_loop().time
-        early = invalid = blank = 0
-        suspects: tuple[str, ...] = ()
-        alike = 0
+        early = 0
         while True:
             frame = await self._next_streamed_frame()
             if frame.type is FrameType.SETTINGS:
                 self._pending_settings = frame
-                if self._profile:
-                    await self._take_settings(self._profile)
+                if self._cells.profile:
+                    await self._take_settings(self._cells.profile)
             # Of two frames in one notification the second may not be due any more
             if frame.type is not FrameType.CELL_DATA or self._skip(frame):
                 continue
-            is_early = not self._profile and not self._pending_settings
+            is_early = not self._cells.profile and not self._pending_settings
             if is_early and early < _EARLY_FRAMES:
                 early += 1
                 continue
-            try:
-                profile, cell_data = self._decode(frame)
-            except ImplausibleFrameError, UnsupportedLayoutError:
-                self.statistics.rejected += 1
-                invalid += 1
-                if invalid < _INVALID_FRAMES:
-                    continue
-                raise
-            if (names := cell_data.implausible) != self._memory.implausible and names:
-                alike = alike + 1 if names == suspects else 1
-                suspects, invalid = names, invalid + 1
-                if alike < _INVALID_FRAMES:
-                    self.statistics.rejected += 1
-                    if invalid < _INVALID_FRAMES or alike > 1:
-                        continue
-                    raise ImplausibleFrameError("The values are impossible")
-            is_blank = self._expects_cells and not cell_data.cell_voltage
-            if is_blank and blank < _BLANK_FRAMES:
-                self._checker.note(frame, profile, clock())
-                blank += 1
+            if not (decoded := self._cells.decode(frame, clock())):
                 continue
+            profile, cell_data = decoded
             if not self._checker.accept(frame, cell_data, profile, clock()):
                 continue
             if not await self._take_settings(profile):
                 early = 0
                 continue
-            if not self._profile and profile != self._expected_profile:
-                _LOGGER.debug("%s: the data are %s", self._name, profile.layout)
-            self._profile = profile
-            self._expects_cells = bool(cell_data.cell_voltage)
-            self._memory.implausible = cell_data.implausible
-            self._states = _STATES(cell_data)
+            self._cells.believe(profile, cell_data)
             return Reading(
                 layout=profile.layout,
                 device_info=self._device_info,
@@ -451,21 +376,6 @@ class Session:
                 cell_data=cell_data,
                 time=clock(),
             )
-
-    def _decode(self, frame: Frame) -> tuple[Profile, CellData]:
-        """Decode cell data; what is impossible in them is left out and named.
-
-        Raises `ImplausibleFrameError` or `UnsupportedLayoutError`.
-        """
-        profile = self._profile or self._expected_profile
-        try:
-            if not self._profile:
-                profile = confirm_profile(frame, self._expected_profile)
-            assert profile
-            return profile, decode_cell_data(frame, profile)
-        except ImplausibleValuesError as err:
-            assert profile
-            return profile, err.cell_data
 
     async def _take_settings(self, profile: Profile) -> bool:
         """Decode pending settings, if any; request them again if not believed yet.
@@ -532,11 +442,3 @@ class Session:
         self._acknowledged.clear()
         _LOGGER.debug("%s: sending %s", self._name, command.name)
         await self.connection.write(build_command(command))
-
-
-def _expected_profile(info: DeviceInfo) -> Profile | None:
-    """Return what the device information implies; where it does not, the data decide."""
-    try:
-        return choose_profile(info.device_model, info.software_version)
-    except UnsupportedLayoutError:
-        return None

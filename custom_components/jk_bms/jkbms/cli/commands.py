@@ -4,7 +4,6 @@ from functools import partial
 
 from ..errors import ExportError, UnsupportedLayoutError
 from ..models import masked
-from .advice import implausible_text
 from .arguments import ExitCode, Options
 from .monitor import Battery
 from .polling import Poller
@@ -85,9 +84,6 @@ async def _read(options: Options) -> ExitCode:
     reports = [_report(name, battery, options) for name, battery in monitor.named()]
     show(ReadReport(reports, sections), options.format)
     code = exit_code(poller)
-    for battery in monitor.batteries:
-        if battery.reading and (names := battery.reading.cell_data.implausible):
-            print_error(f"{battery.name}: {implausible_text(names)}")
     if "settings" in sections:
         for battery in monitor.batteries:
             if battery.reading and not battery.reading.settings:

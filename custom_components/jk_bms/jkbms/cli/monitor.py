@@ -17,7 +17,7 @@ from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, NoBluetoothError, NoFreeSlotError, NotReachableError
 from ..models import Reading
 from ..outage import Outage
-from .advice import failure_text
+from .advice import failure_text, implausible_text
 from .turns import Rank
 
 _LOGGER = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class Battery:
     """What it is called, once that must not change any more."""
     outage: Outage = field(default_factory=Outage)
     """Whether its loss was logged."""
+    logged_left_out: tuple[str, ...] = ()
+    """The impossible values that were logged last."""
 
     @property
     def name(self) -> str:
@@ -81,6 +83,11 @@ class Battery:
     def rank(self) -> Rank:
         """Its place among those that wait: one that was read first, a failed one last."""
         return self.reading is None, self.failed_at
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The impossible values of the latest reading."""
+        return self.reading.cell_data.implausible if self.reading else ()
 
     @property
     def up(self) -> bool:
@@ -217,7 +224,7 @@ class Monitor:
         self.on_change()
 
     def log_change(self, battery: Battery) -> None:
-        """Log once that a battery is lost, and once that it is back.
+        """Log once that a battery is lost or back, and which values it leaves out.
 
         Missing Bluetooth is logged once for all batteries, not here.
         """
@@ -227,6 +234,10 @@ class Monitor:
             _LOGGER.warning("%s is lost: %s", battery.name, failure_text(battery.error))
         if not battery.error and battery.outage.end():
             _LOGGER.warning("%s is back", battery.name)
+        left_out = battery.left_out
+        if left_out and left_out != battery.logged_left_out:
+            _LOGGER.warning("%s: %s", battery.name, implausible_text(left_out))
+        battery.logged_left_out = left_out
 
     def forget_if_gone(self, battery: Battery) -> bool:
         """Drop a battery that a scan found and none has seen for a day.

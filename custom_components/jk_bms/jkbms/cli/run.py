@@ -7,7 +7,7 @@ import signal
 import sys
 
 from ..errors import ExportError, NoBluetoothError, NotReachableError
-from .advice import ADVICE, failure_text
+from .advice import ADVICE, failure_text, implausible_text
 from .arguments import ExitCode, Options
 from .polling import Poller
 from .terminal import print_error
@@ -78,7 +78,7 @@ def progress(poller: Poller) -> Iterator[None]:
 
 
 def exit_code(poller: Poller) -> ExitCode:
-    """Print each failure; return whether all batteries were found and read."""
+    """Print each failure and what is left out; return whether all batteries were found and read."""
     if not poller.monitor.batteries:
         print_error(
             f"no battery in range within {poller.scan_timeout:g} s; "
@@ -90,4 +90,7 @@ def exit_code(poller: Poller) -> ExitCode:
     }
     for name, err in failed.items():
         print_error(f"{name}: {failure_text(err)}")
+    for name, battery in poller.monitor.named():
+        if left_out := battery.left_out:
+            print_error(f"{name}: {implausible_text(left_out)}")
     return ExitCode.FAILED if failed else ExitCode.GOOD

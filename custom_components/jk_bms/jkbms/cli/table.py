@@ -37,6 +37,7 @@ _IN_SUMMARY: Final = frozenset(
         "cycle_count",
         "delta_cell_voltage",
         "discharging",
+        "implausible",
         "max_cell",
         "max_cell_voltage",
         "min_cell",
@@ -142,6 +143,7 @@ def _summary(cells: CellData) -> Iterator[Columns]:
             ),
         ),
         ("bold red", [f"{name}!" for name in cells.alarms or ()]),
+        ("yellow", [f"{name}: impossible value" for name in cells.implausible]),
     ):
         if known := [Text(word, style) for word in words if word]:
             yield Columns(known, padding=(0, 3))

@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..errors import ImplausibleFrameError, UnsupportedLayoutError
+from ..errors import (
+    ImplausibleFrameError,
+    ImplausibleValuesError,
+    UnsupportedLayoutError,
+)
 from ..models import DeviceInfo, Layout, masked
 from .decode import (
+    INVALID_FRAMES,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -67,7 +72,9 @@ def decode_all(
 ) -> Contents:
     """Decode frames of one battery, with its passcodes masked unless `secrets`.
 
-    The layout is detected unless it is given (docs/protocol.md 6.2). Raises nothing.
+    The layout is detected unless it is given (docs/protocol.md 6.2). Cell data with the
+    same impossible values are rejected twice, then decoded without those. Raises
+    nothing.
     """
     frames = [*frames]
     profile, layout_error = None, None
@@ -78,6 +85,8 @@ def decode_all(
             layout_error = err
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS.values()}
     rejected = []
+    suspects: tuple[str, ...] = ()
+    alike = 0
     for frame in frames:
         try:
             if decode := _DECODE.get(frame.type):
@@ -86,8 +95,17 @@ def decode_all(
                 model = _DECODE_WITH_PROFILE[frame.type](frame, profile)
             else:
                 continue
+            if frame.type is FrameType.CELL_DATA:
+                suspects = ()
+        except ImplausibleValuesError as err:
+            model = err.cell_data
+            alike = alike + 1 if model.implausible == suspects else 1
+            suspects = model.implausible
+            if alike < INVALID_FRAMES:
+                rejected.append(_rejection(frame, err))
+                continue
         except ImplausibleFrameError as err:
-            rejected.append(f"{frame.type.name.lower()} frame rejected: {err}")
+            rejected.append(_rejection(frame, err))
             continue
         if isinstance(model, DeviceInfo) and not secrets:
             model = masked(model)
@@ -95,3 +113,7 @@ def decode_all(
     return Contents(
         sections, profile.layout if profile else None, tuple(rejected), layout_error
     )
+
+
+def _rejection(frame: Frame, err: ImplausibleFrameError) -> str:
+    return f"{frame.type.name.lower()} frame rejected: {err}"

@@ -43,6 +43,8 @@ from .profile import (
 
 _ASTERISK: Final = ord("*")
 
+INVALID_FRAMES: Final = 3
+"""Frames in a row with the same impossible values; the last is shown without those."""
 LIVE_CELL: Final = 0.3, 6.0
 """V a cell in use can have; a dead one may read 0."""
 _TEMPERATURE: Final = LIVE_LIMITS["temperature_1"]
@@ -51,6 +53,8 @@ _LIMITS: Final = tuple(
     for name, limits in LIVE_LIMITS.items()
     if name not in BATTERY_SENSORS
 )
+_MAX_VOLTAGE: Final = LIVE_LIMITS["battery_voltage"][1]
+_MAX_CURRENT: Final = LIVE_LIMITS["battery_current"][1]
 _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
 """V and part of the pack voltage by which a believable frame may be off."""
 
@@ -143,11 +147,13 @@ _NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
 def decode_live(frame: Frame, profile: Profile) -> LiveData:
     """Decode the few values of cell data that may change from one frame to the next.
 
-    Nothing is checked; what is measured on cells is absent where there is no voltage.
+    What is measured on cells is absent where there is no voltage or an impossible one,
+    and where the current is impossible. Nothing else is checked.
     """
     live = LiveData(*profile.live.values(frame.data))
-    if live.battery_voltage:
-        return live
+    if 0 < (live.battery_voltage or 0) <= _MAX_VOLTAGE:
+        if abs(live.battery_current or 0) <= _MAX_CURRENT:
+            return live
     return replace(
         live, battery_voltage=None, battery_current=None, reported_power=None
     )
