@@ -401,6 +401,40 @@ def test_unknown_layout_prints_device_info_and_fails(
     assert "please report" in result.err
 
 
+def test_sensor_that_fails_is_named_and_all_else_is_shown(
+    radio: VirtualRadio, run: Run
+) -> None:
+    """Its value is absent, and stderr says what to check; it is no failure."""
+    bms = place(radio, UPS)
+    bms.battery.override(temperatures=(160.0, 20.0, None, None))
+    result = run("-c", "-d", "UPS_BMS")
+    (shown,) = result.output["cell_data"]
+    assert shown["implausible"] == ["battery_temperature_1"]
+    assert shown["battery_temperature"] == [None, 20.0]
+    assert shown["battery_voltage"] > 20
+    assert (result.code, result.complaints) == (
+        0,
+        [
+            (
+                "jkbms: UPS_BMS: impossible values are left out: battery_temperature_1; "
+                "check the wire and the connector of each of them"
+            )
+        ],
+    )
+    shown = run("-c", "-d", "UPS_BMS", "-f", "metrics").out.splitlines()
+    name = 'device="UPS_BMS",field="battery_temperature_1"'
+    assert f"implausible{{{name}}} 1" in shown
+    assert 'battery_temperature{cell="1",device="UPS_BMS"} 20' in shown
+    assert not any(line.startswith('battery_temperature{cell="0"') for line in shown)
+
+
+def test_frames_of_zeros_are_a_failure(radio: VirtualRadio, run: Run) -> None:
+    """No battery reports 0 in everything: nothing of it is shown."""
+    place(radio, UPS, faults=Faults(zeros=True))
+    result = run("-c", "-d", "UPS_BMS")
+    assert (result.code, result.output["cell_data"]) == (1, [])
+
+
 def test_lost_settings_are_a_failure(radio: VirtualRadio, run: Run) -> None:
     """Settings that are asked for and do not come are a failure."""
     place(radio, HOME, faults=Faults(lose={6}))

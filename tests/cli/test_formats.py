@@ -376,6 +376,16 @@ def test_table_leaves_no_gap_for_absent_values() -> None:
     assert drawn(ReadReport([BatteryReport(device="Lost")], [])) == []
 
 
+def test_table_names_impossible_values() -> None:
+    """They stand with the alarms, as in the live view of `--watch`."""
+    cells = CellData(cell_voltage=(3.3, None), implausible=("cell_voltage_2",))
+    report = ReadReport([BatteryReport(device="Old", cell_data=cells)], SECTIONS)
+    assert [line.strip() for line in drawn(report)][:2] == [
+        "Old",
+        "cell_voltage_2: impossible value",
+    ]
+
+
 def test_table_has_a_row_per_log_entry() -> None:
     """A log is a table, and a missing value is a dash."""
     logs = BatteryReport(device="Log", logbook=LOG, detail_log=HISTORY)

@@ -133,6 +133,31 @@ async def serving(
         yield Served(url.strip())
 
 
+async def test_sensor_that_fails_is_named_until_it_is_mended(
+    radio: VirtualRadio,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its value is left out of the metrics, and it is logged once."""
+    ups = place(radio, UPS)
+    ups.battery.override(temperatures=(160.0, 20.0, None, None))
+    name = f'implausible{{device="{UPS.address}",field="battery_temperature_1"}} 1'
+    read = f'up{{device="{UPS.address}"}} 1'
+    async with serving(capsys, "-d", UPS.address) as served:
+        first = await served.shows(read, name)
+        assert f'battery_temperature{{cell="1",device="{UPS.address}"}} 20' in first
+        counter = next(line for line in first if line.startswith("last_update"))
+        await until(lambda: _has_no(served, counter))
+        ups.battery.override(temperatures=(21.0, 20.0, None, None))
+        await until(lambda: _has_no(served, name))
+    logged = [r for r in caplog.records if "impossible values" in r.getMessage()]
+    assert len(logged) == 1
+
+
+async def _has_no(served: Served, line: str) -> bool:
+    return line not in await served.lines()
+
+
 async def test_battery_that_is_gone_loses_its_values_and_recovers(
     radio: VirtualRadio,
     capsys: pytest.CaptureFixture[str],
