@@ -1,0 +1,158 @@
+"""Tests that faults of the battery are seen: between two publishes, and beside failed sensors."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.models import Alarm
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import (
+    MAX_DATA_AGE,
+    SPEED,
+    note_events,
+    pass_time,
+    setup_integration,
+    until,
+    until_held,
+)
+
+HOUSE = "house_24v"
+ALARM = f"event.{HOUSE}_alarm"
+PROBLEM = f"binary_sensor.{HOUSE}_problem"
+INTERVAL = 30.0
+"""s; the battery of the tests is faster, the interval is not."""
+FAULT_LASTS = 20.0
+"""s of the battery."""
+
+
+def shown(hass: HomeAssistant, key: str, platform: str = "sensor") -> str:
+    """Return a state of the battery."""
+    state = hass.states.get(f"{platform}.{HOUSE}_{key}")
+    assert state
+    return state.state
+
+
+async def test_fault_between_two_publishes_is_an_event_and_a_problem(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """An overcurrent of 20 s on a held link is seen, although the interval is 30 s."""
+    bms.battery.override(alarms=0)
+    proxy.advertise(bms)
+    events = note_events(hass, ALARM, "event_type", "alarm")
+    entry = await setup_integration(hass, bms, link="held", interval=INTERVAL)
+    await until_held(bms, entry)
+    began = hass.loop.time()
+
+    bms.battery.override(alarms=int(Alarm.DISCHARGE_OVERCURRENT))
+    await asyncio.sleep(FAULT_LASTS / SPEED)
+    assert hass.states.get(PROBLEM).state == STATE_ON
+    assert hass.states.get(PROBLEM).attributes["alarms"] == ["discharge_overcurrent"]
+    bms.battery.override(alarms=0)
+    await until(lambda: hass.states.get(PROBLEM).state == STATE_OFF)
+
+    assert hass.loop.time() - began < INTERVAL
+    assert events == [
+        {"event_type": "raised", "alarm": "discharge_overcurrent"},
+        {"event_type": "cleared", "alarm": "discharge_overcurrent"},
+    ]
+
+
+def hot_sensor(bms: VirtualBms) -> dict[str, Any]:
+    """Return the state with T1 at 160 °C."""
+    _, *others = bms.battery.state.temperatures
+    return {"temperatures": (160.0, *others)}
+
+
+def loose_wire(bms: VirtualBms) -> dict[str, Any]:
+    """Return the state with cell 2 at 0 V and the pack as it was."""
+    state = bms.battery.state
+    first, _, *others = state.cells
+    return {"cells": (first, 0.0, *others), "voltage": state.voltage}
+
+
+def overfull(bms: VirtualBms) -> dict[str, Any]:
+    """Return the state of charge of 101 %."""
+    return {"soc": 101}
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "key"),
+    [
+        (hot_sensor, "battery_temperature_1", "temperature_sensor_1"),
+        (loose_wire, "cell_voltage_2", "cell_voltage_2"),
+        (overfull, "remain_percent", "state_of_charge"),
+    ],
+)
+async def test_sensor_that_fails_hides_nothing_else(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    fault: Callable[[VirtualBms], dict[str, Any]],
+    name: str,
+    key: str,
+) -> None:
+    """Its value is unknown, `problem` and an issue name it, alarms and the rest are shown."""
+    bms.battery.override(alarms=0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    before = {k: shown(hass, k) for k in ("total_voltage", "average_cell_voltage")}
+    assert shown(hass, key) != STATE_UNKNOWN
+    issue_id = f"{entry.entry_id}_implausible_values"
+
+    bms.battery.override(**fault(bms), alarms=int(Alarm.CHARGE_OVERTEMPERATURE))
+    rejected = entry.runtime_data.client.statistics.rejected
+    for _ in range(3):
+        # Values of cells are written once a minute
+        await pass_time(hass, timedelta(minutes=1))
+
+    assert shown(hass, key) == STATE_UNKNOWN
+    assert entry.runtime_data.client.statistics.rejected == rejected + 2
+    assert shown(hass, "total_voltage") == before["total_voltage"]
+    average, usual = shown(hass, "average_cell_voltage"), before["average_cell_voltage"]
+    assert float(average) == pytest.approx(float(usual), abs=0.02)
+    assert float(shown(hass, "min_cell_voltage")) > 3.0
+    assert float(shown(hass, "delta_cell_voltage")) < 0.1
+    problem = hass.states.get(PROBLEM)
+    assert problem.state == STATE_ON
+    assert problem.attributes["alarms"] == ["charge_overtemperature"]
+    assert problem.attributes["implausible"] == [name]
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+    assert issue
+    assert issue.translation_placeholders == {"name": entry.title, "fields": name}
+
+    bms.battery.release()
+    bms.battery.override(alarms=0)
+    await pass_time(hass)
+    assert hass.states.get(PROBLEM).state == STATE_OFF
+    assert not ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+
+
+async def test_frames_of_zeros_are_never_published(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """The values stay, and then become unavailable; none of them is 0."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    voltage = shown(hass, "total_voltage")
+    mosfet = shown(hass, "charging", "binary_sensor")
+
+    bms.faults = Faults(zeros=True)
+    await pass_time(hass)
+    assert shown(hass, "total_voltage") == voltage
+    assert shown(hass, "charging", "binary_sensor") == mosfet
+    await pass_time(hass, MAX_DATA_AGE)
+    assert shown(hass, "total_voltage") == STATE_UNAVAILABLE
+    assert entry.runtime_data.data.cell_data.battery_voltage
+
+    bms.faults = Faults()
+    await pass_time(hass)
+    assert shown(hass, "total_voltage") == voltage
