@@ -17,6 +17,8 @@ from .issues import async_clear_issue, async_track_failures
 from .ledger import async_load_ledger, async_remove_ledger
 from .metrics_push import async_start_push
 from .services import async_setup_services
+from .timed_changes import async_load_timed_changes, async_remove_timed_changes
+from .undo import async_follow_timed_changes
 from .websocket import async_setup_websocket
 
 PLATFORMS = [
@@ -52,11 +54,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
 
     async_track_failures(hass, entry)
     await async_load_ledger(hass, entry.entry_id)
+    await async_load_timed_changes(hass, entry.entry_id)
     await coordinator.async_first_refresh()
     if coordinator.options.compatibility:
         async_enable_group(hass, entry.entry_id)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(coordinator.async_start())
+    async_follow_timed_changes(hass, entry)
     async_start_push(hass, entry)
     return True
 
@@ -75,6 +79,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
     async_clear_issue(hass, entry)
     await async_remove_energy(hass, entry.entry_id)
     await async_remove_ledger(hass, entry.entry_id)
+    await async_remove_timed_changes(hass, entry.entry_id)
     async_forget_battery(hass, entry.entry_id)
     # The discovery of a battery that was added by hand has ended; start it again.
     bluetooth.async_rediscover_address(hass, entry.data[CONF_ADDRESS])

@@ -21,6 +21,7 @@ from .entity import (
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import TIERS, Tier, Value
+from .timed_changes import async_get_timed_changes
 
 KEYS: Final = {
     "balance_trigger": "balance_trigger_voltage",
@@ -86,6 +87,16 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
     def available(self) -> bool:
         """Return whether the battery accepts the setting now."""
         return super().available and self._description.exists(self.coordinator.data)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any] | None:
+        """Return when and to what the value returns, if it was changed for a while."""
+        entry_id = self.coordinator.config_entry.entry_id
+        timed = async_get_timed_changes(self.coordinator.hass, entry_id)
+        if not (change := timed.changes.get(self._setting)):
+            return None
+        return {"returns_to": change.before, "returns_at": change.due_at}
 
     async def _async_write(self, value: Value) -> None:
         """Change the setting. Raises a `HomeAssistantError` unless it is confirmed."""

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Final
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import Context, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import issue_registry as ir
 
 from .battery_logs import Publish
 from .const import DOMAIN
@@ -21,6 +23,7 @@ from .jkbms.models import Reading
 from .jkbms.protocol.changes import Change, forgotten, plan
 from .jkbms.protocol.registers import REGISTERS, RESTARTING, TIERS, Value
 from .ledger import MASKED, async_record_write
+from .timed_changes import async_get_timed_changes
 
 WRITE_TIME: Final = 15.0
 """s for one write and reading it back."""
@@ -46,6 +49,8 @@ async def async_write_settings(
     target: Mapping[str, Value],
     context: Context | None,
     confirmed: Collection[str] = (),
+    *,
+    source: str | None = None,
 ) -> WriteReport:
     """Write settings, each once and read back, and record each that was sent.
 
@@ -54,6 +59,7 @@ async def async_write_settings(
     is sent, or a `HomeAssistantError` if the battery cannot be reached.
     """
     require_allowed(coordinator, target, confirmed)
+    finish = partial(_async_finish, coordinator, context, source)
 
     async def write(publish: Publish) -> WriteReport:
         try:
@@ -63,13 +69,12 @@ async def async_write_settings(
         except SettingRefusedError as error:
             raise refused_error(error) from error
         except asyncio.CancelledError:
-            _async_finish(
-                coordinator, publish, context, _interrupted(coordinator, target)
-            )
+            finish(publish, _interrupted(coordinator, target))
             raise
         if not any(map(_is_unknown, report.results)):
             publish(_newest(coordinator.data, report.reading))
-        _async_finish(coordinator, publish, context, report.results)
+        finish(publish, report.results)
+        _async_end_timed_changes(coordinator, target, report)
         return report
 
     return await coordinator.async_use_now(write)
@@ -185,8 +190,9 @@ def _is_unknown(result: WriteResult) -> bool:
 @callback
 def _async_finish(
     coordinator: JkBmsCoordinator,
-    publish: Publish,
     context: Context | None,
+    source: str | None,
+    publish: Publish,
     results: Iterable[WriteResult],
 ) -> None:
     """Record what was sent, and show no value that may be wrong."""
@@ -200,9 +206,11 @@ def _async_finish(
                 result.change,
                 result.outcome,
                 result.answer,
+                source,
             )
     unknown = [each.change for each in results if _is_unknown(each)]
-    if not unknown:
+    if not unknown or entry.state is not ConfigEntryState.LOADED:
+        # After an unload nobody would cancel what this starts.
         return
     publish(reduce(forgotten, unknown, coordinator.data))
     entry.async_create_background_task(
@@ -210,6 +218,28 @@ def _async_finish(
         _async_read_again(coordinator),
         f"{DOMAIN} read settings {coordinator.address}",
     )
+
+
+@callback
+def _async_end_timed_changes(
+    coordinator: JkBmsCoordinator, target: Iterable[str], report: WriteReport
+) -> None:
+    """Undo no older change of what was requested anew."""
+    hass, entry_id = coordinator.hass, coordinator.config_entry.entry_id
+    unsent = {
+        result.change.setting
+        for result in report.results
+        if result.outcome not in _SENT
+    }
+    names = {*target} - unsent
+    async_get_timed_changes(hass, entry_id).async_cancel(names)
+    for name in names:
+        ir.async_delete_issue(hass, DOMAIN, lapsed_issue_id(entry_id, name))
+
+
+def lapsed_issue_id(entry_id: str, setting: str) -> str:
+    """Return the id of the issue that a change was not undone."""
+    return f"{entry_id}_lapsed_{setting}"
 
 
 async def _async_read_again(coordinator: JkBmsCoordinator) -> None:

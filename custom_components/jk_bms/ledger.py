@@ -37,7 +37,7 @@ class WriteRecord:
     """ISO 8601, UTC."""
     user_id: str | None
     source: str | None
-    """Entity id of the automation or script that requested it."""
+    """Entity id of the automation or script that requested it, or `timer`."""
     setting: str
     old: Value | None
     new: Value
@@ -108,6 +108,7 @@ def async_record_write(
     change: Change,
     outcome: Outcome,
     answer: Value | None,
+    source: str | None = None,
 ) -> None:
     """Add a change that was sent to the ledger, and fire its event."""
     old, new, answer = (
@@ -118,7 +119,7 @@ def async_record_write(
     record = WriteRecord(
         time=dt_util.utcnow().isoformat(),
         user_id=context.user_id if context else None,
-        source=_source(hass, context),
+        source=source or _source(hass, context),
         setting=change.setting,
         old=old,
         new=new,

@@ -91,8 +91,8 @@ class JkBmsNumber(JkBmsControl[float], NumberEntity):
     @override
     def _to_write(self) -> tuple[bool, float | None, dict[str, Any] | None]:
         """Return all that the state would show now, the limits included."""
-        is_available, value, _ = super()._to_write
-        return is_available, value, self._limits._asdict()
+        is_available, value, attributes = super()._to_write
+        return is_available, value, self._limits._asdict() | (attributes or {})
 
     @property
     def _limits(self) -> Limits:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, Final
 
 import probatio
@@ -39,7 +40,8 @@ from .jkbms.protocol.changes import (
     limits,
     plan,
 )
-from .jkbms.protocol.registers import RESTARTING, Kind, Register, unit_of
+from .jkbms.protocol.registers import RESTARTING, Kind, Register, Value, unit_of
+from .timed_changes import TIMED, TimedChange, async_get_timed_changes
 
 GET_SETTINGS: Final = "get_settings"
 SET_SETTINGS: Final = "set_settings"
@@ -47,7 +49,10 @@ SET_SETTINGS: Final = "set_settings"
 ATTR_SETTINGS: Final = "settings"
 ATTR_CONFIRMED: Final = "confirmed"
 ATTR_DRY_RUN: Final = "dry_run"
+ATTR_FOR: Final = "for"
 ATTR_VALUE: Final = "value"
+MAX_DURATION: Final = timedelta(days=30)
+"""Longest time until a change is undone."""
 
 GET_SCHEMA: Final = probatio.Schema(
     {probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string}
@@ -62,6 +67,10 @@ SET_SCHEMA: Final = probatio.Schema(
             cv.ensure_list, [cv.string]
         ),
         probatio.Optional(ATTR_DRY_RUN, default=False): cv.boolean,
+        probatio.Optional(ATTR_FOR): probatio.All(
+            cv.positive_time_period,
+            probatio.Range(min=timedelta(seconds=1), max=MAX_DURATION),
+        ),
     }
 )
 
@@ -134,6 +143,9 @@ async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
     """Change settings in an order in which each step is valid; stop at a failure."""
     coordinator = _async_get_coordinator(call)
     confirmed = frozenset(call.data[ATTR_CONFIRMED])
+    duration: timedelta | None = call.data.get(ATTR_FOR)
+    for name in call.data[ATTR_SETTINGS].keys() - TIMED if duration else ():
+        raise translated_error(ServiceValidationError, "not_timed", {"setting": name})
     reading = coordinator.data
     if call.data[ATTR_DRY_RUN] or not (reading and reading.settings):
         reading = await async_read_settings(coordinator)
@@ -147,9 +159,37 @@ async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
         return _response(changes, ignored)
     if not target:
         return _response((), ignored)
+    pending = async_get_timed_changes(call.hass, coordinator.config_entry.entry_id)
+    before = pending.changes
     report = await async_write_settings(coordinator, target, call.context, confirmed)
+    if duration:
+        pending.async_add(_undoable(target, report, before), duration)
+        coordinator.async_update_listeners()
     _require_all_confirmed(report)
     return _response((result.change for result in report.results), ignored)
+
+
+def _undoable(
+    target: Mapping[str, Value], report: WriteReport, before: Mapping[str, TimedChange]
+) -> dict[str, tuple[Value, Value]]:
+    """Return values and those before them, also of what may have been changed.
+
+    A value that the battery had already is undone if it was to be undone before.
+    """
+    undoable = {
+        name: (change.value, change.before)
+        for name, change in before.items()
+        if target.get(name) == change.value
+    }
+    for result in report.results:
+        change = result.change
+        undoable.pop(change.setting, None)
+        if (
+            result.outcome in (Outcome.CONFIRMED, Outcome.UNKNOWN)
+            and change.old is not None
+        ):
+            undoable[change.setting] = change.new, change.old
+    return undoable
 
 
 def _response(changes: Iterable[Change], ignored: list[str]) -> ServiceResponse:

@@ -17,6 +17,7 @@ from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
 from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
 from custom_components.jk_bms.pairing_flow import PAIRING_ERROR_KEYS
+from custom_components.jk_bms.undo import ISSUE as LAPSED
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 
@@ -55,7 +56,7 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     told = {
         key: text["description"]
         for key, text in texts["issues"].items()
-        if key not in {PUSH_FAILED, PAIRING_POSSIBLE, IMPLAUSIBLE_VALUES}
+        if key not in {PUSH_FAILED, PAIRING_POSSIBLE, IMPLAUSIBLE_VALUES, LAPSED}
     }
     shown = texts["config"]["error"]
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}

@@ -1,0 +1,286 @@
+"""Changes for a while: undone once, proven, and only if nothing speaks against it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.ledger import async_get_ledger
+from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
+from custom_components.jk_bms.undo import ISSUE
+from homeassistant.const import (
+    ATTR_CONFIG_ENTRY_ID,
+    SERVICE_TURN_OFF,
+    SERVICE_TURN_ON,
+    STATE_OFF,
+    STATE_ON,
+)
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.util import dt as dt_util
+from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.scanner import VirtualProxy
+
+from . import setup_integration, until
+from .controls import TUNING, act, written
+
+CHARGING = "switch.garage_charging"
+CHARGE = "number.garage_requested_charge_voltage"
+OFF, ON = (0x1D, "00000000"), (0x1D, "01000000")
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.usefixtures("entity_registry_enabled_by_default")
+
+type Later = Callable[[timedelta], None]
+
+
+@pytest.fixture
+def model() -> str:
+    """Take a battery that accepts most settings."""
+    return "JK_PB2A16S20P 15.41"
+
+
+@pytest.fixture
+async def entry(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> MockConfigEntry:
+    """Set up a battery whose settings may be changed."""
+    proxy.advertise(bms)
+    return await setup_integration(hass, bms, **TUNING)
+
+
+@pytest.fixture
+def later(hass: HomeAssistant, entry: MockConfigEntry) -> Later:
+    """Return what lets time pass for the changes and the timers.
+
+    The clocks themselves are Bluetooth's as well, which would lose the battery.
+    """
+
+    def move(delay: timedelta) -> None:
+        timed = async_get_timed_changes(hass, entry.entry_id)
+        timed._async_save(
+            {
+                name: replace(change, due=change.due - delay.total_seconds())
+                for name, change in timed.changes.items()
+            }
+        )
+        async_fire_time_changed(hass, dt_util.utcnow() + delay)
+
+    return move
+
+
+async def change(
+    hass: HomeAssistant, entry: MockConfigEntry, **settings: Any
+) -> dict[str, Any]:
+    """Change settings for an hour."""
+    response: Any = await hass.services.async_call(
+        DOMAIN,
+        "set_settings",
+        {
+            ATTR_CONFIG_ENTRY_ID: entry.entry_id,
+            "settings": settings,
+            "for": {"hours": 1},
+        },
+        blocking=True,
+        return_response=True,
+    )
+    return dict(response)
+
+
+def pending(hass: HomeAssistant, entry: MockConfigEntry) -> set[str]:
+    """Return what is still to be undone."""
+    return {*async_get_timed_changes(hass, entry.entry_id).changes}
+
+
+def lapsed(hass: HomeAssistant) -> list[str]:
+    """Return the settings whose change was given up."""
+    return [
+        issue.translation_placeholders["setting"]
+        for issue in ir.async_get(hass).issues.values()
+        if issue.translation_key == ISSUE and issue.translation_placeholders
+    ]
+
+
+async def test_value_before_is_written_back_after_the_time(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """Announced in the attributes, written once, and recorded as the timer's."""
+    charge = bms.battery.settings.request_charge_voltage
+    before = dt_util.utcnow()
+    await change(hass, entry, charging=False, request_charge_voltage=3.4)
+    attributes = hass.states.get(CHARGING).attributes
+    assert attributes["returns_to"] is True
+    assert before + HOUR <= attributes["returns_at"] <= dt_util.utcnow() + HOUR
+    assert hass.states.get(CHARGE).attributes["returns_to"] == charge
+    later(HOUR / 2)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(written(bms)) == 2
+    later(HOUR / 2 + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    await until(lambda: hass.states.get(CHARGING).state == STATE_ON)
+    assert len(written(bms)) == 4
+    assert bms.battery.settings.charging
+    assert bms.battery.settings.request_charge_voltage == charge
+    assert "returns_at" not in hass.states.get(CHARGING).attributes
+    assert [
+        record.source for record in async_get_ledger(hass, entry.entry_id).records
+    ] == [None, None, "timer", "timer"]
+
+
+async def test_pending_change_survives_a_restart(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+) -> None:
+    """What became due meanwhile is undone at the next reading."""
+    await change(hass, entry, charging=False)
+    key = f"jk_bms.timed_changes.{entry.entry_id}"
+    await until(lambda: key in hass_storage)
+    stored = TimedChanges(hass, entry.entry_id)
+    await stored.async_load()
+    assert stored.changes == async_get_timed_changes(hass, entry.entry_id).changes
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    later(2 * HOUR)
+    assert written(bms) == [OFF]
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: written(bms) == [OFF, ON])
+    await until(lambda: not pending(hass, entry))
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert key not in hass_storage
+
+
+async def test_change_made_since_is_kept(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """Neither a newer request nor a change in the app is undone."""
+    await change(hass, entry, charging=False, discharging=False)
+    await act(hass, CHARGING, SERVICE_TURN_ON)
+    assert pending(hass, entry) == {"discharging"}
+    bms.battery.settings = replace(bms.battery.settings, discharging=True)
+    sent = written(bms)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    await hass.async_block_till_done()
+    assert written(bms) == sent
+
+
+async def test_same_request_again_extends_the_time(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """The value to return to is still the one from before; without a time it stays."""
+    await change(hass, entry, charging=False)
+    first = hass.states.get(CHARGING).attributes["returns_at"]
+    later(timedelta(minutes=10))
+    await change(hass, entry, charging=False)
+    attributes = hass.states.get(CHARGING).attributes
+    assert attributes["returns_at"] > first
+    assert attributes["returns_to"] is True
+    await act(hass, CHARGING, SERVICE_TURN_OFF)
+    assert pending(hass, entry) == set()
+    assert written(bms) == [OFF]
+
+
+async def test_charge_alarm_keeps_charging_off(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """It waits until the alarm is cleared, and lapses after a day."""
+    await change(hass, entry, charging=False)
+    bms.battery.override(alarms=1 << 9)
+    await entry.runtime_data.async_refresh()
+    later(HOUR + timedelta(seconds=5))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert written(bms) == [OFF]
+    assert pending(hass, entry) == {"charging"}
+    later(timedelta(hours=25))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert pending(hass, entry) == set()
+    assert lapsed(hass) == ["charging"]
+    assert written(bms) == [OFF]
+    await act(hass, CHARGING, SERVICE_TURN_ON)
+    assert lapsed(hass) == []
+
+
+async def test_undoing_that_is_not_confirmed_is_not_repeated(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """One write, and an issue."""
+    await change(hass, entry, charging=False)
+    bms.faults = Faults(ignore_writes=True)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: lapsed(hass) == ["charging"])
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert written(bms) == [OFF, ON]
+    assert hass.states.get(CHARGING).state == STATE_OFF
+
+
+async def test_unconfirmed_change_is_undone_if_it_was_made(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """A lost link must not leave charging off for ever."""
+    bms.faults = Faults(drop_at_write="during")
+    with pytest.raises(HomeAssistantError):
+        await change(hass, entry, charging=False)
+    bms.faults = Faults()
+    assert pending(hass, entry) == {"charging"}
+    await until(lambda: hass.states.get(CHARGING).state == STATE_OFF)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: written(bms) == [OFF, ON])
+    await until(lambda: not pending(hass, entry))
+
+
+async def test_controls_that_are_off_undo_nothing(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """The owner decides; the issue names the setting."""
+    await change(hass, entry, charging=False)
+    hass.config_entries.async_update_entry(entry, options={"controls": "read_only"})
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: lapsed(hass) == ["charging"])
+    assert written(bms) == [OFF]
+
+
+async def test_link_that_is_turned_off_waits(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """It is undone once the link is used again."""
+    await change(hass, entry, charging=False)
+    later(HOUR - timedelta(minutes=1))
+    await entry.runtime_data.async_release_link()
+    later(timedelta(minutes=2))
+    await hass.async_block_till_done()
+    assert written(bms) == [OFF]
+    entry.runtime_data.async_resume_link()
+    await until(lambda: written(bms) == [OFF, ON])
+    await until(lambda: not pending(hass, entry))
+
+
+async def test_only_some_settings_can_be_changed_for_a_while(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """The sentence says which."""
+    with pytest.raises(ServiceValidationError, match="soc_0 cannot be changed for a"):
+        await change(hass, entry, soc_0=2.6)
+    assert written(bms) == []
+
+
+@pytest.mark.parametrize("stored", [[], {"charging": 1}, {"cell_ovp": {}}, None])
+async def test_damaged_store_undoes_nothing(
+    hass: HomeAssistant, hass_storage: dict[str, Any], stored: Any
+) -> None:
+    """What cannot be understood is left out."""
+    key = "jk_bms.timed_changes.some"
+    hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": stored}
+    timed = TimedChanges(hass, "some")
+    await timed.async_load()
+    assert timed.changes == {}
