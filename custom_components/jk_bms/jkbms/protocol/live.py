@@ -49,7 +49,7 @@ class _Frame:
         )
 
     def has_direction_of(self, other: _Frame) -> bool:
-        """Return whether the current, which the power cannot tell, has the same sign."""
+        """Return whether the current has the same sign, which the power lacks."""
         return self.current * other.current >= 0
 
 
