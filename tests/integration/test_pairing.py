@@ -38,7 +38,7 @@ from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_ADDRESS
+from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_FINAL_WRITE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
@@ -53,6 +53,9 @@ from . import SPEED, hear
 ADAPTER = "00:1A:7D:DA:71:13"
 OTHER_ADAPTER = "00:1A:7D:DA:71:14"
 CODE = "803471"
+WRONG_CODE = "803472"
+SHARED_DIGITS = "80347"
+"""Of both codes."""
 ADDRESS = "A4:C1:38:10:00:01"
 
 
@@ -428,16 +431,23 @@ async def test_code_is_neither_logged_nor_stored(
     caplog: pytest.LogCaptureFixture,
     hass_storage: dict[str, Any],
 ) -> None:
-    """At no level, in no file, not in the diagnostics."""
+    """At no level, in no file, not in the diagnostics; a wrong code neither."""
     caplog.set_level(logging.DEBUG)
     await scanner.see(bms)
+    result = await enter(hass, await start(hass, bms), WRONG_CODE)
+    assert result["errors"] == {"base": "pairing_refused"}
+    assert SHARED_DIGITS not in str(result["description_placeholders"])
     entry = await add(hass, bms)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    stored = json.dumps(hass_storage, default=str)
+    assert ADDRESS in stored
+    assert SHARED_DIGITS not in stored
     report = await get_diagnostics_for_config_entry(hass, hass_client, entry)
-    assert CODE not in json.dumps(report)
-    assert CODE not in json.dumps(hass_storage, default=str)
-    assert CODE not in repr(entry.as_dict())
+    assert SHARED_DIGITS not in json.dumps(report)
+    assert SHARED_DIGITS not in repr(entry.as_dict())
     assert ADDRESS in caplog.text
-    assert CODE not in caplog.text
+    assert SHARED_DIGITS not in caplog.text
 
 
 @pytest.mark.parametrize(
