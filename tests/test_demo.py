@@ -117,6 +117,7 @@ async def test_demo_added_starts_with_values_and_dashboard() -> None:
             for state in await ready.ask("get_states")
         }
         assert states["binary_sensor.house_charging"] == "on"
+        assert states["switch.house_charging"] == "on"
         assert 50 < float(states["sensor.house_state_of_charge"]) < 70
         for name in ("house", "camper", "shed"):
             assert 51 < float(states[f"sensor.{name}_total_voltage"]) < 55

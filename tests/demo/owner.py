@@ -29,3 +29,10 @@ async def async_add(hass: HomeAssistant, flow_id: str) -> None:
             return
         if result["type"] is not FlowResultType.FORM or result["errors"]:
             raise RuntimeError(f"a battery could not be added: {result}")
+
+
+async def async_allow_controls(hass: HomeAssistant) -> None:
+    """Choose in the options that everything may be tuned, but for the passcode."""
+    for entry in hass.config_entries.async_entries(DOMAIN):
+        hass.config_entries.async_update_entry(entry, options={"controls": "tuning"})
+        await hass.config_entries.async_reload(entry.entry_id)

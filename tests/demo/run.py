@@ -21,7 +21,7 @@ from tests.virtual_bms import VirtualBms
 
 from .batteries import make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
-from .owner import async_add, async_discover
+from .owner import async_add, async_allow_controls, async_discover
 from .past import async_remember
 
 _LOGGER = logging.getLogger("demo")
@@ -90,6 +90,7 @@ async def _async_prepare(
         flows = await async_discover(hass, len(batteries))
         if options.added:
             await asyncio.gather(*(async_add(hass, flow) for flow in flows))
+            await async_allow_controls(hass)
             await async_remember(hass, batteries)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")
