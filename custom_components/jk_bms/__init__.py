@@ -15,7 +15,9 @@ from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
 from .ledger import async_load_ledger, async_remove_ledger
-from .metrics_push import async_start_push
+from .metrics_push import async_end_push, async_start_push
+from .options import JkBmsOptions
+from .push_label import async_keep_numbered_label
 from .services import async_setup_services
 from .timed_changes import async_load_timed_changes, async_remove_timed_changes
 from .undo import async_follow_timed_changes
@@ -65,6 +67,15 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
     return True
 
 
+async def async_migrate_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
+    """Bring an entry of version 1.1 to 1.2, which stores its label."""
+    if entry.minor_version < 2:
+        if JkBmsOptions.parse(entry.options).push:
+            async_keep_numbered_label(hass, entry)
+        hass.config_entries.async_update_entry(entry, minor_version=2)
+    return True
+
+
 async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
     """Remove the entities; `async_on_unload` undoes the rest of the setup."""
     async_clear_issue(hass, entry)
@@ -77,6 +88,10 @@ async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bo
 async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """Drop stored state so that the battery can be added afresh."""
     async_clear_issue(hass, entry)
+    # Do not wait for a server that may not respond.
+    hass.async_create_task(
+        async_end_push(hass, entry), f"{DOMAIN} clear push {entry.title}"
+    )
     await async_remove_energy(hass, entry.entry_id)
     await async_remove_ledger(hass, entry.entry_id)
     await async_remove_timed_changes(hass, entry.entry_id)

@@ -16,6 +16,7 @@ from homeassistant.util import dt as dt_util
 
 from .jkbms.errors import JkBmsError
 from .jkbms.protocol.frames import FrameStatistics
+from .paths import async_forget_path, async_last_path
 
 # The number of attempts to keep. At the default interval they cover ten minutes, which
 # is longer than it takes to open the diagnostics after something was noticed.
@@ -34,9 +35,9 @@ class Attempt:
     frames: int
     """The number of valid frames received."""
     path: str | None
-    """The adapter or proxy with the best signal when the attempt began."""
+    """The adapter or proxy that was used, `None` if none could connect."""
     rssi: int | None
-    """dBm, at that adapter or proxy and time."""
+    """dBm, at that adapter or proxy or else of the last advertisement."""
 
 
 class AttemptRecord:
@@ -73,15 +74,18 @@ class AttemptRecord:
         seen = bluetooth.async_last_service_info(self._hass, self._address)
         if seen:
             self.last_path = seen.source
+        async_forget_path(self._hass, self._address)
 
         def attempt(outcome: str) -> Attempt:
+            path = async_last_path(self._hass, self._address)
+            best = seen.rssi if seen else None
             return Attempt(
                 started=started,
                 duration=round(monotonic_time_coarse() - begin, 1),
                 outcome=outcome,
                 frames=self._statistics.good - frames,
-                path=seen.source if seen else None,
-                rssi=seen.rssi if seen else None,
+                path=path.source if path else None,
+                rssi=path.rssi if path else best,
             )
 
         self._current, outcome = attempt, "read"

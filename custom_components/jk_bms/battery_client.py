@@ -9,10 +9,10 @@ from homeassistant.components import bluetooth
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
-from .bonds import async_keep_to_adapter
 from .const import DOMAIN
 from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.models import Reading
+from .paths import async_create_client_mixin
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def async_create_client(
     return JkBmsClient(
         partial(_async_find_device, hass, address, adapter),
         name=name,
-        client_mixin=async_keep_to_adapter(address, adapter) if adapter else None,
+        client_mixin=async_create_client_mixin(hass, address, adapter),
     )
 
 

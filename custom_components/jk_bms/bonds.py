@@ -1,13 +1,9 @@
-"""Batteries that are paired with a local adapter: find it, pair, read over it only."""
+"""Batteries that are paired with a local adapter: find it and pair."""
 
 from collections.abc import Mapping
 import logging
 from types import ModuleType
-from typing import Any, Final, NamedTuple, override
-
-from bleak.exc import BleakError
-from habluetooth import BluetoothManager, HaBleakClientWrapper
-from habluetooth.wrappers import _HaWrappedBleakBackend
+from typing import Any, Final, NamedTuple
 
 from homeassistant.components import bluetooth
 from homeassistant.const import CONF_ADDRESS
@@ -15,7 +11,6 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.importlib import async_import_module
 
 from .connection_slots import async_get_connection_slots
-from .jkbms.bluetooth.connection import ClientMixin
 from .jkbms.errors import PairingError, PairingGoneError
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,32 +39,6 @@ def async_local_path(hass: HomeAssistant, address: str) -> LocalPath | None:
         if (path := device.ble_device.details.get("path"))
     ]
     return max(paths)[1] if paths else None
-
-
-@callback
-def async_keep_to_adapter(address: str, adapter: str) -> ClientMixin:
-    """Return what makes a client connect over this adapter and no other.
-
-    The adapter holds the bond: over any other path the battery sends nothing. Home
-    Assistant's client chooses the path by signal strength, with no way to restrict it.
-    """
-
-    class OneAdapterClient(HaBleakClientWrapper):
-        @override
-        def _async_get_best_available_backend_and_device(
-            self, manager: BluetoothManager
-        ) -> _HaWrappedBleakBackend:
-            for device in manager.async_scanner_devices_by_address(address, True):
-                if device.scanner.source != adapter:
-                    continue
-                if backend := self._async_get_backend_for_ble_device(
-                    manager, device.scanner, device.ble_device
-                ):
-                    return backend
-                raise BleakError(f"Adapter {adapter} has no free connection slot")
-            raise BleakError(f"Adapter {adapter} cannot see the battery")
-
-    return OneAdapterClient
 
 
 async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:

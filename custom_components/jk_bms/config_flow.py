@@ -52,7 +52,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     """Create a config entry for an address, or give an entry a new address."""
 
     VERSION = 1
-    MINOR_VERSION = 1
+    MINOR_VERSION = 2
 
     _reading: Reading
 
@@ -310,7 +310,10 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             if flow["flow_id"] != self.flow_id:
                 entries.flow.async_abort(flow["flow_id"])
         old_data = entry.data
-        entries.async_update_entry(entry, unique_id=address, data=self._entry_data)
+        kept = {key: old_data[key] for key in old_data.keys() - {CONF_ADAPTER}}
+        entries.async_update_entry(
+            entry, unique_id=address, data=kept | self._entry_data
+        )
         await async_remove_bond(self.hass, old_data)
         entries.async_schedule_reload(entry.entry_id)
         return self.async_abort(

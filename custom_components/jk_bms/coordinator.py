@@ -41,7 +41,8 @@ from .device import BatteryDevice
 from .diagnosis import Diagnosis, async_diagnose, translated_error
 from .energy import LiveSamples
 from .jkbms.bluetooth.client import READ_DEADLINE
-from .jkbms.errors import JkBmsError, LogUnansweredError, UnsupportedLayoutError
+from .jkbms.bluetooth.logs import has_detail_log
+from .jkbms.errors import JkBmsError, UnsupportedLayoutError
 from .jkbms.models import DetailLogRecord, DeviceInfo, LiveSample, LogEntry, Reading
 from .jkbms.outage import Outage
 from .jkbms.protocol.timestamps import Dated
@@ -215,7 +216,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
         """Read the detail log of the battery. Raises a `HomeAssistantError`."""
-        if self.last_update and not self.data.cell_data.detail_log_count:
+        if self.last_update and has_detail_log(self.data) is False:
             # The battery would not answer, which only shows after many seconds.
             raise translated_error(ServiceValidationError, "no_detail_log")
         return await self.async_use_now(self.logs.async_read_detail_log)
@@ -397,8 +398,6 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         try:
             async with self._slots.slot(self.address):
                 return await use(self._async_publish)
-        except LogUnansweredError as error:
-            raise translated_error(HomeAssistantError, "log_unanswered") from error
         except JkBmsError as error:
             # The link may have been turned off in the meantime.
             self._async_require_link()

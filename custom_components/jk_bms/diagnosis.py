@@ -17,8 +17,10 @@ from homeassistant.helpers import device_registry as dr
 from .bonds import CONF_ADAPTER, async_local_path
 from .const import DOMAIN
 from .jkbms.errors import (
+    ConnectionLostError,
     ImplausibleFrameError,
     JkBmsError,
+    LogUnansweredError,
     NoFreeSlotError,
     NotJkBmsError,
     NotReachableError,
@@ -38,6 +40,7 @@ UNKNOWN: Final = "?"
 """Stands for what is not known in a sentence."""
 
 ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
+    ConnectionLostError: "connection_lost",
     ImplausibleFrameError: "implausible",
     NoFreeSlotError: "no_free_slot",
     NotJkBmsError: "not_jk_bms",
@@ -93,6 +96,10 @@ def async_diagnose(
         key = PAIRING_POSSIBLE if local_path else "adapter_missing"
     elif isinstance(error, PairingRequiredError) and local_path:
         key = PAIRING_POSSIBLE
+    elif isinstance(error, LogUnansweredError):
+        key = "log_not_sent" if error.is_kept else "log_unanswered"
+    elif isinstance(error, ConnectionLostError):
+        key = "connection_lost"
     elif isinstance(error, NotReachableError):
         key = _why_not_reachable(hass, address, seen, last_source)
     elif isinstance(error, NotJkBmsError) and model:

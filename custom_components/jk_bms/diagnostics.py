@@ -23,6 +23,7 @@ from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
 from .jkbms.text import printable
 from .ledger import async_get_ledger
+from .push_label import CONF_LABEL
 
 _PRIVATE: Final = SECRET_FIELDS | {
     CONF_ADDRESS,
@@ -32,6 +33,7 @@ _PRIVATE: Final = SECRET_FIELDS | {
     CONF_USERNAME,
     "serial_number",
     "device_name",
+    CONF_LABEL,
 }
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 

@@ -97,6 +97,52 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
             connections={(dr.CONNECTION_BLUETOOTH, coordinator.address)}
         )
 
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Restore what outlives a restart, then follow the readings."""
+        # Home Assistant adds all entities of a platform in one go. Let other tasks run
+        # between two of them, or the event loop is blocked for longer than 20 ms.
+        await asyncio.sleep(0)
+        await self._async_restore()
+        self._leave_activity_quiet()
+        await super().async_added_to_hass()
+        self._note_written()
+
+    @override
+    async def async_will_remove_from_hass(self) -> None:
+        """End without a line in Activity."""
+        await super().async_will_remove_from_hass()
+        self._leave_activity_quiet()
+
+    @callback
+    def _leave_activity_quiet(self) -> None:
+        """Let the next state have none before it.
+
+        Otherwise each reload shows two lines for each entity without a unit in
+        Activity, although nothing happened to the battery: that it became unavailable,
+        and its value.
+        """
+        self.hass.states.async_remove(self.entity_id)
+
+    async def _async_restore(self) -> None:
+        """Restore what outlives a restart; runs before the first state is written.
+
+        Subclasses extend it instead of `async_added_to_hass`: each class that extends
+        that one would need an `async_entity_id_changed` of its own.
+        """
+
+    @callback
+    def _note_written(self) -> None:
+        """Note what Home Assistant is about to write."""
+
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Allow Home Assistant 2026.11 and later to change the entity id in place.
+
+        Nothing here depends on the entity id. Without this method the entity would be
+        removed and added again.
+        """
+
     @property
     @override
     def entity_registry_enabled_default(self) -> bool:
@@ -142,31 +188,6 @@ class JkBmsEntity[ValueT](_BatteryEntity):
     def _object_id(self) -> str:
         return self._description.object_id or super()._object_id
 
-    @override
-    async def async_added_to_hass(self) -> None:
-        """Restore what outlives a restart, then follow the readings."""
-        # Home Assistant adds all entities of a platform in one go. Let other tasks run
-        # between two of them, or the event loop is blocked for longer than 20 ms.
-        await asyncio.sleep(0)
-        await self._async_restore()
-        await super().async_added_to_hass()
-        self._note_written()
-
-    async def _async_restore(self) -> None:
-        """Restore what outlives a restart; runs before the first state is written.
-
-        Subclasses extend it instead of `async_added_to_hass`: each class that extends
-        that one would need an `async_entity_id_changed` of its own.
-        """
-
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Allow Home Assistant 2026.11 and later to change the entity id in place.
-
-        Nothing here depends on the entity id. Without this method the entity would be
-        removed and added again.
-        """
-
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
@@ -188,6 +209,7 @@ class JkBmsEntity[ValueT](_BatteryEntity):
         self._note_written()
 
     @callback
+    @override
     def _note_written(self) -> None:
         self._written, self._written_at = self._to_write, self.coordinator.data.time
 

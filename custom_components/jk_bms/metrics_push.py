@@ -1,12 +1,14 @@
 """Pushes the values of a battery to a Pushgateway or to VictoriaMetrics."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime
 import logging
 from math import inf
 from typing import Final
 
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
@@ -14,17 +16,30 @@ from homeassistant.helpers.event import async_track_time_interval
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .issues import ISSUE_AFTER
-from .jkbms.errors import ExportError
-from .jkbms.export.push import DEADLINE, push
+from .jkbms.errors import ExportError, PushError, PushServerError, PushUnreachableError
+from .jkbms.export.push import DEADLINE, PushTarget, clear, push
 from .jkbms.models import BatteryState
 from .jkbms.outage import Outage
-from .options import PushOptions
+from .options import JkBmsOptions, PushOptions
+from .push_label import CONF_LABEL, async_get_label
 
 _LOGGER = logging.getLogger(__name__)
 
 # The part of the interval after which a push is given up, so that it has ended when the
 # next one is due.
 MAX_INTERVAL_SHARE: Final = 0.8
+
+# The time, in seconds, to end the series of a battery that is no longer pushed. It delays
+# the stop of Home Assistant where the server does not respond.
+CLEAR_DEADLINE: Final = 5.0
+
+# The longest time, in seconds, for which a server may want no push. The battery would
+# otherwise be gone for good if a proxy in front of the server asks for a year.
+MAX_RETRY_AFTER: Final = 3600.0
+
+# How long, in seconds, a server must have been off or overloaded before that is an issue.
+# It may come back without the user; a request that it refuses will not succeed.
+OUTAGE_ISSUE_AFTER: Final = 86400.0
 
 ISSUE: Final = "push_failed"
 
@@ -33,21 +48,58 @@ ISSUE: Final = "push_failed"
 def async_start_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """Push while the entry is loaded, if its options turn that on."""
     if options := entry.runtime_data.options.push:
-        _Push(hass, entry, options).async_start()
+        label = async_get_label(hass, entry, entry.runtime_data.device_info)
+        _Push(hass, entry, options, label).async_start()
+
+
+async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+    """End the series of an entry that was removed."""
+    options, label = JkBmsOptions.parse(entry.options).push, entry.data.get(CONF_LABEL)
+    if options and label:
+        await _async_clear(hass, entry.title, options, label)
+
+
+async def _async_clear(
+    hass: HomeAssistant, title: str, options: PushOptions, label: str
+) -> None:
+    """End the series of a battery; a Pushgateway would show `up 1` for ever."""
+    session = async_get_clientsession(hass, options.verify_ssl)
+    try:
+        await clear(session, options.target, [label], deadline=CLEAR_DEADLINE)
+    except ExportError as error:
+        _LOGGER.warning("What was pushed of %s was not cleared: %s", title, error)
+
+
+def _destination(options: PushOptions | None) -> PushTarget | None:
+    """Return where the series of a battery are, `None` if nowhere."""
+    try:
+        return replace(options.target, credentials=None) if options else None
+    except ExportError:
+        return None
 
 
 class _Push:
     """Pushes one battery, and reports failures."""
 
     def __init__(
-        self, hass: HomeAssistant, entry: JkBmsConfigEntry, options: PushOptions
+        self,
+        hass: HomeAssistant,
+        entry: JkBmsConfigEntry,
+        options: PushOptions,
+        label: str,
     ) -> None:
         self._hass = hass
         self._entry = entry
         self._options = options
+        self._label = label
         self._outage = Outage()
         self._failing_since = inf
         """When the outage began, s of the event loop's clock."""
+        self._error: ExportError | None = None
+        """Why the last push failed, `None` if it did not."""
+        self._not_before = -inf
+        """Until when the server wants no push, s of the event loop's clock."""
+        self._task: asyncio.Task[None] | None = None
 
     @callback
     def async_start(self) -> None:
@@ -61,14 +113,46 @@ class _Push:
                 cancel_on_shutdown=True,
             )
         )
-        self._entry.async_on_unload(self._async_clear_issue)
+        self._entry.async_on_unload(
+            self._hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, self._async_stop)
+        )
+        self._entry.async_on_unload(self._async_unload)
         self._async_push_in_background()
 
     @callback
     def _async_push_in_background(self, _now: datetime | None = None) -> None:
-        self._entry.async_create_background_task(
+        if self._error and self._hass.loop.time() < self._not_before:
+            self._async_handle_failure(self._error)
+            return
+        self._task = self._entry.async_create_background_task(
             self._hass, self._async_push(), f"{DOMAIN} push {self._entry.title}"
         )
+
+    @callback
+    def _async_cancel(self) -> None:
+        """End a push that would fill what is about to be cleared."""
+        if self._task:
+            self._task.cancel()
+
+    async def _async_stop(self, _event: Event) -> None:
+        """End the series: nothing is pushed until Home Assistant is back."""
+        self._async_cancel()
+        await self._async_clear()
+
+    @callback
+    def _async_unload(self) -> None:
+        """End the series where the new options do not continue them."""
+        self._async_clear_issue()
+        self._async_cancel()
+        entry = self._entry
+        then = None if entry.disabled_by else JkBmsOptions.parse(entry.options).push
+        if _destination(then) != _destination(self._options):
+            self._hass.async_create_task(
+                self._async_clear(), f"{DOMAIN} clear push {entry.title}"
+            )
+
+    async def _async_clear(self) -> None:
+        await _async_clear(self._hass, self._entry.title, self._options, self._label)
 
     async def _async_push(self) -> None:
         """Push once; only the first failure in a row is logged."""
@@ -84,6 +168,9 @@ class _Push:
                 ),
             )
         except ExportError as error:
+            if isinstance(error, PushError):
+                wait = min(error.retry_after, MAX_RETRY_AFTER)
+                self._not_before = self._hass.loop.time() + wait
             self._async_handle_failure(error)
         else:
             self._async_handle_success()
@@ -93,7 +180,7 @@ class _Push:
         """Return the state of the battery to push."""
         coordinator = self._entry.runtime_data
         state = BatteryState(
-            device=self._async_device(),
+            device=self._label,
             up=coordinator.available,
             rejected_frames=coordinator.client.statistics.rejected,
         )
@@ -109,27 +196,18 @@ class _Push:
         )
 
     @callback
-    def _async_device(self) -> str:
-        """Return the name of the battery, numbered if another one has the same name."""
-        title = self._entry.title
-        namesakes = [
-            entry.entry_id
-            for entry in self._hass.config_entries.async_entries(DOMAIN)
-            if entry.title == title
-        ]
-        number = namesakes.index(self._entry.entry_id)
-        return f"{title} {number + 1}" if number else title
-
-    @callback
     def _async_handle_failure(self, error: ExportError) -> None:
         """Log the first failure, and raise an issue if they last."""
+        self._error = error
         now = self._hass.loop.time()
         if self._outage.begin():
             self._failing_since = now
             _LOGGER.warning(
                 "The values of %s cannot be pushed: %s", self._entry.title, error
             )
-        if now - self._failing_since >= ISSUE_AFTER:
+        may_pass = isinstance(error, PushServerError | PushUnreachableError)
+        issue_after = OUTAGE_ISSUE_AFTER if may_pass else ISSUE_AFTER
+        if now - self._failing_since >= issue_after:
             ir.async_create_issue(
                 self._hass,
                 DOMAIN,
@@ -145,6 +223,7 @@ class _Push:
 
     @callback
     def _async_handle_success(self) -> None:
+        self._error = None
         if self._outage.end():
             _LOGGER.info("The values of %s are pushed again", self._entry.title)
             self._async_clear_issue()

@@ -44,12 +44,12 @@ _PASSCODE_SCHEMA: Final = probatio.Schema(
 
 
 class JkBmsOptionsFlow(OptionsFlowWithReload):
-    """The form of the options, and a second one if tuning is to be allowed."""
+    """The form of the options, a warning and the form that allows tuning."""
 
     def __init__(self) -> None:
         """Nothing is submitted yet."""
         self._data: dict[str, Any] = {}
-        """The valid options, until the passcode was entered."""
+        """The valid options, until the warning and the passcode are done with."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
@@ -61,10 +61,9 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             if CONF_PUSH in data:
                 data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
             if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
-                if self.config_entry.options.get(CONF_COMPATIBILITY) and not data.get(
-                    CONF_COMPATIBILITY
-                ):
-                    async_disable_group(self.hass, self.config_entry.entry_id)
+                self._data = data
+                if data.get(CONF_PUSH) != self._push and self._exposed_to:
+                    return await self.async_step_unencrypted()
                 return await self._async_save(data)
         schema = SCHEMA.extend(
             {
@@ -80,6 +79,17 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
                 schema, user_input or self._suggested_values()
             ),
             errors=errors,
+        )
+
+    async def async_step_unencrypted(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Warn that others on the network can read the credentials."""
+        if user_input is not None:
+            return await self._async_save(self._data)
+        return self.async_show_form(
+            step_id="unencrypted",
+            description_placeholders={"host": self._exposed_to or ""},
         )
 
     async def async_step_tuning(
@@ -104,10 +114,13 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
 
     async def _async_save(self, data: dict[str, Any]) -> ConfigFlowResult:
         """Save the options, or ask for the passcode first."""
+        if self.config_entry.options.get(CONF_COMPATIBILITY) and not data.get(
+            CONF_COMPATIBILITY
+        ):
+            async_disable_group(self.hass, self.config_entry.entry_id)
         if data.get(CONF_CONTROLS) == Controls.TUNING:
             now = JkBmsOptions.parse(self.config_entry.options)
             if now.controls is not Controls.TUNING:
-                self._data = data
                 return await self.async_step_tuning()
             data[CONF_FOUND] = now.found
         return self.async_create_entry(data=data)
@@ -120,6 +133,13 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             return await async_read_settings(self.config_entry.runtime_data)
         except HomeAssistantError:
             return None
+
+    @property
+    def _exposed_to(self) -> str | None:
+        """The machine that would get credentials unencrypted, if any."""
+        push = JkBmsOptions.parse(self._data).push
+        target = push.target if push else None
+        return target.url.host if target and target.exposes_credentials else None
 
     @property
     def _push(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import probatio
 
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -34,7 +34,16 @@ ATTR_DUMP: Final = "dump"
 _MAX_DUMP: Final = 1_000_000
 """Characters, which are a thousand frames in most notations."""
 
-SCHEMA = probatio.Schema({probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string})
+SCHEMA = probatio.All(
+    probatio.Schema(
+        {
+            probatio.Exclusive(ATTR_DEVICE_ID, "battery"): cv.string,
+            # How a battery was selected before it could be a device.
+            probatio.Exclusive(ATTR_CONFIG_ENTRY_ID, "battery"): cv.string,
+        }
+    ),
+    cv.has_at_least_one_key(ATTR_DEVICE_ID, ATTR_CONFIG_ENTRY_ID),
+)
 DECODE_SCHEMA = probatio.Schema(
     {
         probatio.Required(ATTR_DUMP): probatio.All(
@@ -67,9 +76,16 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 @callback
 def _async_get_entry(call: ServiceCall) -> JkBmsConfigEntry:
-    entry: JkBmsConfigEntry = service.async_get_config_entry(
-        call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
-    )
+    """Return the loaded entry of the battery; raises a `ServiceValidationError`."""
+    entry: JkBmsConfigEntry
+    if device_id := call.data.get(ATTR_DEVICE_ID):
+        _, entry = service.async_get_device_and_config_entry(
+            call.hass, DOMAIN, device_id
+        )
+    else:
+        entry = service.async_get_config_entry(
+            call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+        )
     return entry
 
 

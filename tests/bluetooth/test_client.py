@@ -1121,6 +1121,41 @@ def test_failed_subscription_clears_the_cached_services(power_on: PowerOn) -> No
 
 
 @pytest.mark.usefixtures("home_assistant")
+@pytest.mark.parametrize("fails", ["silent", "subscription", "service"])
+def test_cached_services_are_cleared_at_most_once_an_hour(
+    power_on: PowerOn, fails: str
+) -> None:
+    """A battery that keeps failing does not get slower with every attempt."""
+
+    class Failing(TappedBackend):
+        clears = 0
+
+        @override
+        async def start_notify(self, *args: Any, **kwargs: Any) -> None:
+            if fails == "subscription":
+                raise BleakGATTProtocolError(ERROR_CODES.INVALID_HANDLE)
+            await super().start_notify(*args, **kwargs)
+
+        @override
+        async def clear_cache(self) -> bool:
+            Failing.clears += 1
+            return await super().clear_cache()
+
+    harness = power_on(
+        faults=Faults(
+            silent=fails == "silent", missing_characteristic=fails == "service"
+        )
+    )
+    harness.use_backend(Failing)
+
+    for pause, clears in ((0.0, 1), (600.0, 1), (3600.0, 2)):
+        harness.run(asyncio.sleep(pause))
+        with pytest.raises(LinkError):
+            harness.read()
+        assert Failing.clears == clears
+
+
+@pytest.mark.usefixtures("home_assistant")
 @pytest.mark.parametrize("gatt", ["B", "C", "D", "E"])
 def test_replaced_radio_module_is_read(power_on: PowerOn, gatt: str) -> None:
     """Cached handles of another radio module make the battery appear silent."""

@@ -1373,15 +1373,31 @@ def test_unanswered_log_fails_after_two_requests(
     assert harness.bms.beeps == 0
 
 
-def test_firmware_without_a_detail_log_fails(power_on: PowerOn) -> None:
-    """Older firmware only acknowledges the command."""
-    harness = power_on(HOUSE)
+def test_detail_log_that_is_only_acknowledged_is_requested_once(
+    power_on: PowerOn,
+) -> None:
+    """The request was not lost, so there is nothing to repeat."""
+    harness = power_on(HOUSE, faults=Faults(only_acknowledge={DETAIL_LOG}))
 
-    with pytest.raises(LogUnansweredError, match="log"):
+    with pytest.raises(LogUnansweredError, match="log") as error:
         harness.run(harness.client.read_detail_log())
 
-    assert harness.commands == [INFO, CELLS, DETAIL_LOG, DETAIL_LOG]
+    assert error.value.is_kept
+    assert harness.commands == [INFO, CELLS, DETAIL_LOG]
     assert harness.close_reasons == ["by the central"]
+
+
+@pytest.mark.parametrize("model", [HOUSE, "JK_PB2A16S20P 15.41"])
+def test_declared_detail_log_is_read_from_older_firmware(
+    power_on: PowerOn, model: str
+) -> None:
+    """A battery has the log that it declares, whatever its version."""
+    harness = power_on(model)
+
+    log = harness.run(harness.client.read_detail_log())
+
+    assert len(log.entries) == log.reading.cell_data.detail_log_count
+    assert harness.commands == [INFO, CELLS, DETAIL_LOG]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,6 +20,7 @@ from custom_components.jk_bms.options import (
     CONF_PAUSE,
     LinkBehaviour,
 )
+from custom_components.jk_bms.push_label import CONF_LABEL
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_BLUETOOTH,
@@ -35,7 +36,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, mock_entry, setup_integration, until, until_held
+from . import TRANSLATIONS, mock_entry, pass_time, setup_integration, until, until_held
 from .restore import store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
@@ -587,6 +588,31 @@ async def test_reconfigure_keeps_device_and_entities(
     voltage = hass.states.get("sensor.mine")
     assert voltage.state == str(renewed.battery.state.voltage)
     assert hass.states.get(energy).state == "12.5"
+
+
+async def test_reconfigure_keeps_the_pause_and_the_push_label(
+    hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, bms: VirtualBms
+) -> None:
+    """The phone app keeps its turn, and the server the name of the series."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, CONF_LABEL: "House"}
+    )
+    await entry.runtime_data.async_release_link()
+    resumes_at = entry.runtime_data.resumes_at
+    renewed = replace_module(proxy, make_bms, bms)
+    await hass.async_block_till_done()
+    flow = await start_reconfigure(hass, entry)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.LOADED
+    assert abs((entry.runtime_data.resumes_at - resumes_at).total_seconds()) < 5
+    links = len(renewed.connections)
+    await pass_time(hass)
+    assert len(renewed.connections) == links
+    assert entry.data == {CONF_ADDRESS: NEW_ADDRESS, CONF_LABEL: "House"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import hear, mock_entry, pass_time, setup_integration, until, until_held
+from . import forget, hear, mock_entry, pass_time, setup_integration, until, until_held
 
 MODELS = ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", "JK_PB2A16S20P 15.41"]
 
@@ -68,6 +68,34 @@ async def test_download_describes_entry_link_and_values(
     assert report["settings"]["cell_count"] == bms.spec.cells
     assert report["layout"]
     assert report["advertisement"]["rssi"] == -60
+
+
+async def test_path_is_the_one_that_was_used(
+    hass: HomeAssistant,
+    hass_client: ClientSessionGenerator,
+    proxy: VirtualProxy,
+    far_proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """The proxy with the best signal may have no free slot, or be gone."""
+    proxy.radio.slots = 0
+    proxy.advertise(bms)
+    far_proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    assert entry.state is ConfigEntryState.LOADED
+    proxy.radio.slots = 3
+    await pass_time(hass)
+    proxy.remove(bms)
+    far_proxy.remove(bms)
+    forget(proxy, bms)
+    forget(far_proxy, bms)
+    await pass_time(hass)
+    history = (await download(hass, hass_client, entry))["link"]["history"]
+    used = [(attempt["path"], attempt["rssi"]) for attempt in history]
+    assert used[:2] == [("scanner 1", -75), ("scanner 2", -60)]
+    assert used[2][0] is None
+    attempts = list(entry.runtime_data.attempts)
+    assert [each.path for each in attempts] == [far_proxy.source, proxy.source, None]
 
 
 async def test_held_link_is_an_attempt_in_progress(

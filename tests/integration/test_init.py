@@ -29,6 +29,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
+    hear,
     mock_entry,
     our_lines,
     pass_time,
@@ -235,6 +236,21 @@ async def test_removed_battery_is_rediscovered(
     assert not hass.config_entries.flow.async_progress_by_handler(DOMAIN)
 
     await hass.config_entries.async_remove(result["result"].entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["source"] == SOURCE_BLUETOOTH
+    assert flow["context"]["unique_id"] == bms.address
+
+
+async def test_removed_battery_that_was_added_by_hand_is_discovered(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """It need not advertise something new for that."""
+    assert not entry.discovery_keys
+    for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN):
+        hass.config_entries.flow.async_abort(flow["flow_id"])
+    await hass.config_entries.async_remove(entry.entry_id)
+    hear(proxy, bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["source"] == SOURCE_BLUETOOTH

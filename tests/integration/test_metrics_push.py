@@ -20,7 +20,8 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.jk_bms import metrics_push as push
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.export.push import DEADLINE
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
@@ -64,6 +65,7 @@ class Receiver:
     def __init__(self) -> None:
         """Take everything at first."""
         self.status = 200
+        self.headers: dict[str, str] = {}
         self.got: list[web.Request] = []
         self.silence = asyncio.Event()
         self.silence.set()
@@ -72,7 +74,9 @@ class Receiver:
         """Answer after the silence."""
         self.got.append(request)
         await self.silence.wait()
-        return web.Response(status=self.status, text=f"echo {SECRET}")
+        return web.Response(
+            status=self.status, headers=self.headers, text=f"echo {SECRET}"
+        )
 
     @property
     def url(self) -> str:
@@ -235,19 +239,227 @@ async def test_nothing_is_pushed_without_url(
     assert receiver.got == []
 
 
-async def test_batteries_of_one_name_are_numbered(
+# Labels and what is left behind
+
+
+async def test_label_stays_when_a_namesake_is_removed_or_the_battery_renamed(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    pushgateway: str,
+) -> None:
+    """No series goes on with the data of another battery, and none stays behind."""
+    first, second = [
+        await set_up(hass, proxy, make_bms(model), title="twin", url=pushgateway)
+        for model in ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41")
+    ]
+
+    async def labels() -> set[str]:
+        await hass.async_block_till_done(wait_background_tasks=True)
+        return {each for each in await groups(pushgateway) if each.startswith("twin")}
+
+    assert await labels() == {"twin", "twin 2"}
+    await hass.config_entries.async_remove(first.entry_id)
+    assert await labels() == {"twin 2"}
+    hass.config_entries.async_update_entry(second, title="renamed")
+    await hass.config_entries.async_reload(second.entry_id)
+    await pass_time(hass, INTERVAL)
+    assert await labels() == {"twin 2"}
+    assert "renamed" not in await groups(pushgateway)
+
+
+@pytest.mark.parametrize(
+    ("serials", "labels"),
+    [
+        (("111", "12345678"), ["same", "same 5678"]),
+        (("111", ""), ["same", "same ADDR"]),
+        (("111", "12345678", "99995678"), ["same", "same 5678", "same ADDR"]),
+    ],
+)
+async def test_new_namesake_is_told_apart_by_a_number_of_its_own(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: Callable[..., VirtualBms],
+    receiver: Receiver,
+    serials: tuple[str, ...],
+    labels: list[str],
+) -> None:
+    """Entries that were added after the update do not depend on their position."""
+    expected = []
+    models = ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41", "JK_B2A8S20P 19.10")
+    for model, serial, label in zip(models, serials, labels, strict=False):
+        bms = make_bms(model, serial=serial)
+        proxy.advertise(bms)
+        entry = mock_entry(bms, push={"url": receiver.url})
+        entry.add_to_hass(hass)
+        hass.config_entries.async_update_entry(entry, title="same", minor_version=2)
+        await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        expected.append(label.replace("ADDR", bms.address.replace(":", "")[-4:]))
+    pushed = [request.path.rpartition("/")[2] for request in receiver.got]
+    assert pushed == expected
+
+
+async def test_label_of_a_namesake_that_was_numbered_by_hand_is_not_shared(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
     receiver: Receiver,
 ) -> None:
-    """They do not overwrite each other."""
-    for model in ("JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41"):
-        await set_up(hass, proxy, make_bms(model), title="same", url=receiver.url)
-    assert [request.path.rpartition("/")[2] for request in receiver.got] == [
-        "same",
-        "same 2",
-    ]
+    """Two batteries must not overwrite each other, whatever they are called."""
+    for model, title in (
+        ("JK_B2A8S20P 11.48", "same"),
+        ("JK_PB2A16S20P 15.41", "same 2"),
+        ("JK_B2A8S20P 19.10", "same"),
+    ):
+        await set_up(hass, proxy, make_bms(model), title=title, url=receiver.url)
+    first, second, third = [request.path.rpartition("/")[2] for request in receiver.got]
+    assert (first, second) == ("same", "same 2")
+    assert third.startswith("same ")
+    assert third != "same 2"
+
+
+@pytest.mark.parametrize(
+    "then", ["removed", "disabled", "no URL", "other job", "stopped"]
+)
+async def test_group_that_is_no_longer_filled_is_deleted(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    pushgateway: str,
+    then: str,
+) -> None:
+    """A Pushgateway would show `up 1` for ever."""
+    entry = await set_up(hass, proxy, bms, title=then, url=pushgateway)
+    entries = hass.config_entries
+    assert [value for _, value in (await groups(pushgateway))[then]["up"]] == [1]
+    if then == "removed":
+        await entries.async_remove(entry.entry_id)
+    elif then == "disabled":
+        await entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
+    elif then == "stopped":
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    else:
+        push_options = {"url": pushgateway, "job": "other"} if "job" in then else {}
+        entries.async_update_entry(entry, options={"push": push_options})
+        await entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    held = await groups(pushgateway)
+    jobs = {labels["job"] for labels, _ in held.get(then, {}).get("up", [])}
+    assert jobs == ({"other"} if "job" in then else set())
+
+
+async def test_reload_and_new_password_keep_the_group(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """Only what is no longer filled is cleared."""
+    entry = await set_up(
+        hass, proxy, bms, title="x", url=receiver.url, username="me", password="old"
+    )
+    hass.config_entries.async_update_entry(
+        entry,
+        options={"push": {"url": receiver.url, "username": "me", "password": "new"}},
+    )
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert {request.method for request in receiver.got} == {"PUT"}
+
+
+async def test_removed_battery_is_pushed_as_down_where_nothing_can_be_deleted(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    victoria_metrics: VictoriaMetrics,
+) -> None:
+    """VictoriaMetrics gets `up 0`."""
+    entry = await set_up(
+        hass, proxy, bms, title="leaving", url=f"{victoria_metrics.url}{IMPORT}"
+    )
+    await victoria_metrics.until('up{device="leaving"}', lambda values: values == [1])
+    await hass.config_entries.async_remove(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await victoria_metrics.until('up{device="leaving"}', lambda values: values == [0])
+
+
+async def test_server_that_does_not_respond_does_not_delay_the_removal(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The entry is gone at once; the log reports what is left behind."""
+    entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
+    receiver.silence.clear()
+    began = hass.loop.time()
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert hass.loop.time() - began < 1
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert "What was pushed of x was not cleared: " in caplog.text
+
+
+async def test_removal_without_push_sends_nothing(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """There is nothing to clear where nothing was pushed, or where it cannot be."""
+    entry = await set_up(hass, proxy, bms, title="x", url="ftp://nowhere")
+    hass.config_entries.async_update_entry(entry, options={})
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.config_entries.async_remove(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert receiver.got == []
+
+
+async def test_server_that_is_off_is_an_issue_after_a_day(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    """It may come back without the user."""
+    monkeypatch.setattr(push, "DEADLINE", 0.2)
+    receiver.status = 503
+    entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
+    issue_id = f"{entry.entry_id}_{push.ISSUE}"
+    clock, passed = hass.loop.time, [0.0]
+    monkeypatch.setattr(hass.loop, "time", lambda: clock() + passed[-1])
+    for later, is_there in ((86000.0, False), (86500.0, True)):
+        passed.append(later)
+        await pass_time(hass, INTERVAL)
+        assert bool(issue_registry.async_get_issue(DOMAIN, issue_id)) is is_there
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "pause"), [("300", 300), (str(10**9), push.MAX_RETRY_AFTER)]
+)
+async def test_retry_after_is_kept_across_intervals(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    issue_registry: ir.IssueRegistry,
+    retry_after: str,
+    pause: float,
+) -> None:
+    """A server that wants no request for a while gets none, but not for ever."""
+    receiver.status, receiver.headers = 429, {"Retry-After": retry_after}
+    await set_up(hass, proxy, bms, title="x", url=receiver.url)
+    assert len(receiver.got) == 1
+    clock, passed = hass.loop.time, [0.0]
+    monkeypatch.setattr(hass.loop, "time", lambda: clock() + passed[-1])
+    passed.append(pause - 10)
+    await pass_time(hass, INTERVAL)
+    assert len(receiver.got) == 1
+    assert not issue_registry.issues
+    receiver.status = 200
+    passed.append(pause + 1)
+    await pass_time(hass, INTERVAL)
+    assert len(receiver.got) == 2
+    await pass_time(hass, INTERVAL)
+    assert len(receiver.got) == 3
 
 
 async def test_battery_with_unsupported_layout_is_pushed_as_down(
@@ -588,3 +800,60 @@ async def test_push_form_keeps_a_stored_secret_without_showing_it(
     shown = {"url": receiver.url, "token": "********"}
     stored = await submit({"url": "", "token": "********"})
     assert "token" not in stored
+
+
+@pytest.mark.parametrize(
+    ("push_options", "warns"),
+    [
+        ({"url": "http://192.0.2.1:9091", "username": "me", "password": SECRET}, True),
+        ({"url": "http://gateway.example", "token": "t0ken"}, True),
+        ({"url": "http://me:secret@gateway.example"}, True),
+        ({"url": "https://gateway.example", "token": "t0ken"}, False),
+        ({"url": "http://127.0.0.2:9091", "token": "t0ken"}, False),
+        ({"url": "http://[::1]:9091", "token": "t0ken"}, False),
+        ({"url": "http://localhost:9091", "token": "t0ken"}, False),
+        ({"url": "http://192.0.2.1:9091"}, False),
+    ],
+)
+async def test_credentials_without_encryption_are_a_warning(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+    push_options: dict[str, str],
+    warns: bool,
+) -> None:
+    """Others on the way to another machine could read them; once warned is enough."""
+
+    async def push_nowhere(*_: Any, **__: Any) -> None:
+        """Send nothing."""
+
+    monkeypatch.setattr(push, "push", push_nowhere)
+    monkeypatch.setattr(push, "clear", push_nowhere)
+    entry = await set_up(hass, proxy, bms, title="x")
+    flow = hass.config_entries.options
+
+    async def submit(options: dict[str, Any]) -> Any:
+        result = await flow.async_init(entry.entry_id)
+        return await flow.async_configure(result["flow_id"], options)
+
+    result = await submit({"interval": 20, "push": push_options})
+    if warns:
+        assert result["type"] is FlowResultType.FORM
+        assert result["step_id"] == "unencrypted"
+        assert result["description_placeholders"] == {
+            "host": push_options["url"]
+            .partition("//")[2]
+            .rpartition("@")[2]
+            .partition(":")[0]
+        }
+        assert entry.options.get("interval") is None
+        result = await flow.async_configure(result["flow_id"], {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert entry.options["interval"] == 20
+    stored = dict(entry.options["push"])
+    stored |= {key: "********" for key in ("password", "token") if stored.get(key)}
+    result = await submit({"interval": 25, "push": stored})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await hass.async_block_till_done(wait_background_tasks=True)

@@ -18,12 +18,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import issues as lasting_issues
-from custom_components.jk_bms.bonds import (
-    CONF_ADAPTER,
-    async_find_bond,
-    async_keep_to_adapter,
-    async_pair,
-)
+from custom_components.jk_bms.bonds import CONF_ADAPTER, async_find_bond, async_pair
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import (
@@ -32,6 +27,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PairingGoneError,
 )
 from custom_components.jk_bms.pairing_flow import CONF_CODE
+from custom_components.jk_bms.paths import async_create_client_mixin
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
@@ -506,7 +502,7 @@ async def test_adapter_out_of_slots_or_range(
     device = scanner.discovered_devices[0]
 
     async def read(adapter: str) -> None:
-        mixin = async_keep_to_adapter(ADDRESS, adapter)
+        mixin = async_create_client_mixin(hass, ADDRESS, adapter)
         client = JkBmsClient(lambda: device, name="battery", client_mixin=mixin)
         await client.read(deadline=4)
 

@@ -11,13 +11,17 @@ import pytest
 from pytest_homeassistant_custom_component.components.recorder.common import (
     async_wait_recording_done,
 )
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 from sqlalchemy import func, select
 
 from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.components.recorder import Recorder
 from homeassistant.components.recorder.db_schema import States, StatesMeta
 from homeassistant.components.recorder.util import session_scope
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -128,3 +132,40 @@ async def test_an_hour_under_load_stays_within_the_row_limit(
     )
     assert written["sensor.garage_current"] == HOUR / interval
     assert written.total() <= most
+
+
+@pytest.mark.parametrize("model", ["JK_B2A8S20P 19.10"])
+async def test_reload_leaves_activity_quiet(
+    hass: HomeAssistant,
+    hass_ws_client: WebSocketGenerator,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entity_registry_enabled_by_default: None,
+) -> None:
+    """Nothing happened to the battery; what happens to it afterwards is shown."""
+    assert await async_setup_component(hass, "logbook", {})
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    await async_wait_recording_done(hass)
+    began = dt_util.utcnow()
+    client = await hass_ws_client()
+
+    async def shown() -> list[tuple[str, str]]:
+        await async_wait_recording_done(hass)
+        await client.send_json_auto_id(
+            {"type": "logbook/get_events", "start_time": began.isoformat()}
+        )
+        events = (await client.receive_json())["result"]
+        return [(event["entity_id"], event["state"]) for event in events]
+
+    for _ in range(2):
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert hass.states.get("sensor.boat_battery_type").state == "lfp"
+    assert await shown() == []
+    bms.battery.override(balancer=1, balance_current=0.5)
+    await entry.runtime_data.async_refresh()
+    await hass.async_block_till_done()
+    assert ("binary_sensor.boat_balancing", "on") in await shown()
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert hass.states.get("sensor.boat_battery_type").state == STATE_UNAVAILABLE

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
+import probatio
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -21,9 +22,10 @@ from custom_components.jk_bms.services import (
     GET_LOGBOOK,
     IMPORT_DETAIL_LOG,
 )
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant, ServiceResponse
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Battery, Faults, VirtualBms, frames
@@ -233,8 +235,12 @@ async def test_records_without_clock_have_no_time(
 
 
 @pytest.mark.parametrize(
-    ("model", "action"),
-    [("JK-B2A16S 3.3.0", GET_LOGBOOK), ("JK_B2A8S20P 11.48", GET_DETAIL_LOG)],
+    ("model", "action", "sentence_key"),
+    [
+        ("JK-B2A16S 3.3.0", GET_LOGBOOK, "log_unanswered"),
+        ("JK_B2A8S20P 11.48", GET_LOGBOOK, "log_not_sent"),
+        ("JK_B2A8S20P 11.48", GET_DETAIL_LOG, "log_not_sent"),
+    ],
 )
 async def test_unanswered_log_is_an_error(
     hass: HomeAssistant,
@@ -242,15 +248,56 @@ async def test_unanswered_log_is_an_error(
     bms: VirtualBms,
     entry: MockConfigEntry,
     action: str,
+    sentence_key: str,
 ) -> None:
-    """A battery without such a log is not asked for patience, or for another app."""
-    bms.faults = Faults(never_answer={LOGBOOK})
+    """Only a battery that does not say that it keeps a log may have none."""
+    bms.faults = Faults(never_answer={LOGBOOK, DETAIL_LOG})
     with pytest.raises(HomeAssistantError) as error:
         await ask(hass, entry, action)
-    assert error.value.translation_key == "log_unanswered"
-    assert str(error.value) == sentence("log_unanswered")
+    assert error.value.translation_key == sentence_key
+    assert str(error.value) == sentence(sentence_key)
     assert entry.runtime_data.last_poll_successful
     assert not bms.connected
+
+
+@pytest.mark.parametrize("model", ["JK_B2A8S20P 11.48", "JK_PB2A16S20P 15.41"])
+async def test_detail_log_of_older_firmware_is_read(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """A battery has the log that it declares, and sends it at once."""
+    began = hass.loop.time()
+    answer = await ask(hass, entry, GET_DETAIL_LOG)
+    assert len(answer["records"]) == 417
+    assert hass.loop.time() - began < 5
+
+
+async def test_detail_log_that_is_only_acknowledged_fails_soon(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Its first answer decides: the request is not repeated."""
+    bms.faults = Faults(only_acknowledge={DETAIL_LOG})
+    began = hass.loop.time()
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, GET_DETAIL_LOG)
+    assert error.value.translation_key == "log_not_sent"
+    assert hass.loop.time() - began < 7
+    assert bms.registers.count(DETAIL_LOG) == 1
+
+
+@pytest.mark.parametrize("link", LinkBehaviour)
+async def test_link_lost_during_a_log_is_not_put_down_to_the_app(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, link: LinkBehaviour
+) -> None:
+    """The battery was connected, so nobody else had taken the connection."""
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link=link)
+    await entry.runtime_data.async_refresh()
+    bms.faults = Faults(disconnect_in=0x06)
+    with pytest.raises(HomeAssistantError) as error:
+        await ask(hass, entry, GET_DETAIL_LOG)
+    assert error.value.translation_key == "connection_lost"
+    assert "app" not in str(error.value)
+    bms.faults = Faults()
 
 
 @pytest.mark.parametrize(
@@ -394,8 +441,45 @@ async def test_actions_are_described(
     assert set(described) == {DECODE, GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
     assert set(TRANSLATIONS["services"]) == set(described)
     for name, description in described.items():
-        fields = [ATTR_DUMP if name == DECODE else ATTR_CONFIG_ENTRY_ID]
+        fields = [ATTR_DUMP if name == DECODE else ATTR_DEVICE_ID]
         assert list(description["fields"]) == fields
         assert list(TRANSLATIONS["services"][name]["fields"]) == fields
         optional = description["response"]["optional"]
         assert optional is (name == IMPORT_DETAIL_LOG)
+
+
+@pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
+async def test_actions_take_a_device(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    device_registry: dr.DeviceRegistry,
+    action: str,
+) -> None:
+    """A battery is a device; an action finds its entry."""
+    (device,) = dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+
+    async def call(data: dict[str, str]) -> ServiceResponse:
+        return await hass.services.async_call(
+            DOMAIN, action, data, blocking=True, return_response=True
+        )
+
+    (found,) = (await call({ATTR_DEVICE_ID: device.id})).values()
+    assert found
+    stranger = MockConfigEntry(domain="stranger")
+    stranger.add_to_hass(hass)
+    other = device_registry.async_get_or_create(
+        config_entry_id=stranger.entry_id, identifiers={("stranger", "1")}
+    )
+    for wrong, key in (
+        ("nobody", "service_device_not_found"),
+        (other.id, "service_device_wrong_domain"),
+    ):
+        with pytest.raises(ServiceValidationError) as error:
+            await call({ATTR_DEVICE_ID: wrong})
+        assert error.value.translation_key == key
+    for data in (
+        {},
+        {ATTR_DEVICE_ID: device.id, ATTR_CONFIG_ENTRY_ID: entry.entry_id},
+    ):
+        with pytest.raises(probatio.Invalid):
+            await call(data)

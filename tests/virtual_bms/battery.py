@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from .chemistry import CURVES, REST_VOLTAGE, SETTINGS, default_settings
+from .firmware import Firmware
 from .spec import Spec
 from .state import DetailRecord, LogEntry, Settings, State, Temperature
 
@@ -15,7 +16,13 @@ DAY = 86400.0
 MIDNIGHT = 2363 * 86400
 """Clock value of the simulated day's first second (2026-06-21)."""
 FIRST_SAMPLE_PERIOD = 3601
+DETAIL_LOG = 0xA7
 DETAIL_RECORDS = 836
+FEWER_DETAIL_RECORDS = 417
+
+
+def _detail_records(firmware: Firmware) -> int:
+    return DETAIL_RECORDS if firmware.full_detail_log else FEWER_DETAIL_RECORDS
 
 
 class Battery:
@@ -137,13 +144,14 @@ class Battery:
 
     @property
     def detail_log(self) -> list[DetailRecord]:
-        """One sample an hour, the ring full; oldest first."""
-        if not self.spec.firmware.detail_log:
+        """One sample an hour, oldest first."""
+        firmware = self.spec.firmware
+        if not firmware.declares(DETAIL_LOG):
             return []
         clock = self._clock()
         return [
             self._sample(clock - FIRST_SAMPLE_PERIOD * age)
-            for age in range(DETAIL_RECORDS - 1, -1, -1)
+            for age in reversed(range(_detail_records(firmware)))
         ]
 
     # The simulation
@@ -350,7 +358,7 @@ class Battery:
             heating=heating,
             heater_current=4.2 if heating else 0.0,
             clock=self._clock(),
-            detail_records=DETAIL_RECORDS if spec.firmware.detail_log else 417,
+            detail_records=_detail_records(spec.firmware),
             sleep=max(0, 86400 - int(self._elapsed - self._idle_since)),
             phase=self._phase if spec.firmware.phases else 0,
             phase_time=self._phase_time(),

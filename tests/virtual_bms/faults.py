@@ -28,6 +28,8 @@ class Faults:
     """The link stays up and nothing is sent."""
     never_answer: Collection[int] = ()
     """Registers that are ignored."""
+    only_acknowledge: Collection[int] = ()
+    """Registers that are acknowledged and not answered."""
     answer_after_attempts: int = 0
     """Ignore this many commands of each register, also across links, before answering."""
     refuse_connection: bool | int = False

@@ -49,7 +49,12 @@ class Firmware:
     discharge_utp: bool = False
     cell_limit: int = 0
     """0x03 offset 21: the largest cell count, behind the model text."""
-    detail_log: bool = False
+    full_detail_log: bool = False
+    """Whether the ring of the detail log is full; otherwise it has half as many records."""
+
+    def declares(self, command: int) -> bool:
+        """Return whether the device information says that it takes a command."""
+        return bool(self.info_masks[command // 8] >> command % 8 & 1)
 
 
 FIRMWARES: dict[str, Firmware] = {
@@ -161,7 +166,7 @@ FIRMWARES: dict[str, Firmware] = {
         protocols=True,
         heat_temperatures=True,
         discharge_utp=True,
-        detail_log=True,
+        full_detail_log=True,
     ),
     "19.27": Firmware(
         layout="JK02_32S",
@@ -181,7 +186,7 @@ FIRMWARES: dict[str, Firmware] = {
         heat_temperatures=True,
         discharge_utp=True,
         cell_limit=0x10,
-        detail_log=True,
+        full_detail_log=True,
     ),
 }
 

@@ -200,6 +200,9 @@ class Link:
         if register is None or not accepted:
             return
         self._accepted = True
+        if register in self.bms.faults.only_acknowledge:
+            self._later(0.1, self._acknowledge)
+            return
         if self.bms.faults.foreign:
             self._later(0.1, self._answer_as_foreigner)
             return

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from .errors import (
     AmbiguousNameError,
+    ConnectionLostError,
     CredentialsError,
     EndpointError,
     ExportError,
@@ -84,6 +85,7 @@ __all__ = [
     "BatteryType",
     "CellData",
     "ChargePhase",
+    "ConnectionLostError",
     "CredentialsError",
     "DetailLogRecord",
     "DeviceInfo",

@@ -57,6 +57,10 @@ class NotReachableError(LinkError):
     """The battery is out of range, refuses connections or drops them."""
 
 
+class ConnectionLostError(NotReachableError):
+    """The battery was connected and responding, and then no longer was."""
+
+
 class AmbiguousNameError(LinkError):
     """More than one battery has this name; the text lists their addresses."""
 
@@ -70,7 +74,12 @@ class SilentError(LinkError):
 
 
 class LogUnansweredError(SilentError):
-    """The battery responds, but sends no log; it may not have one."""
+    """The battery responds, but sends no log."""
+
+    def __init__(self, message: str, is_kept: bool | None = None) -> None:
+        """`is_kept` is whether the battery reports that it keeps one, if it does."""
+        super().__init__(message)
+        self.is_kept = is_kept
 
 
 class NotJkBmsError(LinkError):

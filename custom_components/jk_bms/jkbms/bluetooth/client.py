@@ -254,16 +254,25 @@ class JkBmsClient:
             stack.push_async_callback(connection.close)
             try:
                 await connection.open(self._find_device)
+            except NotReachableError, NotJkBmsError:
+                if connection.was_established:
+                    # The subscription failed, or a service is missing
+                    await self._forget_services()
+                raise
+            try:
                 reading = await self._session.read()
             except SilentError, NotJkBmsError:
-                # The cached services may be from before a firmware update
-                now = asyncio.get_running_loop().time()
-                if now - self._services_forgotten_at >= FORGET_INTERVAL:
-                    self._services_forgotten_at = now
-                    await connection.forget_services()
+                await self._forget_services()
                 raise
             stack.pop_all()
             return reading
+
+    async def _forget_services(self) -> None:
+        """Clear the cached services, which may be from before a firmware update."""
+        now = asyncio.get_running_loop().time()
+        if now - self._services_forgotten_at >= FORGET_INTERVAL:
+            self._services_forgotten_at = now
+            await self._session.connection.forget_services()
 
     async def _read_log[EntryT](
         self,

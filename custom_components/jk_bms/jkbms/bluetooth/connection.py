@@ -138,16 +138,11 @@ class Connection:
                 raise PairingRequiredError(PAIRING_REQUIRED)
             raise NotJkBmsError("The device has no serial service of a JK BMS")
         receive_from, self._send_to = chosen
-        try:
-            with _translated_errors(_PAIRING_AT_SUBSCRIPTION):
-                async with asyncio.timeout(_SUBSCRIBE_TIMEOUT):
-                    await self._client.start_notify(
-                        receive_from, lambda _, data: self._on_data(data)
-                    )
-        except NotReachableError:
-            # The cached handles may be outdated
-            await self.forget_services()
-            raise
+        with _translated_errors(_PAIRING_AT_SUBSCRIPTION):
+            async with asyncio.timeout(_SUBSCRIBE_TIMEOUT):
+                await self._client.start_notify(
+                    receive_from, lambda _, data: self._on_data(data)
+                )
 
     async def write(self, data: bytes) -> None:
         """Write a command, without response where the device supports it."""

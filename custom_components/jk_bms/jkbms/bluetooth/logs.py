@@ -29,7 +29,7 @@ async def read_logbook(session: Session, reading: Reading) -> tuple[LogEntry, ..
             async with asyncio.timeout(session.answer_timeout):
                 frame = await session.next_log_frame(FrameType.LOGBOOK)
                 return decode_logbook(frame)
-    raise LogUnansweredError(_NO_LOG)
+    raise LogUnansweredError(_NO_LOG, _is_declared(ReadCommand.LOGBOOK, reading))
 
 
 async def read_detail_log(
@@ -45,18 +45,32 @@ async def read_detail_log(
             async for record in _detail_log_records(session):
                 records[record.index] = record
         stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
-        if len(records) >= stored:
+        # The request was not lost if it was acknowledged: there is nothing to come
+        if len(records) >= stored or (not records and session.was_acknowledged):
             break
     if not records:
-        raise LogUnansweredError(_NO_LOG)
+        raise LogUnansweredError(_NO_LOG, has_detail_log(reading))
     return tuple(records[index] for index in sorted(records))
+
+
+def has_detail_log(reading: Reading) -> bool | None:
+    """Return whether the battery reports that it keeps one, `None` if it does not say.
+
+    It keeps one where it counts records, unless it declares that it has none.
+    """
+    if not reading.cell_data.detail_log_count:
+        return False
+    return _is_declared(ReadCommand.DETAIL_LOG, reading)
+
+
+def _is_declared(command: ReadCommand, reading: Reading) -> bool | None:
+    return declares(command, reading.layout, reading.device_info, reading.settings)
 
 
 def _check_declared(command: ReadCommand, reading: Reading) -> None:
     """Raise where the battery declares what it supports, and not this."""
-    info, settings = reading.device_info, reading.settings
-    if declares(command, reading.layout, info, settings) is False:
-        raise LogUnansweredError(_NOT_DECLARED)
+    if _is_declared(command, reading) is False:
+        raise LogUnansweredError(_NOT_DECLARED, is_kept=False)
 
 
 async def _detail_log_records(session: Session) -> AsyncIterator[DetailLogRecord]:

@@ -8,10 +8,10 @@ from math import inf
 from typing import Final
 
 from ..errors import (
+    ConnectionLostError,
     ImplausibleFrameError,
     LinkError,
     NotJkBmsError,
-    NotReachableError,
     PairingRequiredError,
     SilentError,
     UnsupportedLayoutError,
@@ -190,7 +190,7 @@ class Session:
         finally:
             self._wanted = None
         if not frame:
-            raise NotReachableError(_CONNECTION_LOST)
+            raise ConnectionLostError(_CONNECTION_LOST)
         return self._believed(frame)
 
     def _believed(self, frame: Frame) -> Settings | DeviceInfo | CellData | None:
@@ -223,6 +223,11 @@ class Session:
         if self.looks_unpaired:
             return PairingRequiredError(PAIRING_REQUIRED)
         return SilentError("Connected, but the battery does not respond")
+
+    @property
+    def was_acknowledged(self) -> bool:
+        """Whether the battery acknowledged the last command; some never do."""
+        return self._acknowledged.is_set()
 
     @property
     def looks_unpaired(self) -> bool:
@@ -420,7 +425,7 @@ class Session:
         if frame := await self._frames.get():
             return frame
         if self._frame_seen:
-            raise NotReachableError(_CONNECTION_LOST)
+            raise ConnectionLostError(_CONNECTION_LOST)
         # Some models disconnect if not paired, or if the first command got lost
         raise self.failure()
 
@@ -428,7 +433,7 @@ class Session:
         """Wait for a frame of a log; raises a `LinkError` if the connection is lost."""
         while True:
             if not (frame := await self._log_frames.get()):
-                raise NotReachableError(_CONNECTION_LOST)
+                raise ConnectionLostError(_CONNECTION_LOST)
             if frame.type is kind:
                 return frame
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from ..errors import (
     AmbiguousNameError,
+    ConnectionLostError,
     ImplausibleFrameError,
     JkBmsError,
     NoFreeSlotError,
@@ -22,6 +23,7 @@ from ..errors import (
 _REPORT: Final = "please report its model and firmware"
 ADVICE: Final[dict[type[JkBmsError], str]] = {
     AmbiguousNameError: "select one by its address",
+    ConnectionLostError: "move closer and try again",
     ImplausibleFrameError: _REPORT,
     NoFreeSlotError: "close another connection of the adapter, or use another adapter",
     NotJkBmsError: "select another device",

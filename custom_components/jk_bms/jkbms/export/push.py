@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 import errno
 from http import HTTPStatus
+from ipaddress import ip_address
 import os
 import re
 from time import time
@@ -126,10 +127,25 @@ class PushTarget:
             credentials=credentials,
         )
 
+    @property
+    def exposes_credentials(self) -> bool:
+        """Whether credentials travel unencrypted to another machine."""
+        return (
+            self.credentials is not None
+            and self.url.scheme == "http"
+            and not _is_loopback(self.url.host or "")
+        )
+
     @override
     def __str__(self) -> str:
         """Return the URL without anything private."""
         return _shown(self.url)
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _import_url(url: URL) -> URL:
