@@ -15,6 +15,7 @@ import pytest
 from custom_components.jk_bms.jkbms.bluetooth import cell_decoder
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
 from custom_components.jk_bms.jkbms.errors import (
+    ConnectionLostError,
     LinkError,
     LogUnansweredError,
     NotReachableError,
@@ -1441,7 +1442,7 @@ def test_link_lost_during_a_log_fails_all_users(
 
     outcomes = harness.run(read())
 
-    assert [type(outcome) for outcome in outcomes] == [NotReachableError] * len(
+    assert [type(outcome) for outcome in outcomes] == [ConnectionLostError] * len(
         outcomes
     )
     assert harness.close_reasons == ["fault: disconnect_in"]

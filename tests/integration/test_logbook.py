@@ -354,7 +354,7 @@ async def test_unanswered_logbook_is_retried_after_a_day(
     assert {attempt.outcome for attempt in entry.runtime_data.attempts} == {"read"}
     with pytest.raises(HomeAssistantError) as error:
         await entry.runtime_data.async_read_logbook()
-    assert error.value.translation_key == "log_unanswered"
+    assert error.value.translation_key == "log_not_sent"
     await read(hass, later)
     assert [c.register for c in bms.commands].count(LOGBOOK) == asked + 2
     assert hass.states.get(LOG).state == STATE_UNKNOWN
