@@ -40,13 +40,16 @@ async def read_detail_log(
     session.drop_log_frames()
     records: dict[int, DetailLogRecord] = {}
     for _ in range(COMMAND_ATTEMPTS):
+        acknowledged = session.statistics.acknowledged
         await session.send(ReadCommand.DETAIL_LOG)
         with suppress(TimeoutError):
             async for record in _detail_log_records(session):
                 records[record.index] = record
         stored = reading.cell_data.detail_log_count or max(records, default=0) + 1
-        # The request was not lost if it was acknowledged: there is nothing to come
-        if len(records) >= stored or (not records and session.was_acknowledged):
+        if len(records) >= stored:
+            break
+        if not records and session.statistics.acknowledged > acknowledged:
+            # The request was not lost: the battery has nothing to send
             break
     if not records:
         raise LogUnansweredError(_NO_LOG, has_detail_log(reading))

@@ -60,7 +60,6 @@ _EARLY_FRAMES: Final = 2
 After more of them the settings were lost.
 """
 
-_CONNECTION_LOST: Final = "The connection was lost"
 _REQUESTS: Final = {
     FrameType.SETTINGS: ReadCommand.CELL_DATA,
     FrameType.DEVICE_INFO: ReadCommand.DEVICE_INFO,
@@ -190,7 +189,7 @@ class Session:
         finally:
             self._wanted = None
         if not frame:
-            raise ConnectionLostError(_CONNECTION_LOST)
+            raise ConnectionLostError("The connection was lost")
         return self._believed(frame)
 
     def _believed(self, frame: Frame) -> Settings | DeviceInfo | CellData | None:
@@ -223,11 +222,6 @@ class Session:
         if self.looks_unpaired:
             return PairingRequiredError(PAIRING_REQUIRED)
         return SilentError("Connected, but the battery does not respond")
-
-    @property
-    def was_acknowledged(self) -> bool:
-        """Whether the battery acknowledged the last command; some never do."""
-        return self._acknowledged.is_set()
 
     @property
     def looks_unpaired(self) -> bool:
@@ -425,7 +419,7 @@ class Session:
         if frame := await self._frames.get():
             return frame
         if self._frame_seen:
-            raise ConnectionLostError(_CONNECTION_LOST)
+            raise ConnectionLostError("The connection was lost")
         # Some models disconnect if not paired, or if the first command got lost
         raise self.failure()
 
@@ -433,7 +427,7 @@ class Session:
         """Wait for a frame of a log; raises a `LinkError` if the connection is lost."""
         while True:
             if not (frame := await self._log_frames.get()):
-                raise ConnectionLostError(_CONNECTION_LOST)
+                raise ConnectionLostError("The connection was lost")
             if frame.type is kind:
                 return frame
 

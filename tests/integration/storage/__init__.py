@@ -1,0 +1,1 @@
+"""What older versions stored, and the script that wrote it."""
