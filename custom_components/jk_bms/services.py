@@ -5,7 +5,6 @@ from typing import Final
 
 import probatio
 
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -14,15 +13,15 @@ from homeassistant.core import (
     callback,
 )
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import config_validation as cv, service
+from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.recorder import DATA_INSTANCE
 
 from .backfill import async_backfill
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry
 from .diagnosis import translated_error
 from .jkbms.protocol.contents import decode_all
 from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
+from .service_target import async_get_target, target_schema
 from .setting_services import async_setup_setting_services
 
 GET_LOGBOOK: Final = "get_logbook"
@@ -34,16 +33,7 @@ ATTR_DUMP: Final = "dump"
 _MAX_DUMP: Final = 1_000_000
 """Characters, which are a thousand frames in most notations."""
 
-SCHEMA = probatio.All(
-    probatio.Schema(
-        {
-            probatio.Exclusive(ATTR_DEVICE_ID, "battery"): cv.string,
-            # How a battery was selected before it could be a device.
-            probatio.Exclusive(ATTR_CONFIG_ENTRY_ID, "battery"): cv.string,
-        }
-    ),
-    cv.has_at_least_one_key(ATTR_DEVICE_ID, ATTR_CONFIG_ENTRY_ID),
-)
+SCHEMA = target_schema({})
 DECODE_SCHEMA = probatio.Schema(
     {
         probatio.Required(ATTR_DUMP): probatio.All(
@@ -74,24 +64,9 @@ def async_setup_services(hass: HomeAssistant) -> None:
     )
 
 
-@callback
-def _async_get_entry(call: ServiceCall) -> JkBmsConfigEntry:
-    """Return the loaded entry of the battery; raises a `ServiceValidationError`."""
-    entry: JkBmsConfigEntry
-    if device_id := call.data.get(ATTR_DEVICE_ID):
-        _, entry = service.async_get_device_and_config_entry(
-            call.hass, DOMAIN, device_id
-        )
-    else:
-        entry = service.async_get_config_entry(
-            call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
-        )
-    return entry
-
-
 async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     """Return the entries of the logbook, oldest first."""
-    log = await _async_get_entry(call).runtime_data.async_read_logbook()
+    log = await async_get_target(call).runtime_data.async_read_logbook()
     return {
         "entries": [
             {
@@ -108,7 +83,7 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
 
 async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
     """Return the records of the detail log, oldest first."""
-    log = await _async_get_entry(call).runtime_data.async_read_detail_log()
+    log = await async_get_target(call).runtime_data.async_read_detail_log()
     return {
         "records": [{"time": dated.isoformat} | asdict(dated.entry) for dated in log]
     }
@@ -116,7 +91,7 @@ async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
 
 async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
     """Fill gaps in the statistics; return how many hours of which entity."""
-    entry = _async_get_entry(call)
+    entry = async_get_target(call)
     if DATA_INSTANCE not in call.hass.data:
         raise translated_error(ServiceValidationError, "no_recorder")
     log = await entry.runtime_data.async_read_detail_log()

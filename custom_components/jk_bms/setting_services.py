@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import probatio
 
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -16,7 +15,7 @@ from homeassistant.core import (
     callback,
 )
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
-from homeassistant.helpers import config_validation as cv, service
+from homeassistant.helpers import config_validation as cv
 
 from .const import DOMAIN
 from .controls import (
@@ -26,7 +25,7 @@ from .controls import (
     require_allowed,
     shown,
 )
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .coordinator import JkBmsCoordinator
 from .diagnosis import translated_error
 from .jkbms.bluetooth.writing import Outcome, WriteReport
 from .jkbms.errors import SettingRefusedError
@@ -41,6 +40,7 @@ from .jkbms.protocol.changes import (
     plan,
 )
 from .jkbms.protocol.registers import RESTARTING, Kind, Register, Value, unit_of
+from .service_target import async_get_target, target_schema
 from .timed_changes import TIMED, TimedChange, async_get_timed_changes
 
 GET_SETTINGS: Final = "get_settings"
@@ -54,12 +54,9 @@ ATTR_VALUE: Final = "value"
 MAX_DURATION: Final = timedelta(days=30)
 """Longest time until a change is undone."""
 
-GET_SCHEMA: Final = probatio.Schema(
-    {probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string}
-)
-SET_SCHEMA: Final = probatio.Schema(
+GET_SCHEMA: Final = target_schema({})
+SET_SCHEMA: Final = target_schema(
     {
-        probatio.Required(ATTR_CONFIG_ENTRY_ID): cv.string,
         probatio.Required(ATTR_SETTINGS): probatio.All(
             {cv.string: object}, probatio.Length(min=1, max=200)
         ),
@@ -94,17 +91,9 @@ def async_setup_setting_services(hass: HomeAssistant) -> None:
     )
 
 
-@callback
-def _async_get_coordinator(call: ServiceCall) -> JkBmsCoordinator:
-    entry: JkBmsConfigEntry = service.async_get_config_entry(
-        call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
-    )
-    return entry.runtime_data
-
-
 async def _async_get_settings(call: ServiceCall) -> ServiceResponse:
     """Return every setting with its unit, its limits and whether it can be changed."""
-    coordinator = _async_get_coordinator(call)
+    coordinator = async_get_target(call).runtime_data
     reading = await async_read_settings(coordinator)
     registers = accepted_registers(reading)
     values = asdict(reading.settings) if reading.settings else {}
@@ -141,7 +130,7 @@ def _what_is_possible(
 
 async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
     """Change settings in an order in which each step is valid; stop at a failure."""
-    coordinator = _async_get_coordinator(call)
+    coordinator = async_get_target(call).runtime_data
     confirmed = frozenset(call.data[ATTR_CONFIRMED])
     duration: timedelta | None = call.data.get(ATTR_FOR)
     for name in call.data[ATTR_SETTINGS].keys() - TIMED if duration else ():

@@ -85,8 +85,6 @@ async def test_path_is_the_one_that_was_used(
     assert entry.state is ConfigEntryState.LOADED
     proxy.radio.slots = 3
     await pass_time(hass)
-    proxy.remove(bms)
-    far_proxy.remove(bms)
     forget(proxy, bms)
     forget(far_proxy, bms)
     await pass_time(hass)

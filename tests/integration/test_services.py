@@ -22,6 +22,7 @@ from custom_components.jk_bms.services import (
     GET_LOGBOOK,
     IMPORT_DETAIL_LOG,
 )
+from custom_components.jk_bms.setting_services import GET_SETTINGS, SET_SETTINGS
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant, ServiceResponse
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -438,17 +439,17 @@ async def test_actions_are_described(
 ) -> None:
     """Every action is described, with its field and its texts."""
     described = (await async_get_all_descriptions(hass))[DOMAIN]
-    assert set(described) == {DECODE, GET_LOGBOOK, GET_DETAIL_LOG, IMPORT_DETAIL_LOG}
     assert set(TRANSLATIONS["services"]) == set(described)
+    assert set(described) == set(hass.services.async_services_for_domain(DOMAIN))
     for name, description in described.items():
-        fields = [ATTR_DUMP if name == DECODE else ATTR_DEVICE_ID]
-        assert list(description["fields"]) == fields
+        fields = list(description["fields"])
+        assert fields[0] == (ATTR_DUMP if name == DECODE else ATTR_DEVICE_ID)
         assert list(TRANSLATIONS["services"][name]["fields"]) == fields
         optional = description["response"]["optional"]
-        assert optional is (name == IMPORT_DETAIL_LOG)
+        assert optional is (name in {IMPORT_DETAIL_LOG, SET_SETTINGS})
 
 
-@pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG])
+@pytest.mark.parametrize("action", [GET_LOGBOOK, GET_DETAIL_LOG, GET_SETTINGS])
 async def test_actions_take_a_device(
     hass: HomeAssistant,
     entry: MockConfigEntry,
