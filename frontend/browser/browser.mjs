@@ -28,6 +28,20 @@ export async function openPage(browser, options = {}) {
   return { page, errors };
 }
 
+/** Leave out what a demo without internet and without service worker causes by itself. */
+export function ours(errors) {
+  return errors.filter(
+    (error) =>
+      !/ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|brands|reading 'addEventListener'/.test(
+        error,
+      ),
+  );
+}
+
+/** Send a command of the websocket as the page does. */
+export const ask = (page, message) =>
+  page.evaluate((m) => document.querySelector("home-assistant").hass.callWS(m), message);
+
 /** Return what axe-core finds serious or critical within these elements. */
 export async function seriousProblems(page, selector) {
   const axe = new URL(import.meta.resolve("axe-core"));

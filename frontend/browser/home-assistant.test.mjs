@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { launch, openPage, seriousProblems } from "./browser.mjs";
+import { ask, launch, openPage, ours, seriousProblems } from "./browser.mjs";
 
 const URL_OF_DEMO = process.env.DEMO_URL;
 /** Ms that a page of Home Assistant has on a busy machine. */
@@ -23,19 +23,6 @@ async function open(path, options = {}, prepare = async () => {}) {
   await opened.page.goto(URL_OF_DEMO + path);
   return opened;
 }
-
-/** Leave out what a demo without internet and without service worker causes by itself. */
-function ours(errors) {
-  return errors.filter(
-    (error) =>
-      !/ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|brands|reading 'addEventListener'/.test(
-        error,
-      ),
-  );
-}
-
-const ask = (page, message) =>
-  page.evaluate((m) => document.querySelector("home-assistant").hass.callWS(m), message);
 
 test("the card appears although Home Assistant's own scripts come late", async () => {
   const { page, errors } = await open("/jk-bms/house", {}, (page) =>
@@ -147,5 +134,26 @@ test("the dashboard is among those that can be added", async () => {
   const { page } = await open("/config/lovelace/dashboards");
   await page.getByText("Add dashboard").first().click();
   await page.getByText("JK BMS batteries").first().waitFor();
+  await page.context().close();
+});
+
+test("taking control leaves a dashboard of ordinary cards", async () => {
+  const { page, errors } = await open("/jk-bms/all");
+  await page.locator("jk-bms-overview-card .row").nth(2).waitFor();
+  await page.getByRole("button", { name: "Edit" }).last().click();
+  const editor = page.locator("dialog-dashboard-strategy-editor");
+  await editor.getByText("This dashboard shows every battery").waitFor();
+  await editor.locator("ha-dropdown ha-icon-button").first().click();
+  await editor.getByRole("menuitem", { name: "Take control" }).click();
+  const save = page.locator("hui-dialog-save-config");
+  await save.getByRole("button", { name: "Take control" }).click();
+  await save.waitFor({ state: "hidden" });
+  const { views } = await ask(page, { type: "lovelace/config", url_path: "jk-bms" });
+  assert.deepEqual(
+    views.map(({ title }) => title),
+    ["All batteries", "Camper", "House", "Shed"],
+  );
+  await page.locator("jk-bms-battery-card .cells li").first().waitFor();
+  assert.deepEqual(ours(errors), []);
   await page.context().close();
 });

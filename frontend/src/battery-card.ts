@@ -519,16 +519,17 @@ export class BatteryCard extends BatteriesElement {
           true,
         ),
       )}
-      ${switches.map((value) => this.#switch(value))}
+      ${switches.map((value) => this.#switch(value, model.stale))}
     </div>`;
   }
 
-  #switch(value: Value): TemplateResult {
+  #switch(value: Value, stale: boolean): TemplateResult {
     const on = value.state === "on";
     return html`<button
       class="chip"
       role="switch"
       aria-checked=${on}
+      ?disabled=${stale}
       @click=${() =>
         on
           ? this.#turnOff(value.entityId, {

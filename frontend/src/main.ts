@@ -3,8 +3,8 @@ import { Age } from "./age.ts";
 import { BatteryCard } from "./battery-card.ts";
 import type { Hass } from "./hass.ts";
 import { OverviewCard } from "./overview-card.ts";
-import { DashboardStrategy } from "./strategy.ts";
-import { BATTERY_CARD, OVERVIEW_CARD } from "./tags.ts";
+import { DashboardEditor, DashboardStrategy } from "./strategy.ts";
+import { BATTERY_CARD, DASHBOARD_EDITOR, OVERVIEW_CARD } from "./tags.ts";
 import { currentWords, loadWords, type Word } from "./words.ts";
 
 interface Listed {
@@ -48,6 +48,7 @@ void loadWords(localStorage.getItem("selectedLanguage")?.replaceAll('"', "") ?? 
 define("jk-bms-age", Age);
 define(BATTERY_CARD, BatteryCard);
 define(OVERVIEW_CARD, OverviewCard);
+define(DASHBOARD_EDITOR, DashboardEditor);
 define("ll-strategy-dashboard-jk-bms", DashboardStrategy);
 
 const cards = (window.customCards ??= []);

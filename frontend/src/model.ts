@@ -86,7 +86,7 @@ export interface Model {
 const GONE = new Set(["unavailable", "unknown"]);
 const TEMPERATURES = [1, 2, 4, 5] as const;
 
-/** The switches that the battery may have, and the binary sensor that stands in for each. */
+/** The switches that the battery may have, and the binary sensor that shows the effect of each. */
 const CONTROLS: readonly (readonly [string, string | undefined])[] = [
   ["switch.charging", "binary_sensor.charging"],
   ["switch.discharging", "binary_sensor.discharging"],
@@ -153,7 +153,8 @@ export function buildModel(
     const controlled = value(control);
     const indicated = indicator === undefined ? undefined : value(indicator);
     if (controlled) switches.push(controlled);
-    else if (indicated) states.push(indicated);
+    // A protection may have turned off what is allowed.
+    if (indicated) states.push(indicated);
   }
   const flow = flowOf(power, current);
   // The sensors have smoothed the current for longer, but are off by default.

@@ -2,6 +2,7 @@
 import { batteryStore, type Battery } from "./batteries.ts";
 import type { Config } from "./dashboard.ts";
 import type { Hass } from "./hass.ts";
+import { DASHBOARD_EDITOR } from "./tags.ts";
 import { currentWords, loadWords } from "./words.ts";
 
 /** ms that a battery which was just added has for its entities. */
@@ -18,12 +19,23 @@ function devicesOf(hass: Hass): Record<string, string> {
   return names;
 }
 
+/** What stands where other dashboards have a form. */
+export class DashboardEditor extends HTMLElement {
+  setConfig(): void {
+    this.textContent = currentWords()("dashboard_editor");
+  }
+}
+
 export class DashboardStrategy extends HTMLElement {
   static readonly registryDependencies = ["devices", "entities"];
-  static readonly noEditor = true;
 
   static shouldRegenerate(_config: unknown, before: Hass, after: Hass): boolean {
     return JSON.stringify(devicesOf(before)) !== JSON.stringify(devicesOf(after));
+  }
+
+  /** Without an element, Home Assistant's editor would complain; its menu has "Take control". */
+  static getConfigElement(): HTMLElement {
+    return document.createElement(DASHBOARD_EDITOR);
   }
 
   static getCreateSuggestions(): Config {

@@ -1,3 +1,4 @@
 /** Names of the elements, as they stand in the dashboards of users. */
 export const BATTERY_CARD = "jk-bms-battery-card";
 export const OVERVIEW_CARD = "jk-bms-overview-card";
+export const DASHBOARD_EDITOR = "jk-bms-dashboard-editor";

@@ -116,12 +116,13 @@ test("faults name the cells that are meant", () => {
   ]);
 });
 
-test("a control takes the place of the state that it switches", () => {
+test("a control stands beside the state that it switches", () => {
   const states = { "binary_sensor.charging": "on", "binary_sensor.discharging": "on" };
   expect(model(states).states).toHaveLength(2);
   const controlled = model({ ...states, "switch.charging": "on" });
   expect(controlled.switches.map(({ entityId }) => entityId)).toEqual(["switch.renamed_charging"]);
   expect(controlled.states.map(({ entityId }) => entityId)).toEqual([
+    "binary_sensor.renamed_charging",
     "binary_sensor.renamed_discharging",
   ]);
 });

@@ -40,6 +40,11 @@ def _parse() -> argparse.Namespace:
     add("--port", default=8123, type=int, help="and its port (%(default)s)")
     add("--batteries", default=1, type=int, metavar="N", help="how many (%(default)s)")
     add("--added", action="store_true", help="start with the batteries set up")
+    add(
+        "--yaml-resources",
+        action="store_true",
+        help="list the resources of dashboards in YAML",
+    )
     add("--verbose", action="store_true", help="show the log of Home Assistant")
     options = parser.parse_args()
     if not 1 <= options.port <= 65535:

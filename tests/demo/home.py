@@ -58,6 +58,12 @@ logger:
     homeassistant.helpers.entity_registry: warning
 """
 
+YAML_RESOURCES: Final = """\
+lovelace:
+  resource_mode: yaml
+"""
+"""In this mode no integration can add a resource to the dashboards."""
+
 OWNER: Final = {
     "id": "0123456789abcdef0123456789abcdef",
     "name": "Demo",
@@ -91,9 +97,13 @@ START_PAGE: Final = {
 }
 
 
-def furnish(folder: Path, host: str, port: int) -> None:
+def furnish(
+    folder: Path, host: str, port: int, *, yaml_resources: bool = False
+) -> None:
     """Write the files of a configuration folder."""
-    (folder / "configuration.yaml").write_text(CONFIGURATION)
+    (folder / "configuration.yaml").write_text(
+        CONFIGURATION + (YAML_RESOURCES if yaml_resources else "")
+    )
     (folder / "automations.yaml").write_text("[]\n")
     (folder / "custom_components").mkdir()
     (folder / "custom_components/jk_bms").symlink_to(ROOT / "custom_components/jk_bms")

@@ -19,6 +19,7 @@ from homeassistant.helpers.start import async_at_started
 from homeassistant.runner import RuntimeConfig, create_event_loop
 from tests.virtual_bms import VirtualBms
 
+from . import incidents
 from .batteries import make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
 from .owner import async_add, async_allow_controls, async_discover
@@ -35,7 +36,12 @@ def run(options: Namespace) -> int:
         logging.getLogger().addHandler(logging.NullHandler())
     with TemporaryDirectory(prefix="demo-", dir=CACHE) as name:
         folder = Path(name)
-        furnish(folder, options.host, options.port)
+        furnish(
+            folder,
+            options.host,
+            options.port,
+            yaml_resources=options.yaml_resources,
+        )
         config = RuntimeConfig(name, skip_pip=True, verbose=True, log_file=str(log))
         try:
             with asyncio.Runner(loop_factory=create_event_loop) as loop:
@@ -86,6 +92,7 @@ async def _async_prepare(
     batteries: list[VirtualBms], options: Namespace, hass: HomeAssistant
 ) -> None:
     """Bring Home Assistant to the requested state, and report it."""
+    incidents.async_register(hass, batteries)
     try:
         flows = await async_discover(hass, len(batteries))
         if options.added:

@@ -53,3 +53,10 @@ async def test_dashboard_in_home_assistant() -> None:
     """The dashboard of three batteries in a real Home Assistant."""
     async with demo("--added", "--batteries", "3") as ready:
         await run_node("home-assistant.test.mjs", DEMO_URL=ready.url)
+
+
+@pytest.mark.timeout(900)
+async def test_whatever_happens_to_a_battery_is_shown() -> None:
+    """Faults, controls, the link and a lost battery, where resources are kept in YAML."""
+    async with demo("--added", "--batteries", "4", "--yaml-resources") as ready:
+        await run_node("scenarios.test.mjs", DEMO_URL=ready.url)

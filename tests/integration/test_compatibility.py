@@ -61,17 +61,13 @@ READ_BY_CARD: Final = {
     "sensor.{}_power_tube_temperature",
     "sensor.{}_total_battery_capacity_setting",
     "binary_sensor.{}_balancing",
-}
-"""Entity ids that jk-bms-card reads of a battery with 16 cells, by its prefix."""
-
-PENDING: Final = {
-    # Controls are not implemented yet.
+    # With tuning allowed.
+    "number.{}_balance_trigger_voltage",
+    "switch.{}_balancer",
     "switch.{}_charging",
     "switch.{}_discharging",
-    "switch.{}_balancer",
-    "number.{}_balance_trigger_voltage",
 }
-"""Entity ids that the card reads as well, and that do not exist yet."""
+"""Entity ids that jk-bms-card reads of a battery with 16 cells, by its prefix."""
 
 ROWS: Final = SENSORS + COMPATIBILITY_SENSORS
 NAME: Final = "house"
@@ -116,7 +112,7 @@ async def test_every_entity_that_the_card_reads_exists_with_the_option(
 ) -> None:
     """The entity ids have the name of the battery as prefix, and all have a state."""
     proxy.advertise(bms)
-    await setup_integration(hass, bms, compatibility=True)
+    await setup_integration(hass, bms, compatibility=True, controls="tuning")
     missing = {
         entity_id
         for entity_id in READ_BY_CARD
@@ -124,16 +120,6 @@ async def test_every_entity_that_the_card_reads_exists_with_the_option(
         or state.state in {"unavailable", "unknown"}
     }
     assert missing == set()
-
-
-@pytest.mark.parametrize("entity_id", sorted(PENDING))
-async def test_pending_entities_are_still_missing(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entity_id: str
-) -> None:
-    """An entity that exists by now belongs into the list above."""
-    proxy.advertise(bms)
-    await setup_integration(hass, bms, compatibility=True)
-    assert hass.states.get(entity_id.format(NAME)) is None
 
 
 async def test_option_enables_and_disables_the_group(

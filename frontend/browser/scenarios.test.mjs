@@ -1,0 +1,147 @@
+// What can happen to a battery, in a real Home Assistant: the demo with four batteries, at DEMO_URL.
+// Each scenario is shown at every width and colour scheme of VIEWS; its picture goes to PICTURES.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { ask, launch, openPage, ours, seriousProblems } from "./browser.mjs";
+
+const { DEMO_URL, PICTURES } = process.env;
+/** Ms that a page of Home Assistant has on a busy machine. */
+const SLOW = 60_000;
+const DESKTOP = { width: 1440, height: 1100 };
+const PHONE = { width: 390, height: 1500 };
+const VIEWS = [
+  { viewport: DESKTOP, colorScheme: "light" },
+  { viewport: DESKTOP, colorScheme: "dark" },
+  { viewport: PHONE, colorScheme: "light" },
+  { viewport: PHONE, colorScheme: "dark" },
+].slice(0, process.env.ALL_VIEWS ? undefined : 1);
+
+let browser;
+let page;
+let errors;
+
+before(async () => {
+  browser = await launch();
+  ({ page, errors } = await openPage(browser, VIEWS[0]));
+  page.setDefaultTimeout(SLOW);
+  await show("house");
+});
+
+after(async () => {
+  await browser.close();
+});
+
+const frame = () => page.locator("jk-bms-battery-card .frame").first();
+const button = (name) => frame().getByRole("button", { name });
+
+async function show(view) {
+  await page.goto(`${DEMO_URL}/jk-bms/${view}`);
+  await frame().locator(".cells li").first().waitFor();
+}
+
+/** Let something happen to a battery; without more, everything is normal again. */
+const happen = (battery, more = {}) => act("demo_battery", "let", { battery, ...more });
+
+const act = (domain, service, service_data) =>
+  ask(page, { type: "call_service", domain, service, service_data });
+
+const refresh = (battery) =>
+  act("button", "press", { entity_id: `button.${battery}_refresh` }).catch(() => {});
+
+/** Look at what is shown in every view: nothing overflows, axe finds nothing serious. */
+async function inspect(name) {
+  for (const { viewport, colorScheme } of VIEWS) {
+    await page.setViewportSize(viewport);
+    await page.emulateMedia({ colorScheme });
+    const view = `${name}_${viewport.width}_${colorScheme}`;
+    await page.waitForTimeout(500);
+    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${view}.png` });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${view}: ${wide} px too wide`);
+    const problems = await seriousProblems(page, "jk-bms-battery-card, jk-bms-overview-card");
+    assert.deepEqual(problems, [], view);
+  }
+  await page.setViewportSize(VIEWS[0].viewport);
+  await page.emulateMedia(VIEWS[0]);
+  assert.deepEqual(ours(errors), [], name);
+}
+
+const confirm = (name) => page.locator("dialog-box").getByRole("button", { name }).click();
+
+test("a fault stands on top of the card and of the overview", async () => {
+  await happen("House", { state: { alarms: 1 << 11 } });
+  await refresh("house");
+  await frame().locator(".alarm").getByText("Cell undervoltage").waitFor();
+  assert.match(await frame().locator(".alarm").innerText(), /\(Cells? \d+/);
+  await inspect("fault");
+  await show("all");
+  const worst = page.locator("jk-bms-overview-card .row").first();
+  await worst.getByText("Cell undervoltage").waitFor();
+  assert.match(await worst.innerText(), /^House/);
+  await inspect("fault_overview");
+  await happen("House");
+  await refresh("house");
+  await worst.filter({ hasText: "Cell undervoltage" }).waitFor({ state: "detached" });
+});
+
+test("a control asks before it turns off, and shows what the battery reports", async () => {
+  await show("house");
+  assert.equal(await frame().getByRole("switch").count(), 0);
+  await allowControls("House");
+  const charging = frame().getByRole("switch", { name: "Charging allowed", exact: true });
+  await charging.waitFor();
+  await inspect("controls");
+  await charging.click();
+  await confirm("Cancel");
+  assert.equal(await charging.getAttribute("aria-checked"), "true");
+  await charging.click();
+  await confirm("OK");
+  await frame().locator('[role="switch"][aria-checked="false"]').waitFor();
+  await frame().locator(".chip").filter({ hasText: "Charge MOSFET" }).getByText("Off").waitFor();
+  await inspect("charging_off");
+  await charging.click();
+  await frame().locator('[role="switch"][aria-checked="false"]').waitFor({ state: "detached" });
+});
+
+async function allowControls(title) {
+  const entries = await ask(page, { type: "config_entries/get", domain: "jk_bms" });
+  const { entry_id } = entries.find((entry) => entry.title === title);
+  await page.evaluate(async (handler) => {
+    const { hass } = document.querySelector("home-assistant");
+    const path = "config/config_entries/options/flow";
+    const { flow_id } = await hass.callApi("POST", path, { handler });
+    const chosen = { interval: 30, link: "released", pause: 15, controls: "everyday" };
+    await hass.callApi("POST", `${path}/${flow_id}`, chosen);
+  }, entry_id);
+}
+
+test("the link is freed for the phone app and taken back", async () => {
+  await show("house");
+  await button("Free for the phone app").click();
+  await confirm("OK");
+  await frame().getByText("Free for other apps until").waitFor();
+  await inspect("freed");
+  await button("Reconnect").click();
+  await button("Refresh").waitFor();
+});
+
+test("a battery that does not respond keeps its values and gives the reason", async () => {
+  await show("camper");
+  const cells = await frame().locator(".cells li").count();
+  await happen("Camper", { silent: true });
+  await refresh("camper");
+  await frame().locator(".reason").waitFor();
+  assert.equal(await frame().locator(".cells li").count(), cells);
+  await inspect("lost");
+  await happen("Camper");
+  await refresh("camper");
+  await frame().locator(".reason").waitFor({ state: "detached" });
+});
+
+test("four batteries have a row and a card each", async () => {
+  await show("all");
+  assert.equal(await page.locator("jk-bms-overview-card .row").count(), 4);
+  assert.equal(await page.locator("jk-bms-battery-card").count(), 4);
+  await inspect("four");
+});
