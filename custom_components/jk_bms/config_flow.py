@@ -45,6 +45,11 @@ _LOGGER = logging.getLogger(__name__)
 
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII)
 
+PAGES: Final = {
+    "dashboards": "/config/lovelace/dashboards",
+    "energy": "/config/energy/electricity",
+}
+"""Pages of Home Assistant that the end of the dialog leads to."""
 CAN_PAIR: Final = {"base": PAIRING_POSSIBLE}
 
 
@@ -218,8 +223,12 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
             )
             # It belongs to the entry now: the end of the dialog must not disconnect it.
             self._client = None
+            has_current = self._reading.cell_data.battery_current is not None
             return self.async_create_entry(
-                title=description["name"], data=self._entry_data
+                title=description["name"],
+                data=self._entry_data,
+                description="with_energy" if has_current else None,
+                description_placeholders=PAGES,
             )
         return self.async_show_form(
             step_id="confirm", description_placeholders=description

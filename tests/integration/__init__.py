@@ -1,7 +1,7 @@
 """Tests of the integration, on the real Bluetooth stack of Home Assistant."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 import json
 from pathlib import Path
@@ -18,7 +18,13 @@ from custom_components import jk_bms
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.options import DEFAULT_INTERVAL
 from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    ServiceCall,
+    callback,
+)
 from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.util import dt as dt_util
 from homeassistant.util.async_ import get_scheduled_timer_handles
@@ -30,6 +36,8 @@ SPEED = 50.0
 """How much faster than a real one a battery is here."""
 MAX_DATA_AGE = timedelta(seconds=90)
 """Of values read at the default interval."""
+ROOT = Path(__file__).parents[2]
+BLUEPRINTS = ROOT / "blueprints" / "automation" / "jk_bms"
 TRANSLATIONS = json.loads(
     (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
 )
@@ -75,6 +83,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def notification_texts(calls: Iterable[ServiceCall]) -> list[tuple[str, str]]:
+    """Return title and message of each notification, without line breaks."""
+    return [
+        (call.data["title"], " ".join(call.data["message"].split())) for call in calls
+    ]
 
 
 def our_lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:

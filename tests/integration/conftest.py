@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from os import fstat
+from pathlib import Path
+from shutil import copytree
 from stat import S_ISSOCK
 import threading
 import time
@@ -13,18 +15,22 @@ from unittest.mock import PropertyMock, patch
 import bleak_retry_connector
 from prometheus_client import REGISTRY
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_mock_service,
+)
 
 from custom_components.jk_bms import connection_slots
 from custom_components.jk_bms.jkbms.bluetooth import client, session
 from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.setup import async_setup_component
 from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_time import Clock, JumpingLoop
 
-from . import SPEED, setup_integration
+from . import BLUEPRINTS, SPEED, setup_integration
 
 
 class HouseLoop(JumpingLoop):
@@ -199,3 +205,30 @@ def durations() -> Iterator[list[float]]:
 
     with patch.object(client.JkBmsClient, "read", timed_read):
         yield durations
+
+
+@pytest.fixture
+def notifications(hass: HomeAssistant) -> list[ServiceCall]:
+    """Return the notifications that are sent."""
+    return async_mock_service(hass, "persistent_notification", "create")
+
+
+@pytest.fixture
+async def automate(
+    hass: HomeAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """Return what sets up an automation from a blueprint in the folder of the user."""
+    copytree(BLUEPRINTS, tmp_path / "blueprints" / "automation" / "jk_bms")
+    monkeypatch.setattr(hass.config, "config_dir", str(tmp_path))
+
+    async def automate(blueprint: str, **inputs: Any) -> None:
+        used = {"path": f"jk_bms/{blueprint}.yaml", "input": inputs}
+        automation = {"alias": blueprint, "use_blueprint": used}
+        assert await async_setup_component(
+            hass, "automation", {"automation": automation}
+        )
+        state = hass.states.get(f"automation.{blueprint}")
+        assert state
+        assert state.state == "on"
+
+    return automate

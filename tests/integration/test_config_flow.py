@@ -482,6 +482,29 @@ async def test_device_without_cells_can_be_added(
     await finish(hass, result, bms)
 
 
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [("JK_B2A8S20P 11.48", "with_energy"), ("JK-B2A16S 3.3.0", "default")],
+)
+async def test_end_of_dialog_leads_to_the_dashboards(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, text: str
+) -> None:
+    """The energy of a battery that does not report its current is not offered."""
+    proxy.advertise(bms)
+    result = await start_user_flow(hass)
+    result = await submit(hass, result, {CONF_ADDRESS: bms.address})
+    result = await submit(hass, result)
+    await hass.async_block_till_done()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    # Home Assistant shows the default where the description is empty.
+    assert (result["description"] or "default") == text
+    pages = result["description_placeholders"]
+    assert pages
+    shown = TRANSLATIONS["config"]["create_entry"][text].format(**pages)
+    assert "[Dashboards](/config/lovelace/dashboards)" in shown
+    assert ("[Energy](/config/energy/electricity)" in shown) == (text == "with_energy")
+
+
 async def test_battery_without_name_is_named_after_its_model(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:

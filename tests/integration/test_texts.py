@@ -28,6 +28,7 @@ LANGUAGES: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text("utf-8"))
     for path in sorted((FOLDER / "translations").glob("*.json"))
 }
+WORDS = FOLDER.parents[1] / "frontend" / "src" / "words"
 QUOTED = re.compile(r"'[^' ]*{[^}]*}[^' ]*'")
 
 
@@ -126,3 +127,16 @@ def test_entity_names_are_unique(texts: dict[str, Any]) -> None:
     for entities in texts["entity"].values():
         names = [entity["name"] for entity in entities.values()]
         assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_end_of_dialog_names_what_the_other_dialogs_show(language: str) -> None:
+    """The dashboard and the sensors have the names that the user looks for."""
+    texts = LANGUAGES[language]
+    end = texts["config"]["create_entry"]
+    words = json.loads((WORDS / f"{language}.json").read_text("utf-8"))
+    sensors = texts["entity"]["sensor"]
+    assert words["dashboard_name"] in end["default"]
+    assert end["with_energy"].startswith(end["default"])
+    for key in ("energy_charged", "energy_discharged", "power"):
+        assert f"*{sensors[key]['name']}*" in end["with_energy"]
