@@ -33,6 +33,10 @@ class JkBmsBinarySensorDescription(
     """Something that is on or off."""
 
 
+UNNAMED: Final = frozenset({"bit_29", "bit_30", "bit_31"})
+"""Alarms that the battery may raise and whose meaning is not known."""
+
+
 def _problem(reading: Reading) -> bool | None:
     """Return whether there is a fault, or a value that cannot be."""
     faults = reading.cell_data.faults
@@ -60,6 +64,10 @@ def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
 
     return JkBmsBinarySensorDescription(
         key=key,
+        # What the unnamed bits mean is not known: they appear when one is raised.
+        exists_fn=(lambda reading: is_raised(reading) is True)
+        if key in UNNAMED
+        else None,
         # Apart from sensors of the same subject, such as the cell count.
         object_id=None if key in INFORMATION else f"{key}_alarm",
         device_class=None if key in INFORMATION else BinarySensorDeviceClass.PROBLEM,
@@ -111,6 +119,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     ),
     JkBmsBinarySensorDescription(
         key="dry_contact_1",
+        entity_registry_enabled_default=False,
         value_fn=lambda reading: reading.cell_data.dry_contact_1,
     ),
     JkBmsBinarySensorDescription(

@@ -21,6 +21,7 @@ from yarl import URL
 
 from ..errors import (
     PushError,
+    PushPathError,
     PushRefusedError,
     PushServerError,
     PushTlsError,
@@ -155,9 +156,10 @@ def _import_url(url: URL) -> URL:
     if not (match := _IMPORT.fullmatch(url.path)):
         return url
     if not match["takes_text"]:
-        raise PushUrlError(
-            f"{_shown(url)}: that import accepts another format; "
-            f"the path must be {match['prefix']}{_IMPORT_PATH}"
+        path = f"{match['prefix']}{_IMPORT_PATH}"
+        raise PushPathError(
+            f"{_shown(url)}: that import accepts another format; the path must be {path}",
+            path,
         )
     # VictoriaMetrics rejects a trailing slash
     path = url.raw_path.rstrip("/")
