@@ -556,14 +556,14 @@ async def test_counters_show_the_values_of_their_fields(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
     """Run time is the total one, and each counter has its own entity."""
-    bms = make_bms(model, name="battery", run_time=20_000_000, uptime=1000)
+    bms = make_bms(model, name="battery", run_time=20_736_000, uptime=1000)
     bms.battery.override(
         emergency=600, sleep=7200, phase=1, phase_time=90, detail_records=400
     )
     await setup(hass, proxy, bms)
     values = shown(hass, bms)
     expected = {
-        "total_runtime": "231.4815",
+        "total_runtime": "240.0",
         "emergency_time_countdown": "10.0",
         "smart_sleep_countdown": "2.0",
         "charge_status_time_elapsed": "0.025",
