@@ -18,6 +18,7 @@ from .entity import (
     JkBmsEntityDescription,
     alarm_attributes,
     async_setup_entities,
+    has_setting,
 )
 from .jkbms.models import INFORMATION, Alarm, Reading
 from .jkbms.protocol.codes import ALARMS
@@ -86,6 +87,7 @@ def _setting(key: str, field: str) -> JkBmsBinarySensorDescription:
         entity_registry_enabled_default=False,
         # A reading may have no settings at all.
         value_fn=lambda reading: getattr(reading.settings, field, None),
+        exists_fn=lambda reading: has_setting(field, reading),
     )
 
 

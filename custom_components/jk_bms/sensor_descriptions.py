@@ -22,7 +22,7 @@ from homeassistant.const import (
 from homeassistant.helpers.typing import StateType
 
 from .const import UNIT_AMPERE_HOUR
-from .entity import JkBmsEntityDescription, Pace
+from .entity import JkBmsEntityDescription, Pace, has_setting
 from .jkbms.models import (
     MAX_CELLS,
     BalancerState,
@@ -147,6 +147,7 @@ def _settings(
             suggested_display_precision=precision,
             # A reading may have no settings at all.
             value_fn=lambda reading: getattr(reading.settings, field, None),
+            exists_fn=lambda reading: has_setting(field, reading),
         )
 
     return tuple(describe(key, field) for key, field in fields.items())

@@ -20,6 +20,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.firmware import FIRMWARES
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import MAX_DATA_AGE, pass_time, setup_integration
@@ -308,7 +309,20 @@ SETTINGS = [*ALLOWED, *SWITCH_BITS]
 OFF: dict[str, Any] = {**dict.fromkeys(ALLOWED.values(), False), "switches": 0}
 
 
-@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+DECLARES_NOTHING = "declares nothing"
+
+
+@pytest.fixture
+def _declares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add a firmware that shows all settings, since it does not say which it uses."""
+    monkeypatch.setitem(
+        FIRMWARES,
+        DECLARES_NOTHING,
+        replace(FIRMWARES["11.48"], info_masks=bytes(32), settings_masks=bytes(9)),
+    )
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default", "_declares_nothing")
 @pytest.mark.parametrize(
     ("changes", "on"),
     [
@@ -326,7 +340,7 @@ async def test_each_setting_shows_its_own_value(
     on: str | None,
 ) -> None:
     """A setting is apart from the state that it allows, and from other settings."""
-    bms = make_bms(model, name="battery")
+    bms = make_bms(model, name="battery", family=DECLARES_NOTHING)
     bms.battery.settings = replace(bms.battery.settings, **OFF | changes)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
@@ -359,10 +373,19 @@ async def test_rarely_needed_entities_are_disabled_or_diagnostic(
         for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
         if entity.domain == BINARY_SENSOR_DOMAIN and entity.disabled
     }
+    # It declares none of these.
+    absent = {
+        "emergency_trigger",
+        "gps_heartbeat",
+        "gps_lock_charging",
+        "gps_lock_discharging",
+        "shared_port",
+        "special_charger",
+    }
     assert off == {
         "precharging": None,
         "charger_connected": None,
         "dry_contact_1": None,
         "dry_contact_2": None,
-        **dict.fromkeys({*ALARMS, *SETTINGS} - UNNAMED, "diagnostic"),
+        **dict.fromkeys({*ALARMS, *SETTINGS} - UNNAMED - absent, "diagnostic"),
     }

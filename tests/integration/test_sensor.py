@@ -350,6 +350,7 @@ async def test_rarely_needed_entities_are_disabled_by_default(
         *(f"cell_resistance_{cell}" for cell in range(1, bms.spec.cells + 1)),
     }
     assert settings - disabled == {
+        "discharge_precharge_time",
         "discharge_undertemperature_protection",
         "discharge_undertemperature_recovery",
         "voltage_calibration",
