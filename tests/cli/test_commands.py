@@ -769,7 +769,7 @@ def test_nothing_is_left_of_who_is_forgotten(
     radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand batteries may pass by."""
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor._FORGET_AFTER", 100)
+    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.monitor.FORGET_AFTER", 100)
     bms = place(radio, UPS)
     place(radio, HOME)
 
