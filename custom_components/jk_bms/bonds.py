@@ -30,12 +30,7 @@ class LocalPath(NamedTuple):
 
 @callback
 def async_local_path(hass: HomeAssistant, address: str) -> LocalPath | None:
-    """Return the best adapter in BlueZ that can see the battery, if any."""
-    return next(iter(_local_paths(hass, address)), None)
-
-
-def _local_paths(hass: HomeAssistant, address: str) -> list[LocalPath]:
-    """Return the adapters that can see the battery, best first; proxies have no path."""
+    """Return the best adapter in BlueZ that can see the battery; proxies have no path."""
     paths = [
         (device.advertisement.rssi, LocalPath(device.scanner.source, path))
         for device in bluetooth.async_scanner_devices_by_address(
@@ -43,7 +38,7 @@ def _local_paths(hass: HomeAssistant, address: str) -> list[LocalPath]:
         )
         if (path := device.ble_device.details.get("path"))
     ]
-    return [path for _, path in sorted(paths, reverse=True)]
+    return max(paths)[1] if paths else None
 
 
 async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:
@@ -61,7 +56,7 @@ async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:
 
 async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     """Return the adapter that is paired with the battery and can see it, if any."""
-    if not (paths := _local_paths(hass, address)):
+    if not (local := async_local_path(hass, address)):
         return None
     pairing = await _async_import_pairing(hass)
     try:
@@ -69,8 +64,8 @@ async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     except PairingError as err:
         _LOGGER.debug("No bonds of %s: %s", address, err)
         return None
-    paired = {bond.adapter for bond in bonds}
-    return next((path.adapter for path in paths if path.adapter in paired), None)
+    adapters = {bond.adapter for bond in bonds}
+    return local.adapter if local.adapter in adapters else None
 
 
 async def async_remove_bond(hass: HomeAssistant, data: Mapping[str, Any]) -> None:

@@ -3,18 +3,28 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+import time
 from typing import Any, Final
 
 import pytest
 
 from custom_components.jk_bms.entity import Pace
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant, ServiceCall, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.util.yaml import load_yaml_dict
 from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.faults import Faults
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import BLUEPRINTS, ROOT, notification_texts, pass_time, setup_integration
+from . import (
+    BLUEPRINTS,
+    MAX_DATA_AGE,
+    ROOT,
+    notification_texts,
+    pass_time,
+    setup_integration,
+)
 
 NAMES: Final = sorted(path.stem for path in BLUEPRINTS.glob("*.yaml"))
 CELL_OVERVOLTAGE: Final = 1 << 4
@@ -105,6 +115,89 @@ async def test_cleared_fault_is_notified_on_request(
     assert notification_texts(notifications) == [
         ("House", "Cell undervoltage: cleared")
     ]
+
+
+async def test_charger_follows_charge_and_temperature(
+    hass: HomeAssistant, bms: VirtualBms, automate: Callable[..., Any]
+) -> None:
+    """It is on from low to full, never in the cold, and goes on after the cold."""
+    commands: list[str] = []
+
+    @callback
+    def switch(call: ServiceCall) -> None:
+        assert call.data["entity_id"] == ["switch.charger"]
+        state = call.service.removeprefix("turn_")
+        hass.states.async_set("switch.charger", state)
+        commands.append(state)
+
+    bms.battery.override(soc=50, temperatures=WARM)
+    await setup_integration(hass, bms)
+    # Instead of those of the switches of the battery.
+    for service in ("turn_on", "turn_off"):
+        hass.services.async_register("switch", service, switch)
+    hass.states.async_set("switch.charger", "off")
+    await automate(
+        "charge_low_to_full",
+        charge="sensor.house_state_of_charge",
+        charger="switch.charger",
+        temperatures=["sensor.house_temperature_sensor_1"],
+    )
+    for soc, temperature, expected in (
+        (30, 20.0, []),
+        (19, 20.0, ["on"]),
+        (50, 20.0, []),
+        # Cold, and a little warmer again.
+        (50, 4.0, ["off"]),
+        (50, 6.0, []),
+        (50, 8.5, ["on"]),
+        (80, 8.5, ["off"]),
+        # Neither low and cold, nor full and warm again.
+        (80, 4.0, []),
+        (10, 4.0, []),
+        (10, 7.0, []),
+        (90, 7.0, []),
+        (90, 20.0, []),
+    ):
+        bms.battery.override(soc=soc, temperatures=(temperature, *WARM[1:]))
+        await pass_time(hass)
+        assert commands == expected, (soc, temperature)
+        commands.clear()
+
+
+async def test_battery_that_is_not_read_is_notified(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    proxy: VirtualProxy,
+    notifications: list[ServiceCall],
+    automate: Callable[..., Any],
+) -> None:
+    """After some hours, and again when it is read."""
+    await setup_integration(hass, bms)
+    await automate("not_read", charge=["sensor.house_state_of_charge"])
+    bms.faults = Faults(silent=True)
+    await pass_time(hass, MAX_DATA_AGE)
+    assert not notifications
+    await pass_time(hass, timedelta(hours=2))
+    ((title, message),) = notification_texts(notifications)
+    assert title == "House"
+    assert message.startswith("The battery has not been read since 20")
+    # As if these two hours had passed by the clock as well.
+    hass.states.async_remove("sensor.house_state_of_charge")
+    hass.states.async_set(
+        "sensor.house_state_of_charge",
+        STATE_UNAVAILABLE,
+        timestamp=time.time() - 2 * 3600,
+    )
+    bms.faults = Faults()
+    proxy.advertise(bms)
+    await pass_time(hass)
+    assert notification_texts(notifications)[1:] == [
+        ("House", "The battery is read again.")
+    ]
+    # Or the end of the test makes it wait for two hours.
+    await hass.services.async_call(
+        "automation", "turn_off", {"entity_id": "automation.not_read"}, blocking=True
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
