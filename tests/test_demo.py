@@ -13,6 +13,11 @@ from typing import Any
 
 from aiohttp import ClientSession
 import pytest
+import yaml
+
+from tests.demo.__main__ import FAULTS
+from tests.demo.home import CONFIGURATION
+from tests.demo.trouble import NONE, TROUBLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +36,28 @@ class Demo:
         self.url = f"http://127.0.0.1:{port}"
         self.log = ROOT / f".cache/demo-{port}.log"
 
-    async def ask(self, command: str, **data: str) -> Any:
+    async def state(self, entity_id: str) -> str:
+        """Return the state of an entity."""
+        states = await self.ask("get_states")
+        (state,) = [each["state"] for each in states if each["entity_id"] == entity_id]
+        return str(state)
+
+    async def call(self, action: str, entity_id: str, **data: str) -> None:
+        """Run an action on an entity, and wait until it is done."""
+        domain, _, service = action.partition(".")
+        await self.ask(
+            "call_service",
+            domain=domain,
+            service=service,
+            target={"entity_id": entity_id},
+            service_data=data,
+        )
+
+    async def press_refresh(self) -> None:
+        """Read the first battery now."""
+        await self.call("button.press", "button.house_refresh")
+
+    async def ask(self, command: str, **data: Any) -> Any:
         """Log in as a browser does, where no form may be in the way, and send a command."""
         page = {"client_id": f"{self.url}/", "redirect_uri": f"{self.url}/"}
         login = {**page, "handler": ["trusted_networks", None]}
@@ -107,6 +133,27 @@ async def test_demo_starts_with_a_discovered_battery() -> None:
         assert re.fullmatch(r"demo: cannot listen on localhost, .*\n", output.decode())
 
         await ready.end(by=signal.SIGTERM)
+
+
+async def test_demo_shows_a_fault_and_ends_it() -> None:
+    """The first battery has the fault until the switch of the demo says otherwise."""
+    async with demo("--added", "--fault", "alarm") as ready:
+        await ready.press_refresh()
+        assert await ready.state("input_select.demo_fault") == "alarm"
+        assert await ready.state("binary_sensor.house_problem") == "on"
+        await ready.call(
+            "input_select.select_option", "input_select.demo_fault", option="none"
+        )
+        await ready.press_refresh()
+        assert await ready.state("binary_sensor.house_problem") == "off"
+        await ready.end(by=signal.SIGTERM)
+
+
+def test_every_fault_can_be_chosen_everywhere() -> None:
+    """The command, the switch and the table have the same faults."""
+    switch = yaml.safe_load(CONFIGURATION.replace("!include", ""))["input_select"]
+    assert switch["demo_fault"]["options"] == [*FAULTS]
+    assert [NONE, *TROUBLES] == [*FAULTS]
 
 
 async def test_demo_added_starts_with_values_and_dashboard() -> None:

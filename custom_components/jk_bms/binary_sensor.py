@@ -18,6 +18,7 @@ from .entity import (
     JkBmsEntityDescription,
     alarm_attributes,
     async_setup_entities,
+    has_setting,
 )
 from .jkbms.models import INFORMATION, Alarm, Reading
 from .jkbms.protocol.codes import ALARMS
@@ -31,6 +32,10 @@ class JkBmsBinarySensorDescription(
     BinarySensorEntityDescription, JkBmsEntityDescription[bool]
 ):
     """Something that is on or off."""
+
+
+UNNAMED: Final = frozenset({"bit_29", "bit_30", "bit_31"})
+"""Alarms that the battery may raise and whose meaning is not known."""
 
 
 def _problem(reading: Reading) -> bool | None:
@@ -60,6 +65,10 @@ def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
 
     return JkBmsBinarySensorDescription(
         key=key,
+        # What the unnamed bits mean is not known: they appear when one is raised.
+        exists_fn=(lambda reading: is_raised(reading) is True)
+        if key in UNNAMED
+        else None,
         # Apart from sensors of the same subject, such as the cell count.
         object_id=None if key in INFORMATION else f"{key}_alarm",
         device_class=None if key in INFORMATION else BinarySensorDeviceClass.PROBLEM,
@@ -78,6 +87,7 @@ def _setting(key: str, field: str) -> JkBmsBinarySensorDescription:
         entity_registry_enabled_default=False,
         # A reading may have no settings at all.
         value_fn=lambda reading: getattr(reading.settings, field, None),
+        exists_fn=lambda reading: has_setting(field, reading),
     )
 
 
@@ -111,6 +121,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     ),
     JkBmsBinarySensorDescription(
         key="dry_contact_1",
+        entity_registry_enabled_default=False,
         value_fn=lambda reading: reading.cell_data.dry_contact_1,
     ),
     JkBmsBinarySensorDescription(

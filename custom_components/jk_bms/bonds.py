@@ -30,7 +30,12 @@ class LocalPath(NamedTuple):
 
 @callback
 def async_local_path(hass: HomeAssistant, address: str) -> LocalPath | None:
-    """Return the best adapter in BlueZ that can see the battery; proxies have no path."""
+    """Return the best adapter in BlueZ that can see the battery, if any."""
+    return next(iter(_local_paths(hass, address)), None)
+
+
+def _local_paths(hass: HomeAssistant, address: str) -> list[LocalPath]:
+    """Return the adapters that can see the battery, best first; proxies have no path."""
     paths = [
         (device.advertisement.rssi, LocalPath(device.scanner.source, path))
         for device in bluetooth.async_scanner_devices_by_address(
@@ -38,7 +43,7 @@ def async_local_path(hass: HomeAssistant, address: str) -> LocalPath | None:
         )
         if (path := device.ble_device.details.get("path"))
     ]
-    return max(paths)[1] if paths else None
+    return [path for _, path in sorted(paths, reverse=True)]
 
 
 async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:
@@ -56,7 +61,7 @@ async def async_pair(hass: HomeAssistant, address: str, code: str) -> str:
 
 async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     """Return the adapter that is paired with the battery and can see it, if any."""
-    if not (local := async_local_path(hass, address)):
+    if not (paths := _local_paths(hass, address)):
         return None
     pairing = await _async_import_pairing(hass)
     try:
@@ -64,8 +69,8 @@ async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     except PairingError as err:
         _LOGGER.debug("No bonds of %s: %s", address, err)
         return None
-    adapters = {bond.adapter for bond in bonds}
-    return local.adapter if local.adapter in adapters else None
+    paired = {bond.adapter for bond in bonds}
+    return next((path.adapter for path in paths if path.adapter in paired), None)
 
 
 async def async_remove_bond(hass: HomeAssistant, data: Mapping[str, Any]) -> None:

@@ -22,7 +22,12 @@ ONLY_FOR_CARDS: Final = frozenset(
 """Keys of entities that repeat in another form what other entities show."""
 GROUP: Final = (
     ONLY_FOR_CARDS
-    | {"balance_trigger_voltage", "charging_power", "discharging_power"}
+    | {
+        "average_cell_voltage",
+        "balance_trigger_voltage",
+        "charging_power",
+        "discharging_power",
+    }
     | {f"cell_resistance_{cell}" for cell in range(1, MAX_CELLS + 1)}
 )
 """Keys of all entities that such cards read and that are off by default."""

@@ -21,6 +21,7 @@ from .compatibility import GROUP
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms.models import Reading
+from .jkbms.protocol.changes import is_meaningful
 
 
 class Pace(IntEnum):
@@ -248,6 +249,12 @@ class JkBmsEntity[ValueT](_BatteryEntity):
         """Return the attributes in the latest reading."""
         attributes_fn = self._description.attributes_fn
         return attributes_fn(self.coordinator.data) if attributes_fn else None
+
+
+def has_setting(field: str, reading: Reading) -> bool:
+    """Return whether the battery reports a setting and uses it."""
+    value = getattr(reading.settings, field, None)
+    return value is not None and is_meaningful(field, reading)
 
 
 def alarm_attributes(alarm: str, reading: Reading) -> dict[str, Any]:

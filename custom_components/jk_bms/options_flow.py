@@ -17,7 +17,7 @@ from homeassistant.exceptions import HomeAssistantError
 from .compatibility import async_disable_group
 from .const import DOMAIN
 from .controls import async_read_settings
-from .jkbms.errors import CredentialsError, PushUrlError
+from .jkbms.errors import CredentialsError, PushPathError, PushUrlError
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import passcode_matches, present_currents
 from .options import (
@@ -56,11 +56,13 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
     ) -> ConfigFlowResult:
         """Show the form, and save valid input."""
         errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
         if user_input is not None:
             data = dict(user_input)
             if CONF_PUSH in data:
                 data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
-            if not (errors := _validate_push(data.get(CONF_PUSH, {}))):
+            errors = _validate_push(data.get(CONF_PUSH, {}), placeholders)
+            if not errors:
                 self._data = data
                 if data.get(CONF_PUSH) != self._push and self._exposed_to:
                     return await self.async_step_unencrypted()
@@ -79,6 +81,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
                 schema, user_input or self._suggested_values()
             ),
             errors=errors,
+            description_placeholders=placeholders,
         )
 
     async def async_step_unencrypted(
@@ -165,11 +168,19 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         return values
 
 
-def _validate_push(section_input: Mapping[str, Any]) -> dict[str, str]:
-    """Return the error to show, if the values cannot be pushed like this."""
+def _validate_push(
+    section_input: Mapping[str, Any], placeholders: dict[str, str]
+) -> dict[str, str]:
+    """Return the error to show, if the values cannot be pushed like this.
+
+    Adds what the text of the error needs to the placeholders.
+    """
     if push := PushOptions.parse(section_input):
         try:
             _ = push.target
+        except PushPathError as error:
+            placeholders["path"] = error.path
+            return {"base": "push_wrong_path"}
         except PushUrlError:
             return {"base": "invalid_push_url"}
         except CredentialsError:

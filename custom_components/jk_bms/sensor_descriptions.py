@@ -22,7 +22,7 @@ from homeassistant.const import (
 from homeassistant.helpers.typing import StateType
 
 from .const import UNIT_AMPERE_HOUR
-from .entity import JkBmsEntityDescription, Pace
+from .entity import JkBmsEntityDescription, Pace, has_setting
 from .jkbms.models import (
     MAX_CELLS,
     BalancerState,
@@ -147,6 +147,7 @@ def _settings(
             suggested_display_precision=precision,
             # A reading may have no settings at all.
             value_fn=lambda reading: getattr(reading.settings, field, None),
+            exists_fn=lambda reading: has_setting(field, reading),
         )
 
     return tuple(describe(key, field) for key, field in fields.items())
@@ -267,6 +268,7 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     JkBmsSensorDescription(
         key="average_cell_voltage",
         device_class=SensorDeviceClass.VOLTAGE,
+        entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfElectricPotential.VOLT,
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=3,
@@ -347,7 +349,8 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfTime.SECONDS,
         state_class=SensorStateClass.TOTAL_INCREASING,
-        suggested_display_precision=0,
+        suggested_display_precision=1,
+        suggested_unit_of_measurement=UnitOfTime.DAYS,
         value_fn=total_runtime,
         pace=Pace.SLOW,
     ),
@@ -358,7 +361,8 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfTime.SECONDS,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
+        suggested_display_precision=1,
+        suggested_unit_of_measurement=UnitOfTime.MINUTES,
         value_fn=lambda reading: reading.cell_data.emergency_countdown,
         pace=Pace.SLOW,
     ),
@@ -369,7 +373,8 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfTime.SECONDS,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
+        suggested_display_precision=1,
+        suggested_unit_of_measurement=UnitOfTime.HOURS,
         value_fn=lambda reading: reading.cell_data.sleep_countdown,
         pace=Pace.SLOW,
     ),
@@ -380,7 +385,8 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         entity_registry_enabled_default=False,
         native_unit_of_measurement=UnitOfTime.SECONDS,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
+        suggested_display_precision=1,
+        suggested_unit_of_measurement=UnitOfTime.HOURS,
         value_fn=lambda reading: reading.cell_data.charge_phase_time,
         pace=Pace.SLOW,
     ),

@@ -111,7 +111,7 @@ def _decode(text: str) -> ServiceResponse:
     contents = decode_all(dump.frames)
     remarks = [
         *map(str, dump.remarks),
-        *contents.rejected,
+        *(f"{dump.places[number]}: {text}" for number, text in contents.rejected),
         *([str(contents.layout_error)] if contents.layout_error else ()),
     ]
     if not any(contents.sections.values()):

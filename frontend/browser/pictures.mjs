@@ -1,5 +1,5 @@
-// Take the pictures of the dashboard for docs/images, from `scripts/demo --added --batteries 4` at
-// DEMO_URL: node browser/pictures.mjs, with CHROMIUM set to the browser.
+// Take the pictures for docs/images from `scripts/demo --added --batteries 4` at DEMO_URL, with
+// CHROMIUM set to the browser: scripts/pictures does all of it.
 import { launch, openPage } from "./browser.mjs";
 
 const IMAGES = new URL("../../docs/images/", import.meta.url);
@@ -28,4 +28,29 @@ for (const { name, path, ...options } of PICTURES) {
   await page.screenshot({ path: new URL(`${name}.png`, IMAGES).pathname });
   await page.context().close();
 }
+
+/** Take a picture of a page that Home Assistant itself draws. */
+async function shoot(name, path, height, prepare = async () => {}) {
+  const { page } = await openPage(browser, { viewport: { width: 1280, height } });
+  page.setDefaultTimeout(60_000);
+  await page.goto(process.env.DEMO_URL + path);
+  await prepare(page);
+  await page.waitForTimeout(5000);
+  await page.screenshot({ path: new URL(`${name}.png`, IMAGES).pathname });
+  await page.context().close();
+}
+
+await shoot("device", "/config/integrations/integration/jk_bms", 1150, async (page) => {
+  await page.getByText("House", { exact: true }).first().waitFor();
+  const id = await page.evaluate(async () => {
+    const { hass } = document.querySelector("home-assistant");
+    const devices = await hass.callWS({ type: "config/device_registry/list" });
+    return devices.find(({ name }) => name === "House").id;
+  });
+  await page.goto(`${process.env.DEMO_URL}/config/devices/device/${id}`);
+});
+await shoot("options", "/config/integrations/integration/jk_bms", 880, async (page) => {
+  await page.getByLabel("Configure", { exact: true }).first().click();
+});
+await shoot("energy", "/energy", 800);
 await browser.close();

@@ -47,9 +47,11 @@ FIRST_COMMAND = 0.4 + 2 * GATT_TIME + SETTLE
 """Connecting, finding the services, subscribing, settling."""
 INFO_COMPLETE = FIRST_COMMAND + 0.1 + 3 * 0.025
 SECOND_COMMAND = INFO_COMPLETE + 0.09
-CELLS_COMPLETE = SECOND_COMMAND + 0.7 + 3 * 0.025
+FIRST_CELLS = SECOND_COMMAND + 0.7 + 3 * 0.025
+CELLS_COMPLETE = FIRST_CELLS + CADENCE
+"""Of a steady `HOUSE`: four notifications a frame, of which the second confirms the first."""
 COMPLETE = CELLS_COMPLETE + GATT_TIME
-"""Of a steady `HOUSE`: four notifications a frame, and the acknowledgement after it."""
+"""With the acknowledgement after it."""
 
 IGNORES_INFO = Faults(never_answer={INFO})
 ROUNDING = 1e-6

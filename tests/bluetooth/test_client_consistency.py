@@ -53,13 +53,15 @@ def harness(power_on: PowerOn) -> Harness:
     return power_on(habits=STEADY)
 
 
-def test_inconsistent_first_frame_waits_for_the_next(harness: Harness) -> None:
-    """The very first frame can only be compared with itself; if inconsistent, it waits."""
+def test_battery_that_contradicts_itself_is_believed_with_its_second_frame(
+    harness: Harness,
+) -> None:
+    """Both frames say the same, so that is how this battery is."""
     harness.bms.battery.override(soc=61, remaining=210.0)
 
     reading = harness.read()
 
-    assert harness.elapsed == exactly(COMPLETE + CADENCE)
+    assert harness.elapsed == exactly(COMPLETE)
     assert reading.cell_data.remain_percent == 61
     assert harness.client.statistics.rejected == 0
 

@@ -11,7 +11,7 @@ from custom_components.jk_bms.jkbms.errors import ImplausibleFrameError
 from custom_components.jk_bms.jkbms.models import Alarm, Reading
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 
-from .harness import CADENCE, COMPLETE, STEADY, Harness, PowerOn
+from .harness import CADENCE, COMPLETE, HOUSE, STEADY, Harness, PowerOn
 
 CELL_FRAME = bytes.fromhex("55AAEB9002")
 FRAME_SIZE = 300
@@ -222,3 +222,35 @@ def test_three_frames_with_different_impossible_values_fail(
 
     assert len(readings) == good_frames
     assert harness.client.statistics.rejected == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "alarms"), [("JK-B2A24S15P 10.07", 136), (HOUSE, 166)]
+)
+def test_damaged_first_frame_is_not_believed(
+    power_on: PowerOn, model: str, alarms: int
+) -> None:
+    """With nothing to compare it with, a second frame has to agree."""
+    harness = power_on(model, habits=STEADY)
+    forged: list[int] = []
+
+    def edit(frame: bytearray) -> None:
+        if not forged:
+            forged.append(alarms)
+            frame[alarms] ^= 0x10
+
+    harness.alter = Forger(edit)
+
+    reading = harness.read()
+
+    assert forged
+    assert reading.cell_data.alarms == ()
+    assert harness.client.statistics.rejected == 1
+
+
+def test_only_the_first_reading_waits_for_a_second_frame(harness: Harness) -> None:
+    """Later ones are compared with it."""
+    harness.read()
+    assert harness.elapsed == pytest.approx(COMPLETE)
+    harness.read()
+    assert harness.elapsed < COMPLETE - CADENCE + 0.1

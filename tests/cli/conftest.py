@@ -1,9 +1,17 @@
 """What the tests of the command share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 import signal
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where the command remembers things, which no test shares with another."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 @pytest.fixture

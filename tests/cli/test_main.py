@@ -319,13 +319,13 @@ def test_version_of_no_layout(run: Run) -> None:
     assert run([device, CELLS]).output["cell_data"][0]["remain_percent"] == 42
 
 
-def test_implausible_values_are_not_an_unknown_layout(run: Run) -> None:
+def test_implausible_values_are_not_an_unknown_layout(run: Run, tmp_path: Path) -> None:
     """A broken wire is reported as such, not as an unknown layout."""
     broken = build(CELL_DATA, {6: "E40C0000" * 2, 70: "0F", 150: "9033"})
     result = run([DEVICE, broken])
     assert result.output["cell_data"] == []
     assert result.err == (
-        "jkbms: cell_data frame rejected: "
+        f"jkbms: {tmp_path}/capture.txt, line 2: cell_data frame rejected: "
         "The cells do not add up to the pack voltage\n"
         "jkbms: 1 frame good, 1 rejected\n"
     )
@@ -382,7 +382,9 @@ def test_layout_option_overrides_detection(run: Run) -> None:
     assert output["cell_data"][0]["cell_voltage"] == []
 
 
-def test_unsupported_layout_prints_device_info_and_fails(run: Run) -> None:
+def test_unsupported_layout_prints_device_info_and_fails(
+    run: Run, tmp_path: Path
+) -> None:
     """Device information is all that can be shown then, and it is a failure."""
     result = run([DEVICE, LIMITS, NONSENSE])
     assert result.code == 1
@@ -390,7 +392,8 @@ def test_unsupported_layout_prints_device_info_and_fails(run: Run) -> None:
     assert result.output["cell_data"] == []
     assert result.output["device_info"][0]["device_model"] == "JK_PB2A16S15P"
     assert result.err == (
-        "jkbms: The cell data fit no known layout; --layout overrides\n"
+        f"jkbms: {tmp_path}/capture.txt: The cell data fit no known layout; "
+        "--layout overrides\n"
         "jkbms: 3 frames good, 0 rejected\n"
     )
 
@@ -425,19 +428,35 @@ def test_missing_section_is_a_failure(
 # What is wrong with the capture
 
 
-@pytest.mark.parametrize("chunks", [[], [AT_LINE, ACKNOWLEDGEMENT], [b"\0" * 300]])
+_FRAME = "a frame has 300 bytes and starts with 55 AA EB 90"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "complaint"),
+    [
+        (
+            [],
+            (
+                f": no frame found: {_FRAME}; bytes can be hexadecimal, decimal, octal "
+                "or binary numbers, a string with escapes, or base64"
+            ),
+        ),
+        (
+            [AT_LINE, ACKNOWLEDGEMENT],
+            f", line 2: 20 bytes that are a command or its acknowledgement: {_FRAME}",
+        ),
+        ([CELLS[2:]], f", line 1: 298 bytes that are no frame: {_FRAME}"),
+    ],
+)
 def test_dump_without_a_frame_says_what_a_frame_is(
-    run: Run, tmp_path: Path, chunks: list[bytes]
+    run: Run, tmp_path: Path, chunks: list[bytes], complaint: str
 ) -> None:
     """It is a failure, with an output that is empty."""
     result = run(chunks)
     assert result.code == 1
     assert result.output == {"device_info": [], "cell_data": []}
     assert result.err == (
-        f"jkbms: {tmp_path}/capture.txt: no frame found: a frame has 300 bytes and "
-        "starts with 55 AA EB 90; bytes can be hexadecimal, decimal, octal or binary "
-        "numbers, a string with escapes, or base64\n"
-        "jkbms: 0 frames good, 0 rejected\n"
+        f"jkbms: {tmp_path}/capture.txt{complaint}\njkbms: 0 frames good, 0 rejected\n"
     )
 
 
@@ -475,13 +494,14 @@ def test_lost_first_byte_is_restored(run: Run, tmp_path: Path) -> None:
     ]
 
 
-def test_implausible_frames_are_named(run: Run) -> None:
+def test_implausible_frames_are_named(run: Run, tmp_path: Path) -> None:
     """A frame with a good checksum may be refused as well; the others are shown."""
     result = run([DEVICE, CELLS, IMPLAUSIBLE, LIMITS])
     assert result.code == 0
     assert result.output["cell_data"][0]["remain_percent"] == 42
     assert result.err == (
-        "jkbms: cell_data frame rejected: No battery has such a value: remain_percent\n"
+        f"jkbms: {tmp_path}/capture.txt, line 3: cell_data frame rejected: "
+        "No battery has such a value: remain_percent\n"
         "jkbms: 3 frames good, 1 rejected\n"
     )
     for frames in ([IMPLAUSIBLE], [DEVICE, IMPLAUSIBLE, IMPLAUSIBLE]):
@@ -588,8 +608,8 @@ def test_variable_with_an_unknown_format_is_a_usage_error(
     [
         (["-v"], 0, f"jkbms {__version__}\nRead JiKong (JK)", ""),
         (["--version"], 0, f"jkbms {__version__}\nRead JiKong (JK)", ""),
-        (["-h"], 0, "--decode FILE", ""),
-        (["--help"], 0, "--decode FILE", ""),
+        (["-h"], 0, "--decode <file>", ""),
+        (["--help"], 0, "--decode <file>", ""),
         (["--decode"], 2, "", "--decode"),
         (["--decode", "-", "--unknown"], 2, "", "--unknown"),
         (["--decode", "-", "--watch"], 2, "", "--decode and --watch cannot be"),
@@ -674,7 +694,7 @@ def test_watch_on_a_dumb_terminal(
     "option",
     [
         "-v, --version",
-        "-l, --log FILTER",
+        "-l, --log <filter>",
         "-j, --journal",
         "-t, --scan-timeout",
         "-r, --request-timeout",

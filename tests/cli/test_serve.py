@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import json
 import logging
 from pathlib import Path
 import ssl
@@ -350,6 +352,7 @@ class Taker:
     pushed: list[tuple[str, str, str, str | None]] = field(default_factory=list)
     """Method, path, body and authorization of each request."""
     url: str = ""
+    retry_after: str = ""
 
     async def take(self, request: web.Request) -> web.Response:
         """Keep a request."""
@@ -361,7 +364,8 @@ class Taker:
                 request.headers.get("Authorization"),
             )
         )
-        return web.Response(status=self.status)
+        headers = {"Retry-After": self.retry_after} if self.retry_after else None
+        return web.Response(status=self.status, headers=headers)
 
 
 @pytest.fixture
@@ -432,6 +436,117 @@ async def test_push_without_batteries_sends_nothing_and_fails(
     assert await plan(options)() == ExitCode.FAILED
     assert taker.pushed == []
     assert "no battery in range" in capsys.readouterr().err
+
+
+async def test_push_reports_a_battery_that_an_earlier_run_pushed(
+    radio: VirtualRadio, taker: Taker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Pushgateway would show it as up for ever."""
+    ups = place(radio, UPS)
+    arguments = ["-p", "-u", taker.url, "-t", "0.3"]
+    assert await plan(parse(arguments))() == ExitCode.GOOD
+    radio.remove(ups)
+    taker.pushed.clear()
+    assert await plan(parse(arguments))() == ExitCode.FAILED
+    ((method, path, body, _),) = taker.pushed
+    assert (method, path) == ("PUT", "/metrics/job/jkbms/instance/UPS_BMS")
+    assert [line for line in body.splitlines() if line[0] != "#"] == [
+        'up{device="UPS_BMS"} 0'
+    ]
+    assert "jkbms: UPS_BMS: Not found within 0.3 s" in capsys.readouterr().err
+    # Another job is none of it
+    taker.pushed.clear()
+    assert await plan(parse([*arguments, "--job", "x"]))() == ExitCode.FAILED
+    assert taker.pushed == []
+
+
+async def test_push_deletes_a_battery_that_is_gone_for_a_day(
+    radio: VirtualRadio, taker: Taker, state_home: Path
+) -> None:
+    """And forgets it; a damaged file is as good as none."""
+    ups = place(radio, UPS)
+    arguments = ["-p", "-u", taker.url, "-t", "0.3"]
+    assert await plan(parse(arguments))() == ExitCode.GOOD
+    radio.remove(ups)
+    place(radio, HOME)
+    (path,) = (state_home / "jkbms").iterdir()
+    path.write_text('{"UPS_BMS": 1}')
+    taker.pushed.clear()
+    assert await plan(parse(arguments))() == ExitCode.GOOD
+    assert [(method, path) for method, path, _, _ in taker.pushed] == [
+        ("PUT", "/metrics/job/jkbms/instance/HOME_BMS"),
+        ("DELETE", "/metrics/job/jkbms/instance/UPS_BMS"),
+    ]
+    assert json.loads(path.read_text()).keys() == {"HOME_BMS"}
+    path.write_text("[")
+    assert await plan(parse(arguments))() == ExitCode.GOOD
+    assert json.loads(path.read_text()).keys() == {"HOME_BMS"}
+
+
+async def test_push_works_where_nothing_can_be_remembered(
+    radio: VirtualRadio, taker: Taker, state_home: Path
+) -> None:
+    """A service may have no writable folder."""
+    state_home.write_text("a file, not a folder")
+    place(radio, UPS)
+    assert await plan(parse(["-p", "-u", taker.url, "-t", "0.3"]))() == ExitCode.GOOD
+    assert len(taker.pushed) == 1
+
+
+async def test_server_that_asks_for_a_pause_gets_it(
+    radio: VirtualRadio, taker: Taker
+) -> None:
+    """Across pushes: the next ones are left out."""
+    taker.status, taker.retry_after = 429, "3"
+    place(radio, UPS)
+    clock = asyncio.get_running_loop().time
+    async with doing("-e", "-p", "-u", taker.url, "-d", UPS.address):
+
+        async def is_pushed(count: int) -> bool:
+            return len(taker.pushed) >= count
+
+        await until(partial(is_pushed, 1))
+        begin = clock()
+        await until(partial(is_pushed, 2))
+        # The server counts from its answer, the pushes are due every second
+        assert clock() - begin > 2.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (
+            ["-p", "-u", "http://10.0.0.1/x"],
+            "the credentials go to http://10.0.0.1/x in",
+        ),
+        (["-p", "-u", "https://10.0.0.1/x"], ""),
+        (["-p", "-u", "http://localhost/x"], ""),
+        (["-p", "-u", "http://[::1]/x"], ""),
+        (
+            ["-e", "-u", "http://0.0.0.0:1", "--basic-auth"],
+            "scrapers send their password",
+        ),
+        (["-e", "-u", "http://127.0.0.1:1", "--basic-auth"], ""),
+    ],
+)
+def test_credentials_in_clear_to_another_machine_are_a_warning(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    warning: str,
+) -> None:
+    """One line, and it goes on."""
+    monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
+    secret = tmp_path / "secret"
+    secret.write_text("me:secret")
+    if arguments[-1] == "--basic-auth":
+        arguments = [*arguments, str(secret)]
+    plan(parse(arguments))
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"jkbms: {warning}" if warning else "")
+    assert len(shown.splitlines()) == bool(warning)
+    assert "t0ken" not in shown
 
 
 async def test_refused_push_fails(radio: VirtualRadio, taker: Taker) -> None:

@@ -7,6 +7,7 @@ project: the tests behind them state the same contract in our own words.
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 import json
@@ -15,12 +16,15 @@ from pathlib import Path
 import re
 import shlex
 from struct import pack_into
+import sys
 from typing import Any, Final
 
+from aiohttp import web
 import pytest
 
 from custom_components.jk_bms.jkbms.cli.arguments import parse
 from custom_components.jk_bms.jkbms.cli.main import main
+from custom_components.jk_bms.jkbms.cli.serve import plan
 from custom_components.jk_bms.jkbms.export.exporter import Endpoint, Exporter
 from custom_components.jk_bms.jkbms.models import BatteryState
 from custom_components.jk_bms.jkbms.protocol.decode import (
@@ -29,7 +33,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
 )
 from custom_components.jk_bms.jkbms.protocol.detect import find_profile
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from tests.servers import Prometheus
+from tests.servers import Prometheus, free_port, get
 from tests.virtual_bms import MODELS, Battery, VirtualBms, VirtualRadio, frames
 from tests.virtual_time import VirtualTimeLoop
 
@@ -236,16 +240,13 @@ def test_readme_toml_is_reproduced(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert only_of_seed(out, fields) == expected
 
 
-@needs_readme
-def test_readme_metrics_are_reproduced(run: Run) -> None:
-    """Byte for byte, but for HELP texts, noise, what we add, and values that lag.
+def metrics_of_readme() -> str:
+    """Return the block of -f metrics without HELP texts, noise, and values that lag.
 
     Difference: average and difference are computed from the cells of the same frame. The
     BMS sends its own up to a second late, as this block shows (docs/protocol.md 7).
     """
-    command = "-f metrics -c -d UPS_BMS"
-    out = run(*shlex.split(command), **METRICS_VALUES)
-    expected = without_noise(without_help(blocks()[command]))
+    expected = without_noise(without_help(blocks()["-f metrics -c -d UPS_BMS"]))
     for late, right in (
         ('\naverage_cell_voltage{device="UPS_BMS"} 2.385\n', "2.384"),
         ('\ndelta_cell_voltage{device="UPS_BMS"} 0\n', "0.002"),
@@ -253,45 +254,88 @@ def test_readme_metrics_are_reproduced(run: Run) -> None:
         assert late in expected
         expected = expected.replace(late, f"{late.rpartition(' ')[0]} {right}\n")
     # Whole numbers have no decimal point
-    expected = re.sub(r"\.0$", "", expected, flags=re.MULTILINE)
-    assert without_help(only_of_seed(out, SEED_METRICS)) == expected
+    return re.sub(r"\.0$", "", expected, flags=re.MULTILINE)
 
 
 @needs_readme
-def test_readme_service_lines_are_understood() -> None:
-    """The same options, with the same meaning."""
-    serve, push = (parse(shlex.split(line)) for line in list(blocks())[4:])
-    assert (serve.exporter, serve.push, push.exporter, push.push) == (1, 0, 1, 1)
-    assert serve.url == "http://127.0.0.1:9898/metrics"
-    assert push.url == "http://127.0.0.1:8428/api/v1/import/prometheus"
-    for options, level in ((serve, logging.DEBUG), (push, logging.INFO)):
-        assert options.journal
-        assert options.targets == ["UPS_BMS", "SOLAR_BMS"]
-        assert [*options.log.levels.values()] == [level]
+def test_readme_metrics_are_reproduced(run: Run) -> None:
+    """Byte for byte, but for what `metrics_of_readme` says, and what we add."""
+    command = "-f metrics -c -d UPS_BMS"
+    out = run(*shlex.split(command), **METRICS_VALUES)
+    assert without_help(only_of_seed(out, SEED_METRICS)) == metrics_of_readme()
 
 
 @needs_readme
-def test_readme_help_names_the_same_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """Difference: the words, and what we add; letters, names and defaults are equal."""
+def test_readme_help_is_reproduced(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, but for the default format, and what we add, which stands behind."""
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/ubmsc"])
     with pytest.raises(SystemExit):
         main(["--help"])
-    ours = capsys.readouterr().out
-    theirs = re.findall(r"^  (-\w, --[\w-]+)", blocks()["--help"], re.MULTILINE)
-    assert len(theirs) == 14
-    for option in theirs:
-        assert f"  {option}" in ours
-    for name in (
-        "rust",
-        "rust-pretty",
-        "json",
-        "json-pretty",
-        "yaml",
-        "toml",
-        "metrics",
-    ):
-        assert name in ours
-    for default in ("(30)", "(5)", "(60)"):
-        assert default in ours
+    expected = blocks()["--help"]
+    assert "rust(r) (by default) rust-pretty(R)" in expected
+    expected = expected.replace("rust(r) (by default) ", "rust(r) ")
+    assert capsys.readouterr().out.startswith(f"{expected}\n")
+
+
+SOLAR: Final = replace(UPS, name="SOLAR_BMS", address="C8:47:8C:00:00:77")
+
+
+@needs_readme
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize("number", [4, 5], ids=["serve", "push"])
+async def test_readme_service_line_exports_what_metrics_shows(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line as it is, but for the port: the block of -f metrics, for each battery.
+
+    Differences: those of that block.
+    """
+    line = [*blocks()][number]
+    port = free_port()
+    options = parse(shlex.split(re.sub(r":(9898|8428)/", f":{port}/", line)))
+    assert options.journal
+    level = logging.DEBUG if number == 4 else logging.INFO
+    assert [*options.log.levels.values()] == [level]
+    # Its values are due every 60 s, of which the first half passes before a push
+    options.scrape_interval = 1.0
+    bodies: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        assert request.path == "/api/v1/import/prometheus"
+        bodies.append(await request.text())
+        return web.Response(status=204)
+
+    with VirtualRadio("adapter") as radio:
+        for spec in (UPS, SOLAR):
+            battery = Battery(spec, soc=1.0, time_scale=0.0)
+            battery.override(**METRICS_VALUES)
+            radio.place(VirtualBms(battery, speed=20))
+        app = web.Application()
+        app.router.add_post("/{path:.*}", take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        if options.push:
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+        serving = asyncio.ensure_future(plan(options)())
+        async with asyncio.timeout(30):
+            while not any(body.count("remain_percent{") == 2 for body in bodies):
+                await asyncio.sleep(0.1)
+                if not options.push:
+                    with suppress(OSError):
+                        url = f"http://127.0.0.1:{port}/metrics"
+                        bodies.append(await get(url))
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        await runner.cleanup()
+    (body, *_) = [each for each in bodies if each.count("remain_percent{") == 2]
+    for device, other in (("UPS_BMS", "SOLAR_BMS"), ("SOLAR_BMS", "UPS_BMS")):
+        own = re.sub(rf'(?m)^.*device="{other}".*\n', "", body)
+        assert without_help(only_of_seed(own, SEED_METRICS)) == (
+            metrics_of_readme().replace("UPS_BMS", device)
+        )
 
 
 # The same contract in our own words

@@ -6,6 +6,8 @@ import socket
 import sys
 from types import FrameType
 
+FAULTS = ("none", "alarm", "silent", "busy", "weak", "wire-off")
+
 
 def main() -> int:
     """Return the exit code of the command."""
@@ -44,6 +46,13 @@ def _parse() -> argparse.Namespace:
         "--yaml-resources",
         action="store_true",
         help="list the resources of dashboards in YAML",
+    )
+    add(
+        "--fault",
+        choices=FAULTS,
+        default=FAULTS[0],
+        help="what is wrong with the first battery; the entity input_select.demo_fault"
+        " changes it while the demo runs",
     )
     add("--verbose", action="store_true", help="show the log of Home Assistant")
     options = parser.parse_args()

@@ -50,6 +50,11 @@ automation: !include automations.yaml
 bluetooth:
 energy:
 history:
+input_select:
+  demo_fault:
+    name: Fault of the first battery
+    icon: mdi:alert-outline
+    options: ["none", alarm, silent, busy, weak, wire-off]
 logbook:
 logger:
   default: info

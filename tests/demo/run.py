@@ -24,6 +24,7 @@ from .batteries import make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
 from .owner import async_add, async_allow_controls, async_discover
 from .past import async_remember
+from .trouble import DemoTrouble
 
 _LOGGER = logging.getLogger("demo")
 
@@ -75,7 +76,8 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
                 return 1
             batteries = make_batteries(options.batteries)
             proxies = start_proxies(batteries)
-            async_at_started(hass, partial(_async_prepare, batteries, options))
+            trouble = DemoTrouble(batteries, proxies)
+            async_at_started(hass, partial(_async_prepare, batteries, trouble, options))
             code = await hass.async_run()
     except asyncio.CancelledError:
         if half := async_get_hass_or_none():
@@ -89,7 +91,10 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
 
 
 async def _async_prepare(
-    batteries: list[VirtualBms], options: Namespace, hass: HomeAssistant
+    batteries: list[VirtualBms],
+    trouble: DemoTrouble,
+    options: Namespace,
+    hass: HomeAssistant,
 ) -> None:
     """Bring Home Assistant to the requested state, and report it."""
     incidents.async_register(hass, batteries)
@@ -99,6 +104,7 @@ async def _async_prepare(
             await asyncio.gather(*(async_add(hass, flow) for flow in flows))
             await async_allow_controls(hass)
             await async_remember(hass, batteries)
+        await trouble.async_start(hass, options.fault)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")
         hass.async_create_task(hass.async_stop(1))

@@ -71,9 +71,16 @@ def _entity_row(platform: str, key: str, description: EntityDescription) -> Row:
     return (
         key,
         re.sub(r"\{\w+\}", "n", name),
-        getattr(description, "native_unit_of_measurement", None) or "",
+        _unit(description),
         "on" if description.entity_registry_enabled_default else "off",
     )
+
+
+def _unit(description: EntityDescription) -> str:
+    """Return the unit that a new entity has, empty if it has none."""
+    names = "suggested_unit_of_measurement", "native_unit_of_measurement"
+    units = (getattr(description, name, None) for name in names)
+    return next((str(unit) for unit in units if unit), "")
 
 
 def _alarm_row(alarm: str) -> Row:

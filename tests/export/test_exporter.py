@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 import gzip
 from pathlib import Path
+from socket import gethostname
 import ssl
 
 import aiohttp
@@ -519,3 +521,65 @@ def test_password_in_a_url_is_never_shown(url: str) -> None:
     with pytest.raises(EndpointError) as caught:
         Endpoint.parse(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.0.0.1:9889", 200),
+        ("[::1]:9889", 200),
+        ("192.0.2.7", 200),
+        ("localhost:9889", 200),
+        ("LOCALHOST", 200),
+        (gethostname(), 200),
+        ("Bms.example", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:9889", 421),
+        ("", 421),
+        ("a b", 421),
+        ("[::1", 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+async def test_request_for_another_host_is_refused(
+    session: aiohttp.ClientSession, host: str, status: int, path: str
+) -> None:
+    """A web page whose name resolves to this machine must not read anything."""
+    endpoint = Endpoint(port=0, allowed_hosts=frozenset({"bms.example"}))
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        line = (await reader.readline()).decode()
+        assert line.split()[1] == str(status)
+        writer.close()
+
+
+async def test_old_client_without_a_host_is_served(
+    session: aiohttp.ClientSession,
+) -> None:
+    """HTTP 1.0 knows none, and no browser uses it."""
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert b"200" in await reader.readline()
+        writer.close()
+
+
+async def test_head_that_drips_is_closed_in_time(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte does not start the time anew."""
+    monkeypatch.setattr(module, "_HEAD_TIMEOUT", 0.5)
+    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        ended = asyncio.create_task(reader.read())
+        clock = asyncio.get_running_loop().time
+        begin = clock()
+        async with asyncio.timeout(20):
+            while not ended.done():
+                with suppress(ConnectionError):
+                    writer.write(b"x")
+                await asyncio.sleep(0.05)
+        assert clock() - begin < 10
+        writer.close()

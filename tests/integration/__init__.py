@@ -146,6 +146,6 @@ def forget(proxy: VirtualProxy, bms: VirtualBms) -> None:
     hear(proxy, bms, later=-200)
     proxy._async_expire_devices()
     for handle in get_scheduled_timer_handles(asyncio.get_running_loop()):
-        if "_async_check_unavailable" in repr(handle):
+        if "_async_check_unavailable" in repr(handle) and not handle.cancelled():
             handle._run()
             handle.cancel()

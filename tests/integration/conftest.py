@@ -67,7 +67,7 @@ async def configure_event_loop(configure_event_loop: None) -> None:
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_settle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the client's settle time as much as the batteries' times."""
     monkeypatch.setattr(session, "SETTLE_TIME", session.SETTLE_TIME / SPEED)
 

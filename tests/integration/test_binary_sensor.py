@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
+from custom_components.jk_bms.binary_sensor import BINARY_SENSORS, UNNAMED
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.models import Alarm, Settings
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN
@@ -20,6 +20,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from tests.virtual_bms import VirtualBms
+from tests.virtual_bms.firmware import FIRMWARES
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import MAX_DATA_AGE, pass_time, setup_integration
@@ -55,7 +56,7 @@ def shown(hass: HomeAssistant) -> dict[str, str]:
         ("JK_B2A20S20P 11.288H", {"balancing", "heating"} | FAULTS | SWITCHES),
         (
             "JK_PB2A16S20P 15.41",
-            {"balancing", "dry_contact_1", "heating"} | FAULTS | SWITCHES,
+            {"balancing", "heating"} | FAULTS | SWITCHES,
         ),
     ],
 )
@@ -237,19 +238,25 @@ async def test_each_alarm_has_its_own_entity(
     model: str,
     alarms: list[str],
 ) -> None:
-    """Each alarm that the layout has a bit for has its own state."""
+    """Each alarm that the layout has a bit for has its own state.
+
+    What a bit without a name means is not known, so it appears when it is first raised.
+    """
     bms = make_bms(model, name="battery")
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
-    assert [key for key in ALARMS if key in shown(hass)] == alarms
+    named = [key for key in alarms if key not in UNNAMED]
+    assert [key for key in ALARMS if key in shown(hass)] == named
     coordinator: Any = entry.runtime_data
     for name in alarms:
         reading = coordinator.data
         coordinator._async_publish(
             replace(reading, cell_data=replace(reading.cell_data, alarms=(name,)))
         )
+        await hass.async_block_till_done()
         states = shown(hass)
-        assert [key for key in alarms if states[key] == STATE_ON] == [name]
+        assert [key for key in alarms if states.get(key) == STATE_ON] == [name]
+    assert [key for key in ALARMS if key in shown(hass)] == alarms
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
@@ -258,7 +265,7 @@ async def test_alarms_are_problems_unless_informative(
 ) -> None:
     """All alarms but the informative ones are problems; one names its cells."""
     bms = make_bms(model, name="battery")
-    bms.battery.override(alarms=1, wire_alarm=0b101)
+    bms.battery.override(alarms=1 | 7 << 29, wire_alarm=0b101)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
     assert {
@@ -302,7 +309,20 @@ SETTINGS = [*ALLOWED, *SWITCH_BITS]
 OFF: dict[str, Any] = {**dict.fromkeys(ALLOWED.values(), False), "switches": 0}
 
 
-@pytest.mark.usefixtures("entity_registry_enabled_by_default")
+DECLARES_NOTHING = "declares nothing"
+
+
+@pytest.fixture
+def _declares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add a firmware that shows all settings, since it does not say which it uses."""
+    monkeypatch.setitem(
+        FIRMWARES,
+        DECLARES_NOTHING,
+        replace(FIRMWARES["11.48"], info_masks=bytes(32), settings_masks=bytes(9)),
+    )
+
+
+@pytest.mark.usefixtures("entity_registry_enabled_by_default", "_declares_nothing")
 @pytest.mark.parametrize(
     ("changes", "on"),
     [
@@ -320,7 +340,7 @@ async def test_each_setting_shows_its_own_value(
     on: str | None,
 ) -> None:
     """A setting is apart from the state that it allows, and from other settings."""
-    bms = make_bms(model, name="battery")
+    bms = make_bms(model, name="battery", family=DECLARES_NOTHING)
     bms.battery.settings = replace(bms.battery.settings, **OFF | changes)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
@@ -353,9 +373,19 @@ async def test_rarely_needed_entities_are_disabled_or_diagnostic(
         for entity in er.async_entries_for_config_entry(entity_registry, entry.entry_id)
         if entity.domain == BINARY_SENSOR_DOMAIN and entity.disabled
     }
+    # It declares none of these.
+    absent = {
+        "emergency_trigger",
+        "gps_heartbeat",
+        "gps_lock_charging",
+        "gps_lock_discharging",
+        "shared_port",
+        "special_charger",
+    }
     assert off == {
         "precharging": None,
         "charger_connected": None,
+        "dry_contact_1": None,
         "dry_contact_2": None,
-        **dict.fromkeys([*ALARMS, *SETTINGS], "diagnostic"),
+        **dict.fromkeys({*ALARMS, *SETTINGS} - UNNAMED - absent, "diagnostic"),
     }

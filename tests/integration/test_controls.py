@@ -339,7 +339,7 @@ async def test_lost_link_shows_no_value_until_it_is_read(
 ) -> None:
     """Written once; unavailable at first, then what the battery has."""
     states: list[str] = []
-    hass.bus.async_listen(
+    stop_listening = hass.bus.async_listen(
         "state_changed",
         lambda event: (
             event.data["entity_id"] == CHARGING
@@ -360,6 +360,7 @@ async def test_lost_link_shows_no_value_until_it_is_read(
             hass.states.get(CHARGING).state == (STATE_OFF if is_changed else STATE_ON)
         )
     )
+    stop_listening()
     assert STATE_UNAVAILABLE in states
     assert (STATE_ON if is_changed else STATE_OFF) not in states
     assert [state for state in written(bms) if state == OFF] == written(bms)

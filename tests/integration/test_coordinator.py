@@ -297,6 +297,19 @@ async def test_poll_failures_mark_unavailable_by_age_and_recover(
     assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
 
 
+async def test_loss_without_a_failed_read_has_a_reason(
+    hass: HomeAssistant, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Values may grow too old while no attempt fails, as while one waits for a slot."""
+    caplog.set_level(logging.INFO)
+    assert entry.runtime_data.last_exception is None
+    entry.runtime_data._async_expire(dt_util.utcnow())
+    assert our_lines(caplog, logging.INFO) == [
+        "House 24V is unavailable: it was not read in time"
+    ]
+    assert our_lines(caplog, logging.WARNING) == []
+
+
 async def test_unsupported_layout_is_set_up_without_values(
     hass: HomeAssistant,
     proxy: VirtualProxy,

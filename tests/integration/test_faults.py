@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from custom_components.jk_bms.jkbms.models import Alarm
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
-from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms import Faults, Spec, State, VirtualBms, frames
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
@@ -64,6 +65,31 @@ async def test_fault_between_two_publishes_is_an_event_and_a_problem(
         {"event_type": "raised", "alarm": "discharge_overcurrent"},
         {"event_type": "cleared", "alarm": "discharge_overcurrent"},
     ]
+
+
+async def test_forged_first_frame_raises_no_alarm(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With nothing to compare it with, a second frame has to agree."""
+    cell_frame, forged = frames.cell_frame, list[int]()
+
+    def forge(spec: Spec, state: State, counter: int) -> bytes:
+        if not forged:
+            forged.append(counter)
+            state = replace(state, alarms=int(Alarm.CELL_OVERVOLTAGE))
+        return cell_frame(spec, state, counter)
+
+    monkeypatch.setattr(frames, "cell_frame", forge)
+    bms.battery.override(alarms=0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+
+    assert forged
+    assert hass.states.get(PROBLEM).state == STATE_OFF
+    assert entry.runtime_data.client.statistics.rejected == 1
 
 
 def hot_sensor(bms: VirtualBms) -> dict[str, Any]:

@@ -645,10 +645,10 @@ async def test_push_options_are_validated(
     for wrong, error in (
         ({"url": "nowhere"}, "invalid_push_url"),
         ({"url": f"{receiver.url}/metrics/job/a/instance/b"}, "invalid_push_url"),
-        ({"url": f"{receiver.url}/api/v1/import"}, "invalid_push_url"),
+        ({"url": f"{receiver.url}/api/v1/import"}, "push_wrong_path"),
         (
             {"url": f"{receiver.url}/api/v1/import", "kind": "import"},
-            "invalid_push_url",
+            "push_wrong_path",
         ),
         ({"url": receiver.url, "username": "a:b"}, "invalid_push_credentials"),
         ({"url": receiver.url, "password": "a\nb"}, "invalid_push_credentials"),
@@ -684,6 +684,22 @@ async def test_push_options_are_validated(
     }
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(receiver.got) == 1
+
+
+async def test_push_form_names_the_path_of_the_text_import(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """The path is completed, so that it can be copied."""
+    entry = await set_up(hass, proxy, bms, title="x")
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    url = "http://127.0.0.1:8428/insert/0/api/v1/import"
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], {"push": {"url": url}}
+    )
+    assert result["errors"] == {"base": "push_wrong_path"}
+    assert result["description_placeholders"] == {
+        "path": "/insert/0/api/v1/import/prometheus"
+    }
 
 
 async def test_push_form_is_serialised_for_the_browser(

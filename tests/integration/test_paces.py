@@ -55,6 +55,15 @@ def shown(hass: HomeAssistant, key: str) -> str:
     return state.state
 
 
+SECONDS = {
+    "total_runtime": 86400,
+    "emergency_time_countdown": 60,
+    "smart_sleep_countdown": 3600,
+    "charge_status_time_elapsed": 3600,
+}
+"""s of the unit in which a duration is shown."""
+
+
 @pytest.mark.parametrize(
     ("key", "field", "pace"),
     [
@@ -84,6 +93,7 @@ async def test_value_waits_for_its_pace(
     """A value waits for its period; then the latest one is written."""
 
     def of(value: float) -> Any:
+        value *= SECONDS.get(key, 1)
         return (value,) if field == "cell_resistance" else value
 
     publish(1200, **{field: of(3.2)})

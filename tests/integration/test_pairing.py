@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 import json
 import logging
@@ -19,6 +20,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import issues as lasting_issues
 from custom_components.jk_bms.bonds import CONF_ADAPTER, async_find_bond, async_pair
+from custom_components.jk_bms.connection_slots import ConnectionSlots
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.errors import (
@@ -389,6 +391,21 @@ async def test_battery_that_is_paired_already_is_added_without_a_code(
     assert bluez.count("Pair") == 0
 
 
+async def test_bond_of_a_farther_adapter_is_found(
+    hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
+) -> None:
+    """The nearest adapter need not be the one that is paired."""
+    bluez.bonds[ADAPTER, ADDRESS] = True
+    bluez.locks[ADDRESS].knows.add(ADAPTER)
+    await scanner.see(bms)
+    near = bluez.add_adapter("hci2", OTHER_ADAPTER)
+    near.place(bms, rssi=-30)
+    near_scanner = LocalScanner(bluez, near)
+    await near_scanner.see(bms)
+    assert await async_find_bond(hass, ADDRESS) == ADAPTER
+    near_scanner.stop()
+
+
 async def test_failed_read_after_pairing_does_not_pair_again(
     hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
 ) -> None:
@@ -513,6 +530,29 @@ async def test_adapter_out_of_slots_or_range(
     )
     with pytest.raises(NoFreeSlotError, match=ADAPTER):
         await read(ADAPTER)
+
+
+async def test_pairing_waits_for_a_connection_slot(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bluez: Bluez,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If none becomes free in time, nothing is paired and the dialog says so."""
+    await scanner.see(bms)
+    result = await start(hass, bms)
+
+    @asynccontextmanager
+    async def slot(_slots: ConnectionSlots, address: str) -> AsyncGenerator[None]:
+        assert address == ADDRESS
+        raise NoFreeSlotError("Every connection is in use")
+        yield
+
+    monkeypatch.setattr(ConnectionSlots, "slot", slot)
+    result = await enter(hass, result)
+    assert result["errors"] == {"base": "pairing_not_ready"}
+    assert bluez.count("Pair") == 0
 
 
 async def test_no_adapter_in_range(hass: HomeAssistant, bms: VirtualBms) -> None:

@@ -31,7 +31,6 @@ METRICS = {
     "temperature_sensor_4": "temperature_celsius",
     "temperature_sensor_5": "temperature_celsius",
     **{f"cell_voltage_{cell}": "voltage_v" for cell in range(1, 17)},
-    "average_cell_voltage": "voltage_v",
     "min_cell_voltage": "voltage_v",
     "max_cell_voltage": "voltage_v",
     "min_voltage_cell": "state",

@@ -28,7 +28,6 @@ from . import MAX_DATA_AGE, pass_time, setup_integration
 type MakeBms = Callable[..., VirtualBms]
 
 CELLS = {
-    "average_cell_voltage",
     "balancer_state",
     "balancing_current",
     "delta_cell_voltage",
@@ -115,7 +114,6 @@ async def test_every_unit_shows_what_its_battery_measures(
     await setup(hass, proxy, bms)
     state = bms.battery.state
     expected = {
-        "average_cell_voltage": state.average,
         "battery_type": {"LFP": "lfp", "LION": "li_ion"}.get(bms.spec.chemistry),
         "balancer_state": "discharging",
         "balancing_current": -0.8,
@@ -158,7 +156,7 @@ SECONDS = ("s", "duration", None, 0)
 LIMIT_OF_CELL = ("V", "voltage", None, 3)
 LIMIT_OF_CURRENT = ("A", "current", None, 1)
 LIMIT_OF_TEMPERATURE = ("°C", "temperature", None, 1)
-COUNTDOWN = ("s", "duration", "measurement", 0)
+COUNTDOWN = ("duration", "measurement", 1)
 
 KINDS = {
     "total_voltage": (*VOLT, 2),
@@ -198,10 +196,10 @@ KINDS = {
     "full_charge_capacity": ("Ah", None, "measurement", 1),
     "charging_cycles": (None, None, "total_increasing", None),
     "total_charging_cycle_capacity": ("Ah", None, "total_increasing", 0),
-    "total_runtime": ("s", "duration", "total_increasing", 0),
-    "emergency_time_countdown": COUNTDOWN,
-    "smart_sleep_countdown": COUNTDOWN,
-    "charge_status_time_elapsed": COUNTDOWN,
+    "total_runtime": ("d", "duration", "total_increasing", 1),
+    "emergency_time_countdown": ("min", *COUNTDOWN),
+    "smart_sleep_countdown": ("h", *COUNTDOWN),
+    "charge_status_time_elapsed": ("h", *COUNTDOWN),
     "detail_log_entry_count": (None, None, "measurement", None),
     "battery_type": ENUM,
     "smart_sleep_voltage": LIMIT_OF_CELL,
@@ -333,6 +331,7 @@ async def test_rarely_needed_entities_are_disabled_by_default(
     }
     settings = {description.key for description in SETTING_SENSORS}
     assert disabled - settings - ONLY_FOR_CARDS == {
+        "average_cell_voltage",
         "average_current",
         "average_power",
         "charge_status_time_elapsed",
@@ -351,6 +350,7 @@ async def test_rarely_needed_entities_are_disabled_by_default(
         *(f"cell_resistance_{cell}" for cell in range(1, bms.spec.cells + 1)),
     }
     assert settings - disabled == {
+        "discharge_precharge_time",
         "discharge_undertemperature_protection",
         "discharge_undertemperature_recovery",
         "voltage_calibration",
@@ -557,17 +557,17 @@ async def test_counters_show_the_values_of_their_fields(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, model: str
 ) -> None:
     """Run time is the total one, and each counter has its own entity."""
-    bms = make_bms(model, name="battery", run_time=20_000_000, uptime=1000)
+    bms = make_bms(model, name="battery", run_time=20_736_000, uptime=1000)
     bms.battery.override(
         emergency=600, sleep=7200, phase=1, phase_time=90, detail_records=400
     )
     await setup(hass, proxy, bms)
     values = shown(hass, bms)
     expected = {
-        "total_runtime": "20000000",
-        "emergency_time_countdown": "600",
-        "smart_sleep_countdown": "7200",
-        "charge_status_time_elapsed": "90",
+        "total_runtime": "240.0",
+        "emergency_time_countdown": "10.0",
+        "smart_sleep_countdown": "2.0",
+        "charge_status_time_elapsed": "0.025",
         "detail_log_entry_count": "400",
     }
     assert {key: values[key] for key in expected if key in values} == dict(

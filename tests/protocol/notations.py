@@ -2,6 +2,7 @@
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 import json
 from typing import Final
 
@@ -74,6 +75,15 @@ def _octal_dump(data: bytes) -> str:
         f"{at:07o} {' '.join(f'{byte:03o}' for byte in row)}\n"
         for at, row in _rows(data)
     )
+
+
+def _od(data: bytes, form: Callable[[int], str]) -> str:
+    """Write what `od` does on a small-endian machine."""
+    words = (
+        (at, [low | high << 8 for low, high in zip(row[::2], row[1::2], strict=True)])
+        for at, row in _rows(data)
+    )
+    return "".join(f"{at:07o}{''.join(map(form, row))}\n" for at, row in words)
 
 
 def _offsets(form: str, size: int = 16) -> Notation:
@@ -193,6 +203,9 @@ NOTATIONS: Final[dict[str, Notation]] = {
     "xxd": _whole(_xxd),
     "hexdump": _whole(_words_of_two_bytes),
     "od -b": _whole(_octal_dump),
+    "od": _whole(partial(_od, form=" {:06o}".format)),
+    "od -d": _whole(partial(_od, form=" {:5d}".format)),
+    "od -x": _whole(partial(_od, form=" {:04x}".format)),
     "offsets of 4 digits": _offsets("04x"),
     "offsets of 2 digits": _offsets("02x"),
     "offsets with a colon": _offsets("#06x"),

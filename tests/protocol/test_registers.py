@@ -23,6 +23,7 @@ from custom_components.jk_bms.jkbms.protocol.changes import (
     changed,
     check,
     choices,
+    is_meaningful,
     limits,
     needs_passcode,
     passcode_matches,
@@ -38,6 +39,7 @@ from custom_components.jk_bms.jkbms.protocol.frames import FrameType, ReadComman
 from custom_components.jk_bms.jkbms.protocol.profile import Profile
 from custom_components.jk_bms.jkbms.protocol.registers import (
     REGISTERS,
+    SETTING_REGISTERS,
     Kind,
     Register,
     Tier,
@@ -663,3 +665,30 @@ def test_settings_passcode_is_compared_whole() -> None:
     assert not needs_passcode(plan({"charging": False}, reading()))
     (change,) = plan({"userdata": "x"}, reading())
     assert change.is_secret
+
+
+def test_numbers_of_settings_are_those_of_their_registers() -> None:
+    """Whether a setting is used and whether it may be written is the same question."""
+    for row in REGISTERS[Layout.JK02_32S].values():
+        if row.proof is FrameType.SETTINGS:
+            assert SETTING_REGISTERS[row.field] == row.number
+
+
+@pytest.mark.parametrize(
+    ("accepted", "used", "expected"),
+    [
+        ((0x04,), (0x1A,), {"cell_ovp", "mosfet_overtemperature"}),
+        ((), (0x07,), {"soc_100"}),
+        ((), (), {"cell_ovp", "mosfet_overtemperature", "soc_100"}),
+    ],
+)
+def test_setting_is_meaningful_where_either_frame_declares_it(
+    accepted: tuple[int, ...], used: tuple[int, ...], expected: set[str]
+) -> None:
+    """A battery that declares nothing may use them all."""
+    now = reading(register_support=used)
+    now = replace(now, device_info=replace(now.device_info, command_support=accepted))
+    names = ("cell_ovp", "mosfet_overtemperature", "soc_100")
+    assert {name for name in names if is_meaningful(name, now)} == expected
+    assert is_meaningful("device_address", now)
+    assert is_meaningful("soc_100", replace(now, layout=Layout.JK02_24S))

@@ -166,6 +166,15 @@ class PushUrlError(PushError):
     """The URL cannot be used for pushing."""
 
 
+class PushPathError(PushUrlError):
+    """The path is that of an import of another format."""
+
+    def __init__(self, message: str, path: str) -> None:
+        """Name the path that the server imports the text format under."""
+        super().__init__(message)
+        self.path = path
+
+
 class PushUnreachableError(PushError):
     """The server does not respond, or not in time."""
 

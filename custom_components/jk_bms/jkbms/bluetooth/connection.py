@@ -101,6 +101,8 @@ class Connection:
         self._send_to: BleakGATTCharacteristic
         self._connect_error: Exception | None = None
         """Why the latest attempt to connect failed."""
+        self.waited_for_slot = False
+        """Whether an attempt to connect found no free connection slot."""
         self._address = ""
 
     @property
@@ -218,6 +220,7 @@ class Connection:
                     await super().connect(**kwargs)
                 except _STACK_ERRORS as err:
                     connection._connect_error = err
+                    connection.waited_for_slot |= bool(_NO_SLOT.search(str(err)))
                     raise
 
             @override

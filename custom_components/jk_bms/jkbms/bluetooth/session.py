@@ -11,6 +11,7 @@ from ..errors import (
     ConnectionLostError,
     ImplausibleFrameError,
     LinkError,
+    NoFreeSlotError,
     NotJkBmsError,
     PairingRequiredError,
     SilentError,
@@ -221,6 +222,8 @@ class Session:
             return NotJkBmsError("The device does not use the JK BMS protocol")
         if self.looks_unpaired:
             return PairingRequiredError(PAIRING_REQUIRED)
+        if self._frame_seen and self.connection.waited_for_slot:
+            return NoFreeSlotError("A connection slot became free too late for a read")
         return SilentError("Connected, but the battery does not respond")
 
     @property

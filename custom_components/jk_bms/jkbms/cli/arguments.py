@@ -10,22 +10,11 @@ import re
 import sys
 from typing import Final, NoReturn, override
 
-from .. import __version__
 from ..models import Layout
 from .log_setup import LogFilter
-from .option_types import (
-    FORMAT_NAMES,
-    device_names,
-    file_path,
-    filled_text,
-    frame_layout,
-    interval,
-    log_filter,
-    output_format,
-    seconds,
-    utf8_text,
-)
+from .option_types import output_format
 from .terminal import print_error, printing
+from .usage import make_parser
 
 
 class ExitCode(IntEnum):
@@ -40,31 +29,6 @@ class ExitCode(IntEnum):
 
 
 _FORMAT_VARIABLE: Final = "JKBMS_FORMAT"
-_DESCRIPTION: Final = (
-    "Read JiKong (JK) battery management systems over Bluetooth Low Energy."
-)
-
-_EPILOG: Final = """\
-examples:
-  jkbms                                       list the batteries in range
-  jkbms -f J -i -d UPS_BMS                    device information of one
-  jkbms -f t -i -c                            information and cells of all
-  jkbms -f metrics -c -d UPS_BMS              cells as Prometheus metrics, once
-  jkbms -e -d UPS_BMS -d HOME_BMS             serve the metrics of two
-  jkbms -e -p -u http://HOST:8428/api/v1/import/prometheus
-                                              push the metrics of all, continuously
-  jkbms --watch                               a live table
-  jkbms -d UPS_BMS --set charging=off         change a setting
-
-environment:
-  JKBMS_FORMAT: the default of --format; ubmsc has rust
-  JKBMS_PAIRING_CODE: for --pair, instead of typing it
-  JKBMS_SETTINGS_PASSCODE: for --set and --apply, instead of typing it
-  JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
-
-exit codes: 0 all answered, 1 something failed, 2 usage error,
-  130 interrupted, 143 terminated (with --exporter: 0)
-"""
 
 
 class Options(argparse.Namespace):
@@ -94,6 +58,7 @@ class Options(argparse.Namespace):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     basic_auth: Path | None = None
+    allow_host: list[str] = []
     push_kind: str | None = None
     job: str | None = None
     auth_file: Path | None = None
@@ -155,7 +120,8 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
     Raises `OutputError` if help cannot be printed.
     """
-    parser = _make_parser()
+    called = Path(sys.argv[0]).name
+    parser = make_parser(_Parser, called if called == "ubmsc" else "jkbms")
     options = parser.parse_args(arguments, namespace=Options())
     if not (options.format or options.watch) and os.environ.get(_FORMAT_VARIABLE):
         try:
@@ -238,6 +204,7 @@ _ONLY_WITH: Final = {
     "--tls-cert": ("--exporter",),
     "--tls-key": ("--exporter",),
     "--basic-auth": ("--exporter",),
+    "--allow-host": ("--exporter",),
     "--push-kind": ("--push",),
     "--job": ("--push",),
     "--auth-file": ("--push",),
@@ -263,182 +230,3 @@ _IGNORED_BY: Final = {
     "--push": ("--settings", "--secrets"),
 }
 """Options without a use in a mode, which are refused; not those that `ubmsc` ignores."""
-
-
-def _make_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="jkbms",
-        usage="jkbms [OPTION]...",
-        description=f"{_DESCRIPTION} Without options, list the batteries in range.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    general = parser.add_argument_group("general")
-    add = general.add_argument
-    add(
-        "-v",
-        "--version",
-        action="version",
-        version=f"jkbms {__version__}\n{_DESCRIPTION}",
-    )
-    add(
-        "-l",
-        "--log",
-        type=log_filter,
-        metavar="FILTER",
-        help="a level (error, warn, info, debug, off) or targets, and a pattern: "
-        "jkbms=debug,bleak=info/regex",
-    )
-    add(
-        "-j", "--journal", action="store_true", help="log to journald instead of stderr"
-    )
-
-    radio = parser.add_argument_group("batteries")
-    add = radio.add_argument
-    add(
-        "-d",
-        "--devices",
-        action="extend",
-        type=device_names,
-        metavar="DEVICE",
-        help="name or address; several with commas or as -d A -d B; "
-        "default: every battery in range",
-    )
-    add(
-        "-t",
-        "--scan-timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long to scan for them (30)",
-    )
-    add(
-        "-r",
-        "--request-timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long to wait for an answer (5)",
-    )
-    add(
-        "--pair",
-        action="store_true",
-        help="pair with one battery that requires a code, and read it (experimental)",
-    )
-    add("--unpair", action="store_true", help="remove the pairing with batteries")
-    add(
-        "--adapter",
-        type=utf8_text,
-        metavar="NAME",
-        help="Bluetooth adapter, such as hci1",
-    )
-
-    output = parser.add_argument_group("output")
-    add = output.add_argument
-    add("-i", "--device-info", action="store_true", help="show device information")
-    add("-c", "--cell-data", action="store_true", help="show live values and cells")
-    add("--settings", action="store_true", help="show settings")
-    add(
-        "-f",
-        "--format",
-        type=output_format,
-        help=f"{FORMAT_NAMES}; default: a table on a terminal, else json-pretty",
-    )
-    add("--secrets", action="store_true", help="show passcodes and user data")
-    add("--watch", action="store_true", help="show live values until q is pressed")
-
-    change = parser.add_argument_group("settings")
-    add = change.add_argument
-    add(
-        "--set",
-        action="append",
-        type=utf8_text,
-        metavar="NAME=VALUE",
-        help="change a setting of one battery and read it back; repeats",
-    )
-    add(
-        "--apply",
-        type=utf8_text,
-        metavar="FILE",
-        help="restore settings that --settings -f toml wrote; protections and "
-        "calibrations are never written",
-    )
-    add("--dry-run", action="store_true", help="show what would change, write nothing")
-    add("--yes", action="store_true", help="do not ask before writing")
-
-    export = parser.add_argument_group("export")
-    add = export.add_argument
-    add("-e", "--exporter", action="store_true", help="serve metrics for Prometheus")
-    add(
-        "-p",
-        "--push",
-        action="store_true",
-        help="push metrics to --url, once; with -e continuously",
-    )
-    add(
-        "-u",
-        "--url",
-        type=utf8_text,
-        help="URL to serve on (http://127.0.0.1:9889/metrics; the default port is 9889) "
-        "or to push to: a Pushgateway or a Prometheus import URL",
-    )
-    add(
-        "-s",
-        "--scrape-interval",
-        type=interval,
-        metavar="SECONDS",
-        help="interval between readings (60)",
-    )
-    add(
-        "--tls-cert",
-        type=file_path,
-        metavar="FILE",
-        help="serve HTTPS with this certificate",
-    )
-    add(
-        "--tls-key",
-        type=file_path,
-        metavar="FILE",
-        help="its key, if not in --tls-cert",
-    )
-    add(
-        "--basic-auth",
-        type=file_path,
-        metavar="FILE",
-        help="user:password that scrapers must send",
-    )
-    add(
-        "--push-kind",
-        choices=("pushgateway", "import"),
-        help="kind of server at --url, if its path does not show it",
-    )
-    add("--job", type=utf8_text, help="job label of pushed metrics (jkbms)")
-    add(
-        "--auth-file",
-        type=file_path,
-        metavar="FILE",
-        help="user:password or token to push with; a token that contains a colon must be "
-        "in JKBMS_PUSH_TOKEN",
-    )
-
-    capture = parser.add_argument_group("captured bytes")
-    add = capture.add_argument
-    add(
-        "--decode",
-        type=filled_text,
-        metavar="FILE",
-        help="decode a dump without a radio (- is stdin): a log, a hex dump, a "
-        "diagnostics file, in any notation of bytes",
-    )
-    add(
-        "--layout",
-        type=frame_layout,
-        metavar=f"{{{','.join(Layout)}}}",
-        help="layout of the frames, if it cannot be detected",
-    )
-    add(
-        "--all",
-        action="store_true",
-        help="show all frames, not just the last of each type",
-    )
-    return parser

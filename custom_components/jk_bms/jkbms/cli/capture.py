@@ -27,9 +27,9 @@ def decode_capture(name: str, options: Options) -> ExitCode:
         print_error(f"{name}: {NOTHING_FOUND}")
     contents = decode_all(dump.frames, layout=options.layout, secrets=options.secrets)
     if contents.layout_error:
-        print_error(f"{contents.layout_error}; --layout overrides")
-    for reason in contents.rejected:
-        print_error(reason)
+        print_error(f"{name}: {contents.layout_error}; --layout overrides")
+    for number, reason in contents.rejected:
+        print_error(f"{name}, {dump.places[number]}: {reason}")
     good = len(dump.frames) - len(contents.rejected)
     rejected = dump.rejected + len(contents.rejected)
     print_error(f"{good} frame{'' if good == 1 else 's'} good, {rejected} rejected")

@@ -22,7 +22,7 @@ from .turns import Rank
 
 _LOGGER = logging.getLogger(__name__)
 
-_FORGET_AFTER: Final = 86400.0
+FORGET_AFTER: Final = 86400.0
 """s until a battery that was found by a scan is dropped after it was last seen.
 
 Exporting `up 0` for a day leaves time to notice it.
@@ -248,11 +248,11 @@ class Monitor:
         if (
             battery.is_requested
             or not isinstance(battery.error, NotReachableError)
-            or unseen_for <= _FORGET_AFTER
+            or unseen_for <= FORGET_AFTER
         ):
             return False
         self.forget(battery)
-        hours = _FORGET_AFTER / 3600
+        hours = FORGET_AFTER / 3600
         _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)
         return True
 

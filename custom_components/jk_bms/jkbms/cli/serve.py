@@ -1,23 +1,27 @@
 """Serve metrics and push them: `--exporter` and `--push`."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 import logging
+from time import time
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
+from ..bluetooth.scanner import not_found
 from ..errors import PushError, PushUrlError
 from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
 from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, clear, push
 from ..models import BatteryState
 from ..outage import Outage
+from . import pushed
 from .arguments import ExitCode, Options
-from .monitor import Monitor
+from .monitor import FORGET_AFTER, Monitor
 from .polling import Poller, ticks
 from .run import Action, exit_code, progress
 from .terminal import print_error
@@ -36,7 +40,10 @@ def plan(options: Options) -> Action:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
             basic_auth=options.basic_auth,
+            allowed_hosts=options.allow_host,
         )
+        if endpoint.exposes_credentials:
+            print_error("scrapers send their password in clear: use --tls-cert")
         return partial(_serve, options, endpoint)
     assert options.url
     target = PushTarget.parse(
@@ -52,6 +59,8 @@ def plan(options: Options) -> Action:
             "A password in the URL is visible to all users: use JKBMS_PUSH_USER and "
             "JKBMS_PUSH_PASSWORD, or --auth-file"
         )
+    if target.exposes_credentials:
+        print_error(f"the credentials go to {target} in clear: use https")
     return partial(
         _push_continuously if options.exporter else _push_once, options, target
     )
@@ -88,28 +97,33 @@ async def _push_every(
     # Half-way between two readings, those that succeed are done: the values are recent
     await asyncio.sleep(interval / 2)
     deadline = min(DEADLINE, interval)
-    pushed = set[str]()
+    labels = set[str]()
+    clock = asyncio.get_running_loop().time
+    not_before = clock()
     async with aiohttp.ClientSession() as session:
         try:
             async for _ in ticks(interval):
                 states = _states(monitor, options)
                 devices = {state.device for state in states}
-                gone = pushed - devices
-                pushed |= devices
+                gone = labels - devices
+                if clock() < not_before:
+                    continue
+                labels |= devices
                 try:
                     await push(session, target, states, deadline=deadline)
                     await clear(session, target, gone, deadline=deadline)
                 except PushError as err:
+                    not_before = clock() + err.retry_after
                     if outage.begin():
                         _LOGGER.warning("Pushing fails, will retry: %s", err)
                     continue
-                pushed = devices
+                labels = devices
                 if outage.end():
                     _LOGGER.warning("Pushing works again")
         finally:
             # Otherwise a Pushgateway shows `up 1` for ever
             with suppress(PushError):
-                await clear(session, target, pushed, deadline=_CLEAR_DEADLINE)
+                await clear(session, target, labels, deadline=_CLEAR_DEADLINE)
 
 
 async def _push_once(options: Options, target: PushTarget) -> ExitCode:
@@ -118,10 +132,37 @@ async def _push_once(options: Options, target: PushTarget) -> ExitCode:
     with progress(poller):
         await poller.read_once()
     code = exit_code(poller)
-    if states := _states(poller.monitor, options):
+    states = _states(poller.monitor, options)
+    expired = set[str]()
+    if not options.targets and target.kind is PushKind.PUSHGATEWAY:
+        gone, expired = _remember(target, states)
+        for device in sorted(gone):
+            print_error(f"{device}: {not_found(poller.scan_timeout)}")
+            states.append(BatteryState(device=device, up=False))
+            code = ExitCode.FAILED
+    if states or expired:
         async with aiohttp.ClientSession() as session:
             await push(session, target, states, deadline=DEADLINE)
+            await clear(session, target, expired, deadline=DEADLINE)
     return code
+
+
+def _remember(
+    target: PushTarget, states: Sequence[BatteryState]
+) -> tuple[set[str], set[str]]:
+    """Note what is pushed; return what earlier runs pushed and this one has not found.
+
+    Those that were up within a day, which get `up 0`, and all others, which are deleted.
+    """
+    now = time()
+    labels = pushed.load(target)
+    for state in states:
+        labels[state.device] = now if state.up else labels.get(state.device, now)
+    missing = labels.keys() - {state.device for state in states}
+    expired = {label for label in missing if now - labels[label] > FORGET_AFTER}
+    kept = {label: at for label, at in labels.items() if label not in expired}
+    pushed.store(target, kept)
+    return missing - expired, expired
 
 
 def _continuous_poller(options: Options) -> Poller:

@@ -3,11 +3,20 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 import os
 from pathlib import Path
 from typing import Self
 
 from ..errors import CredentialsError
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine itself, as seen from no other."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

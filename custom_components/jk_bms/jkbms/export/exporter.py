@@ -2,28 +2,31 @@
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 import errno
 from hmac import compare_digest
+from ipaddress import ip_address
 import logging
 from math import inf
 import os
 from pathlib import Path
 import re
+from socket import gethostname
 import ssl
 from time import monotonic
 from typing import Final, Self, override
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 from yarl import URL
 
 from ..errors import EndpointError
 from ..models import BatteryState
 from ..text import shown_url, url_failure
-from .credentials import Credentials
+from .credentials import Credentials, is_loopback
 from .metrics import OPENMETRICS_TYPE, TEXT_TYPE, to_openmetrics, to_text
 
 _LOGGER = logging.getLogger(__name__)
@@ -60,12 +63,15 @@ class Endpoint:
     path: str = DEFAULT_PATH
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
+    allowed_hosts: frozenset[str] = frozenset()
+    """Further names that clients may use for the server, in lower case."""
 
     @classmethod
     def parse(
         cls,
         url: str = DEFAULT_URL,
         *,
+        allowed_hosts: Iterable[str] = (),
         tls_cert: Path | None = None,
         tls_key: Path | None = None,
         basic_auth: Path | None = None,
@@ -93,7 +99,31 @@ class Endpoint:
             path=path,
             tls=_Certificate(tls_cert, tls_key).serving if tls_cert else None,
             credentials=credentials,
+            allowed_hosts=frozenset(map(str.lower, allowed_hosts)),
         )
+
+    @property
+    def exposes_credentials(self) -> bool:
+        """Whether other machines must send their password in clear."""
+        return bool(self.credentials) and not self.tls and not is_loopback(self.host)
+
+    def serves(self, host: str) -> bool:
+        """Return whether a request with this `Host` is for this server.
+
+        A web page can send requests to any address that its own name resolves to, and
+        read the response. Such a name is none of the server's; an address is no name.
+        """
+        try:
+            name = (URL(f"http://{host}").host or "").lower()
+        except ValueError:
+            return False
+        with suppress(ValueError):
+            return bool(ip_address(name))
+        return name in self.allowed_hosts | {
+            "localhost",
+            self.host.lower(),
+            gethostname().lower(),
+        }
 
     def accepts(self, authorization: str | None) -> bool:
         """Return whether a request with this `Authorization` may read the metrics."""
@@ -129,7 +159,7 @@ class Exporter:
     async def __aenter__(self) -> Self:
         """Start the server. Raises `EndpointError` if it cannot start."""
         endpoint = self._endpoint
-        app = web.Application()
+        app = web.Application(middlewares=[self._check_host])
         app.router.add_get(endpoint.path, self._handle_metrics)
         app.router.add_get(HEALTH_PATH, self._handle_health)
         self._runner = web.AppRunner(
@@ -176,6 +206,17 @@ class Exporter:
         for oldest in opened[: len(opened) - _MAX_CONNECTIONS + 1]:
             oldest.force_close()
         return server()
+
+    @web.middleware
+    async def _check_host(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        host = request.headers.get(hdrs.HOST)
+        if host is not None and not self._endpoint.serves(host):
+            return web.Response(
+                status=421, text="421: Not a name of this server: see --allow-host\n"
+            )
+        return await handler(request)
 
     async def _handle_metrics(self, request: web.Request) -> web.Response:
         if not self._endpoint.accepts(request.headers.get(hdrs.AUTHORIZATION)):

@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 import errno
 from http import HTTPStatus
-from ipaddress import ip_address
 import os
 import re
 from time import time
@@ -21,6 +20,7 @@ from yarl import URL
 
 from ..errors import (
     PushError,
+    PushPathError,
     PushRefusedError,
     PushServerError,
     PushTlsError,
@@ -30,7 +30,7 @@ from ..errors import (
 )
 from ..models import BatteryState
 from ..text import url_failure
-from .credentials import Credentials
+from .credentials import Credentials, is_loopback
 from .metrics import TEXT_TYPE, to_text
 
 DEFAULT_JOB: Final = "jkbms"
@@ -40,6 +40,8 @@ DEADLINE: Final = 20.0
 _FIRST_PAUSE: Final = 0.5
 """s until the first retry; each pause is twice as long as the last."""
 _MAX_PAUSE: Final = 8.0
+_MAX_RETRY_AFTER: Final = 3600.0
+"""s that a server can delay the next push."""
 _MAX_BODY: Final = 1000
 """Bytes of an error response that are read."""
 _HTTPS_ONLY: Final = b"HTTPS server"
@@ -133,19 +135,13 @@ class PushTarget:
         return (
             self.credentials is not None
             and self.url.scheme == "http"
-            and not _is_loopback(self.url.host or "")
+            and not is_loopback(self.url.host or "")
         )
 
     @override
     def __str__(self) -> str:
         """Return the URL without anything private."""
         return _shown(self.url)
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
 
 
 def _import_url(url: URL) -> URL:
@@ -155,9 +151,10 @@ def _import_url(url: URL) -> URL:
     if not (match := _IMPORT.fullmatch(url.path)):
         return url
     if not match["takes_text"]:
-        raise PushUrlError(
-            f"{_shown(url)}: that import accepts another format; "
-            f"the path must be {match['prefix']}{_IMPORT_PATH}"
+        path = f"{match['prefix']}{_IMPORT_PATH}"
+        raise PushPathError(
+            f"{_shown(url)}: that import accepts another format; the path must be {path}",
+            path,
         )
     # VictoriaMetrics rejects a trailing slash
     path = url.raw_path.rstrip("/")
@@ -318,11 +315,12 @@ async def _send_once(
 
 def _retry_after(text: str) -> float:
     """Return for how many s a server wants no request; 0 if it does not say."""
+    seconds = 0.0
+    with suppress(ValueError, OverflowError):
+        seconds = parsedate_to_datetime(text).timestamp() - time()
     with suppress(ValueError):
-        return float(int(text))
-    with suppress(ValueError):
-        return parsedate_to_datetime(text).timestamp() - time()
-    return 0.0
+        seconds = min(int(text), _MAX_RETRY_AFTER)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
 
 
 def _refusal(

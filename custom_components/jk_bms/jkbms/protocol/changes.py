@@ -16,6 +16,7 @@ from .profile import choose_profile
 from .registers import (
     ORDER,
     REGISTERS,
+    SETTING_REGISTERS,
     WRITE_LAST,
     WRITE_ORDER,
     Bound,
@@ -130,6 +131,19 @@ def declares(
 
 _LAST_DECLARED: Final = 0x47
 """Last register of which the settings say whether it means something."""
+
+
+def is_meaningful(field: str, reading: Reading) -> bool:
+    """Return whether a battery uses one of its settings, as far as it says so.
+
+    A 32S battery does in two places, which differ in a few registers: one suffices.
+    """
+    number = SETTING_REGISTERS.get(field)
+    if number is None or reading.layout is not Layout.JK02_32S:
+        return True
+    accepted = reading.device_info.command_support or ()
+    used = (reading.settings and reading.settings.register_support) or ()
+    return number in accepted or number in used or not (accepted or used)
 
 
 def is_proven(reading: Reading) -> bool:

@@ -26,16 +26,11 @@ _DOUBT_LIFETIME: Final = 600.0
 _MAX_DOUBTS: Final = 2
 """Of one check and size that are remembered; with one more, the check is mute."""
 
+_LAYOUT: Final = "layout"
+"""The doubt of a frame whose layout differs from that of the one before."""
+
 type Doubts = dict[str | int, float]
 """Checks that failed and by how many times; a number is the place of a steady byte."""
-
-
-def _contradictions(sample: Sample) -> Doubts:
-    """Return what a frame says against itself, where there is none before it."""
-    pairs = zip(REDUNDANCY, sample.differences, strict=True)
-    found = ((row.name, abs(off) / allowed) for row, (off, allowed) in pairs)
-    # In this order, what is not a number is doubted
-    return {name: excess for name, excess in found if not excess <= 1}
 
 
 def _changes(now: Sample, before: Sample) -> Doubts:
@@ -96,6 +91,7 @@ def _kind(doubt: tuple[str | int, float]) -> tuple[str | int, int]:
 class _Held:
     sample: Sample
     reference: Sample | None
+    """`None` where nothing was believed before: then the next frame has to agree."""
     doubts: Doubts
     count: int
     """Frames held in a row, this one the last."""
@@ -171,12 +167,18 @@ class ConsistencyChecker:
         noted = self._noted
         if noted and not (_is_comparable(sample, noted) and noted.is_plausible):
             noted = None
-        reference = noted or self._accepted
+        accepted = self._accepted
+        if accepted and not _is_comparable(sample, accepted):
+            accepted = None
+        if not accepted:
+            self._hold(sample, None, {}, count=1)
+            return False
+        reference = noted or accepted
         if not (doubts := self._doubts(sample, reference)):
             return True
-        if noted and (not self._accepted or self._doubts(noted, self._accepted)):
+        if noted and self._doubts(noted, accepted):
             # The odd one may be the one before
-            reference = self._accepted
+            reference = accepted
             if not (doubts := self._doubts(sample, reference)):
                 return True
         self._hold(sample, reference, doubts, count=1)
@@ -190,6 +192,8 @@ class ConsistencyChecker:
 
     def _is_settled(self, sample: Sample, held: _Held) -> bool:
         """Let a frame decide about the one held, if it can."""
+        if not held.reference:
+            return self._is_confirmed(sample, held)
         doubts = self._doubts(sample, held.reference)
         if doubts and (
             doubts.keys() <= held.doubts.keys()
@@ -202,11 +206,19 @@ class ConsistencyChecker:
             self._hold(sample, held.reference, doubts, held.count + 1)
         return not doubts
 
-    def _doubts(self, sample: Sample, before: Sample | None) -> Doubts:
-        if before and _is_comparable(sample, before):
-            doubts = _changes(sample, before)
-        else:
-            doubts = _contradictions(sample)
+    def _is_confirmed(self, sample: Sample, held: _Held) -> bool:
+        """Believe a frame without a reference if it agrees with the one before it."""
+        doubts = self._doubts(sample, held.sample)
+        if not doubts or held.count == _MAX_HELD_FRAMES:
+            return True
+        self.statistics.rejected += 1
+        self._hold(sample, None, doubts, held.count + 1)
+        return False
+
+    def _doubts(self, sample: Sample, before: Sample) -> Doubts:
+        if not _is_comparable(sample, before):
+            return {_LAYOUT: 1.0}
+        doubts = _changes(sample, before)
         if doubts and sample.time <= self._expected_until:
             expected = self._expected | moved_bytes(
                 sample.profile.layout, self._expected

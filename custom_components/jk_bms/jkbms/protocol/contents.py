@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import (
     ImplausibleFrameError,
@@ -41,6 +41,14 @@ _DECODE_WITH_PROFILE: Final[dict[FrameType, Callable[[Frame, Profile], Any]]] = 
 }
 
 
+class Rejection(NamedTuple):
+    """A frame with a good checksum and bad values."""
+
+    number: int
+    """From 0, of all frames."""
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The models of all frames of one battery."""
@@ -49,8 +57,7 @@ class Contents:
     """In the order of the frames, by the names in `SECTIONS`; all of them are there."""
     layout: Layout | None
     """`None` where the frames prove none."""
-    rejected: tuple[str, ...]
-    """Why frames with a good checksum were rejected."""
+    rejected: tuple[Rejection, ...]
     layout_error: UnsupportedLayoutError | None
     """Why cell data or settings could not be decoded."""
 
@@ -87,7 +94,7 @@ def decode_all(
     rejected = []
     suspects: tuple[str, ...] = ()
     alike = 0
-    for frame in frames:
+    for number, frame in enumerate(frames):
         try:
             if decode := _DECODE.get(frame.type):
                 model = decode(frame)
@@ -102,10 +109,10 @@ def decode_all(
             alike = alike + 1 if model.implausible == suspects else 1
             suspects = model.implausible
             if alike < INVALID_FRAMES:
-                rejected.append(_rejection(frame, err))
+                rejected.append(_rejection(number, frame, err))
                 continue
         except ImplausibleFrameError as err:
-            rejected.append(_rejection(frame, err))
+            rejected.append(_rejection(number, frame, err))
             continue
         if isinstance(model, DeviceInfo) and not secrets:
             model = masked(model)
@@ -115,5 +122,5 @@ def decode_all(
     )
 
 
-def _rejection(frame: Frame, err: ImplausibleFrameError) -> str:
-    return f"{frame.type.name.lower()} frame rejected: {err}"
+def _rejection(number: int, frame: Frame, err: ImplausibleFrameError) -> Rejection:
+    return Rejection(number, f"{frame.type.name.lower()} frame rejected: {err}")

@@ -13,12 +13,22 @@ from typing import Final, NamedTuple, override
 
 from ..errors import FrameError
 from .encoded_text import Chunk
-from .frames import FRAME_SIZE, HEADER, IDLE_LINE, Frame, checksum
-from .notation import readings
+from .frames import (
+    COMMAND_HEADER,
+    COMMAND_SIZE,
+    FRAME_SIZE,
+    HEADER,
+    IDLE_LINE,
+    Frame,
+    checksum,
+)
+from .notation import readings, readings_of_bytes
 
+_FRAME: Final = (
+    f"a frame has {FRAME_SIZE} bytes and starts with {HEADER.hex(' ').upper()}"
+)
 NOTHING_FOUND: Final = (
-    f"no frame found: a frame has {FRAME_SIZE} bytes and starts with "
-    f"{HEADER.hex(' ').upper()}; bytes can be hexadecimal, decimal, octal or binary "
+    f"no frame found: {_FRAME}; bytes can be hexadecimal, decimal, octal or binary "
     "numbers, a string with escapes, or base64"
 )
 _START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
@@ -54,6 +64,8 @@ class Dump:
     """The frames of a dump, in order."""
 
     frames: tuple[Frame, ...]
+    places: tuple[str, ...]
+    """Of the frames."""
     remarks: tuple[Remark, ...]
 
     @property
@@ -85,16 +97,37 @@ def read_dump(dump: str | bytes) -> Dump:
         dump = _decode(dump)
     dump = _INVISIBLE.sub("", dump)
     breaks = [match.start() for match in re.finditer("\n", dump)]
+
+    def line(position: int) -> str:
+        return f"line {bisect_left(breaks, position) + 1}"
+
     found = _find_in_text(dump)
     if breaks:
         frames = [each for each in found if each.frame]
         found = _merge([frames, _find_in_wrapped_text(dump), found])
-    return _dump(found, lambda position: f"line {bisect_left(breaks, position) + 1}")
+    if not found and (chunk := _longest_chunk(dump)):
+        remark = Remark(line(chunk.begin), _why_no_frame(chunk), is_rejected=False)
+        return Dump((), (), (remark,))
+    return _dump(found, line)
+
+
+def _longest_chunk(text: str) -> Chunk | None:
+    """Return the most bytes in one place, `None` if that is fewer than a command has."""
+    chunks = [chunk for reading in readings_of_bytes(text) for chunk in reading]
+    longest = max(chunks, key=lambda chunk: len(chunk.data), default=None)
+    return longest if longest and len(longest.data) >= COMMAND_SIZE else None
+
+
+def _why_no_frame(chunk: Chunk) -> str:
+    is_command = chunk.data.startswith(COMMAND_HEADER)
+    what = "a command or its acknowledgement" if is_command else "no frame"
+    return f"{len(chunk.data)} bytes that are {what}: {_FRAME}"
 
 
 def _dump(found: Sequence[_Found], place: Callable[[int], str]) -> Dump:
     return Dump(
         tuple(each.frame for each in found if each.frame),
+        tuple(place(each.begin) for each in found if each.frame),
         tuple(
             Remark(place(each.begin), each.remark, each.frame is None)
             for each in found

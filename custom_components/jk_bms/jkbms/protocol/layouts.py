@@ -362,7 +362,7 @@ _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
     ),
 )
 
-_SWITCHES: Final = (
+SWITCHES: Final = (
     "heating",
     "temperature_sensors_disabled",
     "gps_heartbeat",
@@ -380,6 +380,7 @@ _SWITCHES: Final = (
     "gps_lock_charging",
     "gps_lock_discharging",
 )
+"""Of 32S, by bit; the registers have the same order."""
 
 SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK04: (
@@ -396,7 +397,7 @@ SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
         *_JK02_SETTINGS,
         (270, Field("device_address", "I", limits=(0, 0xFF))),
         (274, Field("discharge_precharge_time", "I", limits=_SECONDS)),
-        *_flags(282, "H", dict(enumerate(_SWITCHES))),
+        *_flags(282, "H", dict(enumerate(SWITCHES))),
         (284, Field("heating_start_temperature", "b", since=(15.41, 19.05))),
         (285, Field("heating_stop_temperature", "b", since=(15.41, 19.05))),
         (286, Field("smart_sleep_delay", "B", missing=_NOT_REPORTED)),

@@ -48,6 +48,12 @@ def readings(text: str) -> Iterator[Reading]:
     yield from base64(text)
 
 
+def readings_of_bytes(text: str) -> Iterator[Reading]:
+    """Yield what a text says in the usual notations, whether it could hold a frame."""
+    yield from literals(text)
+    yield from _NOTATIONS[0].readings(_masked(text))
+
+
 def _masked(text: str) -> str:
     """Return a text with blanks for what is around its numbers."""
     return _AFFIX.sub(_mask, _MARKUP.sub(_mask, text))
@@ -134,7 +140,8 @@ class _Notation:
     word: re.Pattern[str]
     """A word, whether it is a number or not."""
     number: re.Pattern[str]
-    """A word that is a byte; with base 16 also a part of one, or several bytes."""
+    """A word that is a number of `size` bytes; with base 16 of any number of digits."""
+    size: int = 1
 
     def readings(self, text: str) -> Iterator[Reading]:
         """Yield the text with each of the separators that are used the most."""
@@ -194,8 +201,9 @@ class _Notation:
             return ""
         if self.base == 16:
             return word.lower()
-        value = int(word, self.base)
-        return f"{value & 0xFF:02x}" if -0x80 <= value <= 0xFF else ""
+        value, limit = int(word, self.base), 1 << 8 * self.size
+        is_number = -limit // 2 <= value < limit
+        return f"{value % limit:0{2 * self.size}x}" if is_number else ""
 
 
 _NOTATIONS: Final = (
@@ -212,6 +220,13 @@ _NOTATIONS: Final = (
         re.compile(r"-?[0-9]{1,3}"),
     ),
     _Notation(8, re.compile("353"), re.compile(r"\w+"), re.compile("[0-7]{3}")),
+    # od without an option, and od -d: the low byte of each number first
+    _Notation(
+        8, re.compile("125125"), re.compile(r"\w+"), re.compile("[0-7]{6}"), size=2
+    ),
+    _Notation(
+        10, re.compile("43605"), re.compile(r"\w+"), re.compile("[0-9]{1,5}"), size=2
+    ),
     _Notation(2, re.compile("11101011"), re.compile(r"\w+"), re.compile("[01]{8}")),
 )
 
