@@ -1,11 +1,14 @@
 """JiKong (JK) battery management systems over Bluetooth LE."""
 
 from homeassistant.components import bluetooth
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
+from .bank_coordinator import BankCoordinator, async_clear_bank_issue, is_bank
+from .bank_energy import async_load_bank_energy
 from .battery_memory import async_forget_battery
 from .bonds import async_remove_bond
 from .compatibility import async_enable_group
@@ -33,6 +36,8 @@ PLATFORMS = [
     Platform.SWITCH,
 ]
 
+BANK_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
@@ -46,6 +51,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
     """Set up from a first reading or what is known, then follow the battery."""
+    if is_bank(entry):
+        return await _async_setup_bank(hass, entry)
     coordinator = entry.runtime_data = JkBmsCoordinator(hass, entry)
 
     # Before the first read, so that even that one ends when Home Assistant stops.
@@ -76,10 +83,23 @@ async def async_migrate_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> b
     return True
 
 
+async def _async_setup_bank(
+    hass: HomeAssistant, entry: ConfigEntry[BankCoordinator]
+) -> bool:
+    """Set up a bank, whose packs may be set up before or afterwards."""
+    await async_load_bank_energy(hass, entry.entry_id)
+    coordinator = entry.runtime_data = BankCoordinator(hass, entry)
+    coordinator.async_start()
+    await hass.config_entries.async_forward_entry_setups(entry, BANK_PLATFORMS)
+    async_start_push(hass, entry)
+    return True
+
+
 async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
     """Remove the entities; `async_on_unload` undoes the rest of the setup."""
     async_clear_issue(hass, entry)
-    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
+    platforms = BANK_PLATFORMS if is_bank(entry) else PLATFORMS
+    if not await hass.config_entries.async_unload_platforms(entry, platforms):
         return False
     await async_save_energy(hass, entry.entry_id)
     return True
@@ -93,6 +113,9 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
         async_end_push(hass, entry), f"{DOMAIN} clear push {entry.title}"
     )
     await async_remove_energy(hass, entry.entry_id)
+    if is_bank(entry):
+        async_clear_bank_issue(hass, entry)
+        return
     await async_remove_ledger(hass, entry.entry_id)
     await async_remove_timed_changes(hass, entry.entry_id)
     async_forget_battery(hass, entry.entry_id)

@@ -12,6 +12,8 @@ from homeassistant.const import EntityCategory, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .bank_coordinator import is_bank
+from .bank_entity import async_setup_bank_binary_sensors
 from .coordinator import JkBmsConfigEntry
 from .entity import (
     JkBmsEntity,
@@ -173,7 +175,10 @@ async def async_setup_entry(
     entry: JkBmsConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Set up the binary sensors of a battery."""
+    """Set up the binary sensors of a battery or a bank."""
+    if is_bank(entry):
+        async_setup_bank_binary_sensors(hass, entry, async_add_entities)
+        return
     async_setup_entities(
         hass,
         entry,

@@ -12,7 +12,6 @@ from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 from homeassistant.config_entries import (
     SOURCE_IGNORE,
     SOURCE_RECONFIGURE,
-    ConfigFlow,
     ConfigFlowResult,
 )
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
@@ -26,6 +25,8 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
+from .bank_coordinator import is_bank
+from .bank_flow import BankFlow, BankOptionsFlow
 from .battery_client import FirstRead, async_create_client, async_hand_over
 from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
 from .connection_slots import async_get_connection_slots
@@ -53,7 +54,7 @@ PAGES: Final = {
 CAN_PAIR: Final = {"base": PAIRING_POSSIBLE}
 
 
-class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
+class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
     """Create a config entry for an address, or give an entry a new address."""
 
     VERSION = 1
@@ -73,7 +74,7 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     @override
     def async_get_options_flow(config_entry: JkBmsConfigEntry) -> JkBmsOptionsFlow:
         """Return the options flow."""
-        return JkBmsOptionsFlow()
+        return BankOptionsFlow() if is_bank(config_entry) else JkBmsOptionsFlow()
 
     @callback
     @override
@@ -118,6 +119,14 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
+        """Let the user choose what to add; without packs it can only be a battery."""
+        if user_input is None and self._can_add_bank:
+            return await self.async_step_add()
+        return await self.async_step_battery(user_input)
+
+    async def async_step_battery(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
         """Let the user pick a battery in range, or type an address."""
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:
@@ -131,6 +140,8 @@ class JkBmsConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Move the entry to the address of a new Bluetooth module."""
         entry = self._get_reconfigure_entry()
+        if is_bank(entry):
+            return await self.async_step_reconfigure_bank()
         self._placeholders["name"] = entry.title
         errors = await self._async_read_chosen(user_input)
         if not errors and user_input is not None:

@@ -17,6 +17,13 @@ from homeassistant.const import (
 )
 from homeassistant.core import HomeAssistant
 
+from .bank_coordinator import (
+    CONF_PACKS,
+    CONF_WIRING,
+    BankConfigEntry,
+    BankCoordinator,
+    is_bank,
+)
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .diagnosis import UNKNOWN
 from .jkbms.models import SECRET_FIELDS
@@ -42,6 +49,8 @@ async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: JkBmsConfigEntry
 ) -> dict[str, Any]:
     """Return what helps to analyse how a battery is read."""
+    if is_bank(entry):
+        return _bank(hass, entry)
     coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
     seen = bluetooth.async_last_service_info(hass, entry.data[CONF_ADDRESS])
     error = coordinator.last_exception if coordinator else None
@@ -159,3 +168,28 @@ def _scrubbed(text: str | None, private: tuple[str, ...]) -> str | None:
     for secret in sorted(filter(None, private), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return _ADDRESS.sub(REDACTED, text)
+
+
+def _bank(hass: HomeAssistant, entry: BankConfigEntry) -> dict[str, Any]:
+    """Return what helps to analyse a bank; the packs have diagnostics of their own."""
+    coordinator: BankCoordinator | None = getattr(entry, "runtime_data", None)
+    pack_ids = entry.data[CONF_PACKS]
+    numbers = {pack: f"Pack {number}" for number, pack in enumerate(pack_ids, 1)}
+    report: dict[str, Any] = {
+        "entry": {
+            "state": entry.state.value,
+            "data": {CONF_WIRING: entry.data[CONF_WIRING]},
+            "options": dict(entry.options),
+        },
+        "packs": {
+            name: (pack := hass.config_entries.async_get_entry(pack_id))
+            and pack.state.value
+            for pack_id, name in numbers.items()
+        },
+    }
+    if coordinator:
+        packs = coordinator.packs(numbers.__getitem__)
+        report["bank"] = asdict(coordinator.combine(packs))
+        report["ages"] = {pack.name: pack.age for pack in packs}
+        report["energy"] = dict(coordinator.energy.totals)
+    return async_redact_data(report, _PRIVATE)

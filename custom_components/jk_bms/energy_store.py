@@ -80,10 +80,7 @@ class EnergyStore:
     async def async_save(self, _reason: datetime | Event | None = None) -> None:
         """Save the totals if they changed, then call the listeners."""
         self._async_cancel_timer()
-        totals = {
-            **self.saved,
-            **{key: meter.total for key, meter in self._meters.items()},
-        }
+        totals = self._totals
         # While Home Assistant stops, a store only promises to save. The final write
         # that follows saves.
         if totals == self.saved or self._hass.state is CoreState.stopping:
@@ -100,6 +97,12 @@ class EnergyStore:
         self._unsubscribe()
         await self._store.async_remove()
 
+    @property
+    def _totals(self) -> dict[str, float]:
+        """Return what to save."""
+        meters = {key: meter.total for key, meter in self._meters.items()}
+        return {**self.saved, **meters}
+
     @callback
     def _async_cancel_timer(self) -> None:
         if self._cancel_timer:
@@ -107,11 +110,13 @@ class EnergyStore:
             self._cancel_timer = None
 
 
-async def async_load_energy(hass: HomeAssistant, entry_id: str) -> None:
+async def async_load_energy(
+    hass: HomeAssistant, entry_id: str, kind: type[EnergyStore] = EnergyStore
+) -> None:
     """Load the counters of an entry unless this was done before a reload."""
     stores = hass.data.setdefault(_STORES, {})
     if entry_id not in stores:
-        store = EnergyStore(hass, entry_id)
+        store = kind(hass, entry_id)
         await store.async_load()
         stores[entry_id] = store
 

@@ -162,10 +162,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         Dashboards need the same entity ids in every language. A name of which nothing
         can be in an entity id, such as an emoji, is replaced by the domain.
         """
-        object_id = self._object_id
-        title = self.coordinator.config_entry.title
-        has_slug = slugify(f"{title} {object_id}") != object_id
-        return object_id if has_slug else f"{DOMAIN}_{object_id}"
+        return object_id_of(self.coordinator.config_entry.title, self._object_id)
 
     @property
     def _object_id(self) -> str:
@@ -255,6 +252,12 @@ def has_setting(field: str, reading: Reading) -> bool:
     """Return whether the battery reports a setting and uses it."""
     value = getattr(reading.settings, field, None)
     return value is not None and is_meaningful(field, reading)
+
+
+def object_id_of(title: str, object_id: str) -> str:
+    """Return an object id in English, after a title of which something can be in it."""
+    has_slug = slugify(f"{title} {object_id}") != object_id
+    return object_id if has_slug else f"{DOMAIN}_{object_id}"
 
 
 def alarm_attributes(alarm: str, reading: Reading) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
 
+from .bank_coordinator import BankConfigEntry, BankCoordinator
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .issues import ISSUE_AFTER
 from .jkbms.errors import ExportError, PushError, PushServerError, PushUnreachableError
 from .jkbms.export.push import DEADLINE, PushTarget, clear, push
@@ -45,10 +46,18 @@ ISSUE: Final = "push_failed"
 
 
 @callback
-def async_start_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+def async_start_push(
+    hass: HomeAssistant, entry: JkBmsConfigEntry | BankConfigEntry
+) -> None:
     """Push while the entry is loaded, if its options turn that on."""
-    if options := entry.runtime_data.options.push:
-        label = async_get_label(hass, entry, entry.runtime_data.device_info)
+    coordinator = entry.runtime_data
+    if options := coordinator.options.push:
+        info = (
+            coordinator.device_info
+            if isinstance(coordinator, JkBmsCoordinator)
+            else None
+        )
+        label = async_get_label(hass, entry, info)
         _Push(hass, entry, options, label).async_start()
 
 
@@ -79,12 +88,12 @@ def _destination(options: PushOptions | None) -> PushTarget | None:
 
 
 class _Push:
-    """Pushes one battery, and reports failures."""
+    """Pushes one battery or bank, and reports failures."""
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: JkBmsConfigEntry,
+        entry: JkBmsConfigEntry | BankConfigEntry,
         options: PushOptions,
         label: str,
     ) -> None:
@@ -179,6 +188,8 @@ class _Push:
     def _async_state(self) -> BatteryState:
         """Return the state of the battery to push."""
         coordinator = self._entry.runtime_data
+        if isinstance(coordinator, BankCoordinator):
+            return coordinator.battery_state(self._label)
         state = BatteryState(
             device=self._label,
             up=coordinator.available,

@@ -46,6 +46,10 @@ _PASSCODE_SCHEMA: Final = probatio.Schema(
 class JkBmsOptionsFlow(OptionsFlowWithReload):
     """The form of the options, a warning and the form that allows tuning."""
 
+    schema = SCHEMA
+    """The fields above the section about pushing."""
+    step_id = "init"
+
     def __init__(self) -> None:
         """Nothing is submitted yet."""
         self._data: dict[str, Any] = {}
@@ -67,7 +71,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
                 if data.get(CONF_PUSH) != self._push and self._exposed_to:
                     return await self.async_step_unencrypted()
                 return await self._async_save(data)
-        schema = SCHEMA.extend(
+        schema = self.schema.extend(
             {
                 # Only this section can have errors, so it opens to show them.
                 probatio.Optional(CONF_PUSH): section(
@@ -76,7 +80,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             }
         )
         return self.async_show_form(
-            step_id="init",
+            step_id=self.step_id,
             data_schema=self.add_suggested_values_to_schema(
                 schema, user_input or self._suggested_values()
             ),

@@ -31,7 +31,8 @@ def async_get_label(
     """
     if label := entry.data.get(CONF_LABEL):
         return str(label)
-    address = entry.data[CONF_ADDRESS].replace(":", "")
+    # A bank has no address.
+    address = entry.data.get(CONF_ADDRESS, entry.entry_id).replace(":", "")
     numbers = (info.serial_number if info else None, address)
     taken = _taken(hass)
     labels = (

@@ -21,6 +21,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
+from .bank_coordinator import is_bank
+from .bank_entity import async_setup_bank_sensors
 from .compatibility_sensors import COMPATIBILITY_SENSORS
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_sensor import (
@@ -78,7 +80,10 @@ async def async_setup_entry(
     entry: JkBmsConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Set up the sensors of a battery."""
+    """Set up the sensors of a battery or a bank."""
+    if is_bank(entry):
+        async_setup_bank_sensors(hass, entry, async_add_entities)
+        return
     await async_load_energy(hass, entry.entry_id)
     async_setup_entities(
         hass,

@@ -6,10 +6,13 @@ import probatio
 
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import ServiceCall, callback
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv, service
 
+from .bank_coordinator import is_bank
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
+from .diagnosis import translated_error
 
 _TARGET: Final = {
     probatio.Exclusive(ATTR_DEVICE_ID, "battery"): cv.string,
@@ -37,4 +40,6 @@ def async_get_target(call: ServiceCall) -> JkBmsConfigEntry:
         entry = service.async_get_config_entry(
             call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
         )
+    if is_bank(entry):
+        raise translated_error(ServiceValidationError, "is_bank", {"name": entry.title})
     return entry

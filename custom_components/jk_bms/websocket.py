@@ -23,6 +23,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
+from .bank_coordinator import BankCoordinator
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy import SmoothedCurrent
@@ -134,7 +135,7 @@ class _Subscription:
             function=self._send_batteries,
         )
         self._unsubscribe: list[CALLBACK_TYPE] = []
-        self._followed: dict[JkBmsCoordinator, CALLBACK_TYPE] = {}
+        self._followed: dict[JkBmsCoordinator | BankCoordinator, CALLBACK_TYPE] = {}
         self._currents: dict[JkBmsCoordinator, SmoothedCurrent] = {}
 
     @callback
@@ -203,7 +204,8 @@ class _Subscription:
         }
         for coordinator in self._followed.keys() - loaded:
             self._followed.pop(coordinator)()
-            self._currents.pop(coordinator, None)
+            if isinstance(coordinator, JkBmsCoordinator):
+                self._currents.pop(coordinator, None)
         for coordinator in loaded - self._followed.keys():
             self._followed[coordinator] = coordinator.async_add_listener(
                 self._send_live
@@ -228,6 +230,8 @@ class _Subscription:
     def _live_of(self, entry: JkBmsConfigEntry) -> Live:
         if not (coordinator := _coordinator(entry)):
             return _not_loaded(entry)
+        if isinstance(coordinator, BankCoordinator):
+            return _live_bank(coordinator)
         current = self._currents.setdefault(coordinator, SmoothedCurrent())
         return _live(coordinator, current)
 
@@ -236,7 +240,7 @@ class _Subscription:
         self._connection.send_message(event_message(self._id, event))
 
 
-def _coordinator(entry: JkBmsConfigEntry) -> JkBmsCoordinator | None:
+def _coordinator(entry: JkBmsConfigEntry) -> JkBmsCoordinator | BankCoordinator | None:
     return entry.runtime_data if entry.state is ConfigEntryState.LOADED else None
 
 
@@ -244,10 +248,14 @@ def _battery(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
     device: dr.DeviceEntry,
-    coordinator: JkBmsCoordinator | None,
+    coordinator: JkBmsCoordinator | BankCoordinator | None,
 ) -> BatteryCard:
     entities = er.async_entries_for_device(er.async_get(hass), device.id)
-    reading = coordinator.data if coordinator and coordinator.last_update else None
+    reading = (
+        coordinator.data
+        if isinstance(coordinator, JkBmsCoordinator) and coordinator.last_update
+        else None
+    )
     settings = reading.settings if reading else None
     return BatteryCard(
         entry_id=entry.entry_id,
@@ -271,6 +279,17 @@ def _battery(
         if settings
         else None,
         holds_link=JkBmsOptions.parse(entry.options).is_link_held,
+    )
+
+
+def _live_bank(bank: BankCoordinator) -> Live:
+    """Return what the packs of a bank say together."""
+    return Live(
+        available=bank.available,
+        last_read=bank.last_update,
+        faults=tuple(sorted({alarm for _, alarm in bank.data.faults})),
+        time_to_full=bank.time_to_full,
+        time_to_empty=bank.time_to_empty,
     )
 
 

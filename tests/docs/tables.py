@@ -12,6 +12,7 @@ from typing import Final
 
 from custom_components import jk_bms
 from custom_components.jk_bms import PLATFORMS
+from custom_components.jk_bms.bank_entity import BANK_BINARY_SENSORS, BANK_SENSORS
 from custom_components.jk_bms.event import LOG_ENTRY
 from custom_components.jk_bms.jkbms.models import INFORMATION, Alarm
 from homeassistant.helpers.entity import EntityDescription
@@ -28,6 +29,7 @@ TITLES: Final = {
     "switch": "Switches",
 }
 """The heading of each platform."""
+BANKS: Final = "Battery banks"
 PER_CELL: Final = re.compile(r"_\d+$")
 _SEPARATOR: Final = "|---"
 
@@ -108,6 +110,18 @@ def tables() -> dict[str, tuple[Row, list[Row], Row]]:
             rows,
             ("meaning", "reported by"),
         )
+    result[BANKS] = (
+        ("key", "name", "unit", "default"),
+        [
+            _entity_row(platform, description.key, description)
+            for platform, descriptions in (
+                ("sensor", BANK_SENSORS),
+                ("binary_sensor", BANK_BINARY_SENSORS),
+            )
+            for description in descriptions
+        ],
+        ("meaning", "attributes"),
+    )
     result["Alarms"] = (
         ("key", "name", "kind"),
         [_alarm_row(alarm) for alarm in ALARMS],

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components import jk_bms
+from custom_components.jk_bms.bank_entity import BANK_BINARY_SENSORS, BANK_SENSORS
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.button import REFRESH
 from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
@@ -34,7 +35,7 @@ from custom_components.jk_bms.sensor_descriptions import SENSORS, JkBmsSensorDes
 from custom_components.jk_bms.switch import BLUETOOTH_LINK, SWITCHES
 from homeassistant import components
 from homeassistant.helpers.entity import EntityDescription
-from tests.docs.tables import PAGE, PER_CELL, TITLES, rows_below
+from tests.docs.tables import BANKS, PAGE, PER_CELL, TITLES, rows_below
 
 FOLDER: Final = Path(jk_bms.__path__[0])
 LANGUAGES: Final[dict[str, Any]] = {
@@ -48,6 +49,8 @@ type Rows = list[tuple[str, EntityDescription]]
 
 ROWS: Final[Rows] = [
     *(("sensor", row) for row in SENSORS),
+    *(("sensor", row) for row in BANK_SENSORS),
+    *(("binary_sensor", row) for row in BANK_BINARY_SENSORS),
     *(("sensor", row) for row in COMPATIBILITY_SENSORS),
     *(("sensor", row) for row in ENERGY_SENSORS),
     *(("sensor", row) for row in AVERAGE_SENSORS),
@@ -169,7 +172,8 @@ def rows_without_documentation(rows: Rows) -> Iterator[str]:
     """Yield the rows that docs/entities.md does not have."""
     page = PAGE.read_text()
     documented = {
-        platform: rows_below(page, title) for platform, title in TITLES.items()
+        platform: rows_below(page, title) | rows_below(page, BANKS)
+        for platform, title in TITLES.items()
     }
     alarms = rows_below(page, "Alarms")
     for platform, row in rows:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from custom_components import jk_bms
+from custom_components.jk_bms.bank_coordinator import ISSUE as PACK_REMOVED
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.diagnosis import ERROR_KEYS, PAIRING_POSSIBLE
 from custom_components.jk_bms.issues import IMPLAUSIBLE_VALUES, RAISED_AFTER
@@ -57,7 +58,14 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     told = {
         key: text["description"]
         for key, text in texts["issues"].items()
-        if key not in {PUSH_FAILED, PAIRING_POSSIBLE, IMPLAUSIBLE_VALUES, LAPSED}
+        if key
+        not in {
+            PUSH_FAILED,
+            PACK_REMOVED,
+            PAIRING_POSSIBLE,
+            IMPLAUSIBLE_VALUES,
+            LAPSED,
+        }
     }
     shown = texts["config"]["error"]
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}
@@ -78,6 +86,8 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     assert set(shown) - set(told) - set(dialog["error"]) == {
         "invalid_address",
         "other_battery",
+        "pack_taken",
+        "too_few_packs",
         PAIRING_POSSIBLE,
         "unknown",
     }

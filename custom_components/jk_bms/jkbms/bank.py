@@ -130,6 +130,24 @@ class Bank:
             return None
         return round(max(abs(share.deviation) for share in self.shares), 1)
 
+    @property
+    def cell_data(self) -> CellData:
+        """The values that a battery has as well, for output and metrics."""
+        low, high, percent = self.lowest_cell, self.highest_cell, self.state_of_charge
+        return CellData(
+            battery_voltage=self.voltage,
+            battery_current=self.current,
+            battery_power=self.power,
+            remain_percent=None if percent is None else round(percent),
+            remain_capacity=self.remaining_capacity,
+            nominal_capacity=self.full_capacity,
+            delta_cell_voltage=self.cell_difference,
+            min_cell_voltage=low.value if low else None,
+            max_cell_voltage=high.value if high else None,
+            charging=self.charging,
+            discharging=self.discharging,
+        )
+
     def time_to_empty(self, current: float | None) -> int | None:
         """Return s until empty at a smoothed current in A."""
         return self._time_left(time_to_empty, current)

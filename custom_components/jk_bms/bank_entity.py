@@ -1,0 +1,460 @@
+"""The entities of a bank: one table for each platform, and how they are added."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, override
+
+from homeassistant.components.binary_sensor import (
+    BinarySensorEntity,
+    BinarySensorEntityDescription,
+)
+from homeassistant.components.binary_sensor.const import BinarySensorDeviceClass
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    EntityCategory,
+    Platform,
+    UnitOfElectricCurrent,
+    UnitOfElectricPotential,
+    UnitOfEnergy,
+    UnitOfPower,
+    UnitOfRatio,
+    UnitOfTemperature,
+    UnitOfTime,
+)
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.entity import Entity, EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .bank_coordinator import BankConfigEntry, BankCoordinator
+from .bank_energy import KEYS
+from .const import DOMAIN, MANUFACTURER, UNIT_AMPERE_HOUR
+from .energy_sensor import SHOWN_DECIMALS
+from .entity import Pace, object_id_of
+from .jkbms.bank import Bank, PackValue
+
+type Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankEntityDescription[ValueT](EntityDescription):
+    """One value of a bank; `key` is the one that the packs have for it."""
+
+    value_fn: Callable[[BankCoordinator], ValueT | None]
+    attributes_fn: Callable[[Bank], Attributes] | None = None
+    pace: Pace = Pace.LIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankSensorDescription(SensorEntityDescription, BankEntityDescription[float]):
+    """A measurement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankBinarySensorDescription(
+    BinarySensorEntityDescription, BankEntityDescription[bool]
+):
+    """Something that is on or off."""
+
+
+def _oldest(bank: Bank) -> Attributes:
+    """Return how many s old the oldest reading is that is counted."""
+    return {"oldest": None if bank.oldest is None else round(bank.oldest)}
+
+
+def _place(place: PackValue | None, bank: Bank) -> Attributes:
+    """Return where an extreme value is, and whether a pack is missing."""
+    found = {"pack": place.pack, "cell": place.cell} if place else {}
+    return {
+        **{key: value for key, value in found.items() if value is not None},
+        "incomplete": bank.is_incomplete,
+    }
+
+
+def _value(place: PackValue | None) -> float | None:
+    return place.value if place else None
+
+
+def _energy(key: str) -> BankSensorDescription:
+    return BankSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.ENERGY,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=2,
+        # Shown only once it is saved.
+        value_fn=lambda coordinator: round(
+            coordinator.energy.totals[key], SHOWN_DECIMALS
+        ),
+    )
+
+
+def _time_left(
+    key: str, value_fn: Callable[[BankCoordinator], int | None]
+) -> BankSensorDescription:
+    return BankSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.DURATION,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        suggested_unit_of_measurement=UnitOfTime.HOURS,
+        value_fn=value_fn,
+        pace=Pace.CELLS,
+    )
+
+
+def _cell(
+    key: str,
+    value_fn: Callable[[Bank], float | None],
+    attributes_fn: Callable[[Bank], Attributes],
+) -> BankSensorDescription:
+    return BankSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda coordinator: value_fn(coordinator.data),
+        attributes_fn=attributes_fn,
+        pace=Pace.CELLS,
+    )
+
+
+def _temperature(
+    key: str, place_fn: Callable[[Bank], PackValue | None]
+) -> BankSensorDescription:
+    return BankSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.TEMPERATURE,
+        native_unit_of_measurement=UnitOfTemperature.CELSIUS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda coordinator: _value(place_fn(coordinator.data)),
+        attributes_fn=lambda bank: _place(place_fn(bank), bank),
+        pace=Pace.CELLS,
+    )
+
+
+BANK_SENSORS: Final[tuple[BankSensorDescription, ...]] = (
+    BankSensorDescription(
+        key="total_voltage",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda coordinator: coordinator.data.voltage,
+    ),
+    BankSensorDescription(
+        key="current",
+        device_class=SensorDeviceClass.CURRENT,
+        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda coordinator: coordinator.data.current,
+    ),
+    BankSensorDescription(
+        key="power",
+        device_class=SensorDeviceClass.POWER,
+        native_unit_of_measurement=UnitOfPower.WATT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda coordinator: coordinator.data.power,
+    ),
+    BankSensorDescription(
+        key="state_of_charge",
+        device_class=SensorDeviceClass.BATTERY,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda coordinator: coordinator.data.state_of_charge,
+    ),
+    BankSensorDescription(
+        key="capacity_remaining",
+        native_unit_of_measurement=UNIT_AMPERE_HOUR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda coordinator: coordinator.data.remaining_capacity,
+    ),
+    BankSensorDescription(
+        key="full_charge_capacity",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UNIT_AMPERE_HOUR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda coordinator: coordinator.data.full_capacity,
+        pace=Pace.SLOW,
+    ),
+    BankSensorDescription(
+        key="energy_remaining",
+        device_class=SensorDeviceClass.ENERGY_STORAGE,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        value_fn=lambda coordinator: coordinator.data.remaining_energy,
+        pace=Pace.CELLS,
+    ),
+    *(_energy(key) for key in KEYS),
+    _time_left("time_to_empty", lambda coordinator: coordinator.time_to_empty),
+    _time_left("time_to_full", lambda coordinator: coordinator.time_to_full),
+    _cell(
+        "min_cell_voltage",
+        lambda bank: _value(bank.lowest_cell),
+        lambda bank: _place(bank.lowest_cell, bank),
+    ),
+    _cell(
+        "max_cell_voltage",
+        lambda bank: _value(bank.highest_cell),
+        lambda bank: _place(bank.highest_cell, bank),
+    ),
+    _cell(
+        "delta_cell_voltage",
+        lambda bank: bank.cell_difference,
+        lambda bank: _place(None, bank),
+    ),
+    _temperature("min_temperature", lambda bank: bank.lowest_temperature),
+    _temperature("max_temperature", lambda bank: bank.highest_temperature),
+    BankSensorDescription(
+        key="current_sharing_deviation",
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=0,
+        value_fn=lambda coordinator: coordinator.data.sharing_deviation,
+        attributes_fn=lambda bank: {
+            "shares": {
+                share.pack: {
+                    "current": round(share.current * 100, 1),
+                    "capacity": round(share.capacity * 100, 1),
+                }
+                for share in bank.shares
+            }
+        },
+        pace=Pace.CELLS,
+    ),
+    BankSensorDescription(
+        key="pack_voltage_spread",
+        device_class=SensorDeviceClass.VOLTAGE,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=2,
+        value_fn=lambda coordinator: coordinator.data.voltage_spread,
+        pace=Pace.CELLS,
+    ),
+    BankSensorDescription(
+        key="packs_online",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda coordinator: len(coordinator.data.online),
+        attributes_fn=lambda bank: {
+            "packs": bank.pack_count,
+            "online": list(bank.online),
+        },
+    ),
+)
+
+BANK_BINARY_SENSORS: Final[tuple[BankBinarySensorDescription, ...]] = (
+    BankBinarySensorDescription(
+        key="charging",
+        value_fn=lambda coordinator: coordinator.data.charging,
+        attributes_fn=lambda bank: {"packs": list(bank.charging_packs)},
+    ),
+    BankBinarySensorDescription(
+        key="discharging",
+        value_fn=lambda coordinator: coordinator.data.discharging,
+        attributes_fn=lambda bank: {"packs": list(bank.discharging_packs)},
+    ),
+    BankBinarySensorDescription(
+        key="problem",
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        value_fn=lambda coordinator: coordinator.data.problem,
+        attributes_fn=lambda bank: {
+            "alarms": [{"pack": pack, "alarm": alarm} for pack, alarm in bank.faults]
+        },
+    ),
+)
+
+
+class BankEntity[ValueT](Entity):
+    """An entity that shows one value of a bank."""
+
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+    # The age of the readings changes with each of them, which is no reason to record it.
+    _unrecorded_attributes = frozenset({"oldest"})
+
+    def __init__(
+        self, coordinator: BankCoordinator, description: BankEntityDescription[ValueT]
+    ) -> None:
+        """Take all that is particular to the entity from its description."""
+        entry = coordinator.config_entry
+        self.coordinator = coordinator
+        self.entity_description = description
+        self._description = description
+        self._attr_unique_id = _unique_id(entry, description)
+        self._attr_translation_key = description.key
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, entry.entry_id)},
+            name=entry.title,
+            manufacturer=MANUFACTURER,
+            model="Battery bank",
+        )
+        self._written: tuple[ValueT | None, bool, bool, Attributes | None]
+        self._written_at = 0.0
+
+    @property
+    @override
+    def suggested_object_id(self) -> str:
+        """Return the entity id after the bank's name, in English."""
+        return object_id_of(self.coordinator.config_entry.title, self._description.key)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the values."""
+        # As for batteries: never all entities of a platform in one go.
+        await asyncio.sleep(0)
+        self.async_on_remove(
+            self.coordinator.async_add_listener(self._async_handle_update)
+        )
+        self.async_on_remove(
+            self.coordinator.energy.async_add_listener(self._async_handle_update)
+        )
+        self._written, self._written_at = self._to_write, self.hass.loop.time()
+
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Allow Home Assistant to change the entity id in place."""
+
+    @property
+    @override
+    def available(self) -> bool:
+        """Return false while a pack is missing that the value needs."""
+        return self._value is not None or self.coordinator.data.is_complete
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Attributes:
+        """Return the details, and how old the oldest reading is."""
+        return {**(self._details or {}), **_oldest(self.coordinator.data)}
+
+    @property
+    def _value(self) -> ValueT | None:
+        return self._description.value_fn(self.coordinator)
+
+    @property
+    def _details(self) -> Attributes | None:
+        attributes_fn = self._description.attributes_fn
+        return attributes_fn(self.coordinator.data) if attributes_fn else None
+
+    @property
+    def _to_write(self) -> tuple[ValueT | None, bool, bool, Attributes | None]:
+        is_incomplete = self.coordinator.data.is_incomplete
+        return self._value, self.available, is_incomplete, self._details
+
+    @callback
+    def _async_handle_update(self) -> None:
+        """Write the state only if it changed and its pace allows it."""
+        to_write, now = self._to_write, self.hass.loop.time()
+        was_none, is_none = self._written[0] is None, to_write[0] is None
+        is_same_kind = was_none == is_none and self._written[1:3] == to_write[1:3]
+        pace = self._description.pace if is_same_kind else Pace.LIVE
+        if not pace.allows_write(self._written_at, now):
+            return
+        self._written_at = now
+        if to_write != self._written:
+            self._written = to_write
+            self.async_write_ha_state()
+
+
+class BankSensor(BankEntity[float], SensorEntity):
+    """A measurement."""
+
+    @property
+    @override
+    def native_value(self) -> float | None:
+        """Return the value."""
+        return self._value
+
+
+class BankBinarySensor(BankEntity[bool], BinarySensorEntity):
+    """Something that is on or off."""
+
+    @property
+    @override
+    def is_on(self) -> bool | None:
+        """Return whether it is on."""
+        return self._value
+
+
+def _unique_id(entry: BankConfigEntry, description: EntityDescription) -> str:
+    return f"{entry.entry_id}_{description.key}"
+
+
+@callback
+def _async_setup_entities[ValueT](
+    hass: HomeAssistant,
+    entry: BankConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    platform: Platform,
+    entity_class: type[BankEntity[ValueT]],
+    descriptions: Iterable[BankEntityDescription[ValueT]],
+) -> None:
+    """Keep an entity for every value that the packs give the bank, or once gave it."""
+    coordinator = entry.runtime_data
+    registry = er.async_get(hass)
+    absent = list(descriptions)
+
+    @callback
+    def add_new() -> None:
+        nonlocal absent
+        candidates, absent, new = absent, [], []
+        for description in candidates:
+            if description.value_fn(coordinator) is None and not (
+                registry.async_get_entity_id(
+                    platform, DOMAIN, _unique_id(entry, description)
+                )
+            ):
+                absent.append(description)
+            else:
+                new.append(entity_class(coordinator, description))
+        if new:
+            async_add_entities(new)
+
+    add_new()
+    entry.async_on_unload(coordinator.async_add_listener(add_new))
+
+
+@callback
+def async_setup_bank_sensors(
+    hass: HomeAssistant,
+    entry: BankConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the sensors of a bank."""
+    _async_setup_entities(
+        hass, entry, async_add_entities, Platform.SENSOR, BankSensor, BANK_SENSORS
+    )
+
+
+@callback
+def async_setup_bank_binary_sensors(
+    hass: HomeAssistant,
+    entry: BankConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Set up the binary sensors of a bank."""
+    _async_setup_entities(
+        hass,
+        entry,
+        async_add_entities,
+        Platform.BINARY_SENSOR,
+        BankBinarySensor,
+        BANK_BINARY_SENSORS,
+    )

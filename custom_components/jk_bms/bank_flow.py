@@ -1,0 +1,163 @@
+"""The dialogs of a bank: choose its packs, change them, and its options."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import probatio
+
+from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
+from homeassistant.const import CONF_NAME, UnitOfTime
+from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+)
+
+from .bank_coordinator import CONF_MISSING, CONF_PACKS, CONF_WIRING, is_bank
+from .const import DOMAIN
+from .jkbms.bank import Wiring
+from .options_flow import JkBmsOptionsFlow
+
+MIN_PACKS: Final = 2
+
+# The maximum time, in minutes, that a pack may be counted with its last values: a day is
+# long enough for a camper, and after it the charge of a pack is a guess.
+MAX_MISSING: Final = 1440
+
+_WIRING: Final = SelectSelector(
+    SelectSelectorConfig(
+        options=list(Wiring),
+        mode=SelectSelectorMode.LIST,
+        translation_key=CONF_WIRING,
+    )
+)
+OPTIONS_SCHEMA: Final = probatio.Schema(
+    {
+        probatio.Required(CONF_MISSING, default=0): NumberSelector(
+            NumberSelectorConfig(
+                min=0,
+                max=MAX_MISSING,
+                mode=NumberSelectorMode.BOX,
+                unit_of_measurement=UnitOfTime.MINUTES,
+            )
+        )
+    }
+)
+
+
+class BankFlow(ConfigFlow):
+    """The steps of the config flow that are about a bank."""
+
+    @property
+    def _can_add_bank(self) -> bool:
+        """Whether there are packs for a bank."""
+        return len(self._free_packs()) >= MIN_PACKS
+
+    async def async_step_add(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Let the user choose what to add."""
+        return self.async_show_menu(step_id="add", menu_options=["battery", "bank"])
+
+    async def async_step_bank(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Let the user choose the packs of a new bank."""
+        errors: dict[str, str] = {}
+        if user_input is not None and not (errors := self._check(user_input)):
+            data = dict(user_input)
+            return self.async_create_entry(title=data.pop(CONF_NAME), data=data)
+        return self._show_packs("bank", {CONF_NAME: TextSelector()}, user_input, errors)
+
+    async def async_step_reconfigure_bank(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Let the user add and remove packs."""
+        entry = self._get_reconfigure_entry()
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            if not (errors := self._check(user_input, entry.entry_id)):
+                return self.async_update_reload_and_abort(
+                    entry, data={**entry.data, **user_input}, reason="bank_changed"
+                )
+        else:
+            packs = self._free_packs(entry.entry_id)
+            kept = [pack for pack in entry.data[CONF_PACKS] if pack in packs]
+            user_input = {**entry.data, CONF_PACKS: kept}
+        return self._show_packs("reconfigure_bank", {}, user_input, errors)
+
+    def _show_packs(
+        self,
+        step_id: str,
+        fields: Mapping[str, TextSelector],
+        user_input: dict[str, Any] | None,
+        errors: dict[str, str],
+    ) -> ConfigFlowResult:
+        """Show the form that asks for the packs."""
+        bank_id = self._get_reconfigure_entry().entry_id if not fields else None
+        packs = SelectSelector(
+            SelectSelectorConfig(
+                options=[
+                    SelectOptionDict(value=entry_id, label=title)
+                    for entry_id, title in self._free_packs(bank_id).items()
+                ],
+                multiple=True,
+                mode=SelectSelectorMode.LIST,
+            )
+        )
+        schema = probatio.Schema(
+            {
+                **{probatio.Required(key): field for key, field in fields.items()},
+                probatio.Required(CONF_PACKS): packs,
+                probatio.Required(CONF_WIRING, default=Wiring.PARALLEL): _WIRING,
+            }
+        )
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
+            errors=errors,
+        )
+
+    def _check(
+        self, user_input: dict[str, Any], bank_id: str | None = None
+    ) -> dict[str, str]:
+        """Return the errors to show."""
+        if len(set(user_input[CONF_PACKS])) < MIN_PACKS:
+            return {CONF_PACKS: "too_few_packs"}
+        if not set(user_input[CONF_PACKS]) <= self._free_packs(bank_id).keys():
+            # Another dialog was faster.
+            return {CONF_PACKS: "pack_taken"}
+        return {}
+
+    def _free_packs(self, bank_id: str | None = None) -> dict[str, str]:
+        """Return the titles of the batteries that are in no other bank, by entry id."""
+        entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
+        taken = {
+            pack
+            for entry in entries
+            if is_bank(entry) and entry.entry_id != bank_id
+            for pack in entry.data[CONF_PACKS]
+        }
+        return {
+            entry.entry_id: entry.title
+            for entry in entries
+            if not is_bank(entry) and entry.entry_id not in taken
+        }
+
+
+class BankOptionsFlow(JkBmsOptionsFlow):
+    """The form of a bank's options."""
+
+    schema = OPTIONS_SCHEMA
+    step_id = "bank"
+
+    async def async_step_bank(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Save valid input."""
+        return await self.async_step_init(user_input)
