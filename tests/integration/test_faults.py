@@ -110,6 +110,7 @@ def overfull(bms: VirtualBms) -> dict[str, Any]:
     return {"soc": 101}
 
 
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize(
     ("fault", "name", "key"),
     [
