@@ -87,8 +87,9 @@ test("a fault stands on top of the card and of the overview", async () => {
 
 test("a control asks before it turns off, and shows what the battery reports", async () => {
   await show("house");
-  assert.equal(await frame().getByRole("switch").count(), 0);
-  await allowControls("House");
+  await allowControls("House", "read_only");
+  await frame().getByRole("switch").first().waitFor({ state: "detached" });
+  await allowControls("House", "everyday");
   const charging = frame().getByRole("switch", { name: "Charging allowed", exact: true });
   await charging.waitFor();
   await inspect("controls");
@@ -104,16 +105,19 @@ test("a control asks before it turns off, and shows what the battery reports", a
   await frame().locator('[role="switch"][aria-checked="false"]').waitFor({ state: "detached" });
 });
 
-async function allowControls(title) {
+async function allowControls(title, controls) {
   const entries = await ask(page, { type: "config_entries/get", domain: "jk_bms" });
   const { entry_id } = entries.find((entry) => entry.title === title);
-  await page.evaluate(async (handler) => {
-    const { hass } = document.querySelector("home-assistant");
-    const path = "config/config_entries/options/flow";
-    const { flow_id } = await hass.callApi("POST", path, { handler });
-    const chosen = { interval: 30, link: "released", pause: 15, controls: "everyday" };
-    await hass.callApi("POST", `${path}/${flow_id}`, chosen);
-  }, entry_id);
+  const chosen = { interval: 30, link: "released", pause: 15, controls };
+  await page.evaluate(
+    async ([handler, options]) => {
+      const { hass } = document.querySelector("home-assistant");
+      const path = "config/config_entries/options/flow";
+      const { flow_id } = await hass.callApi("POST", path, { handler });
+      await hass.callApi("POST", `${path}/${flow_id}`, options);
+    },
+    [entry_id, chosen],
+  );
 }
 
 test("the link is freed for the phone app and taken back", async () => {

@@ -76,6 +76,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"never_answer": (INFO,)},
     {"never_answer": (CELLS,)},
     {"never_answer": (INFO, CELLS)},
+    {"only_acknowledge": (CELLS,)},
     {"answer_after_attempts": 1},
     {"answer_after_attempts": 5},
     {"refuse_connection": 3},

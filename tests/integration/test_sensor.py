@@ -730,7 +730,7 @@ async def test_link_sensors_stay_available_without_the_battery(
     coordinator: Any = entry.runtime_data
     values = shown(hass, bms)
     assert values["signal_strength"] == "-60"
-    assert values["rejected_frames"] == "0"
+    assert values["rejected_frames"] == str(coordinator.client.statistics.rejected)
     before = datetime.fromisoformat(values["last_update"])
     assert before == coordinator.last_update.replace(microsecond=0)
 

@@ -180,7 +180,10 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_no_good_frame_is_held_back_while_one_field_moves(row: str) -> None:
-    """What counts or wavers never waits; what is steady waits once when it changes."""
+    """What counts or wavers never waits; what is steady waits once when it changes.
+
+    The first frame of all waits for a second one, whatever moves.
+    """
     layout, offset, field = ROWS[row]
     move = MOVES.get(field.name, step if field.name in STEADY else waver)
     size = Struct(f"<{field.code}").size
@@ -198,7 +201,7 @@ def test_no_good_frame_is_held_back_while_one_field_moves(row: str) -> None:
         time = 1000.0 + number * CADENCE
         judged.append(checker.accept(sent, cell_data, PROFILES[layout], time))
 
-    assert judged.count(False) == (1 if move is step else 0)
+    assert judged[1:].count(False) == (1 if move is step else 0)
     assert checker.statistics.rejected == 0
 
 
