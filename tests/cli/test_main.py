@@ -326,7 +326,7 @@ def test_implausible_values_are_not_an_unknown_layout(run: Run, tmp_path: Path) 
     assert result.output["cell_data"] == []
     assert result.err == (
         f"jkbms: {tmp_path}/capture.txt, line 2: cell_data frame rejected: "
-        "The cells do not add up to the pack voltage\n"
+        "The cells add up to 6.600 V, the pack to 13.200 V\n"
         "jkbms: 1 frame good, 1 rejected\n"
     )
 
@@ -501,7 +501,7 @@ def test_implausible_frames_are_named(run: Run, tmp_path: Path) -> None:
     assert result.output["cell_data"][0]["remain_percent"] == 42
     assert result.err == (
         f"jkbms: {tmp_path}/capture.txt, line 3: cell_data frame rejected: "
-        "No battery has such a value: remain_percent\n"
+        "remain_percent is 101, not 0 to 100\n"
         "jkbms: 3 frames good, 1 rejected\n"
     )
     for frames in ([IMPLAUSIBLE], [DEVICE, IMPLAUSIBLE, IMPLAUSIBLE]):

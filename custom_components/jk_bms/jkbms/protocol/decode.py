@@ -287,12 +287,12 @@ def _find_implausible(
     for name, low, high in _LIMITS:
         value = getattr(cell_data, name)
         if value is not None and not low <= value <= high:
-            reasons[name] = f"No battery has such a value: {name}"
+            reasons[name] = f"{name} is {value:g}, not {low:g} to {high:g}"
     low, high = _TEMPERATURE
     for bit, reading in zip(sensors, cell_data.battery_temperature, strict=False):
         if reading is not None and not low <= reading <= high:
             name = f"battery_temperature_{bit.bit_length() - 1}"
-            reasons[name] = "No battery is at such a temperature"
+            reasons[name] = f"{name} is {reading:g} °C, not {low:g} to {high:g} °C"
     return reasons
 
 
@@ -307,10 +307,10 @@ def _implausible_cells(cell_data: CellData, total: float) -> _Reasons:
     if not (lowest >= 0 and 0 < highest <= high):
         # What is no voltage at all takes the cells that read 0 beside it with it
         odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
-        return _name_cells(odd, "No cell has such a voltage")
+        return _name_cells(odd, f"A cell is not at {low:g} to {high:g} V")
     if _adds_up(total, pack):
         return {}
-    reason = "The cells do not add up to the pack voltage"
+    reason = f"The cells add up to {total:.3f} V, the pack to {pack:.3f} V"
     if lowest < low:
         odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
         return _name_cells(odd, reason)
