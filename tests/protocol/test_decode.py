@@ -586,7 +586,7 @@ def test_cells_of_jk02(
 def test_all_cells_at_nothing() -> None:
     """The glitch of 0 V and 0 % that was reported is not a battery."""
     frame = build_frame(CELL_DATA, {70: "FF"})
-    with pytest.raises(ImplausibleFrameError, match="voltage"):
+    with pytest.raises(ImplausibleFrameError, match="A cell is not at"):
         decode_cell_data(frame, Profile(Layout.JK02_32S, 11.48))
 
 

@@ -143,6 +143,16 @@ def test_damaged_frame_is_never_found(
     assert unique([frame.data for frame in found.frames]) == unique(frames)
 
 
+def test_frame_counts_where_another_reading_lacks_a_part_of_it() -> None:
+    """The plain alphabet of base64 reads the second frame, and of the first all but a line."""
+    first = mended(FRAME[:40] + b"\xff" * 20 + FRAME[60:])
+    second = mended(FRAME[:40] + bytes(260))
+    dump = NOTATIONS["base64 for URLs"](
+        [part for frame in (first, second) for part in cut(frame, 20)]
+    )
+    assert data_of(dump) == [first, second]
+
+
 @given(st.one_of(st.text(), st.binary(max_size=2000)))
 @settings(max_examples=100, deadline=None)
 def test_other_text_holds_no_frame(dump: str | bytes) -> None:

@@ -7,7 +7,7 @@ No format is assumed: a frame is what has the header, the length and the checksu
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 import re
 from typing import Final, NamedTuple, override
 
@@ -157,24 +157,26 @@ def _find_in_text(text: str) -> list[_Found]:
 def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
     """Unite what several readings of a text find.
 
-    The first reading that finds a frame at a place is right about that place. Without any
-    frame, the reading with the most remarks is kept.
+    The first reading that finds a frame at a place is right about that place, whatever
+    the others miss there. Without any frame, the reading with the most remarks is kept.
     """
+    readings = [*readings]
+    useful = [found for found in readings if any(each.frame for each in found)]
+    if not useful:
+        return [*max(readings, key=len, default=())]
     merged: list[_Found] = []
-    without_frame: Sequence[_Found] = []
-    for found in readings:
-        if not any(each.frame for each in found):
-            without_frame = max(without_frame, found, key=len)
-            continue
+    for wanted, found in product((True, False), useful):
         begins, ends = [each.begin for each in merged], [each.end for each in merged]
         for each in found:
+            if bool(each.frame) is not wanted:
+                continue
             # Ends are estimates where a frame ends within a chunk
             middle = (each.begin + each.end) / 2
             before = bisect_right(begins, middle) - 1
             if before < 0 or ends[before] <= middle:
                 merged.append(each)
         merged.sort(key=lambda each: each.begin)
-    return merged or [*without_frame]
+    return merged
 
 
 def _find_in_wrapped_text(text: str) -> list[_Found]:
