@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 import json
 import os
+from pathlib import Path
 import sys
 
 from bleak.backends.bluezdbus.version import BlueZFeatures
@@ -51,6 +53,15 @@ async def run(*options: str) -> ExitCode | None:
     return await commands._choose(parse(options))()
 
 
+def command_lines() -> set[bytes]:
+    """Return the command lines of all processes; some end meanwhile."""
+    lines = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            lines.add(path.read_bytes())
+    return lines
+
+
 async def test_pairs_and_reads(
     bluez: Bluez, bms: VirtualBms, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,7 +97,7 @@ async def test_refused_code(
 async def test_command_asks_for_no_code_on_its_command_line(
     bluez: Bluez, bms: VirtualBms
 ) -> None:
-    """The whole command pairs, with the code from the environment."""
+    """The whole command pairs, and no list of processes shows the code meanwhile."""
     command = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -96,8 +107,15 @@ async def test_command_asks_for_no_code_on_its_command_line(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await command.communicate()
+    ended = asyncio.create_task(command.communicate())
+    listed: set[bytes] = set()
+    while not ended.done():
+        listed |= command_lines()
+        await asyncio.sleep(0.05)
+    out, err = await ended
     assert command.returncode == 0, err
+    assert any(b"--pair" in line for line in listed)
+    assert not [line for line in listed if CODE.encode() in line]
     assert bms.spec.model.encode() in out
     assert CODE.encode() not in err + out
     assert bluez.bonds == {(ADAPTER, ADDRESS): True}
