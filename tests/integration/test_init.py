@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 import logging
+from types import MappingProxyType
 from unittest.mock import patch
 
 import pytest
@@ -29,10 +30,10 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
-    hear,
     mock_entry,
     our_lines,
     pass_time,
+    receive_advertisement,
     sentence,
     setup_integration,
     until,
@@ -246,11 +247,11 @@ async def test_removed_battery_that_was_added_by_hand_is_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """It need not advertise something new for that."""
-    assert not entry.discovery_keys
+    hass.config_entries.async_update_entry(entry, discovery_keys=MappingProxyType({}))
     for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN):
         hass.config_entries.flow.async_abort(flow["flow_id"])
     await hass.config_entries.async_remove(entry.entry_id)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["source"] == SOURCE_BLUETOOTH
