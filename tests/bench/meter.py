@@ -157,12 +157,12 @@ class MeteredBackend(VirtualBackend):
         callback: NotifyCallback,
         **kwargs: Any,
     ) -> None:
-        def hear(data: bytearray) -> None:
+        def receive(data: bytearray) -> None:
             before = METER.switch(Owner.HOME)
             callback(data)
             METER.switch(before)
 
-        await _metered(super().start_notify(characteristic, hear, **kwargs))
+        await _metered(super().start_notify(characteristic, receive, **kwargs))
 
 
 class MeteredProxy(VirtualProxy):

@@ -105,7 +105,8 @@ async def _keep_reading(
     """Read every interval, as the integration does."""
     bms = checker.bms
     client = JkBmsClient(
-        lambda: radio.device(bms) if radio.hears(bms.address) else None, name="battery"
+        lambda: radio.device(bms) if radio.in_range(bms.address) else None,
+        name="battery",
     )
     loop = asyncio.get_running_loop()
     while True:

@@ -1657,14 +1657,14 @@ def test_debug_log_has_no_secrets(
         spec.userdata,
         spec.userdata2,
     } - {""}
-    told = caplog.text.lower()
+    logged = caplog.text.lower()
     forms = [
         form
         for secret in secrets
         for form in (secret.lower(), secret.encode().hex(), secret.encode().hex(" "))
     ]
     assert forms
-    assert [form for form in forms if form in told] == []
+    assert [form for form in forms if form in logged] == []
 
 
 def test_client_logs_at_debug_only(

@@ -168,8 +168,10 @@ def test_settings_read_only_once_are_left_out(harness: Harness) -> None:
     """If the second answer is lost, there are no settings until the next connection."""
     harness.read()
     harness.alter = swap_bytes_once(SETTINGS_FRAME, CELL_OVP)
-    told = iter((False, True))
-    harness.is_lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+    losses = iter((False, True))
+    harness.is_lost = lambda data: (
+        data.startswith(SETTINGS_FRAME) and next(losses, False)
+    )
 
     reading = harness.read()
 
@@ -181,8 +183,10 @@ def test_implausible_settings_are_not_requested_again(harness: Harness) -> None:
     """They cost no reading, and no beep."""
     harness.read()
     harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_ovp=3.6)
-    told = iter((False, True))
-    harness.is_lost = lambda data: data.startswith(SETTINGS_FRAME) and next(told, False)
+    losses = iter((False, True))
+    harness.is_lost = lambda data: (
+        data.startswith(SETTINGS_FRAME) and next(losses, False)
+    )
     harness.read()
     harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_count=40)
     asked = len(harness.sent_at(CELLS))

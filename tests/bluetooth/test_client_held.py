@@ -1414,16 +1414,16 @@ def test_reading_is_published_before_an_unanswered_log(
     """A connection made for a log publishes its reading first; a held link does so anyway."""
     battery = power_on_with_logs(faults=Faults(never_answer={kind}))
     harness = battery.harness
-    told: list[Reading] = []
+    readings: list[Reading] = []
 
     async def read() -> None:
         with pytest.raises(LogUnansweredError):
-            await getattr(harness.client, KINDS[kind])(told.append)
+            await getattr(harness.client, KINDS[kind])(readings.append)
 
     harness.run(battery.held_link.meanwhile(read) if held else read())
 
-    assert len(told) == (not held)
-    for reading in told:
+    assert len(readings) == (not held)
+    for reading in readings:
         assert_read(reading, harness.bms)
         assert reading.time <= harness.sent_at(kind)[0]
 

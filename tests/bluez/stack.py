@@ -294,10 +294,10 @@ class Bluez:
             for adapter in self.adapters:
                 for bms, rssi in tuple(adapter.reach.values()):
                     if adapter.discovering and bms.advertising:
-                        self._hear(adapter, bms, rssi)
+                        self._receive(adapter, bms, rssi)
             await asyncio.sleep(ADVERT_INTERVAL)
 
-    def _hear(self, adapter: Adapter, bms: VirtualBms, rssi: int) -> None:
+    def _receive(self, adapter: Adapter, bms: VirtualBms, rssi: int) -> None:
         if device := self.devices.get(self.path(adapter, bms)):
             device.rssi = rssi
             self._signal_changed(device, "RSSI", "ManufacturerData")

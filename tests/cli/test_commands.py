@@ -150,10 +150,10 @@ def test_name_from_a_later_advertisement_is_kept(radio: VirtualRadio, run: Run) 
     names = iter([UPS.address.replace(":", "-"), "UPS_BMS"])
 
     class Scanner(VirtualScanner):
-        def _hear(self, bms: VirtualBms, rssi: int) -> None:
+        def _receive(self, bms: VirtualBms, rssi: int) -> None:
             spec = bms.spec
             bms.battery.spec = replace(spec, name=next(names, ""))
-            super()._hear(bms, rssi)
+            super()._receive(bms, rssi)
             bms.battery.spec = spec
 
     assert bms
@@ -187,7 +187,9 @@ def test_requested_sections_are_read_of_every_battery(
     result = run(*arguments)
     assert (result.code, result.err) == (0, "")
     assert [*result.output] == sections.split()
-    assert [len(told) for told in result.output.values()] == [1] * len(result.output)
+    assert [len(section) for section in result.output.values()] == [1] * len(
+        result.output
+    )
 
 
 @pytest.mark.parametrize(
@@ -530,12 +532,12 @@ def test_label_does_not_change_with_the_advertised_name(
     """A battery keeps its label, whichever name a scan receives."""
     names = iter(heard)
     labels: list[str] = []
-    hear = VirtualScanner._hear
+    receive = VirtualScanner._receive
 
-    def hear_seldom(scanner: VirtualScanner, bms: VirtualBms, rssi: int) -> None:
+    def receive_seldom(scanner: VirtualScanner, bms: VirtualBms, rssi: int) -> None:
         spec = bms.spec
         bms.battery.spec = replace(spec, name=next(names, ""))
-        hear(scanner, bms, rssi)
+        receive(scanner, bms, rssi)
         bms.battery.spec = spec
 
     async def push(_: object, target: object, states: list[Any], **kwargs: Any) -> None:
@@ -544,7 +546,7 @@ def test_label_does_not_change_with_the_advertised_name(
             signal.raise_signal(signal.SIGTERM)
 
     place(radio, UPS)
-    monkeypatch.setattr(VirtualScanner, "_hear", hear_seldom)
+    monkeypatch.setattr(VirtualScanner, "_receive", receive_seldom)
     monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.push", push)
     run("-ep", "-s", "10", "-u", "http://127.0.0.1/gate", *arguments)
     assert labels == [label] * 4
@@ -695,7 +697,7 @@ def test_stale_values_are_not_up(
     assert len({states["UPS_BMS"].last_update for states in known.values()}) == 1
 
 
-def test_lost_is_told_once(
+def test_loss_is_logged_once(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And what to do about it."""
@@ -707,7 +709,7 @@ def test_lost_is_told_once(
     ]
 
 
-def test_namesakes_are_told_once(
+def test_namesakes_are_logged_once(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And what to do about them."""
@@ -736,12 +738,12 @@ def test_damaged_frames_are_counted(radio: VirtualRadio, serve: Serve) -> None:
 
 
 @pytest.fixture
-def seldom_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def weak_advertisements(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let days pass quickly."""
     monkeypatch.setattr("tests.virtual_bms.radio.SCAN_INTERVAL", 20.0)
 
 
-@pytest.mark.usefixtures("seldom_heard")
+@pytest.mark.usefixtures("weak_advertisements")
 @pytest.mark.parametrize("asked", [False, True])
 def test_found_battery_is_dropped_after_a_day_but_no_requested_one(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture, asked: bool
@@ -793,7 +795,7 @@ def test_nothing_is_left_of_who_is_forgotten(
         runner.run(pass_by())
 
 
-@pytest.mark.usefixtures("seldom_heard")
+@pytest.mark.usefixtures("weak_advertisements")
 def test_forgotten_before_it_was_read(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -808,7 +810,7 @@ def test_forgotten_before_it_was_read(
     assert list(ups(known, "UPS_BMS").values()) == [False] * 25 + [None] * 24
 
 
-@pytest.mark.usefixtures("seldom_heard")
+@pytest.mark.usefixtures("weak_advertisements")
 def test_not_forgotten_without_bluetooth(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

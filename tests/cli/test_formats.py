@@ -176,8 +176,8 @@ def test_repr_is_python_with_every_field(name: str) -> None:
     """It is Python, of all fields, whether they are secrets or not."""
 
     class Model(dict[str, Any]):
-        def __init__(self, **told: Any) -> None:
-            super().__init__(told)
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(attributes)
 
     text = WRITERS[name](READ)
     classes = ("DeviceInfo", "CellData", "Settings", "LogEntry")
@@ -293,8 +293,8 @@ def test_table_of_names_from_the_air() -> None:
     assert line == f"C8:47:80:00:00:01  {HARMLESS}  -60 dBm"
     info = replace(INFO, device_name=EVIL, userdata="\x9b2J[/]")
     odd = [LogEntry(time=5, code=1, event="[/x]")]
-    told = BatteryReport(device=EVIL, device_info=info, logbook=odd)
-    lines = drawn(ReadReport([told], SECTIONS), 200)
+    report = BatteryReport(device=EVIL, device_info=info, logbook=odd)
+    lines = drawn(ReadReport([report], SECTIONS), 200)
     assert lines[0] == HARMLESS
     text = "\n".join(lines)
     assert f"device_name {HARMLESS}" in text
@@ -404,8 +404,8 @@ def test_table_has_a_row_per_log_entry() -> None:
 def test_values_are_not_cut_on_a_narrow_terminal(width: int) -> None:
     """Values are not cut, however narrow the terminal."""
     cells = replace(CELLS, cell_voltage=tuple(3 + n / 1000 for n in range(24)))
-    told = replace(BATTERY, cell_data=cells)
-    lines = drawn(ReadReport([told], SECTIONS), width)
+    report = replace(BATTERY, cell_data=cells)
+    lines = drawn(ReadReport([report], SECTIONS), width)
     assert max(len(line) for line in lines) <= width
     text = " ".join(lines)
     for number in range(24):

@@ -297,8 +297,8 @@ def test_redacted_frame_decodes_to_all_but_private_values(run: Run) -> None:
     """What is redacted for others to see decodes to all but what is private."""
     known = run([DEVICE], "--secrets").output["device_info"][0]
     redacted = redact(Frame.parse(DEVICE)).data
-    (told,) = run([redacted], "--secrets").output["device_info"]
-    assert {name: told[name] for name in known if known[name] != told[name]} == {
+    (masked,) = run([redacted], "--secrets").output["device_info"]
+    assert {name: masked[name] for name in known if known[name] != masked[name]} == {
         name: "*" * len(text)
         for name, text in {
             **SECRETS,
@@ -722,8 +722,8 @@ def test_help_has_all_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     """None comes as a surprise."""
     with pytest.raises(SystemExit):
         main(["--help"])
-    _, told = capsys.readouterr().out.split("exit codes:")
-    assert re.findall(r"\b\d+(?= [a-z]+)", told) == [
+    _, codes = capsys.readouterr().out.split("exit codes:")
+    assert re.findall(r"\b\d+(?= [a-z]+)", codes) == [
         str(int(code)) for code in ExitCode
     ]
 

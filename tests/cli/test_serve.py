@@ -215,7 +215,7 @@ async def test_without_targets_new_batteries_are_served_as_they_appear(
         await served.shows('up{device="UPS_BMS"} 0', 'up{device="HOME_BMS"} 1')
 
 
-async def test_serve_who_was_never_heard(
+async def test_serve_battery_that_was_never_in_range(
     radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The targets are known from the beginning."""

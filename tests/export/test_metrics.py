@@ -178,7 +178,7 @@ def test_no_noise_of_single_floats() -> None:
     )
 
 
-def test_up_time_is_told_once() -> None:
+def test_run_time_is_exported_once() -> None:
     """The live one wins over that of the device information."""
     info = DeviceInfo(device_model="x", software_version="11.0", up_time=7)
     for cells, up_time in ((CellData(up_time=9), "9"), (CellData(), "7")):

@@ -645,7 +645,7 @@ async def test_server_without_response_times_out(
         silent.set()
 
 
-async def test_last_failure_is_told(session: aiohttp.ClientSession) -> None:
+async def test_last_failure_is_raised(session: aiohttp.ClientSession) -> None:
     """Time that runs out during another try does not hide what was wrong before."""
     silent = asyncio.Event()
     tries = 0

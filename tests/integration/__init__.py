@@ -124,7 +124,9 @@ async def until_held(bms: VirtualBms, entry: MockConfigEntry) -> None:
     await until(lambda: bms.connected and entry.runtime_data.client._held)
 
 
-def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:
+def receive_advertisement(
+    proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0
+) -> None:
     """Receive an advertisement with a time `later` s from now, or before."""
     _, rssi = proxy.radio.reach[bms.address]
     data = advertisement(bms.spec, rssi)
@@ -143,7 +145,7 @@ def hear(proxy: VirtualProxy, bms: VirtualBms, *, later: float = 0.0) -> None:
 
 def forget(proxy: VirtualProxy, bms: VirtualBms) -> None:
     """Let Home Assistant drop a battery out of range, as it does after some minutes."""
-    hear(proxy, bms, later=-200)
+    receive_advertisement(proxy, bms, later=-200)
     proxy._async_expire_devices()
     for handle in get_scheduled_timer_handles(asyncio.get_running_loop()):
         if "_async_check_unavailable" in repr(handle) and not handle.cancelled():

@@ -172,7 +172,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_answer_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let new clients wait only as long as necessary for an answer."""
     defaults = client.JkBmsClient.__init__.__kwdefaults__
     assert defaults

@@ -564,8 +564,8 @@ async def test_changes_read_well_in_activity(
         },
         context_id="some",
     )
-    told = describe(event)
-    assert told == {"name": "House 24V", "message": text, "context_id": "some"}
+    described = describe(event)
+    assert described == {"name": "House 24V", "message": text, "context_id": "some"}
     event.data["device_id"] = None
     assert describe(event)["name"] == "JK BMS"
 

@@ -31,9 +31,9 @@ from . import (
     MAX_DATA_AGE,
     SPEED,
     forget,
-    hear,
     our_lines,
     pass_time,
+    receive_advertisement,
     sentence,
     setup_integration,
     until,
@@ -117,10 +117,10 @@ async def test_due_read_starts_with_an_advertisement_before_the_timer(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """A read that is due does not wait for the timer."""
-    hear(proxy, bms, later=25)
+    receive_advertisement(proxy, bms, later=25)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 1
-    hear(proxy, bms, later=31)
+    receive_advertisement(proxy, bms, later=31)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 2
 
@@ -131,7 +131,7 @@ async def test_reads_do_not_overlap(
     """What else is a reason to read does not start a second read."""
     async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
-    hear(proxy, bms, later=31)
+    receive_advertisement(proxy, bms, later=31)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 2
     await pass_time(hass)
@@ -179,16 +179,16 @@ async def test_lost_advertisements_keep_values_available(
     bms.battery.override(soc=41)
     async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
     await until(lambda: bms.connected)
-    told: list[str] = []
-    entry.runtime_data.async_add_listener(lambda: told.append(soc(hass)))
+    states: list[str] = []
+    entry.runtime_data.async_add_listener(lambda: states.append(soc(hass)))
     forget(proxy, bms)
     assert bluetooth.async_ble_device_from_address(hass, bms.address) is None
     assert bms.connected
     # Home Assistant forgets all that are held at once: there must be nothing to do
-    assert told == []
+    assert states == []
     await hass.async_block_till_done(wait_background_tasks=True)
     assert soc(hass) == "41"
-    assert told == ["41"]
+    assert states == ["41"]
     assert our_lines(caplog, logging.INFO) == []
 
 
@@ -209,7 +209,7 @@ async def test_battery_back_in_range_is_read_at_once(
 
     bms.battery.override(soc=41)
     waits.clear()
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await until(lambda: soc(hass) == "41")
     assert len(durations) == 2
     assert max(waits) < LONGEST_WAIT_OF_A_BATTERY
@@ -223,13 +223,13 @@ async def test_battery_that_advertises_again_is_read_at_once(
     durations: list[float],
 ) -> None:
     """After another client has disconnected, an advertisement starts a read at once."""
-    hear(proxy, bms, later=-40)
+    receive_advertisement(proxy, bms, later=-40)
     bms.faults = Faults(pairing=True)
     await pass_time(hass)
     assert len(durations) == 1
     bms.faults = Faults()
     bms.battery.override(soc=41)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await until(lambda: soc(hass) == "41")
     assert len(durations) == 2
 
@@ -245,7 +245,7 @@ async def test_advertisements_do_not_retry_a_failing_battery_early(
     bms.faults = Faults(pairing=True)
     await pass_time(hass)
     for later in range(10):
-        hear(proxy, bms, later=later)
+        receive_advertisement(proxy, bms, later=later)
         await hass.async_block_till_done(wait_background_tasks=True)
     assert len(durations) == 1
     bms.faults = Faults()
@@ -369,7 +369,7 @@ async def test_unplugged_proxy_is_reported_and_recovers(
 
     bms.battery.override(soc=41)
     proxy.replug()
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await pass_time(hass)
     assert soc(hass) == "41"
 
@@ -410,7 +410,7 @@ async def test_second_proxy_takes_over(
     reads: int,
 ) -> None:
     """The next read uses the other proxy after two failures of the one that hangs."""
-    hear(far_proxy, bms)
+    receive_advertisement(far_proxy, bms)
     await pass_time(hass)
     assert [connection.source for connection in bms.connections] == 2 * [proxy.source]
     death(proxy)

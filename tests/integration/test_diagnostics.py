@@ -21,7 +21,15 @@ from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import forget, hear, mock_entry, pass_time, setup_integration, until, until_held
+from . import (
+    forget,
+    mock_entry,
+    pass_time,
+    receive_advertisement,
+    setup_integration,
+    until,
+    until_held,
+)
 
 MODELS = ["JK-B2A16S 3.3.0", "JK-B2A24S15P 10.07", "JK_PB2A16S20P 15.41"]
 
@@ -205,7 +213,7 @@ async def test_slot_holders_are_redacted(
 ) -> None:
     """The issue names the users of the slots; the diagnostics do not."""
     neighbour = make_bms("JK-B2A24S15P 10.07", name="Neighbour")
-    hear(proxy, neighbour)
+    receive_advertisement(proxy, neighbour)
     proxy.advertise(bms)
     if loaded:
         entry = await setup_integration(hass, bms)

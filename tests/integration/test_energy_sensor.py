@@ -88,12 +88,14 @@ class House:
         """Let the minute until the next save pass."""
         await async_get_energy(self.hass, self.entry.entry_id).async_save()
 
-    async def hear(self, time: float, power: float | None, **values: Any) -> None:
+    async def publish_and_save(
+        self, time: float, power: float | None, **values: Any
+    ) -> None:
         """Let a reading come in, and the next save."""
-        self.hear_only(time, power, **values)
+        self.publish(time, power, **values)
         await self.save()
 
-    def hear_only(self, time: float, power: float | None, **values: Any) -> None:
+    def publish(self, time: float, power: float | None, **values: Any) -> None:
         """Let a reading come in."""
         self.expect(time, power, **values)
         self.coordinator._async_publish(self.next)
@@ -157,11 +159,11 @@ async def test_energy_is_counted_between_readings(house: House) -> None:
     house.expect(1000, 3600)
     await house.set_up()
     assert house.energies == ("0.0", "0.0")
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     assert house.energies == ("0.06", "0.0")
-    await house.hear(1120, -3600)
+    await house.publish_and_save(1120, -3600)
     assert house.energies == ("0.09", "0.03")
-    await house.hear(1180, -3600)
+    await house.publish_and_save(1180, -3600)
     assert house.energies == ("0.09", "0.09")
 
 
@@ -169,13 +171,13 @@ async def test_energy_of_long_gaps_is_not_counted(house: House) -> None:
     """Three intervals are bridged, more are not; nor is a missing value."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1090, 3600)
+    await house.publish_and_save(1090, 3600)
     assert house.shown(CHARGED) == "0.09"
-    await house.hear(1180.1, 3600)
+    await house.publish_and_save(1180.1, 3600)
     assert house.shown(CHARGED) == "0.09"
-    await house.hear(1210, None)
-    await house.hear(1240, 3600)
-    await house.hear(1300, 3600)
+    await house.publish_and_save(1210, None)
+    await house.publish_and_save(1240, 3600)
+    await house.publish_and_save(1300, 3600)
     assert house.shown(CHARGED) == "0.15"
 
 
@@ -186,22 +188,22 @@ async def test_energy_state_is_written_after_the_save(
     house.expect(1020, 3600)
     await house.set_up()
     key = f"jk_bms.energy.{house.entry.entry_id}"
-    house.hear_only(1050, 3600)
+    house.publish(1050, 3600)
     assert (house.shown(CHARGED), key in hass_storage) == ("0.0", False)
     await pass_time(house.hass, timedelta(seconds=0.1))
     assert house.shown(CHARGED) == "0.03"
     assert hass_storage[key]["data"]["energy_charged"] == pytest.approx(0.03)
 
-    house.hear_only(1080, 3600)
+    house.publish(1080, 3600)
     await pass_time(house.hass, timedelta(seconds=50))
     assert house.shown(CHARGED) == "0.03"
     await pass_time(house.hass, timedelta(seconds=61))
     assert house.shown(CHARGED) == "0.06"
 
-    house.hear_only(1110, 3600)
+    house.publish(1110, 3600)
     house.miss()
     assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
-    house.hear_only(1110.5, 3600)
+    house.publish(1110.5, 3600)
     assert house.shown(CHARGED) == "0.06"
 
 
@@ -211,7 +213,7 @@ async def test_idle_battery_writes_no_state(house: House) -> None:
     await house.set_up()
     state = house.hass.states.get(CHARGED)
     for time in range(1050, 3000, 30):
-        await house.hear(time, 0)
+        await house.publish_and_save(time, 0)
     idle = house.hass.states.get(CHARGED)
     assert idle
     assert state
@@ -222,11 +224,11 @@ async def test_what_is_valid_is_counted(hass: HomeAssistant, house: House) -> No
     """At the shortest interval, values are valid for a minute, and so counted."""
     house.expect(1000, 3600)
     house.entry = await setup_integration(hass, house.bms, interval=5)
-    await house.hear(1018, 3600)
+    await house.publish_and_save(1018, 3600)
     assert house.shown(CHARGED) == "0.018"
-    await house.hear(1078, 3600)
+    await house.publish_and_save(1078, 3600)
     assert house.shown(CHARGED) == "0.078"
-    await house.hear(1138.1, 3600)
+    await house.publish_and_save(1138.1, 3600)
     assert house.shown(CHARGED) == "0.078"
 
 
@@ -234,12 +236,12 @@ async def test_counter_starts_at_its_last_state_after_a_crash(house: House) -> N
     """A lower total would be a new meter to the statistics; at most a minute is lost."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
-    house.hear_only(1090, 3600)
+    await house.publish_and_save(1060, 3600)
+    house.publish(1090, 3600)
     assert house.shown(CHARGED) == "0.06"
     await house.crash(10, 3600)
     assert house.shown(CHARGED) == "0.06"
-    await house.hear(40, 3600)
+    await house.publish_and_save(40, 3600)
     assert house.shown(CHARGED) == "0.09"
 
 
@@ -249,7 +251,7 @@ async def test_counter_survives_weeks_away(
     """Home Assistant forgets the states of entities that nothing claims for a week."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     await hass.config_entries.async_unload(house.entry.entry_id)
     hass.data[_STORES].clear()
     hass_storage.pop(STORAGE_KEY, None)
@@ -277,7 +279,7 @@ async def test_damaged_store_is_ignored(
     """The copy in the states of Home Assistant takes its place."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     await dump_extra_data(house.hass, hass_storage)
     hass_storage[f"jk_bms.energy.{house.entry.entry_id}"]["data"] = damage
     await house.crash(10, 3600)
@@ -291,7 +293,7 @@ async def test_removed_battery_leaves_no_store(
     """Added again, it starts at 0."""
     house.expect(1000, 3600)
     await house.set_up()
-    house.hear_only(1060, 3600)
+    house.publish(1060, 3600)
     if not is_loaded:
         await house.save()
         assert await hass.config_entries.async_unload(house.entry.entry_id)
@@ -311,11 +313,11 @@ async def test_averages_cover_the_time_between_readings(house: House) -> None:
     house.expect(1000, 1000)
     await house.set_up()
     assert (house.shown(current), house.shown(power)) == ("20.0", "1000")
-    await house.hear(1030, -500)
+    await house.publish_and_save(1030, -500)
     assert (house.shown(current), house.shown(power)) == ("5.0", "250.0")
-    await house.hear(2000, -100)
+    await house.publish_and_save(2000, -100)
     assert (house.shown(current), house.shown(power)) == ("-2.0", "-100")
-    await house.hear(2030, None)
+    await house.publish_and_save(2030, None)
     assert house.shown(power) == STATE_UNKNOWN
 
 
@@ -354,10 +356,10 @@ async def test_a_year_is_counted_and_never_goes_down(
                     dt_util.utcnow() + timedelta(hours=random.choice([1, -1, -30]))
                 )
             house.miss()
-            await house.hear(now - clock, power(now))
+            await house.publish_and_save(now - clock, power(now))
         for _ in range(60):
             before, now = now, now + random.uniform(step / 2, gap)
-            house.hear_only(now - clock, power(now))
+            house.publish(now - clock, power(now))
             for part in range(8):
                 middle = before + (part + 0.5) * (now - before) / 8
                 kwh = power(middle) * (now - before) / 8 / 3.6e6
@@ -376,12 +378,12 @@ async def test_counter_continues_after_reload(house: House) -> None:
     """Nothing is lost while the options change: the clock goes on."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1030.0001, 3600)
+    await house.publish_and_save(1030.0001, 3600)
     await house.reload(1060, 3600)
     assert house.energies == ("0.06", "0.0")
     await house.reload(1180, 3600)
     assert house.energies == ("0.06", "0.0")
-    await house.hear(1240, 3600)
+    await house.publish_and_save(1240, 3600)
     assert house.energies == ("0.12", "0.0")
 
 
@@ -390,11 +392,11 @@ async def test_counter_continues_after_restart(house: House, time: float) -> Non
     """A total goes on to the last digit, whatever clock the machine has then."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1030.4999, 3600)
+    await house.publish_and_save(1030.4999, 3600)
     for _ in range(3):
         await house.restart(time, 3600)
         assert house.energies == ("0.03", "0.0")
-    await house.hear(time + 60.0002, 3600)
+    await house.publish_and_save(time + 60.0002, 3600)
     assert house.energies == ("0.091", "0.0")
 
 
@@ -404,7 +406,7 @@ async def test_stop_stores_the_exact_total(
     """What is saved when Home Assistant stops is what was counted."""
     house.expect(1020, -3600)
     await house.set_up()
-    house.hear_only(1050.4999, -3600)
+    house.publish(1050.4999, -3600)
     hass.set_state(CoreState.stopping)
     await house.save()
     assert house.shown(DISCHARGED) == "0.0"
@@ -451,7 +453,7 @@ async def test_damaged_stored_total_is_ignored(
     house.expect(1000, 3600)
     await house.set_up()
     assert house.energies == (shown, "0.0")
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     assert float(house.shown(CHARGED)) == pytest.approx(float(shown) + 0.06)
     assert "Traceback" not in caplog.text
 
@@ -462,20 +464,20 @@ async def test_counter_continues_after_the_entity_was_disabled(
     """What flows while the counter is off is not counted, the rest is kept."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     entity_registry.async_update_entity(
         CHARGED, disabled_by=er.RegistryEntryDisabler.USER
     )
     await hass.async_block_till_done()
     assert hass.states.get(CHARGED) is None
-    await house.hear(1120, 3600)
+    await house.publish_and_save(1120, 3600)
     await house.restart(10, 3600)
-    await house.hear(70, 3600)
+    await house.publish_and_save(70, 3600)
     assert hass.states.get(CHARGED) is None
     entity_registry.async_update_entity(CHARGED, disabled_by=None)
     await house.reload(130, 3600)
     assert house.energies == ("0.06", "0.0")
-    await house.hear(190, 3600)
+    await house.publish_and_save(190, 3600)
     assert house.energies == ("0.12", "0.0")
 
 
@@ -485,7 +487,7 @@ async def test_counter_continues_after_the_entry_was_disabled(
     """The same holds for the whole battery."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     entry_id = house.entry.entry_id
     await hass.config_entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER)
     house.expect(5000, 3600)
@@ -500,21 +502,21 @@ async def test_counter_continues_under_a_new_entity_id(
     """A counter goes on under another id, and back under the old one."""
     house.expect(1000, 3600)
     await house.set_up()
-    await house.hear(1060, 3600)
+    await house.publish_and_save(1060, 3600)
     new_id = "sensor.into_the_battery"
     entity_registry.async_update_entity(CHARGED, new_entity_id=new_id)
     await hass.async_block_till_done()
     assert house.shown(new_id) == "0.06"
-    await house.hear(1120, 3600)
+    await house.publish_and_save(1120, 3600)
     assert house.shown(new_id) == "0.12"
     await house.restart(10, 3600)
     assert house.shown(new_id) == "0.12"
-    await house.hear(70, 3600)
+    await house.publish_and_save(70, 3600)
     # What was stored under the old id is older by now.
     entity_registry.async_update_entity(new_id, new_entity_id=CHARGED)
     await hass.async_block_till_done()
     assert house.shown(CHARGED) == "0.18"
-    await house.hear(130, 3600)
+    await house.publish_and_save(130, 3600)
     assert house.shown(CHARGED) == "0.24"
 
 
@@ -590,7 +592,7 @@ async def test_a_week_of_readings_is_counted_exactly(
         else:
             if reading.after == "outage":
                 house.miss()
-            await house.hear(moment, reading.power)
+            await house.publish_and_save(moment, reading.power)
         shown = [float(state) for state in house.energies]
         assert all(now >= before for now, before in zip(shown, highest, strict=True))
         highest = shown
@@ -606,25 +608,25 @@ async def test_time_left_uses_the_smoothed_current(house: House) -> None:
     await house.set_up()
     assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
 
-    await house.hear(2000, -50 * 28)
+    await house.publish_and_save(2000, -50 * 28)
     assert float(house.shown(TO_EMPTY)) == pytest.approx(5)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
     # A load that comes for a moment does not turn everything over.
-    await house.hear(2060, 50 * 28)
+    await house.publish_and_save(2060, 50 * 28)
     assert 5 < float(house.shown(TO_EMPTY)) < 9
 
-    await house.hear(3000, 50 * 14, remain_capacity=210.0)
+    await house.publish_and_save(3000, 50 * 14, remain_capacity=210.0)
     assert house.shown(TO_EMPTY) == STATE_UNKNOWN
     assert float(house.shown(TO_FULL)) == pytest.approx(5)
 
-    await house.hear(4000, None)
+    await house.publish_and_save(4000, None)
     assert house.shown(TO_EMPTY) == house.shown(TO_FULL) == STATE_UNKNOWN
 
-    await house.hear(5000, 50 * 14, nominal_capacity=None)
+    await house.publish_and_save(5000, 50 * 14, nominal_capacity=None)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
-    await house.hear(6000, 50 * 14, remain_capacity=None)
+    await house.publish_and_save(6000, 50 * 14, remain_capacity=None)
     assert house.shown(TO_FULL) == STATE_UNKNOWN
 
     house.miss()

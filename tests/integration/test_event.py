@@ -25,7 +25,7 @@ from . import TRANSLATIONS, note_events, pass_time, setup_integration
 from .restore import store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
-type Told = list[dict[str, Any]]
+type Events = list[dict[str, Any]]
 
 ALARM = "event.house_24v_alarm"
 WIRE_RESISTANCE = 1 << 0
@@ -46,14 +46,14 @@ def cleared(alarm: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def told(hass: HomeAssistant) -> Told:
+def events(hass: HomeAssistant) -> Events:
     """Record each new event."""
     return note_events(hass, ALARM, "event_type", "alarm")
 
 
 @pytest.fixture
 async def entry(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, told: Told
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, events: Events
 ) -> MockConfigEntry:
     """Set up a battery without alarms."""
     bms.battery.override(alarms=0)
@@ -62,7 +62,7 @@ async def entry(
 
 
 async def test_each_change_of_a_fault_is_one_event(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, events: Events
 ) -> None:
     """Each change of each fault is an event, and nothing else is."""
     assert hass.states.get(ALARM).state == STATE_UNKNOWN
@@ -81,21 +81,21 @@ async def test_each_change_of_a_fault_is_one_event(
         (CELL_OVERVOLTAGE | INFORMATION, []),
         (0, [cleared("cell_overvoltage")]),
     ):
-        told.clear()
+        events.clear()
         bms.battery.override(alarms=alarms)
         await pass_time(hass)
-        assert told == changes
+        assert events == changes
 
 
 async def test_alarm_of_a_full_battery_is_no_event(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, events: Events
 ) -> None:
     """A full battery raises an alarm that is not an event."""
     bms.battery.override(alarms=CELL_OVERVOLTAGE, charging=False, soc=100)
     await pass_time(hass)
     bms.battery.override(alarms=0)
     await pass_time(hass)
-    assert told == []
+    assert events == []
 
 
 async def test_event_names_the_cells_of_the_alarm(
@@ -117,12 +117,12 @@ async def test_battery_that_is_back_reports_new_faults_only(
     proxy: VirtualProxy,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
 ) -> None:
     """A battery that was lost and is back reports only what is new."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)
     await pass_time(hass)
-    told.clear()
+    events.clear()
     coordinator: Any = entry.runtime_data
     coordinator.async_update_listeners()
     proxy.unplug()
@@ -130,7 +130,7 @@ async def test_battery_that_is_back_reports_new_faults_only(
     assert hass.states.get(ALARM).state == STATE_UNAVAILABLE
     coordinator._async_publish(coordinator.data)
     assert hass.states.get(ALARM).state != STATE_UNAVAILABLE
-    assert told == []
+    assert events == []
 
 
 async def test_battery_is_available_before_its_new_faults(
@@ -152,9 +152,9 @@ async def test_battery_is_available_before_its_new_faults(
     cell_data = replace(coordinator.data.cell_data, alarms=("cell_undervoltage",))
     coordinator._async_publish(replace(coordinator.data, cell_data=cell_data))
     await hass.async_block_till_done()
-    away, back, told = states
+    away, back, events = states
     assert (away, back) == (STATE_UNAVAILABLE, STATE_UNKNOWN)
-    assert hass.states.get(ALARM).state == told
+    assert hass.states.get(ALARM).state == events
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ async def test_faults_changed_during_a_stop_are_reported(
     hass_storage: dict[str, Any],
     proxy: VirtualProxy,
     bms: VirtualBms,
-    told: Told,
+    events: Events,
     alarms: int,
-    changes: Told,
+    changes: Events,
 ) -> None:
     """Changes while Home Assistant was off are reported, and nothing else."""
     before = "2026-11-01T12:00:00.000+00:00"
@@ -196,32 +196,32 @@ async def test_faults_changed_during_a_stop_are_reported(
     bms.battery.override(alarms=alarms)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    assert told == [raised("cell_undervoltage"), *changes]
+    assert events == [raised("cell_undervoltage"), *changes]
 
 
 async def test_reported_faults_survive_a_reload(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, told: Told
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, events: Events
 ) -> None:
     """What is stored is what has been reported."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)
     await pass_time(hass)
     last = hass.states.get(ALARM).state
-    told.clear()
+    events.clear()
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     assert hass.states.get(ALARM).state == last
     assert hass.states.get(ALARM).attributes["event_type"] == "raised"
-    assert told == []
+    assert events == []
 
 
 async def test_faults_of_a_new_battery_are_reported(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, told: Told
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, events: Events
 ) -> None:
     """A battery added with faults reports all of them."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE | PACK_UNDERVOLTAGE | INFORMATION)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    assert told == [raised("cell_undervoltage"), raised("pack_undervoltage")]
+    assert events == [raised("cell_undervoltage"), raised("pack_undervoltage")]
 
 
 async def test_layout_without_alarms_has_no_events(
@@ -235,7 +235,7 @@ async def test_layout_without_alarms_has_no_events(
 
 
 async def test_same_reading_is_reported_once(
-    hass: HomeAssistant, entry: MockConfigEntry, told: Told
+    hass: HomeAssistant, entry: MockConfigEntry, events: Events
 ) -> None:
     """The same reading published again is not a new event."""
     coordinator: Any = entry.runtime_data
@@ -245,7 +245,7 @@ async def test_same_reading_is_reported_once(
     coordinator.async_update_listeners()
     coordinator._async_publish(coordinator.data)
     await hass.async_block_till_done()
-    assert told == [raised("pack_overvoltage")]
+    assert events == [raised("pack_overvoltage")]
 
 
 def test_every_event_type_has_a_text() -> None:

@@ -22,7 +22,7 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import hear, our_lines, setup_integration, until, until_held
+from . import our_lines, receive_advertisement, setup_integration, until, until_held
 
 SOC = "sensor.house_24v_state_of_charge"
 INTERVAL = 0.2
@@ -125,7 +125,7 @@ async def test_lost_link_reconnects_through_another_proxy(
     entry: MockConfigEntry,
 ) -> None:
     """When the proxy dies that the link goes through, the next one does not."""
-    hear(far_proxy, bms)
+    receive_advertisement(far_proxy, bms)
     assert bms.connections[-1].source == proxy.source
     proxy.unplug()
     bms.battery.override(soc=41)

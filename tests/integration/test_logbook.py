@@ -28,7 +28,7 @@ from . import note_events, pass_time, setup_integration, until
 from .restore import dump_extra_data, load_states, store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
-type Told = list[dict[str, Any]]
+type Events = list[dict[str, Any]]
 
 pytestmark = pytest.mark.usefixtures("reads_only")
 
@@ -63,7 +63,7 @@ def later() -> Iterator[Later]:
 
 
 @pytest.fixture
-def told(hass: HomeAssistant) -> Told:
+def events(hass: HomeAssistant) -> Events:
     """Record each new event."""
     return note_events(hass, LOG, "event_type", "time", "code", "cell")
 
@@ -73,7 +73,7 @@ async def entry(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
-    told: Told,
+    events: Events,
     later: Later,
     entity_registry_enabled_by_default: None,
 ) -> MockConfigEntry:
@@ -92,7 +92,7 @@ async def held(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
-    told: Told,
+    events: Events,
     later: Later,
     entity_registry_enabled_by_default: None,
 ) -> MockConfigEntry:
@@ -136,10 +136,10 @@ def write(bms: VirtualBms, *codes: int, ago: int = 60) -> None:
     del bms.battery.log[:-50]
 
 
-def types(told: Told) -> list[str]:
+def types(events: Events) -> list[str]:
     """Return the events so far, and clear them."""
-    types = [event["event_type"] for event in told]
-    told.clear()
+    types = [event["event_type"] for event in events]
+    events.clear()
     return types
 
 
@@ -147,7 +147,7 @@ async def test_each_new_entry_is_an_event(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """What stood there before is no news; each new entry is, with its time."""
@@ -156,8 +156,8 @@ async def test_each_new_entry_is_an_event(
     write(bms, CHARGE_OVERCURRENT, CHARGE_OVERCURRENT, ago=3600)
     write(bms, CELL_3_OVERVOLTAGE, NOBODY_KNOWS, ago=5)
     await read(hass, later)
-    times = [dt_util.utcnow() - datetime.fromisoformat(e.pop("time")) for e in told]
-    assert told == [
+    times = [dt_util.utcnow() - datetime.fromisoformat(e.pop("time")) for e in events]
+    assert events == [
         {"event_type": "charge_overcurrent", "code": CHARGE_OVERCURRENT},
         {"event_type": "charge_overcurrent", "code": CHARGE_OVERCURRENT},
         {"event_type": "cell_overvoltage", "code": CELL_3_OVERVOLTAGE, "cell": 3},
@@ -165,19 +165,19 @@ async def test_each_new_entry_is_an_event(
     ]
     for time, ago in zip(times, (3600, 3600, 5, 5), strict=True):
         assert ago - 2 < time.total_seconds() < ago + 30
-    told.clear()
+    events.clear()
     await read(hass, later)
-    assert told == []
+    assert events == []
     write(bms, CHARGE_OVERCURRENT, ago=3600)
     await read(hass, later)
-    assert types(told) == ["charge_overcurrent"]
+    assert types(events) == ["charge_overcurrent"]
 
 
 async def test_logbook_is_read_on_the_same_link_as_the_values(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """It needs no connection of its own, and comes every five minutes at most."""
@@ -186,11 +186,11 @@ async def test_logbook_is_read_on_the_same_link_as_the_values(
     bms.battery.override(soc=41)
     await read(hass, later, seconds=30)
     assert bms.registers.count(LOGBOOK) == 1
-    assert told == []
+    assert events == []
     bms.battery.override(soc=42)
     await read(hass, later, seconds=250)
     assert bms.registers.count(LOGBOOK) == 2
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
     assert hass.states.get(SOC).state == "42"
     assert len(bms.connections) == connections + 2
 
@@ -232,42 +232,42 @@ async def test_overwritten_entries_are_no_events(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """The oldest entries make room; if all are new, all that are left are events."""
     write(bms, *range(1, 48))
     await read(hass, later)
-    assert len(types(told)) == 47
+    assert len(types(events)) == 47
     write(bms, 0x1B, 0x1C, ago=50)
     await read(hass, later)
-    assert types(told) == [
+    assert types(events) == [
         "charge_undertemperature",
         "charge_undertemperature_released",
     ]
     write(bms, *range(1, 61), ago=40)
     await read(hass, later)
-    assert len(types(told)) == 50
+    assert len(types(events)) == 50
 
 
 async def test_cleared_logbook_starts_over(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """A log that was cleared starts again."""
     bms.battery.log.clear()
     await read(hass, later)
-    assert told == []
+    assert events == []
     write(bms, BOOT)
     await read(hass, later)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
     bms.battery.log.clear()
     write(bms, CHARGE_OVERCURRENT, ago=10)
     await read(hass, later)
-    assert types(told) == ["charge_overcurrent"]
+    assert types(events) == ["charge_overcurrent"]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ async def test_entries_written_during_a_restart_are_events(
     hass_storage: dict[str, Any],
     proxy: VirtualProxy,
     bms: VirtualBms,
-    told: Told,
+    events: Events,
     later: Later,
     entity_registry_enabled_by_default: None,
     stored: list[list[int]] | None,
@@ -304,9 +304,9 @@ async def test_entries_written_during_a_restart_are_events(
     write(bms, CHARGE_OVERCURRENT)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
-    assert types(told) == ["sleep"]
+    assert types(events) == ["sleep"]
     await read(hass, later)
-    assert types(told) == expected
+    assert types(events) == expected
 
 
 async def test_stored_entries_are_restored(
@@ -314,7 +314,7 @@ async def test_stored_entries_are_restored(
     hass_storage: dict[str, Any],
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """What is stored is what is known, and a reload takes it up again."""
@@ -323,21 +323,21 @@ async def test_stored_entries_are_restored(
     stored = await dump_extra_data(hass, hass_storage)
     await load_states(hass)
     assert stored[LOG]["known"][-1] == [RUN_TIME - 60, CHARGE_OVERCURRENT]
-    assert types(told) == ["charge_overcurrent"]
+    assert types(events) == ["charge_overcurrent"]
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     write(bms, BOOT, ago=10)
     await read(hass, later)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
 
 
 async def test_unanswered_logbook_is_retried_after_a_day(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
-    told: Told,
+    events: Events,
     later: Later,
-    impatient: None,
+    short_answer_timeout: None,
     entity_registry_enabled_by_default: None,
 ) -> None:
     """Firmware without a logbook costs no reading, and is asked once a day."""
@@ -358,32 +358,32 @@ async def test_unanswered_logbook_is_retried_after_a_day(
     await read(hass, later)
     assert [c.register for c in bms.commands].count(LOGBOOK) == asked + 2
     assert hass.states.get(LOG).state == STATE_UNKNOWN
-    assert told == []
+    assert events == []
 
 
 async def test_lost_logbook_is_retried_at_the_next_interval(
     hass: HomeAssistant,
-    impatient: None,
+    short_answer_timeout: None,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """A battery that has answered before is asked again in five minutes."""
     write(bms, BOOT)
     bms.faults = Faults(never_answer={LOGBOOK})
     await read(hass, later)
-    assert told == []
+    assert events == []
     bms.faults = Faults()
     await read(hass, later)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
 
 
 async def test_link_lost_in_the_logbook_keeps_the_reading(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """The values of that link count, and the entries come with the next."""
@@ -392,10 +392,10 @@ async def test_link_lost_in_the_logbook_keeps_the_reading(
     bms.faults = Faults(disconnect_in=0x05)
     await read(hass, later)
     assert hass.states.get(SOC).state == "41"
-    assert told == []
+    assert events == []
     bms.faults = Faults()
     await read(hass, later)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
 
 
 async def test_battery_out_of_range_fails_the_read(
@@ -403,7 +403,7 @@ async def test_battery_out_of_range_fails_the_read(
     proxy: VirtualProxy,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """A read that fails is a failure as ever, and the logbook stays due."""
@@ -411,37 +411,37 @@ async def test_battery_out_of_range_fails_the_read(
     bms.faults = Faults(refuse_connection=True)
     await read(hass, later)
     assert not entry.runtime_data.last_poll_successful
-    assert told == []
+    assert events == []
     bms.faults = Faults()
     await read(hass, later, seconds=30)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]
 
 
 async def test_logbook_is_read_on_the_held_link(
     hass: HomeAssistant,
     bms: VirtualBms,
     held: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """The held link serves the logbook too, every five minutes at most."""
     links = len(bms.connections)
-    assert told == []
+    assert events == []
     await held.runtime_data.async_refresh()
     assert bms.registers.count(LOGBOOK) == 1
     write(bms, CHARGE_OVERCURRENT)
-    await look(held, later, lambda: told)
-    assert types(told) == ["charge_overcurrent"]
+    await look(held, later, lambda: events)
+    assert types(events) == ["charge_overcurrent"]
     assert bms.registers.count(LOGBOOK) == 2
     assert len(bms.connections) == links
 
 
 async def test_unanswered_logbook_keeps_the_held_link(
     hass: HomeAssistant,
-    impatient: None,
+    short_answer_timeout: None,
     bms: VirtualBms,
     held: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -464,7 +464,7 @@ async def test_release_does_not_wait_for_the_logbook(
     hass: HomeAssistant,
     bms: VirtualBms,
     held: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """A request for the link does not wait for the logbook."""
@@ -473,11 +473,11 @@ async def test_release_does_not_wait_for_the_logbook(
     await look(held, later, lambda: bms.commands[-1].register == LOGBOOK)
     await held.runtime_data.async_release_link()
     assert not bms.connected
-    assert told == []
+    assert events == []
     bms.faults = Faults()
     held.runtime_data.async_resume_link()
-    await look(held, later, lambda: told)
-    assert types(told) == ["boot"]
+    await look(held, later, lambda: events)
+    assert types(events) == ["boot"]
 
 
 async def test_logbook_is_read_every_five_minutes(
@@ -493,7 +493,7 @@ async def test_action_postpones_the_logbook(
     hass: HomeAssistant,
     bms: VirtualBms,
     entry: MockConfigEntry,
-    told: Told,
+    events: Events,
     later: Later,
 ) -> None:
     """A read while an action reads a log does not wait for the logbook as well."""
@@ -502,6 +502,6 @@ async def test_action_postpones_the_logbook(
     await entry.runtime_data.async_read_logbook()
     await pass_time(hass)
     assert bms.registers.count(LOGBOOK) == 2
-    assert told == []
+    assert events == []
     await read(hass, later)
-    assert types(told) == ["boot"]
+    assert types(events) == ["boot"]

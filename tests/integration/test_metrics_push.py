@@ -276,7 +276,7 @@ async def test_label_stays_when_a_namesake_is_removed_or_the_battery_renamed(
         (("111", "12345678", "99995678"), ["same", "same 5678", "same ADDR"]),
     ],
 )
-async def test_new_namesake_is_told_apart_by_a_number_of_its_own(
+async def test_new_namesake_gets_a_number_of_its_own(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
@@ -491,12 +491,12 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     )
     issue_id = f"{entry.entry_id}_{push.ISSUE}"
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         return [r.message for r in caplog.records if r.name == push.__name__]
 
     for _ in range(2):
         await pass_time(hass, INTERVAL)
-        assert told() == [
+        assert logged() == [
             f"The values of x cannot be pushed: {receiver.url}: HTTP 404 Not Found; is the path correct?",
         ]
         assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
@@ -520,7 +520,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     receiver.status = 200
     await pass_time(hass, INTERVAL)
     assert issue_registry.async_get_issue(DOMAIN, issue_id) is None
-    assert told()[1:] == ["The values of x are pushed again"]
+    assert logged()[1:] == ["The values of x are pushed again"]
 
     receiver.status = 404
     await pass_time(hass, INTERVAL)

@@ -46,7 +46,7 @@ from tests.bluez.scanner import LocalScanner
 from tests.virtual_bms import MODELS, Battery, Behaviour, Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import SPEED, hear
+from . import SPEED, receive_advertisement
 
 ADAPTER = "00:1A:7D:DA:71:13"
 OTHER_ADAPTER = "00:1A:7D:DA:71:14"
@@ -196,7 +196,7 @@ async def test_paired_battery_is_read_over_its_adapter_only(
     await scanner.see(bms)
     entry = await add(hass, bms)
     proxy.place(bms, rssi=-30)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     bms.connections.clear()
     await entry.runtime_data.async_refresh()
     assert [connection.source for connection in bms.connections] == [ADAPTER]
@@ -311,7 +311,7 @@ async def test_missing_adapter_is_named(
     entry = await add(hass, bms)
     scanner.stop()
     proxy.place(bms, rssi=-30)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     bms.connections.clear()
     assert await fail_until_issue(hass, entry, monkeypatch) == "adapter_missing"
     ((_, issue),) = issues(hass).items()
@@ -335,7 +335,7 @@ async def test_adapter_out_of_range_is_named(
     entry = await add(hass, bms)
     move_away(bluez, adapter)
     proxy.place(bms, rssi=-30)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     assert await fail_until_issue(hass, entry, monkeypatch) == "adapter_missing"
 
 
@@ -385,7 +385,7 @@ async def test_battery_that_is_paired_already_is_added_without_a_code(
     bluez.locks[ADDRESS].knows.add(ADAPTER)
     await scanner.see(bms)
     proxy.place(bms, rssi=-30)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     result = await start(hass, bms)
     assert result["step_id"] == "confirm"
     assert bluez.count("Pair") == 0
@@ -485,7 +485,7 @@ async def test_proxies_cannot_enter_the_code(
     """One reading gives the sentence, and the slot of the proxy is free again."""
     bms.faults = faults
     proxy.place(bms)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     result = await start(hass, bms)
     assert result["step_id"] == "user"
     assert result["errors"] == {"base": "pairing_required"}

@@ -17,7 +17,14 @@ from homeassistant.helpers import issue_registry as ir
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, forget, hear, mock_entry, pass_time, setup_integration
+from . import (
+    TRANSLATIONS,
+    forget,
+    mock_entry,
+    pass_time,
+    receive_advertisement,
+    setup_integration,
+)
 
 RETRY = timedelta(seconds=100)
 """Home Assistant waits no longer until it sets up an entry again."""
@@ -87,7 +94,7 @@ def unplug(proxy: VirtualProxy, bms: VirtualBms) -> None:
 def replug(proxy: VirtualProxy, bms: VirtualBms) -> None:
     """Bring it back."""
     proxy.replug()
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
 
 
 def fall_silent(proxy: VirtualProxy, bms: VirtualBms) -> None:
@@ -100,7 +107,7 @@ def carry_away(rssi: int) -> Callable[[VirtualProxy, VirtualBms], None]:
 
     def carry(proxy: VirtualProxy, bms: VirtualBms) -> None:
         proxy.place(bms, rssi=rssi)
-        hear(proxy, bms)
+        receive_advertisement(proxy, bms)
         bms.faults = Faults(refuse_connection=True)
 
     return carry
@@ -109,7 +116,7 @@ def carry_away(rssi: int) -> Callable[[VirtualProxy, VirtualBms], None]:
 def carry_back(proxy: VirtualProxy, bms: VirtualBms) -> None:
     """Let it be near."""
     proxy.place(bms)
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     bms.faults = Faults()
 
 
@@ -140,7 +147,7 @@ MEND = fails_by(Faults())
     ("harm", "mend", "error", "words"),
     [
         (take_slots, free_slots, "no_free_slot", "in use, by: AA:BB:CC:00:00:01."),
-        (fall_silent, hear, "other_client", "Close the JK app"),
+        (fall_silent, receive_advertisement, "other_client", "Close the JK app"),
         (fails_by(Faults(pairing=True)), MEND, "pairing_required", "a pairing code"),
         (fails_by(Faults(garbage=True)), MEND, "implausible", "are not plausible"),
         (fails_by(Faults(zeros=True)), MEND, "implausible", "are not plausible"),
@@ -230,7 +237,7 @@ async def test_passive_scanner_is_diagnosed_as_out_of_range(
     shelly.start()
     try:
         forget(proxy, bms)
-        hear(shelly, bms)
+        receive_advertisement(shelly, bms)
         await pass_time(hass)
         assert entry.runtime_data.diagnosis.key == "not_heard"
     finally:
@@ -247,7 +254,7 @@ async def test_issue_names_the_slot_holders(
 ) -> None:
     """A device that is known by name is named."""
     other = make_bms("JK-B2A24S15P 10.07", name="Camper")
-    hear(proxy, other)
+    receive_advertisement(proxy, other)
     proxy.radio.slots = 1
     proxy.radio._occupy(other.address)
     await fail_for_long(hass, clock, lasting_issues.RAISED_AFTER["no_free_slot"])

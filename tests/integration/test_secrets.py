@@ -117,7 +117,7 @@ async def test_life_cycle_reveals_no_secrets(
 ) -> None:
     """No log, state, attribute, event, error, issue or download holds a secret."""
     bms = make_bms(model, **SECRETS)
-    told: list[str] = []
+    texts: list[str] = []
     downloads: list[Any] = []
     states: set[str] = set()
 
@@ -126,7 +126,7 @@ async def test_life_cycle_reveals_no_secrets(
             states.add(event.data["entity_id"])
         # The registry of devices has a field for the serial number.
         if event.event_type != "device_registry_updated":
-            told.append(f"{event.event_type} {event.data}")
+            texts.append(f"{event.event_type} {event.data}")
 
     hass.bus.async_listen(MATCH_ALL, note)
     assert await async_setup_component(hass, "diagnostics", {})
@@ -143,7 +143,7 @@ async def test_life_cycle_reveals_no_secrets(
             # Time does not jump while a socket is open.
             await each.close()
         downloads.append(report)
-        told.append(json.dumps(report))
+        texts.append(json.dumps(report))
 
     # The dialog, with each error that it can show
     proxy.advertise(bms)
@@ -155,11 +155,11 @@ async def test_life_cycle_reveals_no_secrets(
         proxy.radio.cache.clear()
         result: Any = await configure(flow["flow_id"], {})
         assert result["errors"]
-        told.append(str(result))
+        texts.append(str(result))
     bms.faults = Faults()
     for _ in ("read", "add"):
         result = await configure(flow["flow_id"], {})
-        told.append(str(result))
+        texts.append(str(result))
     await hass.async_block_till_done()
     (entry,) = hass.config_entries.async_entries(DOMAIN)
     coordinator: Any = entry.runtime_data
@@ -175,29 +175,29 @@ async def test_life_cycle_reveals_no_secrets(
         bms.faults = faults
         proxy.radio.cache.clear()
         await pass_time(hass)
-        told.append(str(coordinator.last_exception))
+        texts.append(str(coordinator.last_exception))
         await download(entry)
         for issue in ir.async_get(hass).issues.values():
             if issue.domain == DOMAIN:
                 words = TRANSLATIONS["issues"][issue.translation_key]
-                told += [
+                texts += [
                     text.format(**issue.translation_placeholders)
                     for text in words.values()
                 ]
     with pytest.raises(HomeAssistantError) as raised:
         await coordinator.async_refresh()
-    told.append(str(raised.value))
+    texts.append(str(raised.value))
     bms.faults = Faults()
     bms.battery.override(voltage=99.0, enabled=0b1011)
     await pass_time(hass)
-    told.append(str(coordinator.last_exception))
+    texts.append(str(coordinator.last_exception))
     # Lost and found, the logs, and the switch
     await pass_time(hass, MAX_DATA_AGE)
     assert not coordinator.available
     bms.battery.release()
-    told.append(str(await coordinator.async_read_logbook()))
+    texts.append(str(await coordinator.async_read_logbook()))
     with suppress(HomeAssistantError):
-        told.append(str(await coordinator.async_read_detail_log()))
+        texts.append(str(await coordinator.async_read_detail_log()))
     await coordinator.async_refresh()
     assert coordinator.available
     await coordinator.async_release_link()
@@ -237,11 +237,11 @@ async def test_life_cycle_reveals_no_secrets(
     await coordinator.async_refresh()
     await until_held(bms, entry)
     await download(entry)
-    told += [str(state.as_dict()) for state in hass.states.async_all()]
+    texts += [str(state.as_dict()) for state in hass.states.async_all()]
     (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
     assert device.serial_number == SECRETS["serial"]
     shown = {k: v for k, v in device.dict_repr.items() if k != "serial_number"}
-    told.append(str(shown))
+    texts.append(str(shown))
     assert await hass.config_entries.async_unload(entry.entry_id)
     await hass.config_entries.async_remove(entry.entry_id)
     await hass.async_block_till_done()
@@ -260,4 +260,4 @@ async def test_life_cycle_reveals_no_secrets(
     assert debugged >= {"custom_components", "habluetooth", "bleak_retry_connector"}
     assert all(download["frames"] for download in downloads)
     assert len(states) > 40
-    assert leaks(told + lines) == set()
+    assert leaks(texts + lines) == set()

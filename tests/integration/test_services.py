@@ -245,7 +245,7 @@ async def test_records_without_clock_have_no_time(
 )
 async def test_unanswered_log_is_an_error(
     hass: HomeAssistant,
-    impatient: None,
+    short_answer_timeout: None,
     bms: VirtualBms,
     entry: MockConfigEntry,
     action: str,
@@ -326,7 +326,10 @@ async def test_missing_detail_log_is_a_validation_error(
 
 
 async def test_detail_log_of_unknown_size_is_requested(
-    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, impatient: None
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    short_answer_timeout: None,
 ) -> None:
     """Whether there is a detail log is found out by requesting it."""
     bms.battery.spec = replace(bms.spec, software="beta")

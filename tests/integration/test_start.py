@@ -20,10 +20,10 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
-    hear,
     note_events,
     our_lines,
     pass_time,
+    receive_advertisement,
     sentence,
     setup_integration,
 )
@@ -69,7 +69,7 @@ async def test_start_sets_up_absent_battery_and_reads_it_when_back(
     assert line == f"{entry.title} is unavailable: {error}"
 
     proxy.replug()
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await pass_time(hass)
     assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
     assert before == {
@@ -166,7 +166,7 @@ async def test_reading_of_the_dialog_becomes_the_first_data(
     assert hass.states.get(VOLTAGE).state == str(bms.battery.state.voltage)
     assert len(bms.connections) == 1
     age = hass.loop.time() - begin
-    hear(proxy, bms)
+    receive_advertisement(proxy, bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 1, age
     bms.battery.override(soc=63)

@@ -29,9 +29,9 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
-    hear,
     our_lines,
     pass_time,
+    receive_advertisement,
     setup_integration,
     until,
     until_held,
@@ -96,7 +96,7 @@ async def test_off_leaves_the_battery_alone_until_the_pause_ends(
     connections = len(bms.connections)
     bms.battery.override(soc=41)
     await pass_time(hass)
-    hear(proxy, bms, later=60)
+    receive_advertisement(proxy, bms, later=60)
     await pass_time(hass)
     assert hass.states.get(SOC).state == "40"
     await pass_time(hass, MAX_DATA_AGE)
@@ -195,7 +195,7 @@ async def test_pause_survives_a_reload(
 
     bms.battery.override(soc=41)
     await pass_time(hass)
-    hear(proxy, bms, later=60)
+    receive_advertisement(proxy, bms, later=60)
     await pass_time(hass, MAX_DATA_AGE)
     assert hass.states.get(SOC).state == STATE_UNAVAILABLE
     assert len(bms.connections) == connections

@@ -55,7 +55,7 @@ def test_integration_and_library_have_the_same_version() -> None:
 @pytest.mark.parametrize("texts", LANGUAGES.values(), ids=LANGUAGES)
 def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None:
     """A diagnosis reads the same in the config flow, the entry and the repairs."""
-    told = {
+    expected = {
         key: text["description"]
         for key, text in texts["issues"].items()
         if key
@@ -69,21 +69,21 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     }
     shown = texts["config"]["error"]
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}
-    assert set(told) == RAISED_AFTER.keys() - {PAIRING_POSSIBLE}
+    assert set(expected) == RAISED_AFTER.keys() - {PAIRING_POSSIBLE}
     # A battery that is away, far or silent has no issue.
-    told |= {
+    expected |= {
         key: raised[key]
         for key in {*ERROR_KEYS.values(), "not_heard", "other_client", "weak_signal"}
-        - told.keys()
+        - expected.keys()
     }
-    assert {key: shown[key] for key in told} == told
-    assert {key: raised[key] for key in told} == told
+    assert {key: shown[key] for key in expected} == expected
+    assert {key: raised[key] for key in expected} == expected
     # Its issue is a dialog, which has the words of the config flow.
     assert shown[PAIRING_POSSIBLE] == raised[PAIRING_POSSIBLE]
     dialog = texts["issues"][PAIRING_POSSIBLE]["fix_flow"]
     assert dialog["step"]["pair"] == texts["config"]["step"]["pair"]
     assert dialog["error"] == {key: shown[key] for key in PAIRING_ERROR_KEYS.values()}
-    assert set(shown) - set(told) - set(dialog["error"]) == {
+    assert set(shown) - set(expected) - set(dialog["error"]) == {
         "invalid_address",
         "other_battery",
         "pack_taken",

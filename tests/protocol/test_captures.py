@@ -143,8 +143,8 @@ def test_layout_is_found(capture: Capture) -> None:
 def test_layout_is_found_by_one_frame(capture: Capture, frame_id: str) -> None:
     """Each frame that can decide the layout alone decides for the right one."""
     frame = capture.frame(frame_id)
-    told = frame.type not in {FrameType.LOGBOOK, FrameType.DETAIL_LOG}
-    frames = [frame] if told else map(capture.frame, capture.good)
+    first_only = frame.type not in {FrameType.LOGBOOK, FrameType.DETAIL_LOG}
+    frames = [frame] if first_only else map(capture.frame, capture.good)
     assert find_profile(frames).layout == capture.content["variant"]
 
 
@@ -173,12 +173,12 @@ def test_redacted_frame_decodes(capture: Capture, frame_id: str) -> None:
     if frame.type is not FrameType.DEVICE_INFO:
         assert redacted == frame
         return
-    known, told = (vars_of(decode_device_info(one)) for one in (frame, redacted))
+    known, masked = (vars_of(decode_device_info(one)) for one in (frame, redacted))
     private = SECRET_FIELDS | {"serial_number", "device_name"}
-    assert {name for name in known if known[name] != told[name]} == {
+    assert {name for name in known if known[name] != masked[name]} == {
         name for name in private if known[name] and {*known[name]} != {"*"}
     }
-    assert {character for name in private for character in told[name] or ""} <= {"*"}
+    assert {character for name in private for character in masked[name] or ""} <= {"*"}
 
 
 BAD_FRAMES = {

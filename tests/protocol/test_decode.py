@@ -1422,12 +1422,12 @@ def test_data_confirm(layout: Layout) -> None:
     assert confirm_profile(four(layout), PROFILES[layout]) is PROFILES[layout]
 
 
-@pytest.mark.parametrize("told", [JK04, OLD, NEW])
+@pytest.mark.parametrize("announced", [JK04, OLD, NEW])
 @pytest.mark.parametrize("layout", Layout)
-def test_data_win(layout: Layout, told: Profile) -> None:
+def test_data_win(layout: Layout, announced: Profile) -> None:
     """They correct the layout, not firmware and model."""
-    found = confirm_profile(four(layout), told)
-    assert found == Profile(layout, told.firmware, told.model)
+    found = confirm_profile(four(layout), announced)
+    assert found == Profile(layout, announced.firmware, announced.model)
     decoded = decode_cell_data(four(layout), found)
     assert decoded.cell_voltage == (3.3,) * 4
     assert decoded.battery_voltage == 13.2
@@ -1473,8 +1473,8 @@ def test_25_cells() -> None:
     """A pack of 25 cells fits 32S, and is no 24S with a strange mask."""
     content = {6: "E40C" * 25, 70: "FFFFFF01", 150: mv(82500 & 0xFFFF, 1), 80: "8A00"}
     frame = build_frame(CELL_DATA, content)
-    for told in (None, OLD, NEW):
-        found = confirm_profile(frame, told)
+    for announced in (None, OLD, NEW):
+        found = confirm_profile(frame, announced)
         assert found.layout is Layout.JK02_32S
     assert len(decode_cell_data(frame, found).cell_voltage) == 25
 
@@ -1520,9 +1520,12 @@ def test_senseless_values(layout: Layout) -> None:
     frame = four(layout, {8: "0000"})
     with pytest.raises(ImplausibleFrameError):
         confirm_profile(frame, PROFILES[layout])
-    for told in (None, *(p for place, p in PROFILES.items() if place is not layout)):
+    for announced in (
+        None,
+        *(p for place, p in PROFILES.items() if place is not layout),
+    ):
         with pytest.raises(UnsupportedLayoutError):
-            confirm_profile(frame, told)
+            confirm_profile(frame, announced)
 
 
 @pytest.mark.parametrize("mask", ["1B", "1E", "0F000001", "FFFFFF01"])
@@ -1594,12 +1597,12 @@ def test_what_fits_jk04(content: Content, fits: bool) -> None:
     assert layout_of(frame) is (Layout.JK04 if fits else None)
 
 
-@pytest.mark.parametrize("told", [None, JK04, OLD, NEW])
-def test_nothing_fits(told: Profile | None) -> None:
+@pytest.mark.parametrize("announced", [None, JK04, OLD, NEW])
+def test_nothing_fits(announced: Profile | None) -> None:
     """Bytes of another kind are of no known layout."""
     frame = build_frame(CELL_DATA, {6: "A5" * 293})
     with pytest.raises(UnsupportedLayoutError, match="fit no known layout") as refusal:
-        confirm_profile(frame, told)
+        confirm_profile(frame, announced)
     assert refusal.value.device_info is None
     assert isinstance(refusal.value, JkBmsError)
 
@@ -1945,11 +1948,11 @@ def test_redact_masks_private_bytes_only(start: Content) -> None:
     ):
         private = any(first <= offset < end for first, end in SPANS)
         assert after == (ord("*") if private and before else before), offset
-    known, told = (vars_of(decode_device_info(one)) for one in (frame, redacted))
-    assert {name for name in known if known[name] != told[name]} <= IDENTIFYING
-    assert {name for name in IDENTIFYING if set(told[name] or "*") != {"*"}} == set()
+    known, masked = (vars_of(decode_device_info(one)) for one in (frame, redacted))
+    assert {name for name in known if known[name] != masked[name]} <= IDENTIFYING
+    assert {name for name in IDENTIFYING if set(masked[name] or "*") != {"*"}} == set()
     assert {
-        name for name in known if (known[name] is None) != (told[name] is None)
+        name for name in known if (known[name] is None) != (masked[name] is None)
     } == (set())
     assert redact(redacted) == redacted
 

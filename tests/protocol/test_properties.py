@@ -434,9 +434,9 @@ def test_redaction_takes_anything(frame: Frame) -> None:
         known = asdict(decode_device_info(frame))
     except ImplausibleFrameError:
         return
-    told = asdict(decode_device_info(redacted))
+    masked = asdict(decode_device_info(redacted))
     hidden = SECRET_FIELDS | {"serial_number", "device_name"}
-    assert {name for name in known if known[name] != told[name]} <= hidden
+    assert {name for name in known if known[name] != masked[name]} <= hidden
 
 
 @given(any_frames())

@@ -66,7 +66,7 @@ class VirtualRadio:
         for link in [link for link in self.links if link.bms is bms]:
             link.close("out of reach")
 
-    def hears(self, address: str) -> bool:
+    def in_range(self, address: str) -> bool:
         """Whether this battery is in range of a working radio."""
         return self.working and address in self.reach
 
@@ -110,7 +110,7 @@ class VirtualRadio:
         self, address: str, on_close: Callable[[str], None], limit: float
     ) -> Link:
         """Take a slot and connect; the slot is free again as soon as the link ends."""
-        if not self.hears(address):
+        if not self.in_range(address):
             raise BleakDeviceNotFoundError(address, f"Device {address} was not found")
         if not self.free_slots:
             raise BleakError("No free connection slot")
@@ -129,7 +129,7 @@ class VirtualRadio:
             self._vacate(address)
             raise
         self.links.add(link)
-        if not self.hears(address):
+        if not self.in_range(address):
             link.close("gone during connection")
             raise BleakError("Disconnected during connection")
         return link
@@ -162,7 +162,7 @@ def _radio_for(device: BLEDevice | str) -> VirtualRadio:
             raise BleakDeviceNotFoundError(device.address, f"No radio {source}")
         return RADIOS[source]
     for radio in RADIOS.values():
-        if radio.hears(device):
+        if radio.in_range(device):
             return radio
     raise BleakDeviceNotFoundError(device, f"Device {device} was not found")
 
@@ -355,11 +355,11 @@ class VirtualScanner(BaseBleakScanner):
     def _scan(self) -> None:
         for bms, rssi in tuple(self.radio.reach.values()):
             if bms.advertising and self.radio.working:
-                self._hear(bms, rssi)
+                self._receive(bms, rssi)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(SCAN_INTERVAL, self._scan)
 
-    def _hear(self, bms: VirtualBms, rssi: int) -> None:
+    def _receive(self, bms: VirtualBms, rssi: int) -> None:
         advert = advertisement(bms.spec, rssi)
         if not self.is_allowed_uuid(advert.service_uuids):
             return
