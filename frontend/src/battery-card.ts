@@ -39,6 +39,13 @@ const GRAPHED = [
   "sensor.state_of_charge",
 ] as const;
 
+/** Each of them says that the balancer does nothing. */
+const BALANCER = [
+  "sensor.balancer_state",
+  "sensor.balancing_current",
+  "binary_sensor.balancing",
+] as const;
+
 /** Return how many cells a row has if all rows are to be about as long. */
 function perRow(cells: number, most: number): number {
   return Math.ceil(cells / Math.ceil(cells / most));
@@ -391,9 +398,8 @@ export class BatteryCard extends BatteriesElement {
 
   #balancer({ balancer }: Model, battery: Battery): TemplateResult {
     if (!balancer) {
-      return html`<span class="muted"
-        >${battery.entities["sensor.balancer_state"] ? this.words("balancer_idle") : ""}</span
-      >`;
+      const known = BALANCER.some((key) => battery.entities[key]);
+      return html`<span class="muted">${known ? this.words("balancer_idle") : ""}</span>`;
     }
     const { state, current, cells } = balancer;
     const text = this.words(state === "charging" ? "balancer_taking" : "balancer_giving", {

@@ -181,7 +181,14 @@ export function buildModel(
     scale: scaleOf(battery.limits, volts),
     average: volts.length ? mean(volts) : undefined,
     spread: volts.length ? Math.max(...volts) - Math.min(...volts) : undefined,
-    balancer: balancerOf(value("sensor.balancer_state"), value("sensor.balancing_current"), cells),
+    balancer: balancerOf(
+      {
+        state: value("sensor.balancer_state"),
+        balancing: value("binary_sensor.balancing"),
+        current: value("sensor.balancing_current"),
+      },
+      cells,
+    ),
     temperatures: temperatures.filter((each): each is { label: string; value: Value } =>
       Boolean(each.value),
     ),
@@ -260,19 +267,31 @@ function flowOf(power: Value | undefined, current: Value | undefined): Flow | un
   return measured > 0 ? "charging" : "discharging";
 }
 
-function balancerOf(
-  state: Value | undefined,
-  current: Value | undefined,
-  cells: readonly Cell[],
-): Balancer | undefined {
-  switch (state?.state) {
+interface BalancerValues {
+  readonly state: Value | undefined;
+  readonly balancing: Value | undefined;
+  readonly current: Value | undefined;
+}
+
+function balancerOf(values: BalancerValues, cells: readonly Cell[]): Balancer | undefined {
+  const state = values.state?.state ?? directionOf(values);
+  const { current } = values;
+  switch (state) {
     case "charging":
-      return { state: "charging", current, cells: numbers(cells, "highest") };
+      return { state, current, cells: numbers(cells, "highest") };
     case "discharging":
-      return { state: "discharging", current, cells: numbers(cells, "lowest") };
+      return { state, current, cells: numbers(cells, "lowest") };
     default:
       return undefined;
   }
+}
+
+/** Return the balancer's state by its current, since the sensor of the state may be disabled. */
+function directionOf({ balancing, current }: BalancerValues): string {
+  // Some boards report a decaying current after the balancer has stopped.
+  const on = balancing ? balancing.state === "on" : Math.abs(current?.number ?? 0) >= IDLE_CURRENT;
+  if (!on || !current?.number) return "off";
+  return current.number > 0 ? "charging" : "discharging";
 }
 
 function numbers(cells: readonly Cell[], mark: "lowest" | "highest" | "alarm"): number[] {

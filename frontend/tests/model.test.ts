@@ -100,6 +100,24 @@ describe("balancer", () => {
     expect(giving).toMatchObject({ state: "discharging", cells: [2] });
     expect(model({ ...states, "sensor.balancer_state": "off" }).balancer).toBeUndefined();
   });
+
+  test.each([
+    ["0.9", "on", "charging"],
+    ["-0.9", "on", "discharging"],
+    ["0.02", "on", "charging"],
+    ["0.9", "off", undefined],
+    ["0", "on", undefined],
+    ["-0.9", undefined, "discharging"],
+    ["0.02", undefined, undefined],
+    [undefined, "on", undefined],
+  ])("without its state, at %s A and balancing %s, is %s", (current, balancing, state) => {
+    const { balancer } = model({
+      ...CELLS,
+      ...(current === undefined ? {} : { "sensor.balancing_current": current }),
+      ...(balancing === undefined ? {} : { "binary_sensor.balancing": balancing }),
+    });
+    expect(balancer?.state).toBe(state);
+  });
 });
 
 test("faults name the cells that are meant", () => {
