@@ -7,6 +7,7 @@ import logging
 from math import inf
 from typing import Final
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
@@ -18,7 +19,7 @@ from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .issues import ISSUE_AFTER
 from .jkbms.errors import ExportError, PushError, PushServerError, PushUnreachableError
-from .jkbms.export.push import DEADLINE, PushTarget, clear, push
+from .jkbms.export.push import DEADLINE, PushKind, PushTarget, clear, push
 from .jkbms.models import BatteryState
 from .jkbms.outage import Outage
 from .options import JkBmsOptions, PushOptions
@@ -33,6 +34,10 @@ MAX_INTERVAL_SHARE: Final = 0.8
 # The time, in seconds, to end the series of a battery that is no longer pushed. It delays
 # the stop of Home Assistant where the server does not respond.
 CLEAR_DEADLINE: Final = 5.0
+
+# The time, in seconds, for a push while a dialog waits for its result: enough for a server
+# that has to be looked up and sets up TLS.
+TRIAL_DEADLINE: Final = 5.0
 
 # The longest time, in seconds, for which a server may want no push. The battery would
 # otherwise be gone for good if a proxy in front of the server asks for a year.
@@ -61,6 +66,37 @@ def async_start_push(
         _Push(hass, entry, options, label).async_start()
 
 
+async def async_try_push(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry | BankConfigEntry,
+    options: PushOptions,
+) -> None:
+    """Push once with options that are not saved yet. Raises an `ExportError`.
+
+    A new group of a Pushgateway is deleted again: the options may never be saved. Other
+    servers keep one sample, which is true.
+    """
+    loaded = entry.state is ConfigEntryState.LOADED
+    coordinator = entry.runtime_data if loaded else None
+    info = (
+        coordinator.device_info if isinstance(coordinator, JkBmsCoordinator) else None
+    )
+    label = async_get_label(hass, entry, info)
+    state = (
+        _battery_state(coordinator, label)
+        if coordinator
+        else BatteryState(device=label, up=False)
+    )
+    session = async_get_clientsession(hass, options.verify_ssl)
+    target = options.target
+    await push(session, target, [state], deadline=TRIAL_DEADLINE)
+    saved = JkBmsOptions.parse(entry.options).push
+    if target.kind is PushKind.PUSHGATEWAY and (
+        _destination(saved) != _destination(options)
+    ):
+        await _async_clear(hass, entry.title, options, label)
+
+
 async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """End the series of an entry that was removed."""
     options, label = JkBmsOptions.parse(entry.options).push, entry.data.get(CONF_LABEL)
@@ -85,6 +121,29 @@ def _destination(options: PushOptions | None) -> PushTarget | None:
         return replace(options.target, credentials=None) if options else None
     except ExportError:
         return None
+
+
+def _battery_state(
+    coordinator: JkBmsCoordinator | BankCoordinator, label: str
+) -> BatteryState:
+    """Return the state of the battery to push."""
+    if isinstance(coordinator, BankCoordinator):
+        return coordinator.battery_state(label)
+    state = BatteryState(
+        device=label,
+        up=coordinator.available,
+        rejected_frames=coordinator.client.statistics.rejected,
+    )
+    if not coordinator.last_update:
+        return state
+    reading = coordinator.data
+    return replace(
+        state,
+        device_info=reading.device_info,
+        cell_data=reading.cell_data,
+        layout=reading.layout,
+        last_update=coordinator.last_update.timestamp(),
+    )
 
 
 class _Push:
@@ -171,7 +230,7 @@ class _Push:
             await push(
                 session,
                 options.target,
-                [self._async_state()],
+                [_battery_state(self._entry.runtime_data, self._label)],
                 deadline=min(
                     DEADLINE, MAX_INTERVAL_SHARE * options.interval.total_seconds()
                 ),
@@ -183,28 +242,6 @@ class _Push:
             self._async_handle_failure(error)
         else:
             self._async_handle_success()
-
-    @callback
-    def _async_state(self) -> BatteryState:
-        """Return the state of the battery to push."""
-        coordinator = self._entry.runtime_data
-        if isinstance(coordinator, BankCoordinator):
-            return coordinator.battery_state(self._label)
-        state = BatteryState(
-            device=self._label,
-            up=coordinator.available,
-            rejected_frames=coordinator.client.statistics.rejected,
-        )
-        if not coordinator.last_update:
-            return state
-        reading = coordinator.data
-        return replace(
-            state,
-            device_info=reading.device_info,
-            cell_data=reading.cell_data,
-            layout=reading.layout,
-            last_update=coordinator.last_update.timestamp(),
-        )
 
     @callback
     def _async_handle_failure(self, error: ExportError) -> None:

@@ -17,9 +17,10 @@ from homeassistant.exceptions import HomeAssistantError
 from .compatibility import async_disable_group
 from .const import DOMAIN
 from .controls import async_read_settings
-from .jkbms.errors import CredentialsError, PushPathError, PushUrlError
+from .jkbms.errors import CredentialsError, ExportError, PushPathError, PushUrlError
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import passcode_matches, present_currents
+from .metrics_push import async_try_push
 from .options import (
     CONF_COMPATIBILITY,
     CONF_CONTROLS,
@@ -52,8 +53,10 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
 
     def __init__(self) -> None:
         """Nothing is submitted yet."""
+        self._submitted: dict[str, Any] | None = None
+        """The last input of the form, with masks instead of stored secrets."""
         self._data: dict[str, Any] = {}
-        """The valid options, until the warning and the passcode are done with."""
+        """The valid options, until the warning, the trial and the passcode are done with."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
@@ -66,11 +69,18 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             if CONF_PUSH in data:
                 data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
             errors = _validate_push(data.get(CONF_PUSH, {}), placeholders)
+            self._submitted = user_input
             if not errors:
                 self._data = data
-                if data.get(CONF_PUSH) != self._push and self._exposed_to:
+                if self._new_push and self._exposed_to:
                     return await self.async_step_unencrypted()
-                return await self._async_save(data)
+                return await self._async_try_push()
+        return self._show_options(errors, placeholders)
+
+    def _show_options(
+        self, errors: dict[str, str], placeholders: Mapping[str, str]
+    ) -> ConfigFlowResult:
+        """Show the form with the last input, or with the current options."""
         schema = self.schema.extend(
             {
                 # Only this section can have errors, so it opens to show them.
@@ -82,7 +92,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         return self.async_show_form(
             step_id=self.step_id,
             data_schema=self.add_suggested_values_to_schema(
-                schema, user_input or self._suggested_values()
+                schema, self._submitted or self._suggested_values()
             ),
             errors=errors,
             description_placeholders=placeholders,
@@ -93,11 +103,22 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
     ) -> ConfigFlowResult:
         """Warn that others on the network can read the credentials."""
         if user_input is not None:
-            return await self._async_save(self._data)
+            return await self._async_try_push()
         return self.async_show_form(
             step_id="unencrypted",
             description_placeholders={"host": self._exposed_to or ""},
         )
+
+    async def _async_try_push(self) -> ConfigFlowResult:
+        """Push once if that is new, and report what the server answers."""
+        if push := self._new_push:
+            try:
+                await async_try_push(self.hass, self.config_entry, push)
+            except ExportError as error:
+                return self._show_options(
+                    {"base": "push_failed"}, {"reason": str(error)}
+                )
+        return await self._async_save(self._data)
 
     async def async_step_tuning(
         self, user_input: dict[str, Any] | None = None
@@ -140,6 +161,12 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             return await async_read_settings(self.config_entry.runtime_data)
         except HomeAssistantError:
             return None
+
+    @property
+    def _new_push(self) -> PushOptions | None:
+        """Where to push, if that is not what is saved."""
+        push = PushOptions.parse(self._data.get(CONF_PUSH, {}))
+        return push if push != PushOptions.parse(self._push) else None
 
     @property
     def _exposed_to(self) -> str | None:

@@ -44,6 +44,7 @@ from homeassistant.helpers import (
 from homeassistant.helpers.template import Template
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
+from tests.servers import groups
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -501,15 +502,22 @@ async def test_reconfigure_changes_the_packs(
     assert not ir.async_get(hass).async_get_issue(DOMAIN, f"{BANK_ID}_pack_removed")
 
 
-async def test_options_of_a_bank(hass: HomeAssistant, bank: MockConfigEntry) -> None:
-    """What is counted, and pushing; the bank is reloaded."""
+async def test_options_of_a_bank(
+    hass: HomeAssistant, bank: MockConfigEntry, pushgateway: str
+) -> None:
+    """What is counted, and pushing, which is tried; the bank is reloaded."""
     flow = await hass.config_entries.options.async_init(BANK_ID)
-    assert flow["step_id"] == "bank"
-    flow = await hass.config_entries.options.async_configure(
-        flow["flow_id"], {CONF_MISSING: 5}
-    )
+    for path, errors in (("/wrong", {"base": "push_failed"}), ("", None)):
+        assert flow["step_id"] == "bank"
+        flow = await hass.config_entries.options.async_configure(
+            flow["flow_id"],
+            {CONF_MISSING: 5, "push": {"url": f"{pushgateway}{path}"}},
+        )
+        assert flow.get("errors") == errors
     assert flow["type"] is FlowResultType.CREATE_ENTRY
-    await hass.async_block_till_done()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    held = (await groups(pushgateway))[bank.title]
+    assert held["battery_current"][0][1] == 35.3
     assert bank.runtime_data.options.count_missing_for == timedelta(minutes=5)
 
 

@@ -19,6 +19,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import metrics_push as push
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.errors import PushUnreachableError
 from custom_components.jk_bms.jkbms.export.push import DEADLINE
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
@@ -26,7 +27,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
-from tests.servers import VictoriaMetrics, groups, pushgateway_running
+from tests.servers import VictoriaMetrics, free_port, groups, pushgateway_running
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
@@ -683,7 +684,73 @@ async def test_push_options_are_validated(
         "verify_ssl": True,
     }
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert len(receiver.got) == 1
+    assert [each.method for each in receiver.got] == ["PUT", "DELETE", "PUT"]
+
+
+@pytest.fixture
+def brief_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try once only: a server that is off may be starting, so the dialog waits for it."""
+    monkeypatch.setattr(push, "TRIAL_DEADLINE", 0.4)
+
+
+@pytest.mark.usefixtures("brief_trial")
+async def test_push_form_reports_what_the_server_answers(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    pushgateway: str,
+    victoria_metrics: VictoriaMetrics,
+    receiver: Receiver,
+) -> None:
+    """Nothing is saved until a push succeeds, and the input stays in the form."""
+    entry = await set_up(hass, proxy, bms, title="tried")
+    flow = hass.config_entries.options
+    result = await flow.async_init(entry.entry_id)
+    receiver.status = 401
+    off = f"http://127.0.0.1:{free_port()}"
+    for url, reason in (
+        (f"{pushgateway}/wrong", "HTTP 404 Not Found; is the path correct?"),
+        (victoria_metrics.url, "For single-node VictoriaMetrics it is /api/v1/import"),
+        (receiver.url, "401 Unauthorized; check the user name and password"),
+        (off, f"{off}: Connection refused; is the server running?"),
+    ):
+        result = await flow.async_configure(result["flow_id"], {"push": {"url": url}})
+        assert result["errors"] == {"base": "push_failed"}
+        assert reason in result["description_placeholders"]["reason"]
+        assert fields(result)["url"] == url
+        assert not entry.options.get("push")
+    result = await flow.async_configure(
+        result["flow_id"], {"push": {"url": f"{victoria_metrics.url}{IMPORT}"}}
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await victoria_metrics.until('up{device="tried"}', lambda values: values == [1])
+
+
+async def test_trial_push_leaves_no_group_behind(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
+) -> None:
+    """A dialog that is closed before anything is saved must not leave `up 1` for ever."""
+    entry = await set_up(hass, proxy, bms, title="closed")
+    flow = hass.config_entries.options
+
+    async def submit(controls: str, interval: int) -> Any:
+        result = await flow.async_init(entry.entry_id)
+        return await flow.async_configure(
+            result["flow_id"],
+            {"controls": controls, "push": {"url": pushgateway, "interval": interval}},
+        )
+
+    result = await submit("tuning", 30)
+    assert result["step_id"] == "tuning"
+    flow.async_abort(result["flow_id"])
+    assert "closed" not in await groups(pushgateway)
+    await submit("read_only", 30)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert (await groups(pushgateway))["closed"]["up"][0][1] == 1
+    # Of an entry that is not loaded, no more than that is true
+    await hass.config_entries.async_unload(entry.entry_id)
+    assert (await submit("read_only", 45))["type"] is FlowResultType.CREATE_ENTRY
+    assert (await groups(pushgateway))["closed"]["up"][0][1] == 0
 
 
 async def test_push_form_names_the_path_of_the_text_import(
@@ -841,8 +908,12 @@ async def test_credentials_without_encryption_are_a_warning(
 ) -> None:
     """Others on the way to another machine could read them; once warned is enough."""
 
+    results: list[Exception | None] = [None]
+
     async def push_nowhere(*_: Any, **__: Any) -> None:
         """Send nothing."""
+        if error := results[-1]:
+            raise error
 
     monkeypatch.setattr(push, "push", push_nowhere)
     monkeypatch.setattr(push, "clear", push_nowhere)
@@ -863,7 +934,17 @@ async def test_credentials_without_encryption_are_a_warning(
             .rpartition("@")[2]
             .partition(":")[0]
         }
+        results.append(PushUnreachableError("off"))
+        result = await flow.async_configure(result["flow_id"], {})
+        assert (result["step_id"], result["errors"]) == (
+            "init",
+            {"base": "push_failed"},
+        )
         assert entry.options.get("interval") is None
+        results.append(None)
+        result = await flow.async_configure(
+            result["flow_id"], {"interval": 20, "push": push_options}
+        )
         result = await flow.async_configure(result["flow_id"], {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await hass.async_block_till_done(wait_background_tasks=True)
