@@ -21,6 +21,7 @@ from .entity import (
     alarm_attributes,
     async_setup_entities,
 )
+from .jkbms.bluetooth.logs import has_logbook
 from .jkbms.models import LogEntry
 from .jkbms.protocol.codes import LOG_EVENTS
 from .jkbms.protocol.timestamps import Dated
@@ -53,9 +54,13 @@ LOG_ENTRY = JkBmsEventDescription[None](
     key="log_entry",
     entity_registry_enabled_default=False,
     event_types=[*dict.fromkeys(LOG_EVENTS.values()), UNKNOWN],
-    # Only a request shows whether the battery has a logbook.
     value_fn=lambda _: None,
-    exists_fn=lambda _: True,
+    # Where the battery does not say, only a request shows whether it has a logbook.
+    exists_fn=lambda reading: (
+        reading.cell_data.frame_counter is not None
+        and has_logbook(reading) is not False
+    ),
+    gone_fn=lambda reading: has_logbook(reading) is False,
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +22,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
+from tests.virtual_bms.firmware import FIRMWARES
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_bms.state import LogEntry
 
@@ -206,6 +208,35 @@ async def test_logbook_is_not_read_without_the_entity(
     assert registered.disabled_by is er.RegistryEntryDisabler.INTEGRATION
     await read(hass, later)
     assert LOGBOOK not in bms.registers
+
+
+async def test_entity_exists_where_the_battery_has_a_logbook(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A battery that declares its commands, and not this one, has none any more."""
+    bms = make_bms("JK_B2A8S20P 11.48")
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    (log,) = (row for row in entities(hass, entry) if row.endswith("log_entry"))
+    masks = bytearray(bms.spec.firmware.info_masks)
+    masks[LOGBOOK // 8] &= ~(1 << LOGBOOK % 8)
+    firmware = replace(bms.spec.firmware, info_masks=bytes(masks))
+    monkeypatch.setitem(FIRMWARES, bms.spec.family, firmware)
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await pass_time(hass)
+    assert log not in entities(hass, entry)
+    with pytest.raises(HomeAssistantError):
+        await entry.runtime_data.async_read_logbook()
+    assert LOGBOOK not in bms.registers
+
+
+def entities(hass: HomeAssistant, entry: MockConfigEntry) -> set[str]:
+    """Return the entity ids of an entry."""
+    rows = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+    return {row.entity_id for row in rows}
 
 
 async def test_logbook_is_not_read_after_the_entity_was_removed(

@@ -4,7 +4,7 @@ The captures are no part of this repository; they lie beside it where it is deve
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 import json
@@ -13,14 +13,18 @@ from typing import Any
 
 import pytest
 
+from custom_components.jk_bms.jkbms.bluetooth.logs import has_logbook
 from custom_components.jk_bms.jkbms.errors import FrameError
 from custom_components.jk_bms.jkbms.models import (
     SECRET_FIELDS,
     BalancerState,
     BatteryType,
     CellData,
+    DeviceInfo,
     Layout,
+    Reading,
 )
+from custom_components.jk_bms.jkbms.protocol.changes import accepted_registers, declares
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_detail_log,
@@ -34,8 +38,10 @@ from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
     FrameAssembler,
     FrameType,
+    ReadCommand,
 )
 from custom_components.jk_bms.jkbms.protocol.profile import Profile
+from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS
 
 from . import cut, mended
 
@@ -128,6 +134,53 @@ def test_captures_are_there() -> None:
     assert len(captures()) >= 28
     assert sum(len(capture.good) for capture in captures()) >= 90
     assert {capture.content["variant"] for capture in captures()} == {*Layout}
+
+
+# What a unit declares
+
+
+@each_capture
+def test_controls_and_logs_exist_where_the_bit_is_set(capture: Capture) -> None:
+    """And only there; a unit that declares nothing is read only, its logs are tried."""
+    newest = {
+        frame.type: decode(frame, capture.profile)
+        for frame in map(capture.frame, capture.good)
+    }
+    raw = {
+        frame["type"]: bytes.fromhex(frame["hex"])
+        for frame in capture.content["frames"]
+        if frame["id"] in capture.good
+    }
+    layout = capture.profile.layout
+    reading = Reading(
+        layout=layout,
+        device_info=newest.get(
+            FrameType.DEVICE_INFO, DeviceInfo(device_model="", software_version="")
+        ),
+        settings=newest.get(FrameType.SETTINGS),
+        cell_data=newest.get(FrameType.CELL_DATA, CellData()),
+        time=0.0,
+    )
+    flags = int.from_bytes(raw.get("device_info", bytes(182))[150:182], "little")
+    own = int.from_bytes(raw.get("settings", bytes(296))[287:296], "little")
+    registers = accepted_registers(reading)
+    if layout is not Layout.JK02_32S:
+        assert not flags
+        assert has_logbook(reading) is None
+        return
+    assert registers.keys() <= {
+        name
+        for name, register in REGISTERS[layout].items()
+        if (flags or own) >> register.number & 1
+    }
+    for command in (ReadCommand.LOGBOOK, ReadCommand.DETAIL_LOG):
+        expected = bool(flags >> command & 1) if flags else None
+        assert (
+            declares(command, layout, reading.device_info, reading.settings) is expected
+        )
+    # A1 clear: no logbook, whatever else is declared.
+    without = replace(reading.device_info, command_support=(0x1D, 0x97))
+    assert has_logbook(replace(reading, device_info=without)) is False
 
 
 # Layout and decoding

@@ -29,7 +29,7 @@ async def read_logbook(session: Session, reading: Reading) -> tuple[LogEntry, ..
             async with asyncio.timeout(session.answer_timeout):
                 frame = await session.next_log_frame(FrameType.LOGBOOK)
                 return decode_logbook(frame)
-    raise LogUnansweredError(_NO_LOG, _is_declared(ReadCommand.LOGBOOK, reading))
+    raise LogUnansweredError(_NO_LOG, has_logbook(reading))
 
 
 async def read_detail_log(
@@ -54,6 +54,11 @@ async def read_detail_log(
     if not records:
         raise LogUnansweredError(_NO_LOG, has_detail_log(reading))
     return tuple(records[index] for index in sorted(records))
+
+
+def has_logbook(reading: Reading) -> bool | None:
+    """Return whether the battery reports that it keeps one, `None` if it does not say."""
+    return _is_declared(ReadCommand.LOGBOOK, reading)
 
 
 def has_detail_log(reading: Reading) -> bool | None:
