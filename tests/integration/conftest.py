@@ -216,8 +216,8 @@ def notifications(hass: HomeAssistant) -> list[ServiceCall]:
 @pytest.fixture
 async def automate(
     hass: HomeAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
-    """Return what sets up an automation from a blueprint in the folder of the user."""
+) -> AsyncGenerator[Callable[..., Any]]:
+    """Yield what sets up an automation from a blueprint in the folder of the user."""
     copytree(BLUEPRINTS, tmp_path / "blueprints" / "automation" / "jk_bms")
     monkeypatch.setattr(hass.config, "config_dir", str(tmp_path))
 
@@ -231,4 +231,8 @@ async def automate(
         assert state
         assert state.state == "on"
 
-    return automate
+    yield automate
+    # Or the end of the test makes it wait for the next time of the automation.
+    await hass.services.async_call(
+        "automation", "turn_off", {"entity_id": "all"}, blocking=True
+    )

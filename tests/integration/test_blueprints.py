@@ -9,9 +9,11 @@ from typing import Any, Final
 import pytest
 
 from custom_components.jk_bms.entity import Pace
+from custom_components.jk_bms.timed_changes import async_get_timed_changes
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant, ServiceCall, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.faults import Faults
@@ -25,6 +27,7 @@ from . import (
     pass_time,
     setup_integration,
 )
+from .controls import TUNING, written
 
 NAMES: Final = sorted(path.stem for path in BLUEPRINTS.glob("*.yaml"))
 CELL_OVERVOLTAGE: Final = 1 << 4
@@ -194,10 +197,45 @@ async def test_battery_that_is_not_read_is_notified(
     assert notification_texts(notifications)[1:] == [
         ("House", "The battery is read again.")
     ]
-    # Or the end of the test makes it wait for two hours.
-    await hass.services.async_call(
-        "automation", "turn_off", {"entity_id": "automation.not_read"}, blocking=True
+
+
+@pytest.mark.parametrize(("days_ahead", "raised"), [(0, True), (1, False)])
+async def test_battery_is_top_balanced_on_its_day_of_the_month(
+    hass: HomeAssistant,
+    make_bms: Callable[..., VirtualBms],
+    proxy: VirtualProxy,
+    automate: Callable[..., Any],
+    days_ahead: int,
+    raised: bool,
+) -> None:
+    """Once a day, as soon as the charge is high enough, and only for a while."""
+    bms = make_bms("JK_PB2A16S20P 15.41", name="House")
+    bms.battery.override(soc=80)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, **TUNING)
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    before = dt_util.utcnow()
+    await automate(
+        "monthly_top_balance",
+        battery=device.id,
+        charge="sensor.house_state_of_charge",
+        day=(dt_util.now() + timedelta(days=days_ahead)).day,
+        time="00:00:00",
+        charge_voltage=3.52,
+        float_voltage=3.46,
+        duration={"hours": 4},
     )
+    for soc, writes in ((89, 0), (90, 2), (91, 2)):
+        bms.battery.override(soc=soc)
+        await pass_time(hass)
+        assert len(written(bms)) == (writes if raised else 0), soc
+    changes = async_get_timed_changes(hass, entry.entry_id).changes
+    expected = {"request_charge_voltage": 3.52, "request_float_voltage": 3.46}
+    values = {name: change.value for name, change in changes.items()}
+    assert values == (expected if raised else {})
+    for change in changes.values():
+        due = dt_util.utc_from_timestamp(change.due) - timedelta(hours=4)
+        assert before <= due <= dt_util.utcnow()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -102,13 +102,6 @@ async def test_weekly_report_sums_the_week(
         {"entity_id": "automation.weekly_report", "skip_condition": True},
         blocking=True,
     )
-    # Or it waits for its next time beyond the end of the test.
-    await hass.services.async_call(
-        "automation",
-        "turn_off",
-        {"entity_id": "automation.weekly_report"},
-        blocking=True,
-    )
     cycles = hass.states.get("sensor.house_charging_cycles")
     assert cycles
     assert notification_texts(notifications) == [
