@@ -15,8 +15,8 @@ from custom_components.jk_bms.jkbms.bank import (
     Wiring,
     combine,
 )
-from custom_components.jk_bms.jkbms.estimates import energy_remaining
-from custom_components.jk_bms.jkbms.models import BatteryType, CellData
+from custom_components.jk_bms.jkbms.estimates import chemistry, energy_remaining
+from custom_components.jk_bms.jkbms.models import BatteryType, CellData, Settings
 
 many = settings(derandomize=True, deadline=None, database=None)
 
@@ -109,7 +109,7 @@ def test_bank_of_one_equals_the_pack(cells: CellData, wiring: Wiring) -> None:
     assert bank.state_of_charge == cells.remain_percent
     assert bank.remaining_capacity == cells.remain_capacity
     assert bank.full_capacity == cells.nominal_capacity
-    assert bank.remaining_energy == energy_remaining(cells)
+    assert bank.remaining_energy == energy_remaining(cells, None)
     assert bank.lowest_cell and bank.highest_cell
     assert bank.lowest_cell.value == cells.min_cell_voltage
     assert bank.lowest_cell.cell == cells.min_cell
@@ -376,6 +376,14 @@ def test_history_of_a_pack_is_no_jump() -> None:
         ({"battery_type": BatteryType.LFP, "remain_capacity": None}, None),
         ({"battery_type": BatteryType.LFP, "cell_voltage": ()}, None),
         ({"battery_type": BatteryType.LFP, "cell_voltage": (3.2, None, 3.2)}, 1.792),
+        (
+            {
+                "battery_type": BatteryType.LFP,
+                "cell_voltage": (3.2, None),
+                "implausible": ("cell_voltage_2",),
+            },
+            1.792,
+        ),
     ],
 )
 def test_energy_remaining_is_estimated_by_chemistry(
@@ -383,4 +391,27 @@ def test_energy_remaining_is_estimated_by_chemistry(
 ) -> None:
     """Charge, connected cells and their mean voltage; `None` without one of them."""
     cells: dict[str, Any] = {"cell_voltage": (3.3,) * 16, "remain_capacity": 280.0}
-    assert energy_remaining(CellData(**cells | values)) == energy
+    assert energy_remaining(CellData(**cells | values), None) == energy
+
+
+@pytest.mark.parametrize(
+    ("reported", "ovp", "expected"),
+    [
+        (None, 2.8, BatteryType.LTO),
+        (None, 3.45, BatteryType.LFP),
+        (None, 3.75, BatteryType.LFP),
+        (None, 4.0, None),
+        (None, 4.2, BatteryType.LI_ION),
+        (None, 0.0, None),
+        (None, None, None),
+        (BatteryType.LI_ION, 3.65, BatteryType.LI_ION),
+        (BatteryType.UNKNOWN, 3.65, BatteryType.UNKNOWN),
+    ],
+)
+def test_chemistry_follows_from_the_protection(
+    reported: BatteryType | None, ovp: float | None, expected: BatteryType | None
+) -> None:
+    """Where the battery does not report it; a type that has no name is not guessed."""
+    cells = CellData(battery_type=reported)
+    assert chemistry(cells, Settings(cell_ovp=ovp)) is expected
+    assert chemistry(cells, None) is reported

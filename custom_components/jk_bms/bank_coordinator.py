@@ -117,6 +117,7 @@ class BankCoordinator:
                 Pack(
                     name=(name or self._title)(pack_id),
                     cell_data=reading.cell_data if reading else None,
+                    settings=reading.settings if reading else None,
                     age=now - reading.time if reading else None,
                     is_fresh=followed is not None and followed[0].available,
                 )

@@ -14,6 +14,7 @@ from homeassistant.const import (
     EntityCategory,
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
+    UnitOfEnergy,
     UnitOfPower,
     UnitOfRatio,
     UnitOfTemperature,
@@ -23,6 +24,7 @@ from homeassistant.helpers.typing import StateType
 
 from .const import UNIT_AMPERE_HOUR
 from .entity import JkBmsEntityDescription, Pace, has_setting
+from .jkbms.estimates import energy_remaining
 from .jkbms.models import (
     MAX_CELLS,
     BalancerState,
@@ -121,6 +123,20 @@ CELL_VOLTAGES, CELL_RESISTANCES = zip(
 )
 
 
+def _voltage_of_cells(key: str, *, enabled: bool = True) -> JkBmsSensorDescription:
+    """Describe a voltage that comes from all cells; its key is that of its field."""
+    return JkBmsSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.VOLTAGE,
+        entity_registry_enabled_default=enabled,
+        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=3,
+        value_fn=lambda reading: getattr(reading.cell_data, key),
+        pace=Pace.CELLS,
+    )
+
+
 def total_runtime(reading: Reading) -> int | None:
     """Return the total run time, which JK04 sends in the device information."""
     if reading.layout is Layout.JK04:
@@ -212,14 +228,15 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         noise=CAPACITY_NOISE,
     ),
     JkBmsSensorDescription(
-        key="delta_cell_voltage",
-        device_class=SensorDeviceClass.VOLTAGE,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
+        key="energy_remaining",
+        device_class=SensorDeviceClass.ENERGY_STORAGE,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
         state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=3,
-        value_fn=lambda reading: reading.cell_data.delta_cell_voltage,
+        suggested_display_precision=2,
+        value_fn=lambda reading: energy_remaining(reading.cell_data, reading.settings),
         pace=Pace.CELLS,
     ),
+    _voltage_of_cells("delta_cell_voltage"),
     JkBmsSensorDescription(
         key="balancing_current",
         device_class=SensorDeviceClass.CURRENT,
@@ -265,34 +282,9 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
 
 CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     *CELL_VOLTAGES,
-    JkBmsSensorDescription(
-        key="average_cell_voltage",
-        device_class=SensorDeviceClass.VOLTAGE,
-        entity_registry_enabled_default=False,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=3,
-        value_fn=lambda reading: reading.cell_data.average_cell_voltage,
-        pace=Pace.CELLS,
-    ),
-    JkBmsSensorDescription(
-        key="min_cell_voltage",
-        device_class=SensorDeviceClass.VOLTAGE,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=3,
-        value_fn=lambda reading: reading.cell_data.min_cell_voltage,
-        pace=Pace.CELLS,
-    ),
-    JkBmsSensorDescription(
-        key="max_cell_voltage",
-        device_class=SensorDeviceClass.VOLTAGE,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=3,
-        value_fn=lambda reading: reading.cell_data.max_cell_voltage,
-        pace=Pace.CELLS,
-    ),
+    _voltage_of_cells("average_cell_voltage", enabled=False),
+    _voltage_of_cells("min_cell_voltage"),
+    _voltage_of_cells("max_cell_voltage"),
     # A state class keeps each change of these out of the device's activity.
     JkBmsSensorDescription(
         key="min_voltage_cell",
@@ -491,9 +483,7 @@ SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         unit=UnitOfTemperature.CELSIUS,
         precision=1,
     ),
-    *_settings(
-        {"cell_count": "cell_count", "device_address": "device_address"},
-    ),
+    *_settings({"cell_count": "cell_count", "device_address": "device_address"}),
 )
 
 

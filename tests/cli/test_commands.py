@@ -1107,3 +1107,76 @@ def test_log_option_sets_the_levels_of_loggers(
     run("-t", "1", "-l", "error,jkbms=off")
     assert levels("") == logging.ERROR
     assert levels("custom_components.jk_bms.jkbms") > logging.CRITICAL
+
+
+# Banks
+
+
+@pytest.mark.parametrize(
+    ("bank", "voltage", "current"),
+    [("UPS_BMS,SPARE_BMS", 30.0, -10.5), ("UPS_BMS+SPARE_BMS", 60.0, -5.25)],
+    ids=["parallel", "series"],
+)
+def test_bank_is_printed_below_its_batteries(
+    radio: VirtualRadio, run: Run, bank: str, voltage: float, current: float
+) -> None:
+    """It is one more element; every format names it where it names batteries."""
+    spare = replace(UPS, name="SPARE_BMS", address=SPARE.address)
+    for spec, amperes in ((UPS, -8.5), (spare, -2.0)):
+        place(radio, spec).battery.override(current=amperes)
+    option = f"HOUSE={bank}"
+    output = run("--bank", option, "-f", "json").output
+    assert len(output["device_info"]) == 2
+    *packs, house = output["cell_data"]
+    assert [pack["battery_current"] for pack in packs] == [-8.5, -2.0]
+    assert house["battery_current"] == current
+    assert house["battery_voltage"] == pytest.approx(voltage, rel=0.1)
+    metrics = run("--bank", option, "-f", "metrics").out.splitlines()
+    assert f'battery_current{{device="HOUSE"}} {current}' in metrics
+    assert "HOUSE\n" in run("--bank", option, "-f", "table").out
+
+
+def test_bank_without_a_pack_has_no_sums(radio: VirtualRadio, run: Run) -> None:
+    """The pack that is not found is a failure as any other."""
+    place(radio, UPS)
+    result = run("-t", "2", "--bank", "HOUSE=UPS_BMS,HOME_BMS", "-f", "json")
+    assert result.code == 1
+    assert result.complaints[0].startswith("jkbms: HOME_BMS: Not found")
+    ups, house = result.output["cell_data"]
+    assert house["battery_voltage"] == ups["battery_voltage"]
+    assert house["battery_current"] is None
+    assert house["remain_capacity"] is None
+
+
+def test_battery_by_two_names_is_one_pack(radio: VirtualRadio, run: Run) -> None:
+    """Its current is not counted twice."""
+    place(radio, UPS).battery.override(current=-8.5)
+    output = run("--bank", f"HOUSE=UPS_BMS,{UPS.address}", "-f", "json").output
+    assert output["cell_data"][-1]["battery_current"] == -8.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("--bank A", "argument --bank: A: not a bank such as NAME=A,B, of at least"),
+        ("--bank =A,B", "argument --bank: =A,B: not a bank"),
+        ("--bank X=A", "argument --bank: X=A: not a bank"),
+        ("--bank X=A,", "argument --bank: X=A,: not a bank"),
+        ("--bank X=A,B,A", "argument --bank: X has A twice"),
+        ("--bank A=A,B", "--bank: a battery or another bank is called A as well"),
+        ("--bank X=A,B --bank X=C,D", "another bank is called X as well"),
+        ("--bank X=A,B --bank Y=B,C", "--bank: B is in two banks"),
+        ("-d X --bank X=A,B", "--bank: a battery or another bank is called X as well"),
+        ("--decode x --bank X=A,B", "--decode takes no --bank"),
+        ("--set charging=off -d A --bank X=A,B", "--set takes no --bank"),
+        ("--unpair --bank X=A,B", "--unpair takes no --bank"),
+    ],
+)
+def test_wrong_bank_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], arguments: str, complaint: str
+) -> None:
+    """One line names what is wrong."""
+    with pytest.raises(SystemExit) as error:
+        main(arguments.split())
+    assert error.value.code == 2
+    assert complaint in capsys.readouterr().err

@@ -35,6 +35,7 @@ from tests.virtual_bms.radio import VirtualScanner
 
 UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
 HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
+TWIN = replace(UPS, name="TWIN_BMS", address="C8:47:80:55:00:01", capacity=100.0)
 INTERVAL = "1"
 PATIENCE = 30
 """s of real time, of which hardly any is needed."""
@@ -745,3 +746,37 @@ async def test_stopped_push_leaves_no_groups(
     async with doing(*arguments):
         await until(is_there)
     assert group not in await get(f"{pushgateway}/metrics")
+
+
+# Banks
+
+
+async def test_bank_is_served_as_one_more_battery(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its packs need no --devices; without one of them there is no sum."""
+    ups, twin = place(radio, UPS), place(radio, TWIN)
+    ups.battery.override(current=-8.5)
+    twin.battery.override(current=-2.0)
+    bank = f"HOUSE=UPS_BMS,{TWIN.address}"
+    async with serving(capsys, "-t", "0.2", "--bank", bank) as served:
+        await served.shows(
+            'battery_current{device="UPS_BMS"} -8.5',
+            'battery_current{device="HOUSE"} -10.5',
+            'up{device="HOUSE"} 1',
+        )
+        radio.remove(twin)
+        lines = await served.shows(f'up{{device="{TWIN.address}"}} 0')
+    assert 'up{device="HOUSE"} 1' in lines
+    assert any(line.startswith('remain_percent{device="HOUSE"}') for line in lines)
+    assert not any(line.startswith('battery_current{device="HOUSE"}') for line in lines)
+
+
+async def test_bank_has_no_values_where_none_are_requested(
+    radio: VirtualRadio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -i alone it is up or down."""
+    place(radio, UPS), place(radio, TWIN)
+    async with serving(capsys, "-i", "--bank", "HOUSE=UPS_BMS,TWIN_BMS") as served:
+        lines = await served.shows('up{device="HOUSE"} 1')
+    assert not any(line.startswith("remain_percent") for line in lines)

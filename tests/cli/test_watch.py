@@ -242,3 +242,18 @@ def test_missing_bluetooth_ends_the_watch(
     monkeypatch.setattr(VirtualScanner, "start", fail)
     assert terminal.watch(steps=[]) == 1
     assert "Bluetooth is turned off" in capsys.readouterr().err
+
+
+def test_bank_is_shown_below_its_batteries(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
+    """The sum appears once both were read."""
+    twin = replace(UPS, name="TWIN_BMS", address="C8:47:80:55:00:01")
+    for spec, current in ((UPS, -8.5), (twin, -2.0)):
+        place(radio, spec).battery.override(current=current)
+    steps = [
+        ("HOUSE", lambda: None),
+        ("2 of 2 packs online", lambda: None),
+        ("-10.50 A", terminal.press(b"q")),
+    ]
+    assert terminal.watch("--bank", "HOUSE=UPS_BMS,TWIN_BMS", steps=steps) == 0

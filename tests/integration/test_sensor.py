@@ -48,7 +48,7 @@ PACK = (
     CELLS
     | ENERGY
     | LIFE
-    | {"capacity_remaining", "current", "power", "state_of_charge"}
+    | {"capacity_remaining", "current", "energy_remaining", "power", "state_of_charge"}
 )
 MOSFET = {"mosfet_temperature"}
 TWO = {"temperature_sensor_1", "temperature_sensor_2"}
@@ -122,6 +122,10 @@ async def test_every_unit_shows_what_its_battery_measures(
         "charging_cycles": state.cycles,
         "current": -12.5,
         "delta_cell_voltage": state.delta,
+        "energy_remaining": state.remaining
+        * bms.spec.cells
+        * {"LFP": 3.2, "LION": 3.65, "LTO": 2.3}[bms.spec.chemistry]
+        / 1000,
         "energy_charged": 0.0,
         "energy_discharged": 0.0,
         "full_charge_capacity": state.full,
@@ -166,6 +170,7 @@ KINDS = {
     "discharging_power": (*WATT, 0),
     "state_of_charge": ("%", "battery", "measurement", None),
     "capacity_remaining": ("Ah", None, "measurement", 1),
+    "energy_remaining": ("kWh", "energy_storage", "measurement", 2),
     "energy_charged": ("kWh", "energy", "total_increasing", 2),
     "energy_discharged": ("kWh", "energy", "total_increasing", 2),
     "average_current": (*AMPERE, 2),

@@ -12,7 +12,7 @@ from operator import mul
 from typing import Final
 
 from .estimates import energy_remaining, time_to_empty, time_to_full
-from .models import CellData
+from .models import CellData, Settings
 
 # The minimum current, in parts of the full capacity per hour, at which sharing is
 # compared. Below it, the steps of the current sensors are larger than the differences.
@@ -37,6 +37,8 @@ class Pack:
     name: str
     cell_data: CellData | None = None
     """The latest values; `None` if it was never read."""
+    settings: Settings | None = None
+    """They show the chemistry of a pack that does not report it."""
     age: float | None = None
     """Of the values, s."""
     is_fresh: bool = False
@@ -209,7 +211,7 @@ def combine(
         state_of_charge=_state_of_charge(known, is_parallel=is_parallel),
         remaining_capacity=_sum(remaining) if is_parallel else _least(remaining),
         full_capacity=_sum(nominal) if is_parallel else _least(nominal),
-        remaining_energy=_sum(_every(whole, energy_remaining)),
+        remaining_energy=_sum(_of_every(whole, _energy_remaining)),
         lowest_cell=min(_cells(online, "min_cell_voltage", "min_cell"), default=None),
         highest_cell=max(_cells(online, "max_cell_voltage", "max_cell"), default=None),
         lowest_temperature=min(_temperatures(online), default=None),
@@ -237,8 +239,21 @@ def _every(
     packs: Iterable[Pack], value: Callable[[CellData], float | None]
 ) -> list[float]:
     """Return the value of every pack; nothing if one of them does not report it."""
-    values = [value(pack.cell_data) for pack in packs if pack.cell_data]
+    return _of_every(
+        packs, lambda pack: value(pack.cell_data) if pack.cell_data else None
+    )
+
+
+def _of_every(
+    packs: Iterable[Pack], value: Callable[[Pack], float | None]
+) -> list[float]:
+    values = [value(pack) for pack in packs]
     return [] if None in values else [each for each in values if each is not None]
+
+
+def _energy_remaining(pack: Pack) -> float | None:
+    cells = pack.cell_data
+    return energy_remaining(cells, pack.settings) if cells else None
 
 
 def _sum(values: Sequence[float]) -> float | None:

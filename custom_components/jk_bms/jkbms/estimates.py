@@ -3,7 +3,8 @@
 from math import isfinite
 from typing import Final
 
-from .models import BatteryType, CellData
+from .models import BatteryType, CellData, Settings
+from .protocol.changes import HIGHEST_LFP_OVP
 
 # The maximum time, in hours, from empty to full that still counts as charging or
 # discharging. Below that current the battery is at rest, and a time left would jump.
@@ -15,6 +16,10 @@ MEAN_DISCHARGE_VOLTAGE: Final = {
     BatteryType.LTO: 2.3,
 }
 """V of a cell, averaged over a discharge at a moderate current."""
+_HIGHEST_LTO_OVP: Final = 3.0
+"""V; an LTO cell is full at 2.8 V, an LFP cell at no less than 3.4 V."""
+_LOWEST_LI_ION_OVP: Final = 4.1
+"""V; between this and the highest of LFP, it can be sodium ion as well."""
 
 
 def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:
@@ -41,13 +46,34 @@ def _time_to_move(charge: float, nominal: float, current: float) -> int | None:
     return round(minutes) * 60 if isfinite(minutes) else None
 
 
-def energy_remaining(cells: CellData) -> float | None:
+def chemistry(cells: CellData, settings: Settings | None) -> BatteryType | None:
+    """Return the reported chemistry, else the only one that the protection fits.
+
+    Most units do not report it. Their over-voltage protection stands just above a full
+    cell, and the full cells of two chemistries are more than 0.4 V apart.
+    """
+    ovp = settings and settings.cell_ovp
+    if cells.battery_type or not ovp:
+        return cells.battery_type
+    if ovp <= _HIGHEST_LTO_OVP:
+        return BatteryType.LTO
+    if ovp <= HIGHEST_LFP_OVP:
+        return BatteryType.LFP
+    return BatteryType.LI_ION if ovp >= _LOWEST_LI_ION_OVP else None
+
+
+def energy_remaining(cells: CellData, settings: Settings | None) -> float | None:
     """Return kWh until empty, estimated; `None` where the chemistry is unknown.
 
     It is the remaining charge at the mean discharge voltage of the connected cells.
     """
-    voltage = cells.battery_type and MEAN_DISCHARGE_VOLTAGE.get(cells.battery_type)
-    count = sum(cell is not None for cell in cells.cell_voltage)
+    kind = chemistry(cells, settings)
+    voltage = kind and MEAN_DISCHARGE_VOLTAGE.get(kind)
+    # A cell whose voltage is impossible at the moment is still connected
+    count = sum(
+        cell is not None or f"cell_voltage_{number}" in cells.implausible
+        for number, cell in enumerate(cells.cell_voltage, 1)
+    )
     if not voltage or not count or cells.remain_capacity is None:
         return None
     return round(cells.remain_capacity * voltage * count / 1000, 3)

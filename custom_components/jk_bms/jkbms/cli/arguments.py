@@ -12,7 +12,7 @@ from typing import Final, NoReturn, override
 
 from ..models import Layout
 from .log_setup import LogFilter
-from .option_types import output_format
+from .option_types import BankOption, output_format
 from .terminal import print_error, printing
 from .usage import make_parser
 
@@ -49,6 +49,7 @@ class Options(argparse.Namespace):
     url: str | None = None
     scrape_interval: float = 60.0
     watch: bool = False
+    bank: list[BankOption] = []
     pair: bool = False
     unpair: bool = False
     adapter: str | None = None
@@ -88,7 +89,12 @@ class Options(argparse.Namespace):
     @property
     def targets(self) -> list[str]:
         """Each requested name or address once, in order."""
-        return list(dict.fromkeys(self.devices))
+        return list(dict.fromkeys([*self.devices, *self.packs]))
+
+    @property
+    def packs(self) -> list[str]:
+        """The name or address of each pack of a bank, in order."""
+        return [pack for bank in self.bank for pack in bank.packs]
 
     @property
     def sections(self) -> list[str]:
@@ -146,7 +152,7 @@ def _contradiction(options: Options) -> str | None:
             return f"{name} is only for {' and '.join(modes)}"
         if name in _IGNORED_BY.get(mode, ()):
             return f"{mode} takes no {name}"
-    if error := _pairing_error(options):
+    if error := _bank_error(options) or _pairing_error(options):
         return error
     if mode in _CHANGING and len(options.targets) != 1:
         return f"{mode} needs --devices with one battery"
@@ -160,6 +166,17 @@ def _contradiction(options: Options) -> str | None:
         return "--watch needs a terminal that can move its cursor: see TERM"
     if options.tls_key and not options.tls_cert:
         return "--tls-key needs --tls-cert"
+    return None
+
+
+def _bank_error(options: Options) -> str | None:
+    """Return what is wrong with the banks as a whole, if anything."""
+    packs = options.packs
+    if twice := [pack for pack in packs if packs.count(pack) > 1]:
+        return f"--bank: {twice[0]} is in two banks"
+    names = [*options.targets, *(bank.name for bank in options.bank)]
+    if taken := [bank.name for bank in options.bank if names.count(bank.name) > 1]:
+        return f"--bank: a battery or another bank is called {taken[0]} as well"
     return None
 
 
@@ -212,19 +229,22 @@ _ONLY_WITH: Final = {
 _IGNORED_BY: Final = {
     "--decode": (
         "--devices",
+        "--bank",
         "--scan-timeout",
         "--request-timeout",
         "--adapter",
         "--scrape-interval",
     ),
+    "--pair": ("--bank",),
     "--unpair": (
+        "--bank",
         "--scan-timeout",
         "--request-timeout",
         "--adapter",
         *_OUTPUT,
     ),
-    "--set": _OUTPUT,
-    "--apply": _OUTPUT,
+    "--set": ("--bank", *_OUTPUT),
+    "--apply": ("--bank", *_OUTPUT),
     "--watch": _OUTPUT,
     "--exporter": ("--settings", "--secrets"),
     "--push": ("--settings", "--secrets"),

@@ -5,6 +5,7 @@ from functools import partial
 from ..errors import ExportError, UnsupportedLayoutError
 from ..models import masked
 from .arguments import ExitCode, Options
+from .banks import bank_state, banks
 from .monitor import Battery
 from .polling import Poller
 from .report import BatteryReport, ReadReport, ScanReport, ScanResult
@@ -82,6 +83,16 @@ async def _read(options: Options) -> ExitCode:
         await poller.read_once()
     sections = options.sections or ["device_info", "cell_data"]
     reports = [_report(name, battery, options) for name, battery in monitor.named()]
+    for name, bank in banks(monitor, options.bank):
+        state = bank_state(name, bank)
+        reports.append(
+            BatteryReport(
+                device=name,
+                cell_data=state.cell_data,
+                up=state.up,
+                last_update=state.last_update,
+            )
+        )
     show(ReadReport(reports, sections), options.format)
     code = exit_code(poller)
     if "settings" in sections:

@@ -4,10 +4,12 @@ They raise `ArgumentTypeError` for what they do not take.
 """
 
 import argparse
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Final
 
+from ..bank import Wiring
 from ..models import Layout
 from ..text import printable
 from .log_setup import LogFilter
@@ -30,6 +32,7 @@ FORMAT_NAMES: Final = ", ".join(
     name if letter == name else f"{name} ({letter})" for letter, name in FORMATS.items()
 )
 
+_MIN_PACKS: Final = 2
 _MIN_INTERVAL: Final = 1.0
 """s: reading a battery takes about as long."""
 
@@ -80,6 +83,33 @@ def file_path(text: str) -> Path:
 def device_names(text: str) -> list[str]:
     """Take names or addresses with commas between them, as a scan lists them."""
     return [name.strip() for name in printable(utf8_text(text)).split(",")]
+
+
+@dataclass(frozen=True, slots=True)
+class BankOption:
+    """A bank and the batteries that it consists of."""
+
+    name: str
+    packs: tuple[str, ...]
+    """Names or addresses."""
+    wiring: Wiring
+
+
+def bank(text: str) -> BankOption:
+    """Take a bank as NAME=A,B,C, or as NAME=A+B in series."""
+    text = printable(utf8_text(text))
+    name, _, listed = text.partition("=")
+    wiring = Wiring.PARALLEL if "," in listed else Wiring.SERIES
+    separator = "," if wiring is Wiring.PARALLEL else "+"
+    packs = [pack.strip() for pack in listed.split(separator)]
+    name = name.strip()
+    if not name or not all(packs) or len(packs) < _MIN_PACKS:
+        raise argparse.ArgumentTypeError(
+            f"{text}: not a bank such as NAME=A,B, of at least two batteries"
+        )
+    if twice := [pack for pack in packs if packs.count(pack) > 1]:
+        raise argparse.ArgumentTypeError(f"{name} has {twice[0]} twice")
+    return BankOption(name, tuple(packs), wiring)
 
 
 def seconds(text: str) -> float:

@@ -21,6 +21,7 @@ from ..models import BatteryState
 from ..outage import Outage
 from . import pushed
 from .arguments import ExitCode, Options
+from .banks import bank_state, banks
 from .monitor import FORGET_AFTER, Monitor
 from .polling import Poller, ticks
 from .run import Action, exit_code, progress
@@ -193,5 +194,10 @@ def _states(monitor: Monitor, options: Options) -> list[BatteryState]:
             if takes_all or options.cell_data:
                 state = replace(state, cell_data=reading.cell_data)
         # A battery that was requested twice is one series
+        states[name] = state
+    for name, bank in banks(monitor, options.bank):
+        state = bank_state(name, bank)
+        if not (takes_all or options.cell_data):
+            state = replace(state, cell_data=None)
         states[name] = state
     return list(states.values())

@@ -8,6 +8,7 @@ from typing import Final
 from .. import __version__
 from ..models import Layout
 from .option_types import (
+    bank,
     device_names,
     file_path,
     filled_text,
@@ -175,6 +176,14 @@ def _add_battery_options(add: _Add) -> None:
         type=utf8_text,
         metavar="<name>",
         help="Bluetooth adapter, such as hci1",
+    )
+    add(
+        "--bank",
+        action="append",
+        type=bank,
+        metavar="<name=A,B>",
+        help="show batteries A and B, wired in parallel, as one more;\n"
+        "A+B: in series; repeats",
     )
 
 

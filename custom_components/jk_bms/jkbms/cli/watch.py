@@ -14,10 +14,13 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
+from ..bank import Bank
 from ..text import one_line
 from .advice import failure_text
 from .arguments import ExitCode, Options
+from .banks import banks
 from .monitor import Battery, Monitor
+from .option_types import BankOption
 from .polling import Poller
 from .table import INDENT, live_view
 
@@ -34,7 +37,7 @@ async def watch(options: Options) -> ExitCode:
     ended = asyncio.Event()
     with (
         Live(
-            get_renderable=lambda: _screen(monitor),
+            get_renderable=lambda: _screen(monitor, options.bank),
             console=Console(highlight=False),
             auto_refresh=False,
             screen=True,
@@ -81,10 +84,12 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _screen(monitor: Monitor) -> RenderableType:
+def _screen(monitor: Monitor, options: list[BankOption]) -> RenderableType:
     parts: list[RenderableType] = []
     for name, battery in monitor.named():
         parts += _battery(name, battery)
+    for name, bank in banks(monitor, options):
+        parts += _bank(name, bank)
     if not monitor.batteries:
         parts.append(Text("scanning for batteries …", "dim"))
     return Group(*parts, Text("q quits", "dim"))
@@ -103,3 +108,10 @@ def _battery(name: str, battery: Battery) -> Iterator[RenderableType]:
         yield Padding(live_view(reading.cell_data), INDENT)
     else:
         yield Text("  connecting …" if battery.seen else "  scanning …", "dim")
+
+
+def _bank(name: str, bank: Bank) -> Iterator[RenderableType]:
+    title = Text(one_line(name), "bold reverse")
+    online = f"  {len(bank.online)} of {bank.pack_count} packs online"
+    yield title.append(online, "not bold dim")
+    yield Padding(live_view(bank.cell_data), INDENT)

@@ -34,7 +34,7 @@ _CELL_VOLTAGE: Final = {
     BatteryType.LTO: (1.5, 2.8),
 }
 """V that a setting of cell voltage may have, by chemistry."""
-_HIGHEST_LFP_OVP: Final = 3.75
+HIGHEST_LFP_OVP: Final = 3.75
 """V of over-voltage protection up to which cells of an unknown type are LFP."""
 
 PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - {
@@ -246,7 +246,7 @@ def _chemistry_limits(reading: Reading) -> tuple[float, float]:
     if ovp is None:
         # JK04: only the vendor's own limits are known
         return 0.0, inf
-    is_lfp = ovp <= _HIGHEST_LFP_OVP
+    is_lfp = ovp <= HIGHEST_LFP_OVP
     return _CELL_VOLTAGE[BatteryType.LFP if is_lfp else BatteryType.LI_ION]
 
 
