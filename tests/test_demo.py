@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 # In a fresh checkout Python has to compile all of Home Assistant, perhaps beside other tests.
 pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(150)]
 
+PATIENCE = 30
+"""s, of which five are needed."""
 LOUD = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) .*", re.MULTILINE)
 
 
@@ -41,6 +43,12 @@ class Demo:
         states = await self.ask("get_states")
         (state,) = [each["state"] for each in states if each["entity_id"] == entity_id]
         return str(state)
+
+    async def until(self, entity_id: str, state: str) -> None:
+        """Wait for a state of a bank, which follows its packs."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.state(entity_id) != state:
+                await asyncio.sleep(0.2)
 
     async def call(self, action: str, entity_id: str, **data: str) -> None:
         """Run an action on an entity, and wait until it is done."""
@@ -137,15 +145,27 @@ async def test_demo_starts_with_a_discovered_battery() -> None:
 
 async def test_demo_shows_a_fault_and_ends_it() -> None:
     """The first battery has the fault until the switch of the demo says otherwise."""
-    async with demo("--added", "--fault", "alarm") as ready:
+    async with demo("--bank", "--batteries", "2", "--fault", "alarm") as ready:
         await ready.press_refresh()
         assert await ready.state("input_select.demo_fault") == "alarm"
         assert await ready.state("binary_sensor.house_problem") == "on"
+        await ready.until("binary_sensor.bank_problem", "on")
         await ready.call(
             "input_select.select_option", "input_select.demo_fault", option="none"
         )
         await ready.press_refresh()
         assert await ready.state("binary_sensor.house_problem") == "off"
+        await ready.until("binary_sensor.bank_problem", "off")
+
+        # The bank is the battery of the Energy dashboard, not its packs.
+        energy = await ready.ask("energy/get_prefs")
+        (source,) = energy["energy_sources"]
+        assert source["stat_soc"] == "sensor.bank_state_of_charge"
+        checked = await ready.ask("energy/validate")
+        assert checked["energy_sources"] == [[]]
+        capacity = float(await ready.state("sensor.house_2_full_charge_capacity"))
+        total = float(await ready.state("sensor.bank_full_charge_capacity"))
+        assert total == 2 * capacity
         await ready.end(by=signal.SIGTERM)
 
 

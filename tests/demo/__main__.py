@@ -48,6 +48,11 @@ def _parse() -> argparse.Namespace:
         help="list the resources of dashboards in YAML",
     )
     add(
+        "--bank",
+        action="store_true",
+        help="start with the batteries set up, all of one kind, and a bank of them",
+    )
+    add(
         "--fault",
         choices=FAULTS,
         default=FAULTS[0],
@@ -60,6 +65,8 @@ def _parse() -> argparse.Namespace:
         parser.error("argument --port: it can be 1 to 65535")
     if not 1 <= options.batteries <= 99:
         parser.error("argument --batteries: it can be 1 to 99")
+    if options.bank and options.batteries == 1:
+        parser.error("argument --bank: it needs at least 2 --batteries")
     return options
 
 

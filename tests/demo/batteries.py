@@ -1,5 +1,6 @@
 """The batteries of the demo, and the proxies in range of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import batched
 from typing import Final
@@ -24,14 +25,22 @@ KINDS: Final = (
 )
 
 
-def make_batteries(count: int) -> list[VirtualBms]:
+PACKS: Final = KINDS[:1]
+"""Packs of a bank are of one kind."""
+
+
+def make_batteries(
+    count: int, kinds: Sequence[tuple[str, str]] = KINDS
+) -> list[VirtualBms]:
     """Create `count` batteries with different names and addresses."""
-    return [VirtualBms(Battery(_spec(index), hour=HOUR)) for index in range(count)]
+    return [
+        VirtualBms(Battery(_spec(index, kinds), hour=HOUR)) for index in range(count)
+    ]
 
 
-def _spec(index: int) -> Spec:
-    turn, kind = divmod(index, len(KINDS))
-    name, model = KINDS[kind]
+def _spec(index: int, kinds: Sequence[tuple[str, str]]) -> Spec:
+    turn, kind = divmod(index, len(kinds))
+    name, model = kinds[kind]
     return replace(
         MODELS[model],
         name=f"{name} {turn + 1}" if turn else name,

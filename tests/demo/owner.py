@@ -2,7 +2,7 @@
 
 import asyncio
 
-from homeassistant.config_entries import SOURCE_BLUETOOTH
+from homeassistant.config_entries import SOURCE_BLUETOOTH, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
@@ -36,3 +36,18 @@ async def async_allow_controls(hass: HomeAssistant) -> None:
     for entry in hass.config_entries.async_entries(DOMAIN):
         hass.config_entries.async_update_entry(entry, options={"controls": "tuning"})
         await hass.config_entries.async_reload(entry.entry_id)
+
+
+async def async_add_bank(hass: HomeAssistant) -> str:
+    """Add a bank of all batteries; return the id of its entry."""
+    packs = [entry.entry_id for entry in hass.config_entries.async_entries(DOMAIN)]
+    flow = hass.config_entries.flow
+    result = await flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    for user_input in (
+        {"next_step_id": "bank"},
+        {"name": "Bank", "packs": packs, "wiring": "parallel"},
+    ):
+        result = await flow.async_configure(result["flow_id"], user_input)
+    if result["type"] is not FlowResultType.CREATE_ENTRY:
+        raise RuntimeError(f"a bank could not be added: {result}")
+    return result["result"].entry_id

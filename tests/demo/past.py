@@ -1,9 +1,10 @@
 """Statistics of the day before, as if Home Assistant had been running."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
-from math import copysign
+from math import copysign, fsum
+from statistics import fmean
 from typing import Final
 
 from homeassistant.components.energy.data import (
@@ -53,34 +54,46 @@ ENERGIES: Final[dict[str, Callable[[State], float]]] = {
 """kWh of an hour that begins with this state."""
 
 
-async def async_remember(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -> None:
-    """Give the added batteries hourly statistics, which the graphs show as well."""
+OF_A_BANK: Final[dict[str, Callable[[Sequence[float]], float]]] = {
+    "state_of_charge": fmean,
+    "power": fsum,
+    "total_voltage": fmean,
+    "min_cell_voltage": min,
+    "max_cell_voltage": max,
+    "energy_charged": fsum,
+    "energy_discharged": fsum,
+}
+"""Its value of those of its packs, which are of one size."""
+
+
+async def async_remember(
+    hass: HomeAssistant, batteries: Iterable[VirtualBms], bank: str | None
+) -> None:
+    """Give the added batteries hourly statistics, which the graphs show as well.
+
+    `bank` is the id of the entry of a bank of all batteries, if there is one.
+    """
     sources: list[SourceType] = []
+    days = []
     for bms in batteries:
         day = await hass.async_add_executor_job(_day, bms.spec)
+        days.append(day)
         for key, value in (MEASUREMENTS | _cells(bms.spec)).items():
-            _remember(
-                hass,
-                bms,
-                key,
-                [
-                    StatisticData(start=start, mean=mean, min=mean, max=mean)
-                    for start, mean in _hourly(map(value, day))
-                ],
-            )
+            _remember_mean(hass, bms.address, key, map(value, day))
         for key, energy in ENERGIES.items():
-            _remember(
-                hass,
-                bms,
-                key,
-                [
-                    StatisticData(start=start, state=total, sum=total)
-                    for start, total in _hourly(accumulate(map(energy, day)))
-                ],
-            )
+            _remember_sum(hass, bms.address, key, map(energy, day))
         # An older battery reports less.
-        if _entity_id(hass, bms, "energy_charged"):
-            sources.append(_energy_source(hass, bms))
+        if _entity_id(hass, bms.address, "energy_charged"):
+            sources.append(_energy_source(hass, bms.address, bms.spec.name))
+    if bank:
+        for key, value in (MEASUREMENTS | ENERGIES).items():
+            of_packs = [
+                OF_A_BANK[key]([value(state) for state in states])
+                for states in zip(*days, strict=True)
+            ]
+            remember = _remember_sum if key in ENERGIES else _remember_mean
+            remember(hass, bank, key, of_packs)
+        sources = [_energy_source(hass, bank, "Bank")]
     preferences = EnergyManager.default_preferences()
     preferences["energy_sources"] = sources
     manager = await async_get_manager(hass)
@@ -95,10 +108,27 @@ def _cells(spec: Spec) -> dict[str, Callable[[State], float]]:
     return {f"cell_voltage_{cell + 1}": voltage_of(cell) for cell in range(spec.cells)}
 
 
-def _remember(
-    hass: HomeAssistant, bms: VirtualBms, key: str, data: list[StatisticData]
+def _remember_mean(
+    hass: HomeAssistant, owner: str, key: str, values: Iterable[float]
 ) -> None:
-    entity_id = _entity_id(hass, bms, key)
+    data = [
+        StatisticData(start=start, mean=mean, min=mean, max=mean)
+        for start, mean in _hourly(values)
+    ]
+    _remember(hass, _entity_id(hass, owner, key), data)
+
+
+def _remember_sum(
+    hass: HomeAssistant, owner: str, key: str, values: Iterable[float]
+) -> None:
+    data = [
+        StatisticData(start=start, state=total, sum=total)
+        for start, total in _hourly(accumulate(values))
+    ]
+    _remember(hass, _entity_id(hass, owner, key), data)
+
+
+def _remember(hass: HomeAssistant, entity_id: str, data: list[StatisticData]) -> None:
     if not (shown := hass.states.get(entity_id)):
         return
     unit = shown.attributes[ATTR_UNIT_OF_MEASUREMENT]
@@ -125,22 +155,25 @@ def _hourly(values: Iterable[float]) -> Iterable[tuple[datetime, float]]:
         yield now - timedelta(hours=ago), value
 
 
-def _entity_id(hass: HomeAssistant, bms: VirtualBms, key: str) -> str:
-    """Return the id of an entity, empty if the battery does not have it."""
+def _entity_id(hass: HomeAssistant, owner: str, key: str) -> str:
+    """Return the id of an entity, empty if its owner does not have it.
+
+    The owner is the address of a battery or the id of the entry of a bank.
+    """
     registry = er.async_get(hass)
-    unique_id = f"{bms.address}_{key}"
+    unique_id = f"{owner}_{key}"
     return registry.async_get_entity_id(Platform.SENSOR, DOMAIN, unique_id) or ""
 
 
-def _energy_source(hass: HomeAssistant, bms: VirtualBms) -> BatterySourceType:
+def _energy_source(hass: HomeAssistant, owner: str, name: str) -> BatterySourceType:
     """Configure a battery in the Energy dashboard, as its owner would."""
     return BatterySourceType(
         type="battery",
-        stat_energy_from=_entity_id(hass, bms, "energy_discharged"),
-        stat_energy_to=_entity_id(hass, bms, "energy_charged"),
-        power_config=PowerConfig(stat_rate_inverted=_entity_id(hass, bms, "power")),
-        stat_soc=_entity_id(hass, bms, "state_of_charge"),
-        name=bms.spec.name,
+        stat_energy_from=_entity_id(hass, owner, "energy_discharged"),
+        stat_energy_to=_entity_id(hass, owner, "energy_charged"),
+        power_config=PowerConfig(stat_rate_inverted=_entity_id(hass, owner, "power")),
+        stat_soc=_entity_id(hass, owner, "state_of_charge"),
+        name=name,
     )
 
 

@@ -20,9 +20,9 @@ from homeassistant.runner import RuntimeConfig, create_event_loop
 from tests.virtual_bms import VirtualBms
 
 from . import incidents
-from .batteries import make_batteries, start_proxies
+from .batteries import KINDS, PACKS, make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
-from .owner import async_add, async_allow_controls, async_discover
+from .owner import async_add, async_add_bank, async_allow_controls, async_discover
 from .past import async_remember
 from .trouble import DemoTrouble
 
@@ -74,7 +74,9 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
         ):
             if not (hass := await bootstrap.async_setup_hass(config)):
                 return 1
-            batteries = make_batteries(options.batteries)
+            batteries = make_batteries(
+                options.batteries, PACKS if options.bank else KINDS
+            )
             proxies = start_proxies(batteries)
             trouble = DemoTrouble(batteries, proxies)
             async_at_started(hass, partial(_async_prepare, batteries, trouble, options))
@@ -100,10 +102,11 @@ async def _async_prepare(
     incidents.async_register(hass, batteries)
     try:
         flows = await async_discover(hass, len(batteries))
-        if options.added:
+        if options.added or options.bank:
             await asyncio.gather(*(async_add(hass, flow) for flow in flows))
             await async_allow_controls(hass)
-            await async_remember(hass, batteries)
+            bank = await async_add_bank(hass) if options.bank else None
+            await async_remember(hass, batteries, bank)
         await trouble.async_start(hass, options.fault)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")

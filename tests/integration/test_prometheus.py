@@ -21,6 +21,7 @@ METRICS = {
     "power": "power_w",
     "state_of_charge": "battery_percent",
     "capacity_remaining": "unit_ah",
+    "energy_remaining": "energy_storage_kwh",
     "energy_charged": "energy_kwh",
     "energy_discharged": "energy_kwh",
     "delta_cell_voltage": "voltage_v",
