@@ -18,7 +18,7 @@ import pytest_socket
 
 ROOT: Final = Path(__file__).parents[2]
 UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
-"""Where `scripts/setup` puts them."""
+"""Where `scripts/servers` puts them."""
 PATIENCE: Final = 30.0
 """s in which a server starts, or shows what it received."""
 
@@ -32,7 +32,7 @@ def find(program: str) -> str:
     unpacked = UNPACKED / program
     if path := str(unpacked) if unpacked.exists() else shutil.which(program):
         return path
-    pytest.skip(f"{program} is not here, and scripts/setup could not fetch it")
+    pytest.skip(f"{program} is not here, and scripts/servers could not fetch it")
 
 
 def free_port() -> int:
