@@ -1,6 +1,6 @@
 """The documentation describes everything that exists, and nothing else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import configparser
 import json
 import os
@@ -16,6 +16,8 @@ import pytest
 from custom_components import jk_bms
 from custom_components.jk_bms.jkbms.cli.arguments import parse
 from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
+from tests.bench import __main__ as bench
+from tests.demo import __main__ as demo
 from tests.docs.examples import PAGES as EXAMPLE_PAGES, Block, blocks, commands
 from tests.docs.tables import PAGE, incomplete, render
 from tests.servers import find
@@ -33,6 +35,8 @@ MANUAL: Final = {
     ("README.md", "uv"): "tests/cli/test_wheel.py builds and installs the wheel",
 }
 """Commands that no test of this module runs, by page and program, and why."""
+PARSERS: Final = {"scripts/bench": bench.parse, "scripts/demo": demo.parse}
+"""What reads the options of a script."""
 TEXTS: Final = json.loads(
     (Path(jk_bms.__path__[0]) / "translations" / "en.json").read_text()
 )
@@ -189,6 +193,16 @@ def test_every_block_has_a_language_that_is_tested() -> None:
     assert {block.language for block in blocks()} <= known
 
 
+def assert_parsed(parse: Callable[[], object]) -> None:
+    """Fail where an option is wrong; `--help` exits as well."""
+    code: object = None
+    try:
+        parse()
+    except SystemExit as done:
+        code = done.code
+    assert not code
+
+
 @pytest.mark.parametrize(
     ("page", "words"),
     [pytest.param(*each, id=f"{each[0]} {' '.join(each[1])}") for each in commands()],
@@ -200,10 +214,15 @@ def test_commands_are_understood(
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     program, *arguments = words
+    monkeypatch.setattr(sys, "argv", words)
     if program == "jkbms":
-        parse(arguments)
+        assert_parsed(lambda: parse(arguments))
+    elif program in PARSERS:
+        assert_parsed(PARSERS[program])
     elif program.startswith("scripts/"):
         assert (ROOT / program).stat().st_mode & 0o111
+        options = {word for word in arguments if word.startswith("--")}
+        assert options <= set(re.findall(r"--\w+", (ROOT / program).read_text()))
     elif page != "installation.md":
         assert (page, program) in MANUAL
 

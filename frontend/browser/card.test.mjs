@@ -52,6 +52,15 @@ test("a battery is shown by its device alone", async () => {
   assert.deepEqual(errors, []);
 });
 
+test("the YAML of the documentation is accepted", async () => {
+  const docs = await readFile(new URL("../../docs/dashboard.md", import.meta.url), "utf8");
+  const [, name, device_id] = /^type: custom:(jk-bms-\S+)\ndevice_id: (\S+)$/m.exec(docs);
+  await page.evaluate(
+    ([tag, config]) => document.createElement(tag).setConfig(config),
+    [name, { type: `custom:${name}`, device_id }],
+  );
+});
+
 test("parts whose entities are missing are absent", async () => {
   await page.evaluate(() => home.show(home.battery(0, { "sensor.total_voltage": ["52.1", "V"] })));
   await page.getByText("52.1 V").waitFor();

@@ -17,7 +17,7 @@ from .figure import BENCHMARKS, Figure, Measure, Options
 
 def main() -> int:
     """Return the exit code of the command: 1 if a target is missed."""
-    options = _parse()
+    options = parse()
     figures = list(_measured(options.names, _options(options)))
     if options.json:
         json.dump(
@@ -32,7 +32,8 @@ def main() -> int:
     return any(figure.is_met is False for figure in figures)
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
+    """Parse the command line; exit with a message where it is wrong."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure what the project claims, beside aiobmsble, and print one"

@@ -11,7 +11,7 @@ FAULTS = ("none", "alarm", "silent", "busy", "weak", "wire-off")
 
 def main() -> int:
     """Return the exit code of the command."""
-    options = _parse()
+    options = parse()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Until Home Assistant handles them.
         signal.signal(number, _leave)
@@ -31,7 +31,8 @@ def main() -> int:
     return run(options)
 
 
-def _parse() -> argparse.Namespace:
+def parse() -> argparse.Namespace:
+    """Parse the command line; exit with a message where it is wrong."""
     parser = argparse.ArgumentParser(
         prog="scripts/demo",
         description="Run a real Home Assistant with this integration and batteries in"

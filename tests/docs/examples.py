@@ -14,6 +14,7 @@ _BLOCK: Final = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)\n(?P<text>.*?)^(?P=indent)```$",
     re.DOTALL | re.MULTILINE,
 )
+_INLINE: Final = re.compile(r"`([^`]+)`")
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,28 @@ def blocks(*languages: str) -> Iterator[Block]:
                 yield Block(page.name, found["language"], dedent(found["text"]))
 
 
+def inline() -> Iterator[tuple[str, str]]:
+    """Yield each code within the text, with its page; line breaks are blanks."""
+    for page in PAGES:
+        for found in _INLINE.findall(_BLOCK.sub("", page.read_text())):
+            yield page.name, " ".join(found.split())
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Yield each selector of PromQL, with its page; `…` stands for something."""
+    for page, code in inline():
+        if re.fullmatch(r"[\w:]+\{\w+[^…]+\}", code):
+            yield page, code
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Yield each command line that is shown, with its page; comments are dropped."""
+    """Yield each command line that is shown, with its page; comments are dropped.
+
+    Within the text, only those of this project, with options.
+    """
+    for page, code in inline():
+        if re.match(r"(jkbms|scripts/\w+) ", code):
+            yield page, shlex.split(code.replace("ADDRESS", "A4:C1:38:12:34:56"))
     for block in blocks("console"):
         for line in block.text.splitlines():
             if line.startswith("$ "):

@@ -7,6 +7,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
+from tests.docs.examples import queries
 from tests.servers import Prometheus, grafana
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
@@ -23,7 +24,7 @@ async def test_every_query_of_the_board_has_an_answer(
     proxy: VirtualProxy,
     make_bms: Callable[..., VirtualBms],
 ) -> None:
-    """The board can be imported, and Prometheus answers every query."""
+    """The board can be imported, and Prometheus answers its queries and those of the docs."""
     grafana.check(BOARD)
     assert await async_setup_component(
         hass, "prometheus", {"prometheus": {"requires_auth": False}}
@@ -41,6 +42,8 @@ async def test_every_query_of_the_board_has_an_answer(
         f"count_over_time({energy}[1m])", lambda counts: max(counts, default=0) > 2
     )
     await grafana.check_answers(BOARD, prometheus)
+    for _, query in queries():
+        assert await prometheus.query(query.replace("sensor.house_", "sensor.my_boat_"))
 
     # The batteries to choose from
     (variable,) = BOARD["templating"]["list"]

@@ -10,6 +10,7 @@ import yaml
 
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.entity import Pace
+from homeassistant.components.energy.data import ENERGY_SOURCE_SCHEMA
 from homeassistant.core import Context, HomeAssistant, ServiceCall
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.script import Script
@@ -31,8 +32,14 @@ ACTIONS = [
     for page, example in EXAMPLES
     if str(example.get("action", "")).startswith(f"{DOMAIN}.")
 ]
+NOTIFICATIONS = [
+    pytest.param(example, id=f"{page} {example['action']}")
+    for page, example in EXAMPLES
+    if str(example.get("action", "")).startswith("notify.")
+]
 OTHERS = {"bluetooth_proxy", "scrape_configs", "type"}
-"""First keys of examples for ESPHome, Prometheus (tests/test_docs.py) and dashboards."""
+"""First keys of examples for ESPHome (not run), Prometheus (tests/test_docs.py), and
+dashboards (frontend/browser) or the Energy dashboard."""
 CELL_UNDERVOLTAGE = 1 << 11
 
 
@@ -108,6 +115,24 @@ async def test_action_example_returns_something(
     result = await script.async_run(context=Context())
     assert result
     assert result.variables[action["response_variable"]]
+
+
+@pytest.mark.parametrize("action", NOTIFICATIONS)
+async def test_notification_example_sends_the_variables_of_a_blueprint(
+    hass: HomeAssistant, action: dict[str, Any]
+) -> None:
+    """It replaces the notification that is the default."""
+    calls = async_mock_service(hass, *action["action"].split("."))
+    script = Script(hass, cv.SCRIPT_SCHEMA([action]), "example", "test")
+    await script.async_run({"title": "House", "message": "Low"}, context=Context())
+    assert [call.data for call in calls] == [{"title": "House", "message": "Low"}]
+
+
+def test_energy_example_is_a_source_of_the_energy_dashboard() -> None:
+    """Home Assistant accepts it as it stores its own."""
+    sources = [example for _, example in EXAMPLES if example.get("type") == "battery"]
+    assert sources
+    assert ENERGY_SOURCE_SCHEMA(sources) == sources
 
 
 @pytest.mark.parametrize(("page", "example"), EXAMPLES)
