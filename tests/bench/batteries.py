@@ -18,6 +18,16 @@ class CannedBattery(Battery):
         self._carry = begin
         self._states = _states(spec.model, spec.software)
 
+    @property
+    def day(self) -> tuple[State, ...]:
+        """Its states, second by second; then they start again."""
+        return self._states
+
+    @property
+    def moment(self) -> float:
+        """Its time, in s since its first day began."""
+        return self._carry
+
     @override
     def advance(self, seconds: float) -> State:
         self._carry += seconds

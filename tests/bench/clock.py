@@ -17,6 +17,8 @@ from tests.virtual_time import Clock, JumpingLoop
 EPOCH: Final = datetime(2026, 11, 2, 8, tzinfo=UTC).timestamp()
 _clock: Final = Clock(1000.0)
 """Starts as if the machine had been running for some minutes."""
+_boot: Final = Clock(EPOCH)
+"""The wall time at second 0 of it."""
 
 
 def now() -> float:
@@ -24,8 +26,13 @@ def now() -> float:
     return _clock.now
 
 
+def set_time(timestamp: float) -> None:
+    """Set the wall clock, in Unix s."""
+    _boot.now = timestamp - _clock.now
+
+
 def _time() -> float:
-    return EPOCH + _clock.now
+    return _boot.now + _clock.now
 
 
 def _local(time_zone: tzinfo | None = None) -> datetime:

@@ -14,6 +14,7 @@ def measure(options: Options) -> Iterator[Figure]:
     for seed in SEEDS if options.long else SEEDS[:1]:
         yield from _campaign(seed, 200 if options.long else 24)
     yield from _damage(120 if options.long else 24)
+    yield from _crashes(4 if options.long else 1)
 
 
 def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
@@ -63,4 +64,26 @@ def _damage(outages: int) -> Iterator[Figure]:
         at_most(0),
         f"{outages} outages in which 10, 30 or 100 % of the notifications have one bit"
         f" turned, {report['readings']} readings published",
+    )
+
+
+def _crashes(rounds: int) -> Iterator[Figure]:
+    """Kill a Home Assistant that counts energy on a held and on a released link."""
+    found = run_module("crash", rounds=rounds)
+    what = (
+        f"{found['lives']} lives of one Home Assistant on a disk, killed before, during"
+        " and after a save and between two, stopped, and without a battery for 8 days"
+    )
+    for name, findings in (
+        ("counters lower after a start", found["lower"]),
+        ("more than a minute lost", found["lost"]),
+        ("resets in statistics", found["resets"]),
+    ):
+        yield Figure(f"{name}, crashes", len(findings), "", at_most(0), what)
+    yield Figure(
+        "energy off, crashes",
+        100 * abs(found["counted"] / found["true"] - 1),
+        "%",
+        at_most(0.5),
+        "counted on the held link : true energy of the same time",
     )

@@ -43,11 +43,18 @@ logger:
 
 @asynccontextmanager
 async def home() -> AsyncGenerator[HomeAssistant]:
-    """Start Home Assistant, let time jump, and stop it again."""
+    """Start a new Home Assistant, let time jump, and stop it again."""
+    with TemporaryDirectory(prefix="bench-") as name:
+        async with home_in(Path(name)) as hass:
+            yield hass
+
+
+@asynccontextmanager
+async def home_in(folder: Path) -> AsyncGenerator[HomeAssistant]:
+    """The same in a folder that is empty or that an earlier one has left."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, BenchLoop)
     with (
-        TemporaryDirectory(prefix="bench-") as name,
         patch.object(bootstrap, "DEFAULT_INTEGRATIONS", INTEGRATIONS),
         patch.object(bluetooth, "get_adapters", NoAdapters),
         patch.object(usb, "scan_serial_ports", list),
@@ -55,11 +62,13 @@ async def home() -> AsyncGenerator[HomeAssistant]:
     ):
         port = server.getsockname()[1]
         server.close()
-        folder = Path(name)
-        furnish(folder, "127.0.0.1", port)
-        (folder / "configuration.yaml").write_text(CONFIGURATION)
+        if not (folder / ".storage").exists():
+            furnish(folder, "127.0.0.1", port)
+            (folder / "configuration.yaml").write_text(CONFIGURATION)
         hass = await bootstrap.async_setup_hass(
-            RuntimeConfig(name, skip_pip=True, log_file=str(folder / "bench.log"))
+            RuntimeConfig(
+                str(folder), skip_pip=True, log_file=str(folder / "bench.log")
+            )
         )
         assert hass
         await hass.async_start()
