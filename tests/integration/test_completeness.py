@@ -74,8 +74,6 @@ WITHOUT_ENTITY: Final = {
     "clock",
     # Which settings there are is no setting.
     "register_support",
-    # It only distinguishes one frame from the next.
-    "frame_counter",
     # How long each protection still waits: of use only while testing a device.
     "discharge_overcurrent_release_time",
     "discharge_short_circuit_release_time",
