@@ -269,6 +269,67 @@ test("what is not shown costs no rendering, and 32 cells twice a second little",
   assert.ok(median < 4, `${median} ms`);
 });
 
+test("the chosen parts are shown in the chosen order", async () => {
+  const shown = async (parts) => {
+    await page.evaluate((parts) => home.show(home.battery(4), {}, { parts }), parts);
+    await page.locator("jk-bms-battery-card .frame").waitFor();
+    return page
+      .locator("jk-bms-battery-card .frame > *")
+      .evaluateAll((all) =>
+        all.map(({ className }) => className.trim()).filter((name) => name !== "alarms"),
+      );
+  };
+  assert.deepEqual(await shown(["cells", "charge"]), ["cell-part", "head"]);
+  const all = ["head", "facts", "cell-part", "chips", "foot"];
+  assert.deepEqual(await shown(undefined), all);
+  assert.deepEqual(await shown([]), all);
+});
+
+test("the title leads an admin to the device", async () => {
+  await page.evaluate(() => home.show(home.battery(4), {}, {}, { is_admin: true }));
+  const link = page.getByRole("link", { name: "House" });
+  assert.equal(await link.getAttribute("href"), "/config/devices/device/house");
+  await page.evaluate(() => home.show(home.battery(4), {}, {}, { is_admin: false }));
+  await page.getByText("House").waitFor();
+  assert.equal(await link.count(), 0);
+});
+
+test("no key of an alarm is shown before its name is there", async () => {
+  await page.evaluate(() => {
+    home.hold();
+    home.show(home.battery(4), { faults: ["cell_undervoltage"] });
+  });
+  await page.waitForTimeout(200);
+  assert.equal(await page.locator(".frame").count(), 0);
+  await page.evaluate(() => home.go());
+  await page.locator(".alarm").getByText("binary_sensor cell_undervoltage").waitFor();
+});
+
+test("a tile shows the cells as a strip", async () => {
+  await page.evaluate(() => home.showFeature(home.battery(16), "sensor.house_delta_cell_voltage"));
+  const strip = page.locator("jk-bms-cells-feature .strip");
+  await strip.waitFor();
+  assert.equal(await strip.locator("span").count(), 16);
+  assert.equal(await strip.locator(".lowest").count(), 1);
+  assert.equal(await strip.locator(".highest").count(), 2);
+  assert.match(await strip.getAttribute("aria-label"), /^Spread 7 mV. Cell voltage 1: 3.330 V/);
+  const supported = await page.evaluate(() => {
+    const [feature] = window.customCardFeatures;
+    const entities = Object.fromEntries(
+      [
+        ["spread", "jk_bms", "delta_cell_voltage"],
+        ["power", "jk_bms", "power"],
+        ["other", "another", "state_of_charge"],
+      ].map(([id, platform, translation_key]) => [id, { platform, translation_key }]),
+    );
+    return [...Object.keys(entities), "unknown", undefined].filter((entity_id) =>
+      feature.isSupported({ entities }, { entity_id }),
+    );
+  });
+  assert.deepEqual(supported, ["spread"]);
+  assert.deepEqual(errors, []);
+});
+
 test("the overview adds the batteries up and leads to each", async () => {
   await page.evaluate(() => {
     const [house, shed] = [home.battery(4), home.battery(4, {}, "shed")];

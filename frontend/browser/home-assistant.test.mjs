@@ -97,14 +97,22 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("the card is added by the picker, and its editor is a form", async () => {
+test("the card is added by the picker, beside a tile with the cells, and its editor is a form", async () => {
   const { page, errors } = await open("/jk-bms/all");
   await page.locator("jk-bms-overview-card .row").first().waitFor();
   const dashboard = { url_path: "test-board", title: "Test", mode: "storage" };
   await ask(page, { type: "lovelace/dashboards/create", ...dashboard });
-  const config = { views: [{ type: "sections", sections: [{ type: "grid", cards: [] }] }] };
+  const entity = "sensor.camper_delta_cell_voltage";
+  const tile = { type: "tile", entity, features: [{ type: "custom:jk-bms-cells-feature" }] };
+  const sections = [
+    { type: "grid", cards: [] },
+    { type: "grid", cards: [tile] },
+  ];
+  const config = { views: [{ type: "sections", sections }] };
   await ask(page, { type: "lovelace/config/save", url_path: dashboard.url_path, config });
   await page.goto(`${URL_OF_DEMO}/test-board/0?edit=1`);
+  const cells = page.locator("hui-tile-card jk-bms-cells-feature .strip span");
+  await cells.nth(15).waitFor();
   await page.getByRole("button", { name: "Add card" }).first().click();
   await page.getByRole("tab", { name: "By card" }).dispatchEvent("click");
   await page
@@ -116,6 +124,7 @@ test("the card is added by the picker, and its editor is a form", async () => {
   await page.getByText("JK BMS battery").first().click({ force: true });
   const dialog = page.locator("hui-dialog-edit-card");
   await dialog.locator("ha-selector-device").waitFor();
+  await dialog.locator("ha-selector-select").getByText("Parts, in this order").first().waitFor();
   await dialog.getByRole("button", { name: "Save" }).click();
   await page.locator("hui-dialog-edit-card jk-bms-battery-card").waitFor({ state: "detached" });
   const saved = await ask(page, { type: "lovelace/config", url_path: dashboard.url_path });

@@ -7,6 +7,8 @@ window.home = (() => {
   let batteries = [];
   let live = {};
   let send = () => {};
+  let translations = Promise.resolve();
+  let go;
 
   for (const type of ["hass-action", "hass-more-info", "hass-notification"]) {
     window.addEventListener(type, ({ detail }) => (events[type] ??= []).push(detail));
@@ -89,7 +91,7 @@ window.home = (() => {
     states[id] = { ...(states[id] ?? entity(id, state)), state };
   }
 
-  function place(tag, config) {
+  function place(tag, config, more = {}, home = {}) {
     // One connection for each: what was subscribed before is over.
     const localize = (key) =>
       key
@@ -112,7 +114,7 @@ window.home = (() => {
           return async () => {};
         },
       },
-      loadBackendTranslation: async () => localize,
+      loadBackendTranslation: async () => translations.then(() => localize),
       formatEntityState: ({ state, attributes }) =>
         [state, attributes.unit_of_measurement].filter(Boolean).join(" "),
       formatEntityName: ({ attributes }) =>
@@ -120,10 +122,12 @@ window.home = (() => {
       callService: async (domain, service, _data, { entity_id }) => {
         calls.push([domain, service, entity_id]);
       },
+      ...home,
     };
     document.body.replaceChildren();
     const card = document.createElement(tag);
     card.setConfig({ type: `custom:${tag}`, ...config });
+    Object.assign(card, more);
     card.hass = hass;
     document.body.append(card);
   }
@@ -147,10 +151,21 @@ window.home = (() => {
       send({ live });
     },
     send: (event) => send(event),
-    show(shown, changed = {}) {
+    /** Keep the translations back until `go` is called. */
+    hold() {
+      translations = new Promise((resolve) => (go = resolve));
+    },
+    go: () => go(),
+    show(shown, changed = {}, config = {}, user = { is_admin: false }) {
       batteries = [shown];
       live = { house: { ...LIVE, ...changed } };
-      place("jk-bms-battery-card", { device_id: "house" });
+      place("jk-bms-battery-card", { device_id: "house", ...config }, {}, { user });
+    },
+    showFeature(shown, entity_id) {
+      batteries = [shown];
+      live = { house: LIVE };
+      shown.entities["sensor.delta_cell_voltage"] = entity_id;
+      place("jk-bms-cells-feature", {}, { context: { entity_id } });
     },
     showOverview(shown, paths, changed) {
       batteries = shown;

@@ -83,18 +83,6 @@ export class BatteryStore {
     };
   }
 
-  /** Wait for the first event; an empty list if there is none. */
-  async first(): Promise<readonly Battery[]> {
-    if (this.batteries) return this.batteries;
-    return new Promise((resolve) => {
-      const unsubscribe = this.subscribe(() => {
-        // Not within `subscribe`, which has yet to return.
-        queueMicrotask(() => unsubscribe());
-        resolve(this.batteries ?? []);
-      });
-    });
-  }
-
   #take(event: BatteriesEvent): void {
     this.failed = false;
     if (event.version !== undefined) this.version = event.version;

@@ -6,12 +6,12 @@ import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
 import { formatNumber, formatPercent, formatTime } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
-import { heatMap } from "./heat-map.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
   Memory,
   activity,
   buildModel,
+  cellEntities,
   levelOf,
   millivolts,
   windowOf,
@@ -22,12 +22,27 @@ import {
 } from "./model.ts";
 import shared from "./shared.css";
 import { BATTERY_CARD } from "./tags.ts";
-import { currentWords } from "./words.ts";
+import { currentWords, type Word } from "./words.ts";
 
 export interface BatteryCardConfig {
   readonly type: string;
   readonly device_id?: string;
+  /** What is shown, in this order; everything by default. */
+  readonly parts?: readonly Part[];
 }
+
+/** The parts of the card, and how its editor calls them. */
+const PARTS = {
+  charge: "part_charge",
+  values: "part_values",
+  cells: "cells",
+  history: "history",
+  states: "part_states",
+  link: "part_link",
+} as const satisfies Readonly<Record<string, Word>>;
+
+type Part = keyof typeof PARTS;
+const PART_NAMES = Object.keys(PARTS) as Part[];
 
 const RING = 2 * Math.PI * 50;
 const GRAPH = [200, 44] as const;
@@ -65,7 +80,7 @@ export class BatteryCard extends BatteriesElement {
   declare _selected: number | undefined;
   declare _zoomed: boolean;
   declare _history: History;
-  declare _heat: History | undefined;
+  declare _heat: TemplateResult | undefined;
   declare _refreshing: boolean;
   readonly #memory = new Memory();
   #historyTime = 0;
@@ -84,6 +99,7 @@ export class BatteryCard extends BatteriesElement {
   }
 
   static getConfigForm(): unknown {
+    const words = currentWords();
     return {
       schema: [
         {
@@ -91,8 +107,22 @@ export class BatteryCard extends BatteriesElement {
           required: true,
           selector: { device: { filter: [{ integration: "jk_bms" }] } },
         },
+        {
+          name: "parts",
+          selector: {
+            select: {
+              multiple: true,
+              reorder: true,
+              options: Object.entries(PARTS).map(([value, word]) => ({
+                value,
+                label: words(word),
+              })),
+            },
+          },
+        },
       ],
-      computeLabel: () => currentWords()("battery"),
+      computeLabel: ({ name }: { readonly name: string }) =>
+        words(name === "parts" ? "parts" : "battery"),
     };
   }
 
@@ -157,25 +187,55 @@ export class BatteryCard extends BatteriesElement {
     }
     const live = store.live[battery.device_id];
     const model = buildModel(hass, battery, live, this.#memory);
+    const { parts } = this._config;
+    const shown = parts?.length ? parts : PART_NAMES;
     return html`
       <ha-card>
         <div class="frame">
           <div class="alarms" role="status" aria-live="polite">
             ${model.faults.map((fault) => this.#alarm(fault))}
           </div>
-          ${this.#reason(live)}
-          <div class="head ${model.stale ? "stale" : ""}">
-            ${this.#ring(model)}
-            <div class="title">
-              <h2>${model.title}</h2>
-              ${this.#status(hass, model)}
-            </div>
-          </div>
-          ${this.#facts(model)} ${this.#cells(hass, battery, model)} ${this.#graphs(hass, battery)}
-          ${this.#chips(model)} ${this.#foot(hass, battery, model, live)}
+          ${this.#reason(live)} ${shown.map((part) => this.#part(part, hass, battery, model, live))}
         </div>
       </ha-card>
     `;
+  }
+
+  #part(
+    part: Part,
+    hass: Hass,
+    battery: Battery,
+    model: Model,
+    live: Live | undefined,
+  ): TemplateResult | typeof nothing {
+    switch (part) {
+      case "charge":
+        return this.#head(hass, battery, model);
+      case "values":
+        return this.#facts(model);
+      case "cells":
+        return this.#cells(hass, battery, model);
+      case "history":
+        return this.#graphs(hass, battery);
+      case "states":
+        return this.#chips(model);
+      case "link":
+        return this.#foot(hass, battery, model, live);
+      default:
+        return nothing;
+    }
+  }
+
+  #head(hass: Hass, { device_id }: Battery, model: Model): TemplateResult {
+    const { title } = model;
+    const page = `/config/devices/device/${device_id}`;
+    return html`<div class="head ${model.stale ? "stale" : ""}">
+      ${this.#ring(model)}
+      <div class="title">
+        <h2>${hass.user?.is_admin ? html`<a href=${page}>${title}</a>` : title}</h2>
+        ${this.#status(hass, model)}
+      </div>
+    </div>`;
   }
 
   #message(text: string): TemplateResult {
@@ -246,7 +306,7 @@ export class BatteryCard extends BatteriesElement {
   }
 
   #facts(model: Model): TemplateResult | typeof nothing {
-    const { voltage, current, remaining, capacity, cycles, health } = model;
+    const { voltage, current, remaining, capacity, cycles, health, totals } = model;
     const facts = [
       { label: this.words("voltage"), value: voltage },
       { label: this.words("current"), value: current },
@@ -257,6 +317,7 @@ export class BatteryCard extends BatteriesElement {
       },
       { label: this.words("cycles"), value: cycles },
       { label: this.words("health"), value: health },
+      ...totals.map((value) => ({ label: value.name, value })),
     ];
     return html`<div class="facts ${model.stale ? "stale" : ""}">
       ${facts.map(({ label, value, more }) =>
@@ -418,7 +479,7 @@ export class BatteryCard extends BatteriesElement {
     const charge = soc ? this.#chargeGraph(hass, soc) : nothing;
     if (spread === nothing && charge === nothing) return nothing;
     return html`<section class="graphs">${spread}${charge}</section>
-      ${this._heat ? heatMap(hass, this.words, battery, this._heat) : nothing}`;
+      ${this._heat ?? nothing}`;
   }
 
   /** Return the last day of an entity up to now, `undefined` if that is no line. */
@@ -446,6 +507,7 @@ export class BatteryCard extends BatteriesElement {
     const back = path([...low].reverse(), range, GRAPH).replace("M", "L");
     const text = `${formatNumber(hass, range.low, 3)} – ${formatNumber(hass, range.high, 3)} V`;
     return this.#graph(
+      hass,
       this.words("spread_24_h"),
       text,
       svg`<path class="band" d="${above}${back}Z"></path>
@@ -462,6 +524,7 @@ export class BatteryCard extends BatteriesElement {
     const text = `${formatPercent(hass, least)} – ${formatPercent(hass, most)}`;
     const start = ((soc[0]?.x ?? 0) * GRAPH[0]).toFixed(1);
     return this.#graph(
+      hass,
       this.words("charge_24_h"),
       text,
       svg`<path class="soc-area" d="${line}L${GRAPH[0]} ${GRAPH[1]}L${start} ${GRAPH[1]}Z"></path>
@@ -469,7 +532,7 @@ export class BatteryCard extends BatteriesElement {
     );
   }
 
-  #graph(title: string, text: string, content: unknown, opens = false): TemplateResult {
+  #graph(hass: Hass, title: string, text: string, content: unknown, opens = false): TemplateResult {
     const head = html`<span>${title}</span> <span class="value">${text}</span>`;
     const drawing = html`<svg
       viewBox="0 0 ${GRAPH[0]} ${GRAPH[1]}"
@@ -484,23 +547,40 @@ export class BatteryCard extends BatteriesElement {
           class="graph"
           aria-expanded=${Boolean(this._heat)}
           aria-label="${title}: ${text}. ${this.words("all_cells_24_h")}"
-          @click=${() => void this.#toggleHeatMap()}
+          @click=${() => void this.#toggleHeatMap(hass)}
         >
           <span class="bar-head summary">${head}</span>${drawing}
         </button>`
       : html`<div class="graph"><span class="bar-head summary">${head}</span>${drawing}</div>`;
   }
 
-  async #toggleHeatMap(): Promise<void> {
+  async #toggleHeatMap(hass: Hass): Promise<void> {
     const [battery] = this.shown;
     if (this._heat || !battery) {
       this._heat = undefined;
       return;
     }
-    const ids = Object.entries(battery.entities)
-      .filter(([key]) => key.startsWith("sensor.cell_voltage_"))
-      .map(([, id]) => id);
-    this._heat = await this.#fetch(ids);
+    const cells = cellEntities(battery);
+    const [history, { heatMap, COLUMNS }] = await Promise.all([
+      this.#fetch(cells.map(({ id }) => id)),
+      import("./heat-map.ts"),
+    ]);
+    const rows = cells.flatMap(({ cell, id }) => {
+      const hours = points(history[id], "mean").map(
+        ({ x, y }) => [Math.floor(x * COLUMNS), y] as const,
+      );
+      return hours.length ? [{ cell, values: new Map(hours) }] : [];
+    });
+    if (!rows.length) return;
+    const kit = {
+      html,
+      svg,
+      title: this.words("all_cells_24_h"),
+      millivolts: (volts: number) => millivolts(hass, volts),
+      describe: (cells: number, spread: string) =>
+        this.words("heat_map_text", { cells: String(cells), spread }),
+    };
+    this._heat = heatMap(kit, rows);
   }
 
   #chips(model: Model): TemplateResult | typeof nothing {

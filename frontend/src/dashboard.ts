@@ -1,5 +1,5 @@
 /** The views of the dashboard, as a plain configuration of Home Assistant's own cards and ours. */
-import type { Battery } from "./batteries.ts";
+import type { Battery, BatteryStore } from "./batteries.ts";
 import type { Word, Words } from "./words.ts";
 
 export type Config = Readonly<Record<string, unknown>>;
@@ -7,6 +7,32 @@ export type Config = Readonly<Record<string, unknown>>;
 // Not shared with the main module, which loads this one only when a dashboard is made.
 const BATTERY_CARD = "custom:jk-bms-battery-card";
 const OVERVIEW_CARD = "custom:jk-bms-overview-card";
+
+/** ms that a battery which was just added has for its entities. */
+const TIMEOUT = 3000;
+
+/** Return the batteries once those that Home Assistant shows, by id and name, are among them. */
+export async function currentBatteries(
+  store: BatteryStore,
+  wanted: Readonly<Record<string, string>>,
+): Promise<readonly Battery[]> {
+  return new Promise((resolve) => {
+    let timer: number | undefined = undefined;
+    const finish = () => {
+      window.clearTimeout(timer);
+      queueMicrotask(() => unsubscribe());
+      resolve(store.batteries ?? []);
+    };
+    const isCurrent = () => {
+      const titles = new Map(store.batteries?.map(({ device_id, title }) => [device_id, title]));
+      return Object.entries(wanted).every(([id, name]) => titles.get(id) === name);
+    };
+    const unsubscribe = store.subscribe(() => {
+      if (store.failed || isCurrent()) finish();
+    });
+    timer = window.setTimeout(finish, TIMEOUT);
+  });
+}
 
 /** Return one path for each battery, no two alike. */
 export function pathsOf(batteries: readonly Battery[]): Record<string, string> {
@@ -26,6 +52,11 @@ export function pathsOf(batteries: readonly Battery[]): Record<string, string> {
   }
   return paths;
 }
+
+const TEMPERATURES = [
+  ...[1, 2, 4, 5].map((number) => `sensor.temperature_sensor_${number}`),
+  "sensor.mosfet_temperature",
+];
 
 export function makeDashboard(batteries: readonly Battery[], words: Words): Config {
   if (!batteries.length) return { views: [noBatteries(words)] };
@@ -84,6 +115,8 @@ function batteryView(battery: Battery, path: string | undefined, words: Words): 
       ...group("history", "mdi:chart-line", [
         ...graph(["sensor.state_of_charge"], day),
         ...graph(["sensor.power"], day),
+        ...graph(["sensor.total_voltage", "sensor.current"], day),
+        ...graph(TEMPERATURES, day),
         ...graph(["sensor.max_cell_voltage", "sensor.min_cell_voltage"], {
           ...week,
           period: "hour",

@@ -13,7 +13,8 @@ async function loadTranslations(hass: Hass): Promise<Localize> {
   if (!loading) {
     loading = hass
       .loadBackendTranslation("entity", "jk_bms")
-      .then(() => hass.loadBackendTranslation("exceptions", "jk_bms"));
+      .then(() => hass.loadBackendTranslation("exceptions", "jk_bms"))
+      .catch(() => () => "");
     translations.set(hass.language, loading);
   }
   return loading;
@@ -23,7 +24,7 @@ export abstract class BatteriesElement extends LitElement {
   protected store: BatteryStore | undefined;
   protected words: Words = currentWords();
   protected localize: Localize = () => "";
-  /** The words are there: nothing is shown in English first. */
+  /** All words are there: nothing is shown in English, or by its key, first. */
   protected ready = false;
   #hass: Hass | undefined;
   #language = "";
@@ -84,15 +85,14 @@ export abstract class BatteriesElement extends LitElement {
 
   #speak(hass: Hass): void {
     this.#language = hass.language;
-    void loadWords(hass.language).then((words) => {
-      this.words = words;
-      this.ready = true;
-      this.requestUpdate();
-    });
-    void loadTranslations(hass).then((localize) => {
-      this.localize = localize;
-      this.requestUpdate();
-    });
+    void Promise.all([loadWords(hass.language), loadTranslations(hass)]).then(
+      ([words, localize]) => {
+        this.words = words;
+        this.localize = localize;
+        this.ready = true;
+        this.requestUpdate();
+      },
+    );
   }
 
   #isAffected(before: Hass, after: Hass): boolean {

@@ -11,6 +11,7 @@ export interface EntityEntry {
   readonly entity_id: string;
   readonly device_id?: string;
   readonly platform: string;
+  readonly translation_key?: string;
   readonly display_precision?: number;
 }
 

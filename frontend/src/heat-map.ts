@@ -1,58 +1,48 @@
 /** All cells over the last day, coloured by how far each is from the average of its hour. */
-import { html, nothing, svg, type TemplateResult } from "lit";
+import type { TemplateResult, html, svg } from "lit";
 
-import type { Battery } from "./batteries.ts";
-import type { Hass } from "./hass.ts";
-import { points, type History } from "./history.ts";
-import { mean, millivolts } from "./model.ts";
-import type { Words } from "./words.ts";
+/** V of one cell by the hour of the day, 0 to 23. */
+export interface HeatMapRow {
+  readonly cell: number;
+  readonly values: ReadonlyMap<number, number>;
+}
+
+/** Not shared with the main module, which loads this one only when a heat map is opened. */
+interface Kit {
+  readonly html: typeof html;
+  readonly svg: typeof svg;
+  readonly title: string;
+  readonly millivolts: (volts: number) => string;
+  readonly describe: (cells: number, spread: string) => string;
+}
 
 /** Half of the colour scale, in V, at least: less than this is no difference. */
 const LEAST = 0.01;
-const COLUMNS = 24;
+export const COLUMNS = 24;
 
-export function heatMap(
-  hass: Hass,
-  words: Words,
-  battery: Battery,
-  history: History,
-): TemplateResult | typeof nothing {
-  const rows = Object.entries(battery.entities).flatMap(([key, id]) => {
-    const cell = /^sensor\.cell_voltage_(\d+)$/.exec(key)?.[1];
-    if (cell === undefined || id === undefined) return [];
-    const values = new Map(
-      points(history[id], "mean").map(({ x, y }) => [Math.floor(x * COLUMNS), y]),
-    );
-    return values.size ? [{ cell: Number(cell), values }] : [];
-  });
-  if (!rows.length) return nothing;
-  rows.sort((a, b) => a.cell - b.cell);
+export function heatMap(kit: Kit, rows: readonly HeatMapRow[]): TemplateResult {
+  const { html, svg } = kit;
   const squares: { x: number; y: number; deviation: number }[] = [];
   for (let x = 0; x < COLUMNS; x += 1) {
     const column = rows.flatMap(({ values }, y) => {
       const volts = values.get(x);
       return volts === undefined ? [] : [{ y, volts }];
     });
-    const average = mean(column.map(({ volts }) => volts));
+    const average = column.reduce((sum, { volts }) => sum + volts, 0) / column.length;
     squares.push(...column.map(({ y, volts }) => ({ x, y, deviation: volts - average })));
   }
   const largest = Math.max(LEAST, ...squares.map(({ deviation }) => Math.abs(deviation)));
-  const first = rows[0]?.cell ?? 1;
-  const last = rows.at(-1)?.cell ?? first;
-  const label = words("heat_map_text", {
-    cells: String(rows.length),
-    spread: millivolts(hass, largest),
-  });
+  const spread = kit.millivolts(largest);
   return html`<section class="heat-map" style="--rows: ${rows.length}">
     <span class="bar-head summary"
-      ><span>${words("all_cells_24_h")}</span>
-      <span class="value">${first} – ${last}, ± ${millivolts(hass, largest)}</span></span
+      ><span>${kit.title}</span>
+      <span class="value">${rows[0]?.cell} – ${rows.at(-1)?.cell}, ± ${spread}</span></span
     >
     <svg
       viewBox="0 0 ${COLUMNS} ${rows.length}"
       preserveAspectRatio="none"
       role="img"
-      aria-label=${label}
+      aria-label=${kit.describe(rows.length, spread)}
     >
       ${squares.map(
         ({ x, y, deviation }) =>

@@ -67,6 +67,8 @@ export interface Model {
   readonly capacity: Value | undefined;
   readonly cycles: Value | undefined;
   readonly health: Value | undefined;
+  /** Of the battery's whole life; disabled by default. */
+  readonly totals: readonly Value[];
   /** s until the battery is full while it charges, until it is empty while it discharges. */
   readonly timeLeft: number | undefined;
   readonly cells: readonly Cell[];
@@ -85,6 +87,8 @@ export interface Model {
 
 const GONE = new Set(["unavailable", "unknown"]);
 const TEMPERATURES = [1, 2, 4, 5] as const;
+
+const TOTALS = ["sensor.total_charging_cycle_capacity", "sensor.total_runtime"] as const;
 
 /** The switches that the battery may have, and the binary sensor that shows the effect of each. */
 const CONTROLS: readonly (readonly [string, string | undefined])[] = [
@@ -176,6 +180,7 @@ export function buildModel(
     capacity: value("sensor.full_charge_capacity"),
     cycles: value("sensor.charging_cycles"),
     health: value("sensor.state_of_health"),
+    totals: TOTALS.map(value).filter((total) => total !== undefined),
     timeLeft: timeLeft ?? undefined,
     cells,
     scale: scaleOf(battery.limits, volts),
@@ -201,6 +206,16 @@ export function buildModel(
   };
 }
 
+/** Return the entities of the cell voltages, cell 1 first. */
+export function cellEntities({ entities }: Battery): { cell: number; key: string; id: string }[] {
+  return Object.entries(entities)
+    .flatMap(([key, id]) => {
+      const cell = /^sensor\.cell_voltage_(\d+)$/.exec(key)?.[1];
+      return cell === undefined || id === undefined ? [] : [{ cell: Number(cell), key, id }];
+    })
+    .sort((a, b) => a.cell - b.cell);
+}
+
 type Measured = Value & Pick<Cell, "cell" | "volts" | "short">;
 
 function cellValues(
@@ -208,17 +223,13 @@ function cellValues(
   battery: Battery,
   value: (key: string) => Value | undefined,
 ): Measured[] {
-  return Object.keys(battery.entities)
-    .map((key) => /^sensor\.cell_voltage_(\d+)$/.exec(key))
-    .filter((match) => match !== null)
-    .map((match) => ({ cell: Number(match[1]), measured: value(match[0]) }))
-    .sort((a, b) => a.cell - b.cell)
-    .flatMap(({ cell, measured }) => {
-      if (!measured || !Number.isFinite(measured.number)) return [];
-      const unit = String(hass.states[measured.entityId]?.attributes["unit_of_measurement"] ?? "");
-      const volts = unit === "mV" ? measured.number / 1000 : measured.number;
-      return [{ ...measured, cell, volts, short: measured.text.replace(unit, "").trim() }];
-    });
+  return cellEntities(battery).flatMap(({ cell, key }) => {
+    const measured = value(key);
+    if (!measured || !Number.isFinite(measured.number)) return [];
+    const unit = String(hass.states[measured.entityId]?.attributes["unit_of_measurement"] ?? "");
+    const volts = unit === "mV" ? measured.number / 1000 : measured.number;
+    return [{ ...measured, cell, volts, short: measured.text.replace(unit, "").trim() }];
+  });
 }
 
 /** Mark all cells that share the lowest or the highest voltage; none if all are the same. */

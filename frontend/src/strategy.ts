@@ -1,12 +1,9 @@
 /** The dashboard that is made from the batteries there are, each time that it is opened. */
-import { batteryStore, type Battery } from "./batteries.ts";
+import { batteryStore } from "./batteries.ts";
 import type { Config } from "./dashboard.ts";
 import type { Hass } from "./hass.ts";
 import { DASHBOARD_EDITOR } from "./tags.ts";
 import { currentWords, loadWords } from "./words.ts";
-
-/** ms that a battery which was just added has for its entities. */
-const PATIENCE = 3000;
 
 /** Return our devices and their names. */
 function devicesOf(hass: Hass): Record<string, string> {
@@ -43,33 +40,11 @@ export class DashboardStrategy extends HTMLElement {
   }
 
   static async generate(_config: unknown, hass: Hass): Promise<Config> {
-    const [batteries, words, { makeDashboard }] = await Promise.all([
-      currentBatteries(hass),
+    const [words, { currentBatteries, makeDashboard }] = await Promise.all([
       loadWords(hass.language),
       import("./dashboard.ts"),
     ]);
-    return makeDashboard(batteries, words);
+    const store = batteryStore(hass.connection);
+    return makeDashboard(await currentBatteries(store, devicesOf(hass)), words);
   }
-}
-
-/** Return the batteries once the devices that Home Assistant shows are among them. */
-async function currentBatteries(hass: Hass): Promise<readonly Battery[]> {
-  const store = batteryStore(hass.connection);
-  const wanted = devicesOf(hass);
-  return new Promise((resolve) => {
-    let timer: number | undefined = undefined;
-    const finish = () => {
-      window.clearTimeout(timer);
-      queueMicrotask(() => unsubscribe());
-      resolve(store.batteries ?? []);
-    };
-    const isCurrent = () => {
-      const titles = new Map(store.batteries?.map(({ device_id, title }) => [device_id, title]));
-      return Object.entries(wanted).every(([id, name]) => titles.get(id) === name);
-    };
-    const unsubscribe = store.subscribe(() => {
-      if (store.failed || isCurrent()) finish();
-    });
-    timer = window.setTimeout(finish, PATIENCE);
-  });
 }

@@ -134,6 +134,12 @@ test("faults name the cells that are meant", () => {
   ]);
 });
 
+test("the totals of its life are shown once their sensors are enabled", () => {
+  const key = "sensor.total_runtime";
+  expect(model({ [key]: "3600" }).totals).toMatchObject([{ number: 3600 }]);
+  expect(model({}).totals).toEqual([]);
+});
+
 test("a control stands beside the state that it switches", () => {
   const states = { "binary_sensor.charging": "on", "binary_sensor.discharging": "on" };
   expect(model(states).states).toHaveLength(2);

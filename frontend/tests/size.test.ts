@@ -4,15 +4,15 @@ import { expect, test } from "vitest";
 
 const FOLDER = new URL("../../custom_components/jk_bms/frontend/", import.meta.url);
 const FIXED = ["jk-bms.js", "main.js"];
-/** Loaded by pages that show the dashboard. */
-const DASHBOARD = /^dashboard-/;
+/** Loaded when a dashboard is made, or a heat map opened. */
+const ON_DEMAND = /^(dashboard|heat-map)-/;
 
 test.each([
   ["60 kB", (file: Buffer) => file.length, 60_000],
   ["20 kB compressed", (file: Buffer) => gzipSync(file, { level: 9 }).length, 20_480],
 ])("every page loads at most %s: entry, main module and a language", (_name, measure, most) => {
   const sizes = readdirSync(FOLDER)
-    .filter((name) => !DASHBOARD.test(name))
+    .filter((name) => !ON_DEMAND.test(name))
     .map((name) => ({
       fixed: FIXED.includes(name),
       size: measure(readFileSync(new URL(name, FOLDER))),
