@@ -7,11 +7,13 @@ import { makeBattery } from "./home.ts";
 
 const HOUSE = makeBattery({
   "sensor.power": "1",
+  "sensor.total_voltage": "1",
+  "sensor.mosfet_temperature": "1",
   "sensor.state_of_charge": "1",
   "binary_sensor.problem": "off",
   "switch.bluetooth_link": "on",
 });
-const SHED = makeBattery({ "sensor.total_voltage": "52" }, "Shed");
+const SHED = makeBattery({ "sensor.charging_cycles": "52" }, "Shed");
 
 type Config = Record<string, unknown> & { views: { title: string; path: string }[] };
 
