@@ -248,6 +248,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     JkBmsSensorDescription(
         key="balancer_state",
         device_class=SensorDeviceClass.ENUM,
+        entity_registry_enabled_default=False,
         options=[state for state in BalancerState if state != STATE_UNKNOWN],
         value_fn=lambda reading: reading.cell_data.balancer,
     ),

@@ -28,7 +28,6 @@ from . import MAX_DATA_AGE, pass_time, setup_integration
 type MakeBms = Callable[..., VirtualBms]
 
 CELLS = {
-    "balancer_state",
     "balancing_current",
     "delta_cell_voltage",
     "max_cell_voltage",
@@ -339,6 +338,7 @@ async def test_rarely_needed_entities_are_disabled_by_default(
         "average_cell_voltage",
         "average_current",
         "average_power",
+        "balancer_state",
         "charge_status_time_elapsed",
         "charging_power",
         "detail_log_entry_count",
@@ -467,6 +467,7 @@ async def test_sensor_connected_later_gets_an_entity(
     assert shown(hass, bms)[key] == STATE_UNKNOWN
 
 
+@pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize(
     ("key", "field", "states"),
     [
