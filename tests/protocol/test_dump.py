@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 
 from custom_components.jk_bms.jkbms.protocol.dump import read_dump
+from tests.thorough import THOROUGH
 from tests.virtual_bms import MODELS, Battery, frames
 
 from . import ACKNOWLEDGEMENT, CELL_DATA, build, cut, mended
@@ -56,7 +57,8 @@ def test_frames_are_found_in_every_notation(
     notation: Notation, sizes: tuple[int, ...]
 ) -> None:
     """One frame, and two in one dump, whatever the size of the notifications."""
-    for first, second in pairwise(FRAMES[::11]):
+    pairs = list(pairwise(FRAMES[::11]))
+    for first, second in pairs if THOROUGH else [pairs[sizes[0] % len(pairs)]]:
         one = cut(first, *sizes)
         assert unique(data_of(notation(one))) == [first]
         assert unique(data_of(notation(one + cut(second, *sizes)))) == [first, second]
@@ -70,11 +72,12 @@ def unique(items: list[bytes]) -> list[bytes]:
 @pytest.mark.skipif(not CAPTURES.is_dir(), reason="../shared/frames is not here")
 @pytest.mark.parametrize("notation", list(NOTATIONS)[::2])
 def test_every_capture_is_found_in_forty_notations(notation: str) -> None:
-    """Frames of real devices."""
+    """Frames of real devices, each in several of the notations."""
     frames = captured_frames()
     assert len(frames) > 30
     assert len(NOTATIONS) > 60
-    for frame in frames:
+    few = slice(list(NOTATIONS).index(notation) // 2 % 6, None, 6)
+    for frame in frames if THOROUGH else frames[few]:
         dump = NOTATIONS[notation](cut(frame, 128, 22))
         assert unique(data_of(dump)) == [frame]
 
@@ -213,9 +216,10 @@ SCRAPS = {
 @pytest.mark.parametrize("scrap", SCRAPS.values(), ids=SCRAPS)
 def test_time_is_linear(scrap: str) -> None:
     """Ten times the text takes about ten times as long, not a hundred times."""
-    assert duration(scrap, 200_000) < 35 * max(duration(scrap, 20_000), 0.002)
+    assert duration(scrap, 60_000) < 35 * max(duration(scrap, 6_000), 0.001)
 
 
+@pytest.mark.skipif(not THOROUGH, reason="takes half a minute")
 @pytest.mark.parametrize("name", ["labels", "escapes"])
 def test_time_is_linear_up_to_two_megabytes(name: str) -> None:
     """Whatever only shows there: a limit of a cache, a text that is copied."""
