@@ -107,7 +107,7 @@ def _late(layout: str, spec: Spec, readings: int) -> Iterator[Figure]:
             f"loss, readings delayed, {layout}, {link}",
             100 * sum(late) / len(late),
             "%",
-            None,
+            at_most(5),
             "of a rough day without loss, one every 30 s: those that waited for another"
             " frame",
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
@@ -203,6 +204,22 @@ def test_power_lags(amperes: float) -> None:
     judged += [bench.accepts(bench.frame()) for _ in range(3)]
 
     assert judged == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(("bad_cell", "believed"), [(None, True), (5, False)])
+def test_average_may_be_that_of_the_frame_before_if_all_cells_moved(
+    bad_cell: int | None, believed: bool
+) -> None:
+    """A load that is switched delays nothing; what one cell alone says still waits."""
+    bench = Bench(OLDEST).settle()
+    before = bench.frame()
+    bench.battery.override(**load(-30.0)(bench.battery.state))
+    frame = bytearray(bench.frame())
+    frame[202:210] = before[202:210]
+    if bad_cell:
+        frame[6 + 4 * bad_cell : 10 + 4 * bad_cell] = pack("<f", 3.9)
+
+    assert bench.accepts(mended(bytes(frame))) is believed
 
 
 @pytest.mark.parametrize("lost", [1, 2, 5, 9])

@@ -96,7 +96,7 @@ class Sample:
                 (reported - computed, slack + slope * abs(reported))
                 for reported, computed, slack, slope in [
                     (*compare(self), slack, slope)
-                    for _, compare, slack, slope in REDUNDANCY
+                    for _, compare, slack, slope, _ in REDUNDANCY
                 ]
             ]
         )
@@ -191,6 +191,13 @@ def _balancing(sample: Sample) -> Compared:
     return _NOTHING_TO_COMPARE if fits else _CONTRADICTION
 
 
+def _common_move(now: Sample, before: Sample) -> float:
+    """Return by how much a load has moved the cells; one wrong cell moves no median."""
+    pairs = zip(now.cells, before.cells, strict=False)
+    moves = sorted([volts - was for volts, was in pairs])
+    return moves[len(moves) // 2] if moves else 0.0
+
+
 class Redundancy(NamedTuple):
     """Two values of one frame that have to agree."""
 
@@ -200,14 +207,31 @@ class Redundancy(NamedTuple):
     """Difference that is allowed."""
     slope: float = 0.0
     """More of it, for each unit that is reported."""
+    move: Callable[[Sample, Sample], float] | None = None
+    """By how much the computed one moved at once: the reported one may follow later."""
+
+    def excess(
+        self, now: Sample, before: Sample, off: float, was: float, allowed: float
+    ) -> float:
+        """Return by how many times the difference is larger than is allowed.
+
+        `off` now and as it `was` before: what is off by as much on every frame is this
+        battery's way.
+        """
+        excess = min(abs(off), abs(off - was)) / allowed
+        if excess <= 1 or not self.move:
+            return excess
+        behind = sorted((0.0, -self.move(now, before)))
+        return abs(off - max(behind[0], min(off, behind[1]))) / allowed
 
 
 REDUNDANCY: Final = (
     # V. Cells and pack are measured some ms apart. Of 59 captured frames, 58 differ by
     # at most 12 mV; one at -8.6 A differs by 19 mV and would wait for the next frame
     Redundancy("sum", _sum, slack=0.015),
-    # V. The BMS rounds, or sends that of the frame before: under load, 3 mV less
-    Redundancy("average", _average, slack=0.004),
+    # V. The BMS rounds, or sends that of the frame before: under load, 3 mV less; when a
+    # load is switched, as much as the cells move
+    Redundancy("average", _average, slack=0.004, move=_common_move),
     # V. Often of the frame before: under load, it moves by a third
     Redundancy("difference", _difference, slack=0.004, slope=1 / 3),
     # V. Rounded to 10 mV, and of another moment: up to 9 mV in captures

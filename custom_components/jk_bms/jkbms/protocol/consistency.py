@@ -40,8 +40,7 @@ def _changes(now: Sample, before: Sample) -> Doubts:
     for row, (off, allowed), (was, _) in zip(
         REDUNDANCY, now.differences, before.differences, strict=True
     ):
-        # What is off by as much on every frame is this battery's way
-        excess = min(abs(off), abs(off - was)) / allowed
+        excess = row.excess(now, before, off, was, allowed)
         if not excess <= 1:
             doubts[row.name] = excess
     for name, change, slack, slope, longest in CONTINUITY:
