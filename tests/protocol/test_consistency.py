@@ -215,7 +215,7 @@ def test_average_may_be_that_of_the_frame_before_if_all_cells_moved(
     before = bench.frame()
     bench.battery.override(**load(-30.0)(bench.battery.state))
     frame = bytearray(bench.frame())
-    frame[202:210] = before[202:210]
+    frame[102:210] = before[102:210]
     if bad_cell:
         frame[6 + 4 * bad_cell : 10 + 4 * bad_cell] = pack("<f", 3.9)
 
