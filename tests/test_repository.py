@@ -68,6 +68,21 @@ def test_links_lead_to_the_address(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
+    sorted((ROOT / ".github" / "workflows").glob("*.yml")),
+    ids=lambda path: path.stem,
+)
+def test_workflows_run_scripts_that_exist(path: Path) -> None:
+    """Each step is an action or runs something, and has no more rights than it needs."""
+    workflow = yaml.safe_load(path.read_text())
+    assert "permissions" in workflow
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(("uses" in step) != ("run" in step) for step in steps)
+    for script in re.findall(r"scripts/\w+", path.read_text()):
+        assert (ROOT / script).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize(
+    "path",
     sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")),
     ids=lambda path: path.stem,
 )

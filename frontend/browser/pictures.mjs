@@ -1,6 +1,6 @@
 // Take the pictures for docs/images from `scripts/demo --added --batteries 4` at DEMO_URL, with
 // CHROMIUM set to the browser: scripts/pictures does all of it.
-import { launch, openPage } from "./browser.mjs";
+import { ask, launch, openPage } from "./browser.mjs";
 
 const IMAGES = new URL("../../docs/images/", import.meta.url);
 const WIDE = { width: 1440, height: 1330 };
@@ -52,5 +52,57 @@ await shoot("device", "/config/integrations/integration/jk_bms", 1150, async (pa
 await shoot("options", "/config/integrations/integration/jk_bms", 880, async (page) => {
   await page.getByLabel("Configure", { exact: true }).first().click();
 });
-await shoot("energy", "/energy", 800);
+await shoot("energy", "/energy", 800, async (page) => {
+  // Yesterday, which is a whole day
+  await page.getByRole("button", { name: "Previous" }).first().click();
+});
+
+const act = (page, domain, service, service_data) =>
+  ask(page, { type: "call_service", domain, service, service_data });
+
+/** Let something happen to a battery, and read it. */
+async function happen(page, battery, more = {}) {
+  await act(page, "demo_battery", "let", { battery, ...more });
+  const entity_id = `button.${battery.toLowerCase()}_refresh`;
+  await act(page, "button", "press", { entity_id }).catch(() => {});
+}
+
+/** Take a picture of the card of a battery alone, once the preparation is done. */
+async function shootCard(name, battery, colorScheme, prepare) {
+  const { page } = await openPage(browser, { viewport: { width: 390, height: 1400 }, colorScheme });
+  page.setDefaultTimeout(60_000);
+  await page.goto(`${process.env.DEMO_URL}/jk-bms/${battery.toLowerCase()}`);
+  const card = page.locator("jk-bms-battery-card").first();
+  await card.locator(".graphs").waitFor();
+  await prepare(page, card);
+  await page.waitForTimeout(2000);
+  const { y, height } = await card.boundingBox();
+  await page.screenshot({
+    path: new URL(`${name}.png`, IMAGES).pathname,
+    clip: { x: 0, y: y - 8, width: 390, height: height + 16 },
+  });
+  await page.context().close();
+}
+
+await shootCard("fault", "House", "light", async (page, card) => {
+  await happen(page, "House", { state: { alarms: 1 << 11 } });
+  await card.locator(".alarm").first().waitFor();
+});
+await shootCard("controls", "House", "dark", async (page, card) => {
+  await happen(page, "House");
+  await act(page, "switch", "turn_off", { entity_id: "switch.house_charging" });
+  await happen(page, "House");
+  await card.locator(".chip").filter({ hasText: "Charge MOSFET" }).getByText("Off").waitFor();
+});
+await shootCard("lost", "Camper", "light", async (page, card) => {
+  await happen(page, "Camper", { silent: true });
+  await card.locator(".reason").waitFor();
+});
+await shoot("repair", "/config/repairs", 800, async (page) => {
+  await page.locator("home-assistant-main").waitFor();
+  // A temperature sensor that cannot be right
+  await happen(page, "House", { state: { temperatures: [160, 24.5, 24.9, 25.1] } });
+  await page.getByText("JK BMS").first().click();
+  await page.getByText("Reported by JK BMS").waitFor();
+});
 await browser.close();
