@@ -239,14 +239,24 @@ def test_installation_by_hand_gives_the_integration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("ini"))
-def test_units_start_the_command(block: Block) -> None:
-    """A service manager can read the unit, and the command its own line."""
+def test_units_start_the_command(block: Block, tmp_path: Path) -> None:
+    """Systemd can read the unit, and the command its own line."""
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(block.text)
     program, *arguments = unit["Service"]["ExecStart"].split()
     assert Path(program).name == "jkbms"
     assert parse(arguments).exporter
+    if not (analyse := shutil.which("systemd-analyze")):
+        pytest.skip("systemd is missing")
+    # systemd wants the command where the unit names it.
+    here = Path(sys.executable).with_name("jkbms")
+    file = tmp_path / "jkbms.service"
+    file.write_text(block.text.replace(program, str(here)))
+    done = subprocess.run(
+        [analyse, "verify", file], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
