@@ -17,7 +17,7 @@ from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
-from .ledger import async_load_ledger, async_remove_ledger
+from .ledger import async_follow_settings, async_load_ledger, async_remove_ledger
 from .metrics_push import async_end_push, async_start_push
 from .options import JkBmsOptions
 from .push_label import async_keep_numbered_label
@@ -69,6 +69,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> boo
         async_enable_group(hass, entry.entry_id)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(coordinator.async_start())
+    async_follow_settings(hass, entry)
     async_follow_timed_changes(hass, entry)
     async_start_push(hass, entry)
     return True

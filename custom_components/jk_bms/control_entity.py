@@ -21,19 +21,8 @@ from .entity import (
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import TIERS, Tier, Value
+from .setting_texts import KEYS
 from .timed_changes import async_get_timed_changes
-
-KEYS: Final = {
-    "balance_trigger": "balance_trigger_voltage",
-    "port_rs485": "shared_port",
-    "request_charge_time": "requested_charge_time",
-    "request_charge_voltage": "requested_charge_voltage",
-    "request_float_time": "requested_float_time",
-    "request_float_voltage": "requested_float_voltage",
-    "soc_0": "empty_cell_voltage",
-    "soc_100": "full_cell_voltage",
-}
-"""Keys of settings whose name is not clear among the other entities."""
 
 CONFIRM_WITHIN: Final = 60.0
 """s in which a user must request the same again to confirm it."""
@@ -104,7 +93,7 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
         report = await async_write_settings(
             self.coordinator, {self._setting: value}, self._context, confirmed
         )
-        require_confirmed(report)
+        require_confirmed(self.hass, report)
 
     def _is_repeated(self, value: Value) -> bool:
         """Return whether a user requests the same again, which confirms it.

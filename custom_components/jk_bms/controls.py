@@ -1,14 +1,13 @@
 """Changes settings of a battery at a user's request, and records what became of it."""
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial, reduce
+from datetime import timedelta
 from typing import Final
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import Context, callback
+from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import issue_registry as ir
 
@@ -20,10 +19,11 @@ from .jkbms.bluetooth.client import READ_DEADLINE
 from .jkbms.bluetooth.writing import Outcome, WriteReport, WriteResult
 from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.models import Reading
-from .jkbms.protocol.changes import Change, forgotten, plan
+from .jkbms.protocol.changes import Change, changed, forgotten
 from .jkbms.protocol.registers import REGISTERS, RESTARTING, TIERS, Value
-from .ledger import MASKED, async_record_write
-from .timed_changes import async_get_timed_changes
+from .ledger import MASKED, SOURCE_TIMER, async_get_ledger, async_record_write
+from .setting_texts import async_setting_label, async_value_text
+from .timed_changes import TimedWrite, async_get_timed_changes
 
 WRITE_TIME: Final = 15.0
 """s for one write and reading it back."""
@@ -50,31 +50,33 @@ async def async_write_settings(
     context: Context | None,
     confirmed: Collection[str] = (),
     *,
-    source: str | None = None,
+    duration: timedelta | None = None,
+    is_undo: bool = False,
 ) -> WriteReport:
     """Write settings, each once and read back, and record each that was sent.
 
     `target` are the values by name; `confirmed` names those that the user was warned
-    about. Raises a `ServiceValidationError` before anything
-    is sent, or a `HomeAssistantError` if the battery cannot be reached.
+    about. After `duration` they are undone; `is_undo` does that. Raises a
+    `ServiceValidationError` before anything is sent, or a `HomeAssistantError` if the
+    battery cannot be reached.
     """
     require_allowed(coordinator, target, confirmed)
-    finish = partial(_async_finish, coordinator, context, source)
+    request = _Request(coordinator, target, context, duration, is_undo=is_undo)
 
     async def write(publish: Publish) -> WriteReport:
         try:
             report = await coordinator.client.write(
-                target, publish, deadline=READ_DEADLINE + WRITE_TIME * len(target)
+                target,
+                publish,
+                prepare=request.async_prepare,
+                deadline=READ_DEADLINE + WRITE_TIME * len(target),
             )
         except SettingRefusedError as error:
-            raise refused_error(error) from error
-        except asyncio.CancelledError:
-            finish(publish, _interrupted(coordinator, target))
+            raise refused_error(coordinator.hass, error) from error
+        except BaseException:
+            request.async_interrupt(publish)
             raise
-        if not any(map(_is_unknown, report.results)):
-            publish(_newest(coordinator.data, report.reading))
-        finish(publish, report.results)
-        _async_end_timed_changes(coordinator, target, report)
+        request.async_end(publish, report.results, report.reading)
         return report
 
     return await coordinator.async_use_now(write)
@@ -94,42 +96,44 @@ async def async_read_settings(coordinator: JkBmsCoordinator) -> Reading:
     return await coordinator.async_use_now(read)
 
 
-def require_confirmed(report: WriteReport) -> None:
+def require_confirmed(hass: HomeAssistant, report: WriteReport) -> None:
     """Raise a `HomeAssistantError` for the first change that is not confirmed."""
     for result in report.results:
         if result.outcome is not Outcome.CONFIRMED:
             raise translated_error(
                 HomeAssistantError,
                 _NOT_CONFIRMED[result.outcome],
-                {
-                    "setting": result.change.setting,
-                    "value": shown(result.change, result.change.new),
-                    "answer": shown(result.change, result.answer),
-                    "reason": result.reason,
-                },
+                described(hass, result),
             )
 
 
-def refused_error(error: SettingRefusedError) -> ServiceValidationError:
+def described(hass: HomeAssistant, result: WriteResult) -> dict[str, str]:
+    """Return what the sentence about a change that is not confirmed needs."""
+    change = result.change
+    return {
+        "setting": async_setting_label(hass, change.setting),
+        "value": shown(hass, change, change.new),
+        "answer": shown(hass, change, result.answer),
+        "reason": result.reason,
+    }
+
+
+def refused_error(
+    hass: HomeAssistant, error: SettingRefusedError
+) -> ServiceValidationError:
     """Return the error that says why a setting is not written."""
     return translated_error(
         ServiceValidationError,
         _REFUSED[error.refusal],
-        {"setting": error.setting, "detail": error.detail},
+        {"setting": async_setting_label(hass, error.setting), "detail": error.detail},
     )
 
 
-def shown(change: Change, value: Value | None) -> str:
+def shown(hass: HomeAssistant, change: Change, value: Value | None) -> str:
     """Return a value as a sentence shows it, a secret one masked."""
-    if value is None:
-        return "?"
-    if change.is_secret:
+    if change.is_secret and value is not None:
         return MASKED
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, str):
-        return value
-    return f"{value:.10g} {change.register.unit}".rstrip()
+    return async_value_text(hass, change.setting, value)
 
 
 def require_allowed(
@@ -138,16 +142,22 @@ def require_allowed(
     confirmed: Collection[str] = (),
 ) -> None:
     """Raise a `ServiceValidationError` for what the owner has not allowed."""
+    hass = coordinator.hass
     for name, value in target.items():
         # The plan refuses a name without a tier, and says why.
         if (tier := TIERS.get(name)) and not coordinator.options.allows(tier):
-            raise translated_error(
-                ServiceValidationError, "controls_not_allowed", {"setting": name}
-            )
+            raise setting_error(hass, "controls_not_allowed", name)
         if name not in confirmed and _takes_confirmation(coordinator, name, value):
-            raise translated_error(
-                ServiceValidationError, "confirmation_required", {"setting": name}
-            )
+            raise setting_error(hass, "confirmation_required", name)
+
+
+def setting_error(
+    hass: HomeAssistant, key: str, setting: str
+) -> ServiceValidationError:
+    """Return an error whose sentence is about a setting."""
+    return translated_error(
+        ServiceValidationError, key, {"setting": async_setting_label(hass, setting)}
+    )
 
 
 def _takes_confirmation(coordinator: JkBmsCoordinator, name: str, value: Value) -> bool:
@@ -169,72 +179,101 @@ def _newest(shown: Reading, written: Reading) -> Reading:
     return replace(shown, settings=written.settings, device_info=written.device_info)
 
 
-def _interrupted(
-    coordinator: JkBmsCoordinator, target: Mapping[str, Value]
-) -> tuple[WriteResult, ...]:
-    """Return what a write may have sent that was cancelled."""
-    try:
-        changes = plan(target, coordinator.data)
-    except SettingRefusedError:
-        # Then nothing was sent.
-        return ()
-    return tuple(
-        WriteResult(change=change, outcome=Outcome.UNKNOWN) for change in changes
-    )
+class _Request:
+    """One request to write, from before the first value is sent to its end."""
 
+    def __init__(
+        self,
+        coordinator: JkBmsCoordinator,
+        target: Mapping[str, Value],
+        context: Context | None,
+        duration: timedelta | None,
+        *,
+        is_undo: bool,
+    ) -> None:
+        self._coordinator = coordinator
+        self._target = target
+        self._context = context
+        self._is_undo = is_undo
+        self._sent: list[Change] = []
+        entry_id = coordinator.config_entry.entry_id
+        timed = async_get_timed_changes(coordinator.hass, entry_id)
+        self._timed = TimedWrite(timed, target, duration, is_undo=is_undo)
 
-def _is_unknown(result: WriteResult) -> bool:
-    return result.outcome is Outcome.UNKNOWN
+    async def async_prepare(self, change: Change) -> None:
+        """Save what is needed after a crash, then note that the change is sent."""
+        await self._timed.async_prepare(change)
+        coordinator = self._coordinator
+        ledger = async_get_ledger(coordinator.hass, coordinator.config_entry.entry_id)
+        ledger.async_note_sent(change)
+        self._sent.append(change)
 
+    @callback
+    def async_interrupt(self, publish: Publish) -> None:
+        """Record a request that was cancelled or failed unexpectedly.
 
-@callback
-def _async_finish(
-    coordinator: JkBmsCoordinator,
-    context: Context | None,
-    source: str | None,
-    publish: Publish,
-    results: Iterable[WriteResult],
-) -> None:
-    """Record what was sent, and show no value that may be wrong."""
-    entry = coordinator.config_entry
-    for result in results:
-        if result.outcome in _SENT:
-            async_record_write(
-                coordinator.hass,
-                entry,
-                context,
-                result.change,
-                result.outcome,
-                result.answer,
-                source,
+        A change is only sent once the one before is confirmed.
+        """
+        outcomes = [Outcome.CONFIRMED] * (len(self._sent) - 1) + [Outcome.UNKNOWN]
+        results = [
+            WriteResult(
+                change=change,
+                outcome=outcome,
+                answer=change.new if outcome is Outcome.CONFIRMED else None,
             )
-    unknown = [each.change for each in results if _is_unknown(each)]
-    if not unknown or entry.state is not ConfigEntryState.LOADED:
-        # After an unload nobody would cancel what this starts.
-        return
-    publish(reduce(forgotten, unknown, coordinator.data))
-    entry.async_create_background_task(
-        coordinator.hass,
-        _async_read_again(coordinator),
-        f"{DOMAIN} read settings {coordinator.address}",
-    )
+            for change, outcome in zip(self._sent, outcomes, strict=False)
+        ]
+        self.async_end(publish, results)
 
+    @callback
+    def async_end(
+        self,
+        publish: Publish,
+        results: Iterable[WriteResult],
+        reading: Reading | None = None,
+    ) -> None:
+        """Record what was sent, keep the timers in step, and show what is certain.
 
-@callback
-def _async_end_timed_changes(
-    coordinator: JkBmsCoordinator, target: Iterable[str], report: WriteReport
-) -> None:
-    """Undo no older change of what was requested anew."""
-    hass, entry_id = coordinator.hass, coordinator.config_entry.entry_id
-    unsent = {
-        result.change.setting
-        for result in report.results
-        if result.outcome not in _SENT
-    }
-    names = {*target} - unsent
-    async_get_timed_changes(hass, entry_id).async_cancel(names)
-    for name in names:
-        ir.async_delete_issue(hass, DOMAIN, lapsed_issue_id(entry_id, name))
+        Without a reading, nothing is known of what was not sent.
+        """
+        coordinator = self._coordinator
+        entry = coordinator.config_entry
+        outcomes = (
+            {} if reading else dict.fromkeys(self._target, Outcome.NOT_TRIED)
+        ) | {result.change.setting: result.outcome for result in results}
+        for result in results:
+            if result.outcome in _SENT:
+                async_record_write(
+                    coordinator.hass,
+                    entry,
+                    self._context,
+                    result.change,
+                    result.outcome,
+                    result.answer,
+                    SOURCE_TIMER if self._is_undo else None,
+                )
+        self._timed.async_end(outcomes)
+        for name in self._target:
+            if outcomes.get(name, Outcome.CONFIRMED) is Outcome.CONFIRMED:
+                ir.async_delete_issue(
+                    coordinator.hass, DOMAIN, lapsed_issue_id(entry.entry_id, name)
+                )
+        if entry.state is not ConfigEntryState.LOADED or coordinator.hass.is_stopping:
+            # After an unload nobody would cancel what this starts.
+            return
+        certain = {Outcome.CONFIRMED: changed, Outcome.UNKNOWN: forgotten}
+        newest = _newest(coordinator.data, reading) if reading else coordinator.data
+        for result in results:
+            if apply := certain.get(result.outcome):
+                newest = apply(newest, result.change)
+        if reading or self._sent:
+            publish(newest)
+        if Outcome.UNKNOWN in outcomes.values():
+            entry.async_create_background_task(
+                coordinator.hass,
+                _async_read_again(coordinator),
+                f"{DOMAIN} read settings {coordinator.address}",
+            )
 
 
 def lapsed_issue_id(entry_id: str, setting: str) -> str:

@@ -13,6 +13,7 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .jkbms.bluetooth.writing import Outcome
+from .jkbms.models import Reading, Settings
 from .jkbms.protocol.changes import Change
 from .jkbms.protocol.registers import Value
 
@@ -21,9 +22,16 @@ MAX_RECORDS: Final = 100
 MASKED: Final = "********"
 """Stands for a secret value."""
 
+SOURCE_TIMER: Final = "timer"
+"""Source of a value that returns after a while: nobody requested that now."""
+SOURCE_ELSEWHERE: Final = "elsewhere"
+"""Source of a change that Home Assistant did not make."""
 RUNNERS: Final = ("automation", "script")
 """Domains of what can request a change without a user."""
 
+_COMPARED: Final = tuple(
+    field.name for field in fields(Settings) if field.name != "register_support"
+)
 _VERSION: Final = 1
 _LEDGERS: HassKey[dict[str, Ledger]] = HassKey(f"{DOMAIN}_ledgers")
 """By config entry."""
@@ -31,13 +39,13 @@ _LEDGERS: HassKey[dict[str, Ledger]] = HassKey(f"{DOMAIN}_ledgers")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRecord:
-    """One value that was sent to a battery, and what became of it."""
+    """One value that was sent to a battery, or that it has from elsewhere."""
 
     time: str
     """ISO 8601, UTC."""
     user_id: str | None
     source: str | None
-    """Entity id of the automation or script that requested it, or `timer`."""
+    """Entity id of the automation or script that requested it, or a source above."""
     setting: str
     old: Value | None
     new: Value
@@ -54,6 +62,10 @@ class Ledger:
         """Start without records; the entry id outlives a change of the address."""
         self.records: tuple[WriteRecord, ...] = ()
         """Oldest first."""
+        self._seen: dict[str, Value] = {}
+        """What the battery reported last, by setting; not kept over a restart."""
+        self._sent: dict[str, Value] = {}
+        """What was sent and not reported yet, by setting."""
         self._store = Store[list[dict[str, Any]]](
             hass, _VERSION, f"{DOMAIN}.ledger.{entry_id}", atomic_writes=True
         )
@@ -73,6 +85,26 @@ class Ledger:
         """Add a record and save at once: the change may cut the power."""
         self.records = (*self.records, record)[-MAX_RECORDS:]
         self._store.async_delay_save(lambda: [asdict(each) for each in self.records], 0)
+
+    @callback
+    def async_note_sent(self, change: Change) -> None:
+        """Take a value that the battery reports later for one of ours."""
+        self._sent[change.setting] = change.new
+
+    @callback
+    def async_compare(self, settings: Settings) -> list[tuple[str, Value, Value]]:
+        """Return names, old and new values of what others changed since the last call."""
+        changes = []
+        for name in _COMPARED:
+            if (value := getattr(settings, name)) is None:
+                # Missing, or not known since a write.
+                continue
+            old = self._seen.get(name)
+            self._seen[name] = value
+            if old is None or old == value or self._sent.pop(name, None) == value:
+                continue
+            changes.append((name, old, value))
+        return changes
 
     async def async_remove(self) -> None:
         """Remove what was saved."""
@@ -126,6 +158,45 @@ def async_record_write(
         outcome=outcome,
         answer=answer,
     )
+    _async_add(hass, entry, record, context)
+
+
+@callback
+def async_follow_settings(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+    """Record what another app or device changes."""
+    coordinator = entry.runtime_data
+    ledger = async_get_ledger(hass, entry.entry_id)
+
+    @callback
+    def compare() -> None:
+        reading: Reading | None = coordinator.data
+        if not reading or not reading.settings:
+            return
+        for setting, old, new in ledger.async_compare(reading.settings):
+            record = WriteRecord(
+                time=dt_util.utcnow().isoformat(),
+                user_id=None,
+                source=SOURCE_ELSEWHERE,
+                setting=setting,
+                old=old,
+                new=new,
+                outcome=Outcome.CONFIRMED,
+                answer=new,
+            )
+            _async_add(hass, entry, record, None)
+
+    compare()
+    entry.async_on_unload(coordinator.async_add_listener(compare))
+
+
+@callback
+def _async_add(
+    hass: HomeAssistant,
+    entry: JkBmsConfigEntry,
+    record: WriteRecord,
+    context: Context | None,
+) -> None:
+    """Add a record to the ledger, and fire its event."""
     async_get_ledger(hass, entry.entry_id).async_add(record)
     device = dr.async_get(hass).async_get_device_by_connection(
         (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id

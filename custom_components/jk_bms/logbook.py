@@ -1,7 +1,7 @@
-"""How a change of a setting reads in Activity."""
+"""How a change of a setting reads in Activity, in the language of the server."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from homeassistant.components.logbook.const import (
     LOGBOOK_ENTRY_CONTEXT_ID,
@@ -12,16 +12,13 @@ from homeassistant.components.logbook.models import LazyEventPartialState
 from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.translation import async_get_cached_translations
 
 from .const import DOMAIN
-from .jkbms.bluetooth.writing import Outcome
-from .ledger import EVENT_SETTING_CHANGED
+from .ledger import EVENT_SETTING_CHANGED, SOURCE_ELSEWHERE
+from .setting_texts import async_setting_name, async_value_text
 
-_ENDINGS = {
-    Outcome.CONFIRMED: "",
-    Outcome.NOT_CONFIRMED: ", but the battery reports {answer}",
-    Outcome.UNKNOWN: ", but the battery did not report the value since",
-}
+_UNTRANSLATED: Final = "{setting}: {old} → {new}"
 
 
 @callback
@@ -38,28 +35,28 @@ def async_describe_events(
         data = event.data
         device = dr.async_get(hass).async_get(data[ATTR_DEVICE_ID] or "")
         name = device and (device.name_by_user or device.name)
-        old, new, answer = (_text(data[key]) for key in ("old", "new", "answer"))
-        ending = _ENDINGS[Outcome(data["outcome"])].format(answer=answer)
         return {
             LOGBOOK_ENTRY_NAME: name or "JK BMS",
-            LOGBOOK_ENTRY_MESSAGE: (
-                f"was set: {data['setting']} from {old} to {new}{ending}"
-            ),
+            LOGBOOK_ENTRY_MESSAGE: _message(hass, data),
             LOGBOOK_ENTRY_CONTEXT_ID: event.context_id,
         }
 
     async_describe_event(DOMAIN, EVENT_SETTING_CHANGED, describe)
 
 
-def _text(value: Any) -> str:
-    match value:
-        case None:
-            return "unknown"
-        case True:
-            return "on"
-        case False:
-            return "off"
-        case float():
-            return f"{value:.10g}"
-        case _:
-            return str(value)
+def _message(hass: HomeAssistant, data: Mapping[str, Any]) -> str:
+    setting = data["setting"]
+    old, new, answer = (
+        async_value_text(hass, setting, data[key]) for key in ("old", "new", "answer")
+    )
+    is_ours = data["source"] != SOURCE_ELSEWHERE
+    key = data["outcome"] if is_ours else SOURCE_ELSEWHERE
+    texts = async_get_cached_translations(
+        hass, hass.config.language, "selector", DOMAIN
+    )
+    template = texts.get(
+        f"component.{DOMAIN}.selector.activity.options.{key}", _UNTRANSLATED
+    )
+    return template.format(
+        setting=async_setting_name(hass, setting), old=old, new=new, answer=answer
+    )

@@ -1,7 +1,7 @@
 """Settings that are one of some choices."""
 
 from dataclasses import dataclass
-from typing import Final, override
+from typing import override
 
 from homeassistant.components.select import SelectEntity, SelectEntityDescription
 from homeassistant.const import Platform
@@ -16,22 +16,11 @@ from .control_entity import (
 )
 from .coordinator import JkBmsConfigEntry
 from .jkbms.protocol.changes import accepted_register, choices
-from .jkbms.protocol.codes import CAN_PROTOCOLS, TRIGGERS, UART_PROTOCOLS
 from .jkbms.protocol.registers import Kind, settings_of_kind
+from .setting_texts import CHOICES, choice_name
 
 # There is only one link.
 PARALLEL_UPDATES = 1
-
-_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "can_protocol": CAN_PROTOCOLS,
-    **dict.fromkeys(
-        ("uart1_protocol", "uart2_protocol", "uart3_protocol"), UART_PROTOCOLS
-    ),
-    **dict.fromkeys(
-        ("buzzer_trigger", "dry_contact_1_trigger", "dry_contact_2_trigger"), TRIGGERS
-    ),
-}
-"""What the numbers of each setting stand for; those of ports are shown as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +54,18 @@ class JkBmsSelect(JkBmsControl[int], SelectEntity):
         """Return the names of what this battery allows."""
         reading = self.coordinator.data
         register = accepted_register(self._setting, reading)
-        return [self._name(n) for n in choices(register, reading)] if register else []
+        if not register:
+            return []
+        return [choice_name(self._setting, n) for n in choices(register, reading)]
 
     @property
     @override
     def current_option(self) -> str | None:
         """Return the name of what the battery reports."""
-        return None if self._value is None else self._name(self._value)
+        number = self._value
+        return None if number is None else choice_name(self._setting, number)
 
     @override
     async def async_select_option(self, option: str) -> None:
         """Change the setting, and read it back."""
-        await self._async_write(_NAMES[self._setting].index(option))
-
-    def _name(self, number: int) -> str:
-        names = _NAMES[self._setting]
-        return names[number] if number < len(names) else str(number)
+        await self._async_write(CHOICES[self._setting].index(option))

@@ -14,15 +14,17 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv
 
 from .const import DOMAIN
 from .controls import (
     async_read_settings,
     async_write_settings,
+    described,
     refused_error,
     require_allowed,
+    setting_error,
     shown,
 )
 from .coordinator import JkBmsCoordinator
@@ -39,9 +41,10 @@ from .jkbms.protocol.changes import (
     limits,
     plan,
 )
-from .jkbms.protocol.registers import RESTARTING, Kind, Register, Value, unit_of
+from .jkbms.protocol.registers import RESTARTING, Kind, Register, unit_of
 from .service_target import async_get_target, target_schema
-from .timed_changes import TIMED, TimedChange, async_get_timed_changes
+from .setting_texts import async_setting_label
+from .timed_changes import TIMED
 
 GET_SETTINGS: Final = "get_settings"
 SET_SETTINGS: Final = "set_settings"
@@ -134,59 +137,43 @@ async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
     confirmed = frozenset(call.data[ATTR_CONFIRMED])
     duration: timedelta | None = call.data.get(ATTR_FOR)
     for name in call.data[ATTR_SETTINGS].keys() - TIMED if duration else ():
-        raise translated_error(ServiceValidationError, "not_timed", {"setting": name})
+        raise setting_error(call.hass, "not_timed", name)
     reading = coordinator.data
     if call.data[ATTR_DRY_RUN] or not (reading and reading.settings):
         reading = await async_read_settings(coordinator)
-    target, ignored = _sorted_out(call.data[ATTR_SETTINGS], reading, confirmed)
+    target, ignored = _sorted_out(
+        call.hass, call.data[ATTR_SETTINGS], reading, confirmed
+    )
     if call.data[ATTR_DRY_RUN]:
         require_allowed(coordinator, target, confirmed)
         try:
             changes = plan(target, reading)
         except SettingRefusedError as error:
-            raise refused_error(error) from error
-        return _response(changes, ignored)
+            raise refused_error(call.hass, error) from error
+        return _response(call.hass, changes, ignored)
     if not target:
-        return _response((), ignored)
-    pending = async_get_timed_changes(call.hass, coordinator.config_entry.entry_id)
-    before = pending.changes
-    report = await async_write_settings(coordinator, target, call.context, confirmed)
-    if duration:
-        pending.async_add(_undoable(target, report, before), duration)
-        coordinator.async_update_listeners()
-    _require_all_confirmed(report)
-    return _response((result.change for result in report.results), ignored)
+        return _response(call.hass, (), ignored)
+    report = await async_write_settings(
+        coordinator, target, call.context, confirmed, duration=duration
+    )
+    _require_all_confirmed(call.hass, report)
+    return _response(call.hass, (result.change for result in report.results), ignored)
 
 
-def _undoable(
-    target: Mapping[str, Value], report: WriteReport, before: Mapping[str, TimedChange]
-) -> dict[str, tuple[Value, Value]]:
-    """Return values and those before them, also of what may have been changed.
-
-    A value that the battery had already is undone if it was to be undone before.
-    """
-    undoable = {
-        name: (change.value, change.before)
-        for name, change in before.items()
-        if target.get(name) == change.value
+def _response(
+    hass: HomeAssistant, changes: Iterable[Change], ignored: list[str]
+) -> ServiceResponse:
+    return {
+        "changes": [_described(hass, change) for change in changes],
+        "ignored": [*ignored],
     }
-    for result in report.results:
-        change = result.change
-        undoable.pop(change.setting, None)
-        if (
-            result.outcome in (Outcome.CONFIRMED, Outcome.UNKNOWN)
-            and change.old is not None
-        ):
-            undoable[change.setting] = change.new, change.old
-    return undoable
-
-
-def _response(changes: Iterable[Change], ignored: list[str]) -> ServiceResponse:
-    return {"changes": [*map(_described, changes)], "ignored": [*ignored]}
 
 
 def _sorted_out(
-    requested: Mapping[str, Any], reading: Reading, confirmed: frozenset[str]
+    hass: HomeAssistant,
+    requested: Mapping[str, Any],
+    reading: Reading,
+    confirmed: frozenset[str],
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what is to be written, and the names of what differs but never is.
 
@@ -213,25 +200,25 @@ def _sorted_out(
             is_asked_for_more = True
     if ignored and not target and not is_asked_for_more:
         name, key = next(iter(ignored.items()))
-        raise translated_error(ServiceValidationError, key, {"setting": name})
+        raise setting_error(hass, key, name)
     return target, sorted(ignored)
 
 
-def _described(change: Change) -> dict[str, Any]:
+def _described(hass: HomeAssistant, change: Change) -> dict[str, Any]:
     unit = change.register.unit
     old, new = change.old, change.new
     if change.is_secret:
-        old, new = shown(change, old), shown(change, new)
+        old, new = shown(hass, change, old), shown(hass, change, new)
     return {"setting": change.setting, "old": old, "new": new, "unit": unit or None}
 
 
-def _require_all_confirmed(report: WriteReport) -> None:
+def _require_all_confirmed(hass: HomeAssistant, report: WriteReport) -> None:
     """Raise a `HomeAssistantError` that says what was changed and what was not."""
     if report.is_confirmed:
         return
     names: dict[Outcome, list[str]] = {outcome: [] for outcome in Outcome}
     for result in report.results:
-        names[result.outcome].append(result.change.setting)
+        names[result.outcome].append(async_setting_label(hass, result.change.setting))
     failed = next(
         result
         for result in report.results
@@ -240,11 +227,8 @@ def _require_all_confirmed(report: WriteReport) -> None:
     raise translated_error(
         HomeAssistantError,
         "settings_not_confirmed",
-        {
-            "setting": failed.change.setting,
-            "value": shown(failed.change, failed.change.new),
-            "answer": shown(failed.change, failed.answer),
-            "reason": failed.reason,
+        described(hass, failed)
+        | {
             "changed": ", ".join(names[Outcome.CONFIRMED]) or "-",
             "not_tried": ", ".join(names[Outcome.NOT_TRIED]) or "-",
         },

@@ -1,7 +1,7 @@
-"""Changes that are to be undone after a while; they outlive restarts."""
+"""Changes that are to be undone after a while; they outlive restarts and crashes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
+from .jkbms.bluetooth.writing import Outcome
+from .jkbms.protocol.changes import Change
 from .jkbms.protocol.registers import Kind, Value, settings_of_kind
 
 TIMED: Final = frozenset(
@@ -27,11 +29,14 @@ _TIMED: HassKey[dict[str, TimedChanges]] = HassKey(f"{DOMAIN}_timed_changes")
 class TimedChange:
     """A value that is to be undone."""
 
-    value: Value
+    values: tuple[Value, ...]
+    """What was sent. Several until the battery has reported the last one."""
     before: Value
     """What is written back."""
     due: float
     """When, s since the epoch."""
+    is_sent: bool = False
+    """Whether the value before may have been sent already, which is done once."""
 
     @property
     def due_at(self) -> datetime:
@@ -53,37 +58,19 @@ class TimedChanges:
     async def async_load(self) -> None:
         """Load them; what is damaged is left out."""
         stored: object = await self._store.async_load()
+        rows = stored.items() if isinstance(stored, dict) else ()
         self.changes = {
-            name: TimedChange(**row)
-            for name, row in (stored.items() if isinstance(stored, dict) else ())
-            if name in TIMED
-            and isinstance(row, dict)
-            and row.keys() == {"value", "before", "due"}
-            and isinstance(row["due"], int | float)
+            name: TimedChange(**row | {"values": tuple(row["values"])})
+            for name, row in rows
+            if name in TIMED and _is_sound(row)
         }
-
-    @callback
-    def async_add(
-        self, changes: Mapping[str, tuple[Value, Value]], duration: timedelta
-    ) -> None:
-        """Undo changes after a while: values, and those to write back, by name."""
-        due = (dt_util.utcnow() + duration).timestamp()
-        self._async_save(
-            {
-                **self.changes,
-                **{
-                    name: TimedChange(value=value, before=before, due=due)
-                    for name, (value, before) in changes.items()
-                },
-            }
-        )
 
     @callback
     def async_cancel(self, names: Iterable[str]) -> None:
         """Undo these no more."""
         gone = {*names}
         if gone & self.changes.keys():
-            self._async_save(
+            self.async_save(
                 {
                     name: change
                     for name, change in self.changes.items()
@@ -96,11 +83,107 @@ class TimedChanges:
         await self._store.async_remove()
 
     @callback
-    def _async_save(self, changes: Mapping[str, TimedChange]) -> None:
+    def async_save(self, changes: Mapping[str, TimedChange]) -> None:
+        """Replace all changes, and save them soon."""
         self.changes = changes
-        self._store.async_delay_save(
-            lambda: {name: asdict(change) for name, change in self.changes.items()}, 0
-        )
+        self._store.async_delay_save(self._rows, 0)
+
+    async def async_save_now(self, name: str, change: TimedChange) -> None:
+        """Add or replace a change; return once it is saved."""
+        self.changes = {**self.changes, name: change}
+        await self._store.async_save(self._rows())
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        return {name: asdict(change) for name, change in self.changes.items()}
+
+
+def _is_sound(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and row.keys() == {field.name for field in fields(TimedChange)}
+        and isinstance(row["values"], list)
+        and isinstance(row["due"], int | float)
+    )
+
+
+class TimedWrite:
+    """Keeps what is to be undone in step with one request, however that ends.
+
+    Before a value is sent, what it is to return to is saved: after a crash, it returns
+    if the battery has the value.
+    """
+
+    def __init__(
+        self,
+        timed: TimedChanges,
+        target: Mapping[str, Value],
+        duration: timedelta | None,
+        *,
+        is_undo: bool,
+    ) -> None:
+        """Without a duration, the request ends the timers of what it changes."""
+        self._timed = timed
+        self._target = target
+        self._duration = duration
+        self._is_undo = is_undo
+        self._earlier: dict[str, TimedChange | None] = {}
+        """What was to be undone before the request, of what is sent."""
+
+    async def async_prepare(self, change: Change) -> None:
+        """Save what a change is to return to; it is sent afterwards."""
+        name = change.setting
+        earlier = self._timed.changes.get(name)
+        if self._is_undo and earlier:
+            await self._timed.async_save_now(name, replace(earlier, is_sent=True))
+        elif self._duration:
+            self._earlier[name] = earlier
+            assert change.old is not None
+            values: tuple[Value, ...] = (change.new,)
+            before = change.old
+            if earlier and change.old in earlier.values:
+                # That value was to be undone itself: return to the one before it.
+                values, before = (change.new, *earlier.values), earlier.before
+            await self._timed.async_save_now(
+                name, TimedChange(values=values, before=before, due=self._due)
+            )
+
+    @callback
+    def async_end(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Keep the timers of what is or may be changed.
+
+        `outcomes` are those of all changes; a setting without one had its value already.
+        """
+        changes = {**self._timed.changes}
+        for name, value in self._target.items():
+            timer = changes.pop(name, None)
+            match outcomes.get(name):
+                case Outcome.NOT_CONFIRMED | Outcome.REFUSED | Outcome.NOT_TRIED:
+                    timer = self._earlier.get(name, timer)
+                case Outcome.UNKNOWN:
+                    # It acts only if the battery has one of the values sent.
+                    pass
+                case _:
+                    timer = self._running(timer, value)
+            if timer:
+                changes[name] = timer
+        if changes != self._timed.changes:
+            self._timed.async_save(changes)
+
+    def _running(self, timer: TimedChange | None, value: Value) -> TimedChange | None:
+        """Return the timer of a value that the battery has."""
+        if (
+            not self._duration
+            or not timer
+            or value not in timer.values
+            or value == timer.before
+        ):
+            return None
+        return replace(timer, values=(value,), due=self._due)
+
+    @property
+    def _due(self) -> float:
+        assert self._duration
+        return (dt_util.utcnow() + self._duration).timestamp()
 
 
 async def async_load_timed_changes(hass: HomeAssistant, entry_id: str) -> None:

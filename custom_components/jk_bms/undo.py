@@ -1,7 +1,8 @@
 """Writes back the value before, once a timed change is over."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,13 +15,13 @@ from homeassistant.util import dt as dt_util
 from .const import DOMAIN
 from .controls import async_read_settings, async_write_settings, lapsed_issue_id
 from .coordinator import JkBmsConfigEntry
+from .jkbms.bluetooth.writing import Outcome
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
-from .jkbms.protocol.registers import Value
+from .jkbms.protocol.registers import WRITE_ORDER, Value
+from .setting_texts import async_setting_name
 from .timed_changes import async_get_timed_changes
 
-SOURCE: Final = "timer"
-"""Of the ledger: nobody pressed anything."""
 LAPSES_AFTER: Final = timedelta(hours=24)
 """How long after its time a value is still written back."""
 ISSUE: Final = "timed_change_lapsed"
@@ -49,6 +50,35 @@ def async_follow_timed_changes(hass: HomeAssistant, entry: JkBmsConfigEntry) -> 
     entry.async_on_unload(undo.async_stop)
     entry.async_on_unload(entry.runtime_data.async_add_listener(undo.async_check))
     undo.async_check()
+
+
+@dataclass
+class _Due:
+    """What is to be done with the changes that are due."""
+
+    target: dict[str, Value] = field(default_factory=dict)
+    """Values to write back."""
+    gone: list[str] = field(default_factory=list)
+    """What has another value by now: nothing is left to undo."""
+    failed: list[str] = field(default_factory=list)
+    """What was written back before, and the battery still has our value."""
+
+    @property
+    def is_something(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.target or self.gone or self.failed)
+
+    @property
+    def targets(self) -> Iterator[dict[str, Value]]:
+        """What is written back together: if one is refused, the others are not."""
+        voltages = {
+            name: value for name, value in self.target.items() if name in WRITE_ORDER
+        }
+        if voltages:
+            yield voltages
+        for name, value in self.target.items():
+            if name not in WRITE_ORDER:
+                yield {name: value}
 
 
 class _Undo:
@@ -88,54 +118,66 @@ class _Undo:
         )
         coordinator = self._coordinator
         if coordinator.available and not coordinator.resumes_at:
-            target, changed = self._sort_out(coordinator.data)
-            if target or changed:
+            if self._sort_out(coordinator.data).is_something:
                 self._task = self._entry.async_create_background_task(
                     self._hass,
                     self._async_undo(),
                     f"{DOMAIN} undo {coordinator.address}",
                 )
 
-    def _sort_out(self, reading: Reading) -> tuple[dict[str, Value], list[str]]:
-        """Return what to write back now, and what somebody else changed meanwhile."""
-        target: dict[str, Value] = {}
-        changed = []
+    def _sort_out(self, reading: Reading) -> _Due:
+        """Return what is to be done now with the changes that are due."""
+        due = _Due()
         now = dt_util.utcnow()
         for name, change in self._timed.changes.items():
             register = accepted_register(name, reading)
             if change.due_at > now or not register:
                 continue
-            if register.present(reading) != change.value:
-                changed.append(name)
+            present = register.present(reading)
+            if present is None:
+                # Not known until the next reading.
+                continue
+            if present not in change.values:
+                due.gone.append(name)
+            elif change.is_sent:
+                due.failed.append(name)
             elif name not in _CHARGE_PATH or _CHARGE_ALARMS.isdisjoint(
                 reading.cell_data.faults or ()
             ):
-                target[name] = change.before
-        return target, changed
+                due.target[name] = change.before
+        return due
 
     async def _async_undo(self) -> None:
         """Read the battery again and write back what it still has of ours."""
         try:
-            reading = await async_read_settings(self._coordinator)
-            target, changed = self._sort_out(reading)
-            self._timed.async_cancel(changed)
-            if not target:
-                return
+            due = self._sort_out(await async_read_settings(self._coordinator))
+            self._timed.async_cancel(due.gone)
+            self._lapse(due.failed)
+            for target in due.targets:
+                await self._async_write_back(target)
+        except HomeAssistantError:
+            # Nothing was sent: the next reading is the next chance.
+            return
+        finally:
+            self._coordinator.async_update_listeners()
+
+    async def _async_write_back(self, target: Mapping[str, Value]) -> None:
+        try:
             report = await async_write_settings(
-                self._coordinator, target, None, source=SOURCE
+                self._coordinator, target, None, is_undo=True
             )
         except ServiceValidationError:
             # With the link turned off, it is done once that is on again.
             if not self._coordinator.resumes_at:
-                self._lapse(self._sort_out(self._coordinator.data)[0])
-        except HomeAssistantError:
-            # Nothing was sent: the next reading is the next chance.
-            return
-        else:
-            if not report.is_confirmed:
                 self._lapse(target)
-        finally:
-            self._coordinator.async_update_listeners()
+            return
+        outcomes = {result.outcome for result in report.results}
+        if outcomes & {Outcome.NOT_CONFIRMED, Outcome.REFUSED}:
+            self._lapse(
+                result.change.setting
+                for result in report.results
+                if result.outcome is not Outcome.CONFIRMED
+            )
 
     @callback
     def _lapse(self, names: Iterable[str]) -> None:
@@ -150,5 +192,8 @@ class _Undo:
                 is_persistent=True,
                 severity=ir.IssueSeverity.WARNING,
                 translation_key=ISSUE,
-                translation_placeholders={"name": self._entry.title, "setting": name},
+                translation_placeholders={
+                    "name": self._entry.title,
+                    "setting": async_setting_name(self._hass, name),
+                },
             )

@@ -20,6 +20,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.protocol.registers import Value
 from custom_components.jk_bms.ledger import (
     EVENT_SETTING_CHANGED,
@@ -44,6 +45,7 @@ from homeassistant.core import Context, HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.translation import async_load_integrations
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
@@ -57,10 +59,6 @@ DISCHARGING = "switch.house_24v_discharging"
 HELD = {"link": "held", "interval": 0.2}
 OFF = (0x1D, "00000000")
 ON = (0x1D, "01000000")
-UNREPORTED = (
-    "was set: soc_0 from unknown to ********, but the battery did not report the value"
-    " since"
-)
 GARAGE = "JK_PB2A16S20P 15.41"
 
 
@@ -317,8 +315,9 @@ async def test_ignored_write_keeps_the_state_and_says_why(
     bms.faults = Faults(ignore_writes=True)
     with pytest.raises(HomeAssistantError) as caught:
         await act(hass, CHARGING, SERVICE_TURN_OFF)
-    assert "charging: off was requested, but the battery reports on" in str(
-        caught.value
+    assert (
+        "Charging allowed (charging): Off was requested, but the battery reports On"
+        in str(caught.value)
     )
     assert not isinstance(caught.value, ServiceValidationError)
     assert written(bms) == [OFF]
@@ -351,7 +350,7 @@ async def test_lost_link_shows_no_value_until_it_is_read(
     with pytest.raises(HomeAssistantError) as caught:
         await task
     bms.faults = Faults()
-    assert "charging: off was sent, but the battery did not report it" in str(
+    assert "(charging): Off was sent, but the battery did not report it" in str(
         caught.value
     )
     async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
@@ -516,58 +515,115 @@ async def test_ledger_keeps_the_last_hundred(hass: HomeAssistant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "old", "new", "answer", "text"),
+    ("language", "setting", "values", "outcome", "text"),
     [
-        ("confirmed", True, False, False, "was set: soc_0 from on to off"),
         (
-            "not_confirmed",
-            2.5,
-            2.6,
-            2.5,
-            "was set: soc_0 from 2.5 to 2.6, but the battery reports 2.5",
+            "en",
+            "charging",
+            (True, False, False),
+            "confirmed",
+            "Charging allowed: On → Off",
         ),
         (
+            "de",
+            "soc_0",
+            (2.5, 2.6, 2.5),
+            "not_confirmed",
+            "Zellspannung leer: 2.5 V → 2.6 V wurde angefordert, aber die Batterie meldet 2.5 V",
+        ),
+        (
+            "en",
+            "userdata",
+            (None, "********", None),
             "unknown",
-            None,
-            "********",
-            None,
-            UNREPORTED,
+            "userdata: ? → ******** was sent, but the battery has not reported the value since",
+        ),
+        (
+            "fr",
+            "buzzer_trigger",
+            (9, 0, 0),
+            "confirmed",
+            "Déclencheur du buzzer : MOSFET trop chaud → Désactivé",
+        ),
+        ("en", "can_protocol", (99, 4, 4), "confirmed", "CAN protocol: 99 → "),
+        (
+            "en",
+            "cell_ovp",
+            (3.65, 3.6, 3.6),
+            "elsewhere",
+            "Cell overvoltage protection: 3.65 V → 3.6 V, not changed by Home Assistant",
         ),
     ],
 )
 async def test_changes_read_well_in_activity(
     hass: HomeAssistant,
     entry: MockConfigEntry,
+    language: str,
+    setting: str,
+    values: tuple[Value | None, ...],
     outcome: str,
-    old: Value | None,
-    new: Value,
-    answer: Value | None,
     text: str,
 ) -> None:
-    """The name of the device, the setting, both values and what became of it."""
-    described: dict[str, Any] = {}
+    """The device, the setting, both values and what became of it, in one language."""
+    await hass.config.async_update(language=language)
+    await async_load_integrations(hass, {DOMAIN})
+    describers: dict[str, Any] = {}
     async_describe_events(
-        hass, lambda _domain, name, describe: described.update({name: describe})
+        hass, lambda _domain, name, describe: describers.update({name: describe})
     )
     describe: Callable[[LazyEventPartialState], dict[str, Any]]
-    describe = described[EVENT_SETTING_CHANGED]
+    describe = describers[EVENT_SETTING_CHANGED]
     entity = er.async_get(hass).async_get(CHARGING)
     assert entity
+    is_elsewhere = outcome == "elsewhere"
     event: Any = SimpleNamespace(
         data={
             "device_id": entity.device_id,
-            "setting": "soc_0",
-            "old": old,
-            "new": new,
-            "outcome": outcome,
-            "answer": answer,
+            "setting": setting,
+            "outcome": "confirmed" if is_elsewhere else outcome,
+            "source": outcome if is_elsewhere else None,
+            **dict(zip(("old", "new", "answer"), values, strict=True)),
         },
         context_id="some",
     )
     described = describe(event)
-    assert described == {"name": "House 24V", "message": text, "context_id": "some"}
+    assert described.pop("message").startswith(text)
+    assert described == {"name": "House 24V", "context_id": "some"}
     event.data["device_id"] = None
     assert describe(event)["name"] == "JK BMS"
+
+
+async def test_change_made_elsewhere_is_recorded(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Protections as well; what is requested here is recorded once, also if late."""
+    events = async_capture_events(hass, EVENT_SETTING_CHANGED)
+    bms.battery.settings = replace(
+        bms.battery.settings, discharging=False, cell_ovp=3.6
+    )
+    await entry.runtime_data.async_refresh()
+    assert {
+        (event.data["setting"], event.data["old"], event.data["new"])
+        for event in events
+    } == {("discharging", True, False), ("cell_ovp", 3.65, 3.6)}
+    assert {event.data["source"] for event in events} == {"elsewhere"}
+    assert {record.source for record in records_of(hass, entry)} == {"elsewhere"}
+    bms.faults = Faults(ignore_writes=True)
+    with pytest.raises(HomeAssistantError):
+        await act(hass, CHARGING, SERVICE_TURN_OFF)
+    bms.battery.settings = replace(bms.battery.settings, charging=False)
+    await entry.runtime_data.async_refresh()
+    bms.faults = Faults()
+    await act(hass, CHARGING, SERVICE_TURN_ON)
+    assert [record.source for record in records_of(hass, entry)[2:]] == [None, None]
+    bms.battery.settings = replace(bms.battery.settings, charging=False)
+    await entry.runtime_data.async_refresh()
+    assert records_of(hass, entry)[-1].source == "elsewhere"
+
+
+def records_of(hass: HomeAssistant, entry: MockConfigEntry) -> tuple[WriteRecord, ...]:
+    """Return the ledger."""
+    return async_get_ledger(hass, entry.entry_id).records
 
 
 def test_names_say_what_is_allowed_and_what_is_on() -> None:

@@ -98,7 +98,8 @@ async def test_what_is_not_allowed_is_not_writable(
     assert writable == (everyday if options else set())
     for dry_run in (True, False):
         with pytest.raises(
-            ServiceValidationError, match="Changing soc_100 is not allowed"
+            ServiceValidationError,
+            match=r"Changing Full cell voltage \(soc_100\) is not allowed",
         ):
             await call(
                 hass, entry, "set_settings", settings={"soc_100": 3.4}, dry_run=dry_run
@@ -161,22 +162,28 @@ async def test_settings_are_restored_in_a_valid_order(
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"cell_ovp": 3.7}, "cell_ovp protects the cells"),
-        ({"nominal_capacity": 100}, "Changing nominal_capacity like this"),
-        ({"max_charge_current": 160}, "Changing max_charge_current like this"),
-        ({"can_protocol": 99}, "Changing can_protocol like this"),
+        ({"cell_ovp": 3.7}, r"Cell overvoltage protection \(cell_ovp\) protects the"),
+        (
+            {"nominal_capacity": 100},
+            r"Changing Nominal capacity \(nominal_capacity\) like",
+        ),
+        (
+            {"max_charge_current": 160},
+            r"Changing Max charge current \(max_charge_current\) like",
+        ),
+        ({"can_protocol": 99}, r"Changing CAN protocol \(can_protocol\) like this"),
         ({"anything": 1}, "There is no setting anything"),
-        ({"state_of_charge": 50}, "does not accept changes of state_of_charge"),
-        ({"request_charge_voltage": 3.66}, "This value of request_charge_voltage"),
+        ({"state_of_charge": 50}, "does not accept changes of State of charge"),
+        ({"request_charge_voltage": 3.66}, "This value of Requested charge voltage"),
         ({"request_charge_voltage": "3.4"}, "This is not a value of"),
         ({"request_charge_voltage": None}, "This is not a value of"),
         ({"request_charge_voltage": [3.4]}, "This is not a value of"),
         ({"request_charge_voltage": {"unit": "V"}}, "This is not a value of"),
-        ({"charging": 0}, "This is not a value of charging"),
+        ({"charging": 0}, "This is not a value of Charging allowed"),
         ({"userdata": "Ünïcode"}, "This is not a value of userdata"),
         (
             {"request_charge_voltage": 3.3, "request_float_voltage": 3.4},
-            "This value of request_",
+            "This value of Requested ",
         ),
     ],
 )
@@ -229,8 +236,11 @@ async def test_chain_stops_at_the_first_change_that_is_not_confirmed(
             },
         )
     text = str(caught.value)
-    assert "The changes stopped at request_float_voltage: 3.3 V was requested" in text
-    assert "Changed before: -. Not tried: balance_trigger, charging." in text
+    assert "(request_float_voltage): 3.3 V was requested" in text
+    assert (
+        "Changed before: -. Not tried: Balance trigger voltage (balance_trigger),"
+        " Charging allowed (charging)." in text
+    )
     assert len(written(bms)) == 1
 
 

@@ -1,8 +1,11 @@
 """Changes for a while: undone once, proven, and only if nothing speaks against it."""
 
+import asyncio
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,11 +15,15 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.jkbms.bluetooth.session import Session
+from custom_components.jk_bms.jkbms.bluetooth.writing import Writer
+from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from custom_components.jk_bms.ledger import async_get_ledger
 from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
 from custom_components.jk_bms.undo import ISSUE
 from homeassistant.const import (
     ATTR_CONFIG_ENTRY_ID,
+    EVENT_HOMEASSISTANT_STOP,
     SERVICE_TURN_OFF,
     SERVICE_TURN_ON,
     STATE_OFF,
@@ -66,7 +73,7 @@ def later(hass: HomeAssistant, entry: MockConfigEntry) -> Later:
 
     def move(delay: timedelta) -> None:
         timed = async_get_timed_changes(hass, entry.entry_id)
-        timed._async_save(
+        timed.async_save(
             {
                 name: replace(change, due=change.due - delay.total_seconds())
                 for name, change in timed.changes.items()
@@ -103,9 +110,9 @@ def pending(hass: HomeAssistant, entry: MockConfigEntry) -> set[str]:
 def lapsed(hass: HomeAssistant) -> list[str]:
     """Return the settings whose change was given up."""
     return [
-        issue.translation_placeholders["setting"]
+        issue.issue_id.rpartition("_lapsed_")[2]
         for issue in ir.async_get(hass).issues.values()
-        if issue.translation_key == ISSUE and issue.translation_placeholders
+        if issue.translation_key == ISSUE
     ]
 
 
@@ -145,7 +152,8 @@ async def test_pending_change_survives_a_restart(
     """What became due meanwhile is undone at the next reading."""
     await change(hass, entry, charging=False)
     key = f"jk_bms.timed_changes.{entry.entry_id}"
-    await until(lambda: key in hass_storage)
+    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    await until(lambda: hass_storage[key]["data"]["charging"]["due"] == timer.due)
     stored = TimedChanges(hass, entry.entry_id)
     await stored.async_load()
     assert stored.changes == async_get_timed_changes(hass, entry.entry_id).changes
@@ -269,12 +277,23 @@ async def test_only_some_settings_can_be_changed_for_a_while(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """The sentence says which."""
-    with pytest.raises(ServiceValidationError, match="soc_0 cannot be changed for a"):
+    with pytest.raises(
+        ServiceValidationError, match=r"\(soc_0\) cannot be changed for a"
+    ):
         await change(hass, entry, soc_0=2.6)
     assert written(bms) == []
 
 
-@pytest.mark.parametrize("stored", [[], {"charging": 1}, {"cell_ovp": {}}, None])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        [],
+        {"charging": 1},
+        {"cell_ovp": {}},
+        {"charging": {"values": 1, "before": True, "due": 1, "is_sent": False}},
+        None,
+    ],
+)
 async def test_damaged_store_undoes_nothing(
     hass: HomeAssistant, hass_storage: dict[str, Any], stored: Any
 ) -> None:
@@ -284,3 +303,209 @@ async def test_damaged_store_undoes_nothing(
     timed = TimedChanges(hass, "some")
     await timed.async_load()
     assert timed.changes == {}
+
+
+# Cut off in the middle
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Stuck:
+    """Return what can make proofs fail: by silence, or by an error nobody expects."""
+    stuck = Stuck()
+    read_back = Writer._read_back
+
+    async def hang(writer: Writer, session: Session, proof: FrameType) -> bool:
+        stuck.proofs += 1
+        if stuck.proofs < stuck.at:
+            return await read_back(writer, session, proof)
+        if stuck.error:
+            raise stuck.error
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Writer, "_read_back", hang)
+    return stuck
+
+
+class Stuck:
+    """From which proof on none comes."""
+
+    proofs = 0
+    at: float = inf
+    error: Exception | None = None
+
+
+async def test_nothing_is_sent_before_the_timer_is_saved(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A request that is cancelled while saving sends nothing and leaves no timer."""
+    saving = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        saving.set()
+        await asyncio.Event().wait()
+
+    timed = async_get_timed_changes(hass, entry.entry_id)
+    monkeypatch.setattr(timed._store, "async_save", hang)
+    task = hass.async_create_task(change(hass, entry, charging=False))
+    await saving.wait()
+    assert pending(hass, entry) == {"charging"}
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pending(hass, entry) == set()
+    assert written(bms) == []
+    assert async_get_ledger(hass, entry.entry_id).records == ()
+
+
+@pytest.mark.parametrize("cut", ["cancelled", "failed", "stopped"])
+async def test_change_that_is_cut_off_is_undone(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    stuck: Stuck,
+    cut: str,
+) -> None:
+    """The value may have been written: the timer stays, whatever ended the request."""
+    stuck.at = 1
+    if cut == "failed":
+        stuck.error = RuntimeError("nobody expects this")
+    task = hass.async_create_task(change(hass, entry, charging=False))
+    await until(lambda: stuck.proofs)
+    if cut == "cancelled":
+        task.cancel()
+    elif cut == "stopped":
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    with pytest.raises((asyncio.CancelledError, RuntimeError, HomeAssistantError)):
+        await task
+    stuck.at = inf
+    assert pending(hass, entry) == {"charging"}
+    (record,) = async_get_ledger(hass, entry.entry_id).records
+    assert record.outcome == "unknown"
+    if cut == "stopped":
+        # Bluetooth has stopped as well.
+        return
+    await until(lambda: hass.states.get(CHARGING).state == STATE_OFF)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    assert written(bms) == [OFF, ON]
+
+
+async def test_chain_that_is_cut_off_undoes_what_was_sent(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, stuck: Stuck
+) -> None:
+    """What was confirmed, and what may have been; the rest was never sent."""
+    stuck.at = 2
+    task = hass.async_create_task(
+        change(
+            hass, entry, request_charge_voltage=3.4, charging=False, discharging=False
+        )
+    )
+    await until(lambda: stuck.proofs == 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert pending(hass, entry) == {"request_charge_voltage", "charging"}
+    records = async_get_ledger(hass, entry.entry_id).records
+    assert [(record.setting, record.outcome) for record in records] == [
+        ("request_charge_voltage", "confirmed"),
+        ("charging", "unknown"),
+    ]
+    assert float(hass.states.get(CHARGE).state) == 3.4
+    assert len(written(bms)) == 2
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_crash_after_a_value_was_sent_undoes_it(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+    is_taken: bool,
+) -> None:
+    """What is stored at the moment of the write suffices, if the battery took it."""
+    key = f"jk_bms.timed_changes.{entry.entry_id}"
+    write, stored = bms.write, []
+
+    def note(register: int, value: bytes) -> None:
+        stored.append(deepcopy(hass_storage[key]))
+        write(register, value)
+
+    monkeypatch.setattr(bms, "write", note)
+    await change(hass, entry, charging=False)
+    if not is_taken:
+        bms.battery.settings = replace(bms.battery.settings, charging=True)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed.changes = {}
+    hass_storage[key] = stored[0]
+    timed._store = TimedChanges(hass, entry.entry_id)._store
+    await timed.async_load()
+    assert pending(hass, entry) == {"charging"}
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    assert written(bms) == ([OFF, ON] if is_taken else [OFF])
+    assert lapsed(hass) == []
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+async def test_undoing_that_is_cut_off_is_not_repeated(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    stuck: Stuck,
+    is_taken: bool,
+) -> None:
+    """If it cut the power of this machine, doing so at each start would never end."""
+    await change(hass, entry, charging=False)
+    stuck.proofs, stuck.at = 0, 1
+    bms.faults = Faults(ignore_writes=not is_taken)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: stuck.proofs)
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    stuck.at = inf
+    assert pending(hass, entry) == {"charging"}
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await until(lambda: not pending(hass, entry))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert written(bms) == [OFF, ON]
+    assert lapsed(hass) == ([] if is_taken else ["charging"])
+
+
+async def test_value_returns_to_the_one_before_all_changes_for_a_while(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """A second change for a while does not make the first one last."""
+    charge = bms.battery.settings.request_charge_voltage
+    await change(hass, entry, request_charge_voltage=3.4)
+    bms.faults = Faults(ignore_writes=True)
+    with pytest.raises(HomeAssistantError):
+        await change(hass, entry, request_charge_voltage=3.43)
+    bms.faults = Faults()
+    assert hass.states.get(CHARGE).attributes["returns_to"] == charge
+    await change(hass, entry, request_charge_voltage=3.42)
+    assert hass.states.get(CHARGE).attributes["returns_to"] == charge
+    await change(hass, entry, request_charge_voltage=charge)
+    assert pending(hass, entry) == set()
+    assert bms.battery.settings.request_charge_voltage == charge
+
+
+async def test_refused_undoing_does_not_stop_the_others(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """What is not allowed any more has an issue, and charging is on again."""
+    await change(hass, entry, charging=False, request_charge_voltage=3.4)
+    hass.config_entries.async_update_entry(entry, options={"controls": "everyday"})
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: lapsed(hass) == ["request_charge_voltage"])
+    await until(lambda: not pending(hass, entry))
+    assert written(bms)[2:] == [ON]

@@ -1,7 +1,7 @@
 """Write settings one by one, each proven before the next (docs/protocol.md 4.3)."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 import logging
@@ -25,6 +25,9 @@ PROOF_PAUSE: Final = 1.0
 """s between two requests for it: the battery is busy right after a write."""
 PROOF_ATTEMPTS: Final = 4
 """How often it is requested at most. The value itself is written once."""
+
+type Prepare = Callable[[Change], Awaitable[None]]
+"""Called with each change right before it is sent; if it raises, that is not sent."""
 
 _NOT_CONFIRMED: Final = (
     "The battery keeps another value. It may be out of the battery's own range, another "
@@ -79,9 +82,12 @@ class WriteReport:
 class Writer:
     """Changes some settings on one link; stops at the first that is not confirmed."""
 
-    def __init__(self, target: Mapping[str, Value]) -> None:
+    def __init__(
+        self, target: Mapping[str, Value], prepare: Prepare | None = None
+    ) -> None:
         """`target` are the values by the names of the settings."""
         self._target = dict(target)
+        self._prepare = prepare
         self._reading: Reading | None = None
         self._results: list[WriteResult] = []
         self._waiting: list[Change] = []
@@ -128,6 +134,8 @@ class Writer:
 
     async def _write_one(self, session: Session, change: Change) -> bool:
         """Write a change once, read it back and return whether it is confirmed."""
+        if self._prepare:
+            await self._prepare(change)
         _LOGGER.debug("Writing %s", change.setting)
         self._sent = self._waiting.pop(0)
         session.expect(change)
