@@ -2,14 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+import json
 from pathlib import Path
 import sys
 from typing import Any
 
+from hypothesis import (
+    HealthCheck,
+    given,
+    settings as hypothesis_settings,
+    strategies as st,
+)
 import pytest
 
 from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.errors import NotReachableError
+from custom_components.jk_bms.jkbms.protocol.changes import PROTECTED
+from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS
 from tests.virtual_bms import MODELS, Faults, VirtualBms, VirtualRadio
 
 from .test_commands import Run, place, radio, run
@@ -288,3 +297,87 @@ def test_set_on_other_layouts(radio: VirtualRadio, run: Run) -> None:
     result = run("-t", "5", "-d", bms.address, "--set", "balancer=0", "--yes")
     assert result.code == 0
     assert written(bms) == [(0x6C, b"\0")]
+
+
+# Whatever is asked for
+
+
+NAMES = sorted(
+    {name for registers in REGISTERS.values() for name in registers}
+    | PROTECTED
+    | {"nominal_capacity", "0x65", "settings"}
+)
+NUMBERS = st.integers(-50, 5000).map(lambda raw: raw / 1000) | st.integers(-300, 300)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), max_size=9)
+FILE_VALUES = st.one_of(
+    NUMBERS.map(str),
+    st.sampled_from(
+        [
+            "true",
+            "false",
+            "nan",
+            "-inf",
+            "1e99",
+            "9" * 30,
+            "[1]",
+            "{a = 1}",
+            "1979-05-27",
+        ]
+    ),
+    TEXTS.map(json.dumps),
+)
+
+
+@given(
+    wanted=st.dictionaries(
+        st.sampled_from(NAMES),
+        NUMBERS.map(str)
+        | TEXTS
+        | st.sampled_from(["on", "off", "nan", "1e999", "0x10"]),
+        max_size=3,
+    ),
+    saved=st.dictionaries(st.sampled_from(NAMES), FILE_VALUES, max_size=4)
+    | st.none()
+    | TEXTS,
+    faults=st.sampled_from(
+        [
+            Faults(),
+            Faults(ignore_writes=True),
+            Faults(revert_after=1),
+            Faults(drop_at_write="during"),
+        ]
+    ),
+)
+@hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_no_argument_or_file_makes_a_harmful_byte_leave(
+    bms: VirtualBms,
+    run: Run,
+    tmp_path: Path,
+    wanted: dict[str, str],
+    saved: dict[str, str] | str | None,
+    faults: Faults,
+) -> None:
+    """The battery notes every harm; each run writes a register once at most."""
+    original, sent = bms.battery.settings, len(bms.writes)
+    bms.faults = faults
+    arguments = [
+        part for name, text in wanted.items() for part in ("--set", f"{name}={text}")
+    ]
+    if saved is not None or not wanted:
+        rows = saved if isinstance(saved, dict) else {}
+        lines = [f"{json.dumps(name)} = {text}" for name, text in rows.items()]
+        content = "\n".join(["[[settings]]", *lines])
+        path = tmp_path / "settings.toml"
+        path.write_text(saved if isinstance(saved, str) else content, "utf-8")
+        arguments += ["--apply", str(path)]
+    result = run(*BMS, *arguments, "--yes")
+    assert result.code in (0, 1, 2)
+    assert "Traceback" not in result.err
+    registers = [register for register, _ in written(bms)[sent:]]
+    assert len(registers) == len(set(registers))
+    bms.faults = Faults()
+    bms.battery.settings = original

@@ -1,6 +1,7 @@
 """Whatever is requested of Home Assistant, no harmful byte leaves."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from math import inf, nan
@@ -21,11 +22,15 @@ from custom_components.jk_bms.jkbms.protocol.changes import PROTECTED
 from custom_components.jk_bms.jkbms.protocol.codes import CAN_PROTOCOLS, TRIGGERS
 from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS
 from custom_components.jk_bms.number import NUMBERS
+from custom_components.jk_bms.options import JkBmsOptions
 from custom_components.jk_bms.select import SELECTS
 from custom_components.jk_bms.switch import SWITCHES
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_ENTITY_ID
 from homeassistant.core import Context, HomeAssistant
+from homeassistant.data_entry_flow import InvalidData, UnknownFlow
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
+from homeassistant.setup import async_setup_component
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -205,3 +210,109 @@ async def test_no_request_makes_a_harmful_byte_leave(
     await asyncio.sleep(0)
     await hass.async_block_till_done(wait_background_tasks=True)
     await entry.runtime_data.async_refresh()
+
+
+CHOICES: Final = st.sampled_from(
+    ["read_only", "everyday", "tuning", "all", "", None, 1]
+)
+PASSCODES: Final = st.text(max_size=12) | st.sampled_from([None, 0, True, [], "123456"])
+
+
+@pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
+@pytest.mark.timeout(240)
+@given(choice=CHOICES, passcodes=st.lists(PASSCODES, max_size=3), more=st.booleans())
+@hypothesis_settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+async def test_no_input_of_the_options_allows_tuning_without_the_passcode(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    choice: Any,
+    passcodes: list[Any],
+    more: bool,
+) -> None:
+    """Whatever is submitted, in whichever order, and nothing is written by it."""
+    # Not with a reload for each example: what counts is read for each request.
+    hass.config_entries.async_update_entry(entry, options={})
+    entry.runtime_data.options = JkBmsOptions.parse(entry.options)
+    options = hass.config_entries.options
+    flow = await options.async_init(entry.entry_id)
+    values = {"controls": choice} | (
+        {"found": {"max_charge_current": 9e9}} if more else {}
+    )
+    for user_input in (values, *({"passcode": each} for each in passcodes)):
+        with suppress(InvalidData, UnknownFlow):
+            await options.async_configure(flow["flow_id"], user_input)
+    with suppress(UnknownFlow):
+        options.async_abort(flow["flow_id"])
+    assert bms.spec.setup_passcode not in passcodes
+    assert entry.options.get("controls") != "tuning"
+    assert "found" not in entry.options
+    with suppress(HomeAssistantError):
+        await hass.services.async_call(
+            DOMAIN,
+            "set_settings",
+            {
+                ATTR_CONFIG_ENTRY_ID: entry.entry_id,
+                "settings": {"balance_trigger": 0.02},
+            },
+            blocking=True,
+        )
+    assert bms.writes == []
+
+
+@pytest.mark.parametrize("model", ["JK_PB2A16S20P 15.41"])
+async def test_no_input_of_a_blueprint_makes_a_harmful_byte_leave(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    automate: Callable[..., Any],
+) -> None:
+    """Run with any entity as the switch, and with limits that make no sense."""
+    ours = sorted(
+        row.entity_id
+        for row in er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+        if row.domain in ("switch", "number", "select", "button")
+        and not row.unique_id.endswith("bluetooth_link")
+    )
+    soc = next(row for row in hass.states.async_entity_ids("sensor") if "charge" in row)
+    inputs = [
+        {"charge": soc, "charger": charger, "low": low, "full": full}
+        for charger, low, full in (
+            *((charger, 101, 0) for charger in ours),
+            (ours, 101, 0),
+            (ours, -1, -2),
+            ("{{ states.switch | map(attribute='entity_id') | list }}", 101, 0),
+            (ours[0], "nan", "inf"),
+            (ours[0], [], {}),
+            ({"entity_id": ours}, 101, 0),
+            ("cell_ovp", None, True),
+            # The link's switch as well, hence the last.
+            ("all", -1, -2),
+            ("all", 101, 0),
+        )
+    ]
+    path = "jk_bms/charge_low_to_full.yaml"
+    automations = [
+        {
+            "alias": f"Hostile {number}",
+            "use_blueprint": {"path": path, "input": row},
+        }
+        for number, row in enumerate(inputs)
+    ]
+    await async_setup_component(hass, "automation", {"automation": automations})
+    await hass.async_block_till_done()
+    for automation in hass.states.async_entity_ids("automation"):
+        with suppress(HomeAssistantError, probatio.Invalid):
+            await hass.services.async_call(
+                "automation",
+                "trigger",
+                {ATTR_ENTITY_ID: automation, "skip_condition": True},
+                blocking=True,
+            )
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert hass.states.async_entity_ids("automation")
+    assert bms.harms == []

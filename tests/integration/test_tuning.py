@@ -11,7 +11,8 @@ from custom_components.jk_bms.jkbms.protocol.codes import (
     TRIGGERS,
     UART_PROTOCOLS,
 )
-from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS, Layout
+from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS, Kind, Layout
+from custom_components.jk_bms.number import NUMBERS
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
@@ -78,6 +79,17 @@ async def test_limits_follow_the_other_settings(
     assert hass.states.get(CHARGE).attributes["min"] == 3.3
     assert written(bms)[: len(before)] == before
     assert len(written(bms)) == len(before) + 1
+
+
+def test_home_assistant_rounds_no_number() -> None:
+    """It converts and rounds only what has a device class; each step is passed on."""
+    assert {description.device_class for description in NUMBERS} == {None}
+    assert {description.setting for description in NUMBERS} == {
+        name
+        for registers in REGISTERS.values()
+        for name, register in registers.items()
+        if register.kind is Kind.NUMBER
+    }
 
 
 @pytest.mark.parametrize("value", [3.651, 2.4, 3.4567])
