@@ -22,7 +22,7 @@ from tests.demo.trouble import NONE, TROUBLES
 ROOT = Path(__file__).parents[1]
 
 # In a fresh checkout Python has to compile all of Home Assistant, perhaps beside other tests.
-pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(400)]
 
 PATIENCE = 30
 """s, of which five are needed."""

@@ -1542,7 +1542,7 @@ async def connect(
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait in real time, as long as a busy machine may need."""
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60.0):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import replace
 import logging
 
 from bleak import BleakClient
@@ -33,7 +32,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PairingTimeoutError,
 )
 from tests.bluez import Adapter, Bluez, Lock
-from tests.virtual_bms import MODELS, Battery, Behaviour, Faults, VirtualBms
+from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms
 
 CODE = "123456"
 SPEED = 20.0
@@ -71,11 +70,8 @@ def make(bluez: Bluez, adapter: Adapter) -> Make:
         lock: Lock | None = None,
     ) -> VirtualBms:
         battery = Battery(MODELS[model], time_scale=0.0)
-        behaviour = Behaviour.of(battery.spec)
-        # It is fast, but gives a busy machine time to send the first command.
-        behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
         faults = Faults(pairing=refuses)
-        bms = VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
+        bms = VirtualBms(battery, faults=faults, speed=SPEED)
         bluez.locks[bms.address] = lock or Lock()
         adapter.place(bms)
         return bms
@@ -280,14 +276,12 @@ async def test_agent_answers_nobody_else_and_for_nothing_else(
     adapter: Adapter,
     bms: VirtualBms,
     program: Program,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The code goes to BlueZ, for this battery, and nowhere else."""
     path = await bluez.until_seen(adapter, bms)
     bluez.locks[bms.address].mood = "hangs"
-    monkeypatch.setattr(pairing, "_PAIR_TIMEOUT", 2.0)
     task = asyncio.create_task(pair(path, CODE))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while not (bluez.agents and bms.connected):
             await asyncio.sleep(0.01)
     (agent,) = bluez.agents.values()
@@ -301,7 +295,8 @@ async def test_agent_answers_nobody_else_and_for_nothing_else(
     ]
     assert [reply.error_name for reply in replies] == ["org.bluez.Error.Rejected"] * 4
     assert (await bluez.ask(agent, "Cancel")).error_name is None
-    with pytest.raises(PairingTimeoutError):
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await task
     assert_clean(bluez, bms)
 
@@ -371,8 +366,13 @@ async def test_clearing_cached_services_keeps_a_bond(
         bluez.bonds[ADAPTER, bms.address] = bond
     with pytest.raises(LinkError):
         await read(bluez, adapter, bms)
-    await asyncio.sleep(0.1)
-    assert bool(bluez.removed) is is_removed
+    if is_removed:
+        async with asyncio.timeout(60):
+            while not bluez.removed:
+                await asyncio.sleep(0.01)
+    else:
+        await asyncio.sleep(0.1)
+        assert not bluez.removed
 
 
 async def test_bond_that_the_battery_forgot_is_replaced(
@@ -477,7 +477,7 @@ async def test_cancelled_pairing_leaves_nothing_behind(
     """A dialog that is closed takes the agent and the link with it."""
     bms = make(lock=Lock(mood="hangs"))
     task = asyncio.create_task(pair(await bluez.until_seen(adapter, bms), CODE))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         while not bms.connected:
             await asyncio.sleep(0.01)
     task.cancel()

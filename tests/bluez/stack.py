@@ -28,7 +28,7 @@ CCCD = "00002902-0000-1000-8000-00805f9b34fb"
 
 ADVERT_INTERVAL = 0.05
 """s between two advertisements of a battery."""
-ASK_TIMEOUT = 5.0
+ASK_TIMEOUT = 60.0
 """s for an agent to answer."""
 
 NOT_PAIRED = {
@@ -209,7 +209,7 @@ class Bluez:
         """Let an adapter find a battery, and return where."""
         adapter.discovering.add("the tests")
         path = self.path(adapter, bms)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while path not in self.devices:
                 await asyncio.sleep(ADVERT_INTERVAL)
         adapter.discovering.remove("the tests")

@@ -51,7 +51,7 @@ async def bluez_running(
 
 async def until_called(bluez: Bluez, member: str) -> None:
     """Wait until a method of BlueZ has been called."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not bluez.count(member):
             await asyncio.sleep(0)
 
@@ -67,7 +67,7 @@ async def test_readings_go_on_when_the_bus_is_back(
         reading = asyncio.create_task(poller.read_every(1))
         await until_called(bluez, moment)
         daemon.kill()
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(60):
             while not battery.error:
                 await asyncio.sleep(0.02)
     assert not reading.done()

@@ -20,7 +20,7 @@ from tests.servers import Prometheus, VictoriaMetrics, free_port, groups
 from tests.stand_in import COMMAND, HOME, UPS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 50
+PATIENCE = 120
 HEAVY = {
     "aiohttp",
     "asyncio",

@@ -737,7 +737,7 @@ def process(command: list[str], text: str = "") -> Result:
         text=True,
         check=False,
         cwd=ROOT / "custom_components" / "jk_bms",
-        timeout=50,
+        timeout=120,
     )
     return Result(done.returncode, done.stdout, done.stderr)
 
@@ -823,7 +823,7 @@ def test_full_disk_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=50,
+            timeout=120,
         )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

@@ -15,7 +15,7 @@ import pytest
 from custom_components.jk_bms.jkbms.cli import arguments, commands, pair
 from custom_components.jk_bms.jkbms.cli.arguments import CODE_VARIABLE, ExitCode, parse
 from tests.bluez import Bluez, Lock
-from tests.virtual_bms import MODELS, Battery, Behaviour, Faults, VirtualBms
+from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms
 
 ADAPTER = "00:1A:7D:DA:71:13"
 ADDRESS = "A4:C1:38:10:00:01"
@@ -27,11 +27,9 @@ SPEED = 20.0
 def bms() -> VirtualBms:
     """Return a battery that sends nothing to a client that is not paired."""
     spec = replace(MODELS["JK_PB2A16S20P 15.41"], address=ADDRESS)
-    behaviour = Behaviour.of(spec)
-    behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
     battery = Battery(spec, time_scale=0.0)
     faults = Faults(pairing=True)
-    return VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
+    return VirtualBms(battery, faults=faults, speed=SPEED)
 
 
 @pytest.fixture

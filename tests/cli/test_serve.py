@@ -37,7 +37,7 @@ UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
 HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
 TWIN = replace(UPS, name="TWIN_BMS", address="C8:47:80:55:00:01", capacity=100.0)
 INTERVAL = "1"
-PATIENCE = 30
+PATIENCE = 90
 """s of real time, of which hardly any is needed."""
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")

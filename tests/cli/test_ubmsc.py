@@ -319,7 +319,7 @@ async def test_readme_service_line_exports_what_metrics_shows(
         if options.push:
             await web.TCPSite(runner, "127.0.0.1", port).start()
         serving = asyncio.ensure_future(plan(options)())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not any(body.count("remain_percent{") == 2 for body in bodies):
                 await asyncio.sleep(0.1)
                 if not options.push:

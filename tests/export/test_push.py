@@ -551,7 +551,7 @@ async def test_no_pause_in_vain(
     async def refuse(_request: web.Request) -> web.Response:
         return web.Response(status=500)
 
-    async with serving(refuse) as address, asyncio.timeout(30):
+    async with serving(refuse) as address, asyncio.timeout(90):
         target = PushTarget.parse(f"http://{address}{IMPORT}")
         with pytest.raises(PushServerError, match="HTTP 500"):
             await push(session, target, STATES, deadline=1000.0)

@@ -80,7 +80,7 @@ async def pass_time(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) ->
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition during a read."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 

@@ -26,7 +26,7 @@ from custom_components.jk_bms.jkbms.models import Reading
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, ServiceCall
 from homeassistant.setup import async_setup_component
-from tests.virtual_bms import MODELS, Battery, Behaviour, VirtualBms
+from tests.virtual_bms import MODELS, Battery, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 from tests.virtual_time import Clock, JumpingLoop
 
@@ -120,10 +120,7 @@ def make_bms(proxy: VirtualProxy) -> Callable[..., VirtualBms]:
     def make(model: str, **spec: Any) -> VirtualBms:
         # Its day stands still, so that tests know its state at any moment.
         battery = Battery(replace(MODELS[model], **spec), time_scale=0.0)
-        # It is fast, but gives a busy machine time to send the first command.
-        behaviour = Behaviour.of(battery.spec)
-        behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
-        bms = VirtualBms(battery, behaviour=behaviour, speed=SPEED)
+        bms = VirtualBms(battery, speed=SPEED)
         proxy.place(bms)
         return bms
 

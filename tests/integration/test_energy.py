@@ -10,6 +10,7 @@ import pytest
 
 from custom_components.jk_bms.energy import SMOOTHING_TIME, EnergyMeter, SmoothedCurrent
 from custom_components.jk_bms.jkbms.estimates import time_to_empty, time_to_full
+from tests.thorough import THOROUGH
 
 from .week import INTERVAL, Truth, power_of_a_week, readings_of_a_week, true_energy
 
@@ -164,7 +165,7 @@ def test_energy_of_sample_days_is_counted(
     assert count(samples, -1) == pytest.approx(discharged)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(3 if THOROUGH else 1))
 def test_a_week_matches_the_exact_integral(seed: int) -> None:
     """Restarts, outages and reboots lose no energy of the time with readings."""
     random = Random(seed)

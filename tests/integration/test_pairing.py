@@ -43,7 +43,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 from tests.bluez import Adapter, Bluez, Lock
 from tests.bluez.scanner import LocalScanner
-from tests.virtual_bms import MODELS, Battery, Behaviour, Faults, VirtualBms
+from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import SPEED, receive_advertisement
@@ -61,11 +61,9 @@ ADDRESS = "A4:C1:38:10:00:01"
 def bms() -> VirtualBms:
     """Return a battery that sends nothing to a client that is not paired."""
     spec = replace(MODELS["JK_PB2A16S20P 15.41"], address=ADDRESS)
-    behaviour = Behaviour.of(spec)
-    behaviour = replace(behaviour, idle_drop=behaviour.idle_drop * SPEED)
     battery = Battery(spec, time_scale=0.0)
     faults = Faults(pairing=True)
-    return VirtualBms(battery, faults=faults, behaviour=behaviour, speed=SPEED)
+    return VirtualBms(battery, faults=faults, speed=SPEED)
 
 
 @pytest.fixture

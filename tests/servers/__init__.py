@@ -19,7 +19,7 @@ import pytest_socket
 ROOT: Final = Path(__file__).parents[2]
 UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
 """Where `scripts/servers` puts them."""
-PATIENCE: Final = 30.0
+PATIENCE: Final = 90.0
 """s in which a server starts, or shows what it received."""
 
 type Labels = dict[str, str]

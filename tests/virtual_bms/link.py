@@ -96,7 +96,7 @@ class Link:
             ),
             preload=frames.ACKNOWLEDGEMENT[-5:],
         )
-        self._later(behaviour.idle_drop, self._drop_if_idle)
+        self._loop_at(self._loop.time() + behaviour.idle_drop, self._drop_if_idle)
         if bms.faults.pairing == "drop":
             self._later(PAIRING_DROP, self._drop_if_not_paired)
 
@@ -228,9 +228,8 @@ class Link:
         if register == READ_CELLS and bms.behaviour.early_96_is_fatal:
             if self._info_pending:
                 self._doomed = True
-                self._later(
-                    bms.behaviour.idle_drop, lambda: self.close("no stream started")
-                )
+                end = self._loop.time() + bms.behaviour.idle_drop
+                self._loop_at(end, lambda: self.close("no stream started"))
             return not self._doomed
         return True
 

@@ -19,7 +19,11 @@ from .spec import Spec
 
 
 class VirtualBms:
-    """A battery that can be connected to. All delays are divided by `speed`."""
+    """A battery that can be connected to.
+
+    All its delays are divided by `speed`, but not `idle_drop`: a busy machine takes its time
+    to send the first command.
+    """
 
     def __init__(
         self,
