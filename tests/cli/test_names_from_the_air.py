@@ -159,7 +159,7 @@ async def test_served_and_watched_names_are_printable(
     ((name, battery),) = poller.monitor.named()
     assert (name, battery.up) == (SHOWN, True)
     console = Console(record=True, width=200)
-    console.print(_screen(poller.monitor))
+    console.print(_screen(poller.monitor, []))
     shown = console.export_text()
     assert SHOWN in shown
     assert all(line.isprintable() for line in shown.split("\n"))
