@@ -68,7 +68,10 @@ def _texts() -> dict[str, dict[str, dict[str, object]]]:
 
 
 def _entity_row(platform: str, key: str, description: EntityDescription) -> Row:
-    texts = _texts()[platform][description.translation_key or description.key]
+    text_key = description.translation_key or description.key
+    texts = _texts()[platform].get(text_key)
+    if not texts:
+        raise LookupError(f"{platform}.{text_key} has no name in translations/en.json")
     name = str(texts["name"])
     return (
         key,
