@@ -603,7 +603,8 @@ async def test_a_week_of_readings_is_counted_exactly(
         highest = shown
     for sign, kwh in zip((1, -1), highest, strict=True):
         true = true_energy(readings, Truth(power, sign))
-        assert kwh == pytest.approx(true, rel=0.005)
+        # What is lost around each trouble weighs more in a few days than in a week
+        assert kwh == pytest.approx(true, rel=0.005 if THOROUGH else 0.015)
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
