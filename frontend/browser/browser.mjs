@@ -42,6 +42,17 @@ export function ours(errors) {
 export const ask = (page, message) =>
   page.evaluate((m) => document.querySelector("home-assistant").hass.callWS(m), message);
 
+export const act = (page, domain, service, service_data) =>
+  ask(page, { type: "call_service", domain, service, service_data });
+
+/** Let something happen to a battery of the demo, and read it; by default all is normal again. */
+export async function letHappen(page, battery, more = {}) {
+  await act(page, "demo_battery", "let", { battery, ...more });
+  // It fails where the battery does not respond.
+  const entity_id = `button.${battery.toLowerCase()}_refresh`;
+  await act(page, "button", "press", { entity_id }).catch(() => {});
+}
+
 /** Return what axe-core finds serious or critical within these elements. */
 export async function seriousProblems(page, selector) {
   const axe = new URL(import.meta.resolve("axe-core"));

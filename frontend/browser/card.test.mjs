@@ -89,7 +89,7 @@ test("a battery that is not read keeps its last values and gives the reason", as
   });
   await page.getByText("exceptions not_reachable").waitFor();
   assert.equal(await page.locator(".cells li").count(), 4);
-  assert.ok((await page.locator(".stale").count()) > 0);
+  assert.equal(await page.locator(".frame.outdated").count(), 1);
 });
 
 test("a tap on a cell shows its wire resistance", async () => {

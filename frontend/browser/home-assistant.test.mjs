@@ -37,18 +37,32 @@ test("the card appears although Home Assistant's own scripts come late", async (
   await page.context().close();
 });
 
-test("each battery has a view, and a tap on its row leads there", async () => {
+const CARDS = "jk-bms-battery-card, jk-bms-overview-card, jk-bms-cells-feature";
+
+async function nameDevice(page, name, name_by_user) {
+  const devices = await ask(page, { type: "config/device_registry/list" });
+  const { id: device_id } = devices.find((device) => device.name === name);
+  await ask(page, { type: "config/device_registry/update", device_id, name_by_user });
+}
+
+test("each battery has a view, to which a tap on its row leads, and the name of its device", async () => {
   const { page, errors } = await open("/jk-bms");
   await page.locator("jk-bms-overview-card .row").nth(2).waitFor();
   assert.equal(await page.locator("jk-bms-battery-card").count(), 3);
   await page.locator("jk-bms-overview-card .row").filter({ hasText: "Camper" }).click();
   await page.waitForURL("**/jk-bms/camper");
+  const titled = (name) => page.locator("jk-bms-battery-card h2").getByText(name).first().waitFor();
+  await titled("Camper");
+  await nameDevice(page, "Camper", "Van");
+  await titled("Van");
+  await nameDevice(page, "Camper", null);
+  await titled("Camper");
   assert.deepEqual(ours(errors), []);
   await page.context().close();
 });
 
 test("a renamed entity stays, a disabled one goes, and the others keep their numbers", async () => {
-  const { page } = await open("/jk-bms/house");
+  const { page, errors } = await open("/jk-bms/house");
   await page.locator("jk-bms-battery-card .cells li").nth(15).waitFor();
   await ask(page, {
     type: "config/entity_registry/update",
@@ -78,6 +92,8 @@ test("a renamed entity stays, a disabled one goes, and the others keep their num
       "1,2,4,5,6,7,8,9,10,11,12,13,14,15,16"
     );
   });
+  assert.deepEqual(await seriousProblems(page, CARDS), []);
+  assert.deepEqual(ours(errors), []);
   await page.context().close();
 });
 
@@ -90,7 +106,7 @@ for (const colorScheme of ["light", "dark"]) {
     await page.locator("jk-bms-battery-card .cells li").first().waitFor();
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert.ok(wide <= 0, `${wide} px too wide`);
-    const problems = await seriousProblems(page, "jk-bms-battery-card, jk-bms-overview-card");
+    const problems = await seriousProblems(page, CARDS);
     assert.deepEqual(problems, []);
     assert.deepEqual(ours(errors), []);
     await page.context().close();
@@ -125,6 +141,7 @@ test("the card is added by the picker, beside a tile with the cells, and its edi
   const dialog = page.locator("hui-dialog-edit-card");
   await dialog.locator("ha-selector-device").waitFor();
   await dialog.locator("ha-selector-select").getByText("Parts, in this order").first().waitFor();
+  assert.deepEqual(await seriousProblems(page, CARDS), []);
   await dialog.getByRole("button", { name: "Save" }).click();
   await page.locator("hui-dialog-edit-card jk-bms-battery-card").waitFor({ state: "detached" });
   const saved = await ask(page, { type: "lovelace/config", url_path: dashboard.url_path });
@@ -139,10 +156,15 @@ test("the card is added by the picker, beside a tile with the cells, and its edi
   await page.context().close();
 });
 
-test("the dashboard is among those that can be added", async () => {
-  const { page } = await open("/config/lovelace/dashboards");
+test("the dashboard is added with three clicks", async () => {
+  const { page, errors } = await open("/config/lovelace/dashboards");
   await page.getByText("Add dashboard").first().click();
-  await page.getByText("JK BMS batteries").first().waitFor();
+  await page.getByText("JK BMS batteries").first().click();
+  await page.getByRole("button", { name: "Create" }).last().click();
+  await page.locator("ha-sidebar").getByText("All batteries").waitFor();
+  const config = await ask(page, { type: "lovelace/config", url_path: "all-batteries" });
+  assert.deepEqual(config, { strategy: { type: "custom:jk-bms" } });
+  assert.deepEqual(ours(errors), []);
   await page.context().close();
 });
 

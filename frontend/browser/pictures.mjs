@@ -1,6 +1,6 @@
 // Take the pictures for docs/images from `scripts/demo --added --batteries 4` at DEMO_URL, with
 // CHROMIUM set to the browser: scripts/pictures does all of it.
-import { ask, launch, openPage } from "./browser.mjs";
+import { act, launch, letHappen, openPage } from "./browser.mjs";
 
 const IMAGES = new URL("../../docs/images/", import.meta.url);
 const WIDE = { width: 1440, height: 1330 };
@@ -57,16 +57,6 @@ await shoot("energy", "/energy", 800, async (page) => {
   await page.getByRole("button", { name: "Previous" }).first().click();
 });
 
-const act = (page, domain, service, service_data) =>
-  ask(page, { type: "call_service", domain, service, service_data });
-
-/** Let something happen to a battery, and read it. */
-async function happen(page, battery, more = {}) {
-  await act(page, "demo_battery", "let", { battery, ...more });
-  const entity_id = `button.${battery.toLowerCase()}_refresh`;
-  await act(page, "button", "press", { entity_id }).catch(() => {});
-}
-
 /** Take a picture of the card of a battery alone, once the preparation is done. */
 async function shootCard(name, battery, colorScheme, prepare) {
   const { page } = await openPage(browser, { viewport: { width: 390, height: 1400 }, colorScheme });
@@ -84,24 +74,32 @@ async function shootCard(name, battery, colorScheme, prepare) {
   await page.context().close();
 }
 
-await shootCard("fault", "House", "light", async (page, card) => {
-  await happen(page, "House", { state: { alarms: 1 << 11 } });
-  await card.locator(".alarm").first().waitFor();
-});
 await shootCard("controls", "House", "dark", async (page, card) => {
-  await happen(page, "House");
   await act(page, "switch", "turn_off", { entity_id: "switch.house_charging" });
-  await happen(page, "House");
+  await letHappen(page, "House");
   await card.locator(".chip").filter({ hasText: "Charge MOSFET" }).getByText("Off").waitFor();
 });
+await shootCard("fault", "House", "light", async (page, card) => {
+  await act(page, "switch", "turn_on", { entity_id: "switch.house_charging" });
+  const cells = Array.from({ length: 16 }, (_, n) => 2.952 + ((n * 5) % 8) / 500);
+  cells[13] = 2.49;
+  const state = { alarms: 1 << 11, soc: 4, cells, current: 0, discharging: false };
+  await letHappen(page, "House", { state });
+  await card.locator(".alarm").first().waitFor();
+});
 await shootCard("lost", "Camper", "light", async (page, card) => {
-  await happen(page, "Camper", { silent: true });
+  await letHappen(page, "Camper", { silent: true });
   await card.locator(".reason").waitFor();
+});
+await shootCard("freed", "Boat", "light", async (page, card) => {
+  await card.getByRole("button", { name: "Free for the phone app" }).click();
+  await page.locator("dialog-box").getByRole("button", { name: "OK" }).click();
+  await card.locator(".freed").waitFor();
 });
 await shoot("repair", "/config/repairs", 800, async (page) => {
   await page.locator("home-assistant-main").waitFor();
   // A temperature sensor that cannot be right
-  await happen(page, "House", { state: { temperatures: [160, 24.5, 24.9, 25.1] } });
+  await letHappen(page, "House", { state: { temperatures: [160, 24.5, 24.9, 25.1] } });
   await page.getByText("JK BMS").first().click();
   await page.getByText("Reported by JK BMS").waitFor();
 });

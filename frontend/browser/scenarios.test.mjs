@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ask, launch, openPage, ours, seriousProblems } from "./browser.mjs";
+import { ask, launch, letHappen, openPage, ours, seriousProblems } from "./browser.mjs";
 
 const { DEMO_URL, PICTURES } = process.env;
 /** Ms that a page of Home Assistant has on a busy machine. */
@@ -40,14 +40,7 @@ async function show(view) {
   await frame().locator(".cells li").first().waitFor();
 }
 
-/** Let something happen to a battery; without more, everything is normal again. */
-const happen = (battery, more = {}) => act("demo_battery", "let", { battery, ...more });
-
-const act = (domain, service, service_data) =>
-  ask(page, { type: "call_service", domain, service, service_data });
-
-const refresh = (battery) =>
-  act("button", "press", { entity_id: `button.${battery}_refresh` }).catch(() => {});
+const happen = (battery, more) => letHappen(page, battery, more);
 
 /** Look at what is shown in every view: nothing overflows, axe finds nothing serious. */
 async function inspect(name) {
@@ -55,7 +48,7 @@ async function inspect(name) {
     await page.setViewportSize(viewport);
     await page.emulateMedia({ colorScheme });
     const view = `${name}_${viewport.width}_${colorScheme}`;
-    await page.waitForTimeout(500);
+    await page.waitForTimeout(PICTURES ? 2000 : 500);
     if (PICTURES) await page.screenshot({ path: `${PICTURES}/${view}.png` });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     assert.ok(wide <= 0, `${view}: ${wide} px too wide`);
@@ -71,7 +64,6 @@ const confirm = (name) => page.locator("dialog-box").getByRole("button", { name 
 
 test("a fault stands on top of the card and of the overview", async () => {
   await happen("House", { state: { alarms: 1 << 11 } });
-  await refresh("house");
   await frame().locator(".alarm").getByText("Cell undervoltage").waitFor();
   assert.match(await frame().locator(".alarm").innerText(), /\(Cells? \d+/);
   await inspect("fault");
@@ -81,7 +73,6 @@ test("a fault stands on top of the card and of the overview", async () => {
   assert.match(await worst.innerText(), /^House/);
   await inspect("fault_overview");
   await happen("House");
-  await refresh("house");
   await worst.filter({ hasText: "Cell undervoltage" }).waitFor({ state: "detached" });
 });
 
@@ -134,12 +125,10 @@ test("a battery that does not respond keeps its values and gives the reason", as
   await show("camper");
   const cells = await frame().locator(".cells li").count();
   await happen("Camper", { silent: true });
-  await refresh("camper");
   await frame().locator(".reason").waitFor();
   assert.equal(await frame().locator(".cells li").count(), cells);
   await inspect("lost");
   await happen("Camper");
-  await refresh("camper");
   await frame().locator(".reason").waitFor({ state: "detached" });
 });
 

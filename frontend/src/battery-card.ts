@@ -4,7 +4,7 @@ import { html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
-import { formatNumber, formatPercent, formatTime } from "./format.ts";
+import { formatNumber, formatPercent } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
@@ -12,6 +12,7 @@ import {
   activity,
   buildModel,
   cellEntities,
+  freedUntil,
   levelOf,
   millivolts,
   windowOf,
@@ -191,11 +192,12 @@ export class BatteryCard extends BatteriesElement {
     const shown = parts?.length ? parts : PART_NAMES;
     return html`
       <ha-card>
-        <div class="frame">
+        <div class="frame ${model.outdated ? "outdated" : ""}">
           <div class="alarms" role="status" aria-live="polite">
             ${model.faults.map((fault) => this.#alarm(fault))}
           </div>
-          ${this.#reason(live)} ${shown.map((part) => this.#part(part, hass, battery, model, live))}
+          ${this.#notice(hass, live)}
+          ${shown.map((part) => this.#part(part, hass, battery, model, live))}
         </div>
       </ha-card>
     `;
@@ -229,7 +231,7 @@ export class BatteryCard extends BatteriesElement {
   #head(hass: Hass, { device_id }: Battery, model: Model): TemplateResult {
     const { title } = model;
     const page = `/config/devices/device/${device_id}`;
-    return html`<div class="head ${model.stale ? "stale" : ""}">
+    return html`<div class="head">
       ${this.#ring(model)}
       <div class="title">
         <h2>${hass.user?.is_admin ? html`<a href=${page}>${title}</a>` : title}</h2>
@@ -259,8 +261,11 @@ export class BatteryCard extends BatteriesElement {
       : this.words("cells_meant", { cells: cells.join(", ") });
   }
 
-  #reason(live: Live | undefined): TemplateResult | typeof nothing {
-    if (!live?.reason || live.resumes_at) return nothing;
+  #notice(hass: Hass, live: Live | undefined): TemplateResult | typeof nothing {
+    if (live?.resumes_at) {
+      return html`<p class="reason freed">${freedUntil(hass, this.words, live.resumes_at)}</p>`;
+    }
+    if (!live?.reason) return nothing;
     const { key, placeholders } = live.reason;
     const text = this.localize(`component.jk_bms.exceptions.${key}.message`, placeholders);
     return text ? html`<p class="reason">${text}</p>` : nothing;
@@ -306,7 +311,7 @@ export class BatteryCard extends BatteriesElement {
   }
 
   #facts(model: Model): TemplateResult | typeof nothing {
-    const { voltage, current, remaining, capacity, cycles, health, totals } = model;
+    const { voltage, current, remaining, capacity, cycles, health, throughput, runtime } = model;
     const facts = [
       { label: this.words("voltage"), value: voltage },
       { label: this.words("current"), value: current },
@@ -315,11 +320,15 @@ export class BatteryCard extends BatteriesElement {
         value: remaining ?? capacity,
         more: remaining && capacity ? ` / ${capacity.text}` : "",
       },
-      { label: this.words("cycles"), value: cycles },
+      {
+        label: this.words("cycles"),
+        value: cycles,
+        more: throughput ? ` · ${throughput.text}` : "",
+      },
       { label: this.words("health"), value: health },
-      ...totals.map((value) => ({ label: value.name, value })),
+      { label: runtime?.name, value: runtime },
     ];
-    return html`<div class="facts ${model.stale ? "stale" : ""}">
+    return html`<div class="facts">
       ${facts.map(({ label, value, more }) =>
         value
           ? this.#open(
@@ -361,7 +370,7 @@ export class BatteryCard extends BatteriesElement {
     const scale = this._zoomed
       ? `± ${millivolts(hass, window)}`
       : `${formatNumber(hass, model.scale.low, 2)} – ${formatNumber(hass, model.scale.high, 2)} V`;
-    return html`<section class="cell-part ${model.stale ? "stale" : ""}">
+    return html`<section class="cell-part">
       <div class="bar-head">
         <h3>${this.words("cells")}</h3>
         <span class="summary">
@@ -586,7 +595,7 @@ export class BatteryCard extends BatteriesElement {
   #chips(model: Model): TemplateResult | typeof nothing {
     const { temperatures, states, switches } = model;
     if (!temperatures.length && !states.length && !switches.length) return nothing;
-    return html`<div class="chips ${model.stale ? "stale" : ""}">
+    return html`<div class="chips">
       ${temperatures.map(({ label, value }) =>
         this.#open(
           value,
@@ -655,18 +664,15 @@ export class BatteryCard extends BatteriesElement {
     live: Live | undefined,
   ): TemplateResult {
     const until = live?.resumes_at;
-    const state = until
-      ? this.words("freed", { time: formatTime(hass, new Date(until)) })
-      : this.words(battery.holds_link ? "link_held" : "link_on_demand");
     return html`<div class="foot">
       <span class="read">
         ${
           live?.last_read
             ? html`${this.words("last_read")}
                 <jk-bms-age .time=${live.last_read} .language=${hass.locale.language}></jk-bms-age>
-                · `
+                ${until ? "" : "· "}`
             : nothing
-        }${state}
+        }${until ? "" : this.words(battery.holds_link ? "link_held" : "link_on_demand")}
       </span>
       <span class="actions">
         ${

@@ -1,5 +1,6 @@
 /** The views of the dashboard, as a plain configuration of Home Assistant's own cards and ours. */
 import type { Battery, BatteryStore } from "./batteries.ts";
+import type { Hass } from "./hass.ts";
 import type { Word, Words } from "./words.ts";
 
 export type Config = Readonly<Record<string, unknown>>;
@@ -34,12 +35,20 @@ export async function currentBatteries(
   });
 }
 
-/** Return one path for each battery, no two alike. */
-export function pathsOf(batteries: readonly Battery[]): Record<string, string> {
+type Devices = Hass["devices"];
+
+/**
+ * Return one path for each battery, no two alike. It is made of the name that the battery itself gives,
+ * so that a page stays where it is when its device is renamed.
+ */
+export function pathsOf(
+  batteries: readonly Battery[],
+  devices: Devices = {},
+): Record<string, string> {
   const paths: Record<string, string> = {};
   for (const { device_id, title } of batteries) {
     const slug =
-      title
+      (devices[device_id]?.name ?? title)
         .normalize("NFKD")
         .toLowerCase()
         .replace(/[^a-z0-9]+/g, "-")
@@ -58,9 +67,13 @@ const TEMPERATURES = [
   "sensor.mosfet_temperature",
 ];
 
-export function makeDashboard(batteries: readonly Battery[], words: Words): Config {
+export function makeDashboard(
+  batteries: readonly Battery[],
+  words: Words,
+  devices: Devices = {},
+): Config {
   if (!batteries.length) return { views: [noBatteries(words)] };
-  const paths = pathsOf(batteries);
+  const paths = pathsOf(batteries, devices);
   const views = batteries.map((battery) => batteryView(battery, paths[battery.device_id], words));
   return { views: batteries.length > 1 ? [overview(batteries, paths, words), ...views] : views };
 }

@@ -1,6 +1,6 @@
 /** What a card shows, computed from the states of a battery's entities. */
 import type { Battery, CellLimits, Live } from "./batteries.ts";
-import { formatDuration, formatNumber } from "./format.ts";
+import { formatDuration, formatNumber, formatTime } from "./format.ts";
 import type { Hass, HassEntity } from "./hass.ts";
 import type { Words } from "./words.ts";
 
@@ -58,6 +58,8 @@ export interface Model {
   readonly title: string;
   /** Some values are from before the battery became unavailable. */
   readonly stale: boolean;
+  /** No values are coming: the battery is not read, or the link is free for others. */
+  readonly outdated: boolean;
   readonly flow: Flow | undefined;
   readonly soc: Value | undefined;
   readonly power: Value | undefined;
@@ -67,8 +69,9 @@ export interface Model {
   readonly capacity: Value | undefined;
   readonly cycles: Value | undefined;
   readonly health: Value | undefined;
-  /** Of the battery's whole life; disabled by default. */
-  readonly totals: readonly Value[];
+  /** Charged in its whole life. */
+  readonly throughput: Value | undefined;
+  readonly runtime: Value | undefined;
   /** s until the battery is full while it charges, until it is empty while it discharges. */
   readonly timeLeft: number | undefined;
   readonly cells: readonly Cell[];
@@ -87,8 +90,6 @@ export interface Model {
 
 const GONE = new Set(["unavailable", "unknown"]);
 const TEMPERATURES = [1, 2, 4, 5] as const;
-
-const TOTALS = ["sensor.total_charging_cycle_capacity", "sensor.total_runtime"] as const;
 
 /** The switches that the battery may have, and the binary sensor that shows the effect of each. */
 const CONTROLS: readonly (readonly [string, string | undefined])[] = [
@@ -180,7 +181,8 @@ export function buildModel(
     capacity: value("sensor.full_charge_capacity"),
     cycles: value("sensor.charging_cycles"),
     health: value("sensor.state_of_health"),
-    totals: TOTALS.map(value).filter((total) => total !== undefined),
+    throughput: value("sensor.total_charging_cycle_capacity"),
+    runtime: value("sensor.total_runtime"),
     timeLeft: timeLeft ?? undefined,
     cells,
     scale: scaleOf(battery.limits, volts),
@@ -203,6 +205,7 @@ export function buildModel(
     link: linkId === undefined ? undefined : value("switch.bluetooth_link"),
     refresh: refreshId !== undefined && hass.states[refreshId] ? refreshId : undefined,
     stale,
+    outdated: stale || Boolean(live?.reason ?? live?.resumes_at),
   };
 }
 
@@ -338,6 +341,10 @@ export function activity(hass: Hass, words: Words, { flow, timeLeft }: Model): s
   const word = flow === "charging" ? "full_in" : "empty_in";
   const time = timeLeft ? [words(word, { time: formatDuration(hass, timeLeft) })] : [];
   return [words(flow), ...time];
+}
+
+export function freedUntil(hass: Hass, words: Words, resumesAt: string): string {
+  return words("freed", { time: formatTime(hass, new Date(resumesAt)) });
 }
 
 export function millivolts(hass: Hass, volts: number, signed = false): string {

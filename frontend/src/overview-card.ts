@@ -9,6 +9,7 @@ import {
   Memory,
   activity,
   buildModel,
+  freedUntil,
   levelOf,
   millivolts,
   totalCharge,
@@ -129,13 +130,15 @@ export class OverviewCard extends BatteriesElement {
   #row(hass: Hass, { battery, model, lost }: Row): TemplateResult {
     const { soc, power } = model;
     const [flow, ...timeLeft] = activity(hass, this.words, model);
-    const state = [flow, power?.text, ...timeLeft].filter(Boolean).join(" · ");
+    const { reason, resumes_at } = this.store?.live[battery.device_id] ?? {};
+    const state = resumes_at
+      ? freedUntil(hass, this.words, resumes_at)
+      : [flow, power?.text, ...timeLeft].filter(Boolean).join(" · ");
     const spread =
       model.spread === undefined ? "" : `${this.words("spread")} ${millivolts(hass, model.spread)}`;
     const faults = model.faults.map(
       ({ key }) => this.localize(`component.jk_bms.entity.binary_sensor.${key}.name`) || key,
     );
-    const reason = this.store?.live[battery.device_id]?.reason;
     const troubles = [
       ...faults,
       ...(lost && reason
@@ -144,7 +147,7 @@ export class OverviewCard extends BatteriesElement {
     ];
     const level = soc ? levelOf(soc.number) : "high";
     return html`<button
-      class="row ${model.stale ? "stale" : ""}"
+      class="row ${model.outdated ? "outdated" : ""}"
       @click=${() => this.#open(battery)}
     >
       <span class="name">${model.title}</span>

@@ -45,6 +45,7 @@ export class DashboardStrategy extends HTMLElement {
       import("./dashboard.ts"),
     ]);
     const store = batteryStore(hass.connection);
-    return makeDashboard(await currentBatteries(store, devicesOf(hass)), words);
+    const batteries = await currentBatteries(store, devicesOf(hass));
+    return makeDashboard(batteries, words, hass.devices);
   }
 }

@@ -55,3 +55,9 @@ test("paths are legible, and no two are alike", () => {
     "battery-all",
   ]);
 });
+
+test("a path stays when the user renames the battery", () => {
+  const renamed = { ...makeBattery({}, "Garden house"), device_id: "one" };
+  const devices = { one: { id: "one", name: "House", name_by_user: "Garden house" } };
+  expect(pathsOf([renamed], devices)).toEqual({ one: "house" });
+});

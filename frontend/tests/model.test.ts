@@ -134,12 +134,6 @@ test("faults name the cells that are meant", () => {
   ]);
 });
 
-test("the totals of its life are shown once their sensors are enabled", () => {
-  const key = "sensor.total_runtime";
-  expect(model({ [key]: "3600" }).totals).toMatchObject([{ number: 3600 }]);
-  expect(model({}).totals).toEqual([]);
-});
-
 test("a control stands beside the state that it switches", () => {
   const states = { "binary_sensor.charging": "on", "binary_sensor.discharging": "on" };
   expect(model(states).states).toHaveLength(2);
@@ -158,6 +152,14 @@ test("the last values stay, marked as stale, while a battery is unavailable", ()
   expect(now.stale).toBe(false);
   const later = buildModel(makeHass({ "sensor.power": "unavailable" }), battery, LIVE, memory);
   expect(later).toMatchObject({ stale: true, power: { number: 100 } });
+});
+
+test.each([
+  [{}, false],
+  [{ reason: { key: "not_reachable", placeholders: {} } }, true],
+  [{ resumes_at: "2026-11-28T13:00:00+00:00" }, true],
+])("values are outdated with %o: %s", (changed, outdated) => {
+  expect(model({ "sensor.power": "100" }, { ...LIVE, ...changed }).outdated).toBe(outdated);
 });
 
 test("a battery that was never seen available shows nothing", () => {
