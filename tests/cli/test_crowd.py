@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+import logging
 from typing import Any
 from unittest.mock import patch
 
@@ -266,9 +267,12 @@ def test_strangers_do_not_hide_a_listed_battery(radio: VirtualRadio) -> None:
 
 
 def test_fakes_that_never_answer_are_dropped_for_newcomers(
-    radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
+    radio: VirtualRadio,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A thousand of them take no more memory than a few, and hide no battery."""
+    """A thousand take no more memory and no more log than a few, and hide no battery."""
+    monkeypatch.setattr(monitors, "FORGET_AFTER", 60)
     monkeypatch.setattr(monitors, "_MAX_UNREAD", 4)
 
     async def work() -> None:
@@ -285,8 +289,20 @@ def test_fakes_that_never_answer_are_dropped_for_newcomers(
             # A dropped one stays until its next attempt would be due
             assert len(monitor._clients) <= 16
             assert len(monitor._seen) <= 16
+            for bms, _ in [*radio.reach.values()]:
+                radio.remove(bms)
+            await asyncio.sleep(300)
+            assert monitor.batteries == []
 
     run(work)
+    unread, lost, dropped = (
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING
+    )
+    assert "cannot be read: Connected, but" in unread
+    assert lost.startswith("UPS_BMS is lost: ")
+    assert dropped.startswith("UPS_BMS is dropped: ")
 
 
 # Turns

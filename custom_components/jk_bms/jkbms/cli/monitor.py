@@ -90,6 +90,11 @@ class Battery:
         return self.reading.cell_data.implausible if self.reading else ()
 
     @property
+    def is_proven(self) -> bool:
+        """Whether it was requested or read: a scan finds whatever advertises as one."""
+        return self.is_requested or self.reading is not None
+
+    @property
     def up(self) -> bool:
         """Whether the latest attempt succeeded, and is recent."""
         return not self.error and asyncio.get_running_loop().time() < self.stale_at
@@ -118,6 +123,8 @@ class Monitor:
         self.no_bluetooth: NoBluetoothError | None = None
         """Why no battery can be read at the moment."""
         self._answer_timeout = answer_timeout
+        self._unproven = Outage()
+        """Whether a battery that a scan found and none has read was logged."""
         # By address: one battery may be requested by its name and by its address
         self._clients: dict[str, JkBmsClient] = {}
         self._seen: dict[str, SeenDevice] = {}
@@ -172,7 +179,7 @@ class Monitor:
         Where there is none, the one that failed first of those never read is dropped;
         what is known of it goes with the end of its current attempt.
         """
-        unread = [b for b in self.batteries if not (b.is_requested or b.reading)]
+        unread = [battery for battery in self.batteries if not battery.is_proven]
         if len(unread) < _MAX_UNREAD:
             return True
         if failed := [battery for battery in unread if battery.error]:
@@ -226,9 +233,19 @@ class Monitor:
     def log_change(self, battery: Battery) -> None:
         """Log once that a battery is lost or back, and which values it leaves out.
 
-        Missing Bluetooth is logged once for all batteries, not here.
+        Missing Bluetooth is logged once for all batteries, not here. Of those that a
+        scan found only the first is logged until it is read: there may be any number.
         """
         if isinstance(battery.error, NoBluetoothError):
+            return
+        if battery.error and not battery.is_proven:
+            if self._unproven.begin():
+                _LOGGER.warning(
+                    "%s cannot be read: %s; no more found batteries are logged until"
+                    " they are read",
+                    battery.name,
+                    failure_text(battery.error),
+                )
             return
         if battery.error and battery.outage.begin():
             _LOGGER.warning("%s is lost: %s", battery.name, failure_text(battery.error))
@@ -252,8 +269,9 @@ class Monitor:
         ):
             return False
         self.forget(battery)
-        hours = FORGET_AFTER / 3600
-        _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)
+        if battery.is_proven:
+            hours = FORGET_AFTER / 3600
+            _LOGGER.warning("%s is dropped: not seen for %g h", battery.name, hours)
         return True
 
     def forget(self, battery: Battery) -> None:
