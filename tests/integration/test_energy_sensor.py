@@ -14,7 +14,14 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
 from custom_components.jk_bms.energy_store import _STORES, async_get_energy
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
-from custom_components.jk_bms.jkbms.models import CellData, DeviceInfo, Layout, Reading
+from custom_components.jk_bms.jkbms.models import (
+    CellData,
+    DeviceInfo,
+    Layout,
+    LiveData,
+    Reading,
+)
+from custom_components.jk_bms.jkbms.protocol.live import LiveChecker
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import (
     EVENT_HOMEASSISTANT_FINAL_WRITE,
@@ -322,15 +329,42 @@ async def test_averages_cover_the_time_between_readings(house: House) -> None:
     assert house.shown(power) == STATE_UNKNOWN
 
 
+@pytest.mark.parametrize("link", ["released", "held"])
 async def test_a_year_is_counted_and_never_goes_down(
-    house: House, entity_registry: er.EntityRegistry, freezer: FrozenDateTimeFactory
+    house: House,
+    entity_registry: er.EntityRegistry,
+    freezer: FrozenDateTimeFactory,
+    link: str,
 ) -> None:
-    """Outages, crashes, restarts, clocks that are set, weeks away: within 0.5 %."""
+    """Outages, crashes at any moment, restarts, clocks, weeks away: within 0.5 %.
+
+    Held with any load, released with one that changes slowly.
+    """
     random = Random(11)
     day = 86_400.0
 
-    def power(time: float) -> float:
+    def slow(time: float) -> float:
         return 2500 * sin(2 * pi * time / day) + 400 * sin(2 * pi * time / 3000)
+
+    def switched(time: float) -> float:
+        return slow(time) + (10_000 if time % 30 < 15 else -10_000)
+
+    power, samples, pause, to_save = {
+        "released": (slow, 60, (45.0, 90.0), 0.5),
+        "held": (switched, 400, (0.5, 0.56), 0.01),
+    }[link]
+
+    def count(time: float, watts: float) -> None:
+        if link == "released":
+            house.publish(time, watts)
+            return
+        frame = LiveData(
+            battery_voltage=50.0,
+            battery_current=watts / 50,
+            reported_power=abs(watts),
+        )
+        for sample in checker.accept(frame, time):
+            house.coordinator.live.feed(sample)
 
     house.expect(1.0, power(0))
     await house.set_up()
@@ -342,12 +376,14 @@ async def test_a_year_is_counted_and_never_goes_down(
                 entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )
     await house.restart(1.0, power(0))
-    step, gap = 90.0, 90.0
     now, clock, highest = 0.0, -1.0, [0.0, 0.0]
-    true = [0.0, 0.0]
+    true, unsaved = [0.0, 0.0], [0.0, 0.0]
     for _ in range(26):
-        now += random.uniform(1, 25) * day
         event = random.choice(["crash", "restart", "outage", "clock"])
+        if event == "crash":
+            true = [all_ - lost for all_, lost in zip(true, unsaved, strict=True)]
+        unsaved = [0.0, 0.0]
+        now += random.uniform(1, 25) * day
         if event in {"crash", "restart"}:
             clock = now - random.uniform(5, 100)
             await getattr(house, event)(now - clock, power(now))
@@ -358,19 +394,22 @@ async def test_a_year_is_counted_and_never_goes_down(
                 )
             house.miss()
             await house.publish_and_save(now - clock, power(now))
-        for _ in range(60):
-            before, now = now, now + random.uniform(step / 2, gap)
-            house.publish(now - clock, power(now))
+        checker = LiveChecker(house.next)
+        for _ in range(samples):
+            before, now = now, now + random.uniform(*pause)
+            count(now - clock, power(now))
             for part in range(8):
                 middle = before + (part + 0.5) * (now - before) / 8
                 kwh = power(middle) * (now - before) / 8 / 3.6e6
                 true[kwh < 0] += abs(kwh)
-            if random.random() < 0.5:
+                unsaved[kwh < 0] += abs(kwh)
+            if random.random() < to_save:
                 await house.save()
+                unsaved = [0.0, 0.0]
             shown = [float(state) for state in house.energies]
             assert all(new >= old for new, old in zip(shown, highest, strict=True))
             highest = shown
-        await house.save()
+    await house.save()
     highest = [float(state) for state in house.energies]
     assert highest == pytest.approx(true, rel=0.005)
 
