@@ -19,6 +19,7 @@ from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailabl
 import pytest
 from yarl import URL
 
+from custom_components.jk_bms.jkbms.cli import monitor
 from custom_components.jk_bms.jkbms.cli.arguments import ExitCode, parse
 from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.cli.serve import plan
@@ -746,6 +747,29 @@ async def test_stopped_push_leaves_no_groups(
     async with doing(*arguments):
         await until(is_there)
     assert group not in await get(f"{pushgateway}/metrics")
+
+
+async def test_push_deletes_a_battery_that_is_dropped_while_it_runs(
+    radio: VirtualRadio, pushgateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label that is no longer filled must not stay `up 1`."""
+    monkeypatch.setattr(monitor, "FORGET_AFTER", 1.0)
+    place(radio, UPS)
+    home = place(radio, HOME)
+    labels = {"UPS_BMS", "HOME_BMS"}
+
+    async def are_there(wanted: set[str]) -> bool:
+        text = await get(f"{pushgateway}/metrics")
+        return wanted == {
+            label
+            for label in labels
+            if f'up{{device="{label}",instance="{label}",job="dropped"}}' in text
+        }
+
+    async with doing("-e", "-p", "-u", pushgateway, "--job", "dropped"):
+        await until(partial(are_there, labels))
+        radio.remove(home)
+        await until(partial(are_there, {"UPS_BMS"}))
 
 
 # Banks

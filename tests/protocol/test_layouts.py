@@ -252,11 +252,14 @@ def test_live_data_are_those_of_the_whole_frame(model: str, hour: float) -> None
         assert live.reported_power == pytest.approx(abs(power), abs=0.002)
 
 
-def test_live_data_without_cells_have_no_voltage() -> None:
-    """What is measured on cells is absent with none connected."""
+@pytest.mark.parametrize(
+    "measured", [{"cells": ()}, {"current": -40_000.0}, {"voltage": 600.0}]
+)
+def test_live_data_that_cannot_be_have_no_voltage(measured: dict[str, Any]) -> None:
+    """What is measured on cells is absent with none connected, or out of all bounds."""
     spec = SPECS[Layout.JK02_32S]
     battery = Battery(spec)
-    battery.override(cells=())
+    battery.override(**measured)
     live = decode_live(
         Frame.parse(frames.cell_frame(spec, battery.state, 7)), profile_of(spec)
     )
