@@ -1,5 +1,6 @@
 """Batteries that are cheap to simulate."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, override
 
@@ -15,6 +16,8 @@ class CannedBattery(Battery):
     def __init__(self, spec: Spec, *, begin: int = 0, **kwargs: Any) -> None:
         """Begin at this second of it."""
         super().__init__(spec, soc=0.6, hour=HOUR, **kwargs)
+        self.defects: list[Callable[[State], State]] = []
+        """What fails in it, such as a sensor: each changes what it measures."""
         self._carry = begin
         self._states = _states(spec.model, spec.software)
 
@@ -36,7 +39,10 @@ class CannedBattery(Battery):
     @property
     @override
     def state(self) -> State:
-        return self._states[int(self._carry) % SECONDS]
+        state = self._states[int(self._carry) % SECONDS]
+        for defect in self.defects:
+            state = defect(state)
+        return state
 
 
 @cache

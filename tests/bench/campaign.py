@@ -11,16 +11,19 @@ from random import Random
 from typing import Any, Final, Protocol, override
 
 from custom_components.jk_bms.jkbms.bluetooth.client import READ_DEADLINE
-from custom_components.jk_bms.jkbms.models import Reading
+from custom_components.jk_bms.jkbms.errors import ImplausibleValuesError
+from custom_components.jk_bms.jkbms.models import CellData, Reading
 from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     decode_settings,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
-from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
+from custom_components.jk_bms.jkbms.protocol.profile import Profile, choose_profile
 from tests.bluetooth.harness import RecordingBms, expected_values
-from tests.virtual_bms import MODELS, Faults, State, VirtualRadio, frames
+from tests.virtual_bms import MODELS, Faults, Spec, State, VirtualRadio, frames
+
+from .batteries import CannedBattery
 
 INTERVAL: Final = 30.0
 RECOVERY: Final = INTERVAL + READ_DEADLINE + 5.0
@@ -100,7 +103,32 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"zeros": True},
     {"blank_every": 2},
     {"blank_every": 3},
+    {"forge_cells": 1},
 )
+
+
+def _hot_sensor(state: State) -> State:
+    """Return the state with T1 at 160 °C."""
+    return replace(state, temperatures=(160.0, *state.temperatures[1:]))
+
+
+def _wire_off(state: State) -> State:
+    """Return the state with cell 2 at 0 V and the pack as it was."""
+    return replace(state, cells=(state.cells[0], 0.0, *state.cells[2:]))
+
+
+def _defect(name: str, defect: Callable[[State], State]) -> Outage:
+    return Outage(
+        name=name,
+        begin=lambda bms, radio: _canned(bms).defects.append(defect),
+        end=lambda bms, radio: _canned(bms).defects.remove(defect),
+    )
+
+
+def _canned(bms: RecordingBms) -> CannedBattery:
+    assert isinstance(bms.battery, CannedBattery)
+    return bms.battery
+
 
 ALONE: Final = (
     *(Outage(faults=faults) for faults in FAULTS),
@@ -114,6 +142,8 @@ ALONE: Final = (
         begin=lambda bms, radio: radio.remove(bms),
         end=lambda bms, radio: radio.place(bms),
     ),
+    _defect("sensor stuck", _hot_sensor),
+    _defect("wire off", _wire_off),
 )
 
 DAMAGED: Final = tuple(Outage(faults={"damage": rate}) for rate in (0.1, 0.3, 1.0))
@@ -182,7 +212,7 @@ class ReadingChecker:
         spec, settings = self.bms.spec, self.bms.battery.settings
         assert cells.frame_counter is not None
         state = self.bms.states[cells.frame_counter]
-        expected = expected_values(spec, state)
+        expected = _expected_values(spec, state)
         found = {name: getattr(cells, name) for name in expected}
         for name in ("cell_count", "cell_ovp", "cell_uvp") if reading.settings else ():
             expected[name] = getattr(settings, name)
@@ -191,7 +221,7 @@ class ReadingChecker:
         raw = frames.cell_frame(spec, state, cells.frame_counter)
         # All other values: as decoded from the undamaged frame
         for said, sent in (
-            (cells, decode_cell_data(Frame.parse(raw), profile)),
+            (cells, _decode(raw, profile)),
             (
                 replace(info, up_time=None),
                 replace(
@@ -235,6 +265,33 @@ class ReadingChecker:
         if self.last < ended:
             self._report.late.append(self.outage)
         self.outage = f"after {self.outage}"
+
+
+def _expected_values(spec: Spec, state: State) -> dict[str, Any]:
+    """Return what a reading must have: what a defect makes impossible is left out."""
+    values = expected_values(spec, state)
+    implausible = []
+    if not all(state.cells):
+        cells = {place: volts for place, volts in enumerate(state.cells) if volts}
+        values["cell_voltage"] = tuple(map(cells.get, range(len(state.cells))))
+        values["min_cell"] = 1 + min(cells, key=cells.__getitem__)
+        values["max_cell"] = 1 + max(cells, key=cells.__getitem__)
+        values["delta_cell_voltage"] = max(cells.values()) - min(cells.values())
+        implausible = [
+            f"cell_voltage_{number}"
+            for number, volts in enumerate(state.cells, 1)
+            if not volts
+        ]
+    if state.temperatures[0] == 160.0:
+        implausible.append("battery_temperature_1")
+    return values | {"implausible": tuple(implausible)}
+
+
+def _decode(raw: bytes, profile: Profile) -> CellData:
+    try:
+        return decode_cell_data(Frame.parse(raw), profile)
+    except ImplausibleValuesError as err:
+        return err.cell_data
 
 
 def _equal(found: Any, expected: Any) -> bool:

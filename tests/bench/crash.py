@@ -47,7 +47,7 @@ COUNTERS: Final = ("energy_charged", "energy_discharged")
 STORED: Final = f"{DOMAIN}.energy."
 """How the names of the stored counters begin."""
 COMMIT: Final = 6.0
-"""s until the recorder has written a state to its database, which a save takes here."""
+"""s that a save takes here, in which the recorder commits what was shown before."""
 ROUNDING: Final = 0.001
 """kWh that a state may be off: it has three decimals."""
 STATISTICS: Final = 310.0

@@ -14,7 +14,8 @@ def measure(options: Options) -> Iterator[Figure]:
     for seed in SEEDS if options.long else SEEDS[:1]:
         yield from _campaign(seed, 200 if options.long else 24)
     yield from _damage(120 if options.long else 24)
-    yield from _crashes(4 if options.long else 1)
+    yield from _crashes(3 if options.long else 1)
+    yield from _attacks(5 if options.long else 1)
 
 
 def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
@@ -41,6 +42,13 @@ def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
         ("timers left", found["timers"], "likewise, those of batteries and links"),
     ):
         yield Figure(f"{name}, {of}", len(findings), "", at_most(0), compares)
+    yield Figure(
+        f"energy off, {of}",
+        100 * abs(found["counted"] / found["true"] - 1),
+        "%",
+        at_most(0.5),
+        "counted on the held links : true energy of the same time",
+    )
     yield Figure(
         f"connections left, {of}", found["slots"], "", at_most(0), "after unloading all"
     )
@@ -87,3 +95,18 @@ def _crashes(rounds: int) -> Iterator[Figure]:
         at_most(0.5),
         "counted on the held link : true energy of the same time",
     )
+
+
+def _attacks(rounds: int) -> Iterator[Figure]:
+    found = run_module("command", rounds=rounds)
+    what = (
+        f"{found['attacks']} attacks on `jkbms --exporter` of two batteries, each of 5 s:"
+        " the D-Bus daemon killed, a namesake that never answers, 1,000 idle clients;"
+        f" {found['scrapes']} scrapes meanwhile"
+    )
+    for name, findings in (
+        ("wrong values, attacks", found["wrong"]),
+        ("late, attacks", found["late"]),
+        ("lost scrapes or batteries, attacks", found["lost"]),
+    ):
+        yield Figure(name, len(findings), "", at_most(0), what)

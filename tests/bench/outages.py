@@ -8,7 +8,7 @@ from .clock import BenchLoop, now  # isort: skip
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 import gc
 from itertools import batched, chain, cycle, islice
@@ -21,10 +21,10 @@ import tracemalloc
 from typing import Final, override
 
 from custom_components import jk_bms
+from custom_components.jk_bms.energy_store import async_get_energy
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import callback
-from tests.bluetooth.harness import RecordingBms
-from tests.virtual_bms import VirtualRadio
+from homeassistant.core import HomeAssistant, callback
+from tests.virtual_bms import Faults, VirtualRadio
 from tests.virtual_bms.scanner import VirtualProxy
 
 from .campaign import (
@@ -38,10 +38,13 @@ from .campaign import (
     run_outages,
 )
 from .home import async_add, async_switch_on, home, loaded, make_batteries
+from .truth import CountedBms, TrueEnergy
 
 LOGGER: Final = "custom_components.jk_bms"
 LOST, BACK = " is unavailable: ", " is available again"
 SLOTS: Final = 3
+MAX_GAP: Final = 3 * INTERVAL
+"""s between two samples that are counted."""
 OURS: Final = ("JkBms", "jk_bms/", "bleak", "Timeout")
 PACKAGE: Final = next(iter(jk_bms.__path__))
 
@@ -79,6 +82,10 @@ class CampaignResult:
     """Taken after everything was unloaded."""
     growth: int
     """Bytes of the integration, over the second half of the campaign."""
+    counted: float
+    """kWh on the held links."""
+    true: float
+    """kWh of those batteries in the time that was counted."""
 
 
 @dataclass
@@ -121,7 +128,10 @@ class _Lines(logging.Handler):
 async def run(campaign: Campaign) -> CampaignResult:
     """Let batteries fail in a Home Assistant, and report what remains."""
     report, lines = Report(), _Lines()
-    batteries = make_batteries(campaign.batteries, RecordingBms)
+    batteries = make_batteries(campaign.batteries, CountedBms)
+    for bms in batteries:
+        # With nothing to compare it with
+        bms.faults = Faults(forge_cells=1)
     radios: dict[str, VirtualRadio] = {}
     async with home() as hass:
         proxies = []
@@ -143,6 +153,13 @@ async def run(campaign: Campaign) -> CampaignResult:
             _watch(entry, ReadingChecker(bms, report))
             for entry, bms in zip(entries, batteries, strict=True)
         ]
+        for bms in batteries:
+            bms.faults = Faults()
+        truths = {}
+        for entry, bms in zip(entries[::2], batteries[::2], strict=True):
+            truths[entry.entry_id] = TrueEnergy(bms, MAX_GAP)
+            entry.runtime_data.live.add_listener(truths[entry.entry_id].feed)
+        counted = -_counted(hass, truths)
         logging.getLogger(LOGGER).setLevel(logging.INFO)
         logging.getLogger().addHandler(lines)
 
@@ -179,6 +196,7 @@ async def run(campaign: Campaign) -> CampaignResult:
         hours = (now() - began) / 3600
         lines.finish()
         still_loaded = loaded(entries)
+        counted += _counted(hass, truths)
         for entry in entries:
             await hass.config_entries.async_unload(entry.entry_id)
         slots = sum(len(proxy.radio.taken) for proxy in proxies)
@@ -196,6 +214,17 @@ async def run(campaign: Campaign) -> CampaignResult:
         timers=sorted(found_timers.elements()),
         slots=slots,
         growth=growth,
+        counted=counted,
+        true=sum(each.charged + each.discharged for each in truths.values()),
+    )
+
+
+def _counted(hass: HomeAssistant, entry_ids: Iterable[str]) -> float:
+    """Return kWh that the counters of these entries have counted."""
+    return sum(
+        meter.total
+        for entry_id in entry_ids
+        for meter in async_get_energy(hass, entry_id)._meters.values()
     )
 
 
@@ -206,6 +235,7 @@ def _watch(entry: ConfigEntry, checker: ReadingChecker) -> ReadingChecker:
     def see() -> None:
         checker.check(coordinator.data)
 
+    see()
     coordinator.async_add_listener(see)
     return checker
 

@@ -72,4 +72,6 @@ class Faults:
     """Every n-th cell frame reports no cell and no measurement, with a correct checksum."""
     zeros: bool = False
     """Every cell frame has 0 in all its values, with a correct checksum."""
+    forge_cells: int = 0
+    """The first n cell frames raise an overvoltage that is none, with a correct checksum."""
     seed: int = 0

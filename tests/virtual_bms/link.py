@@ -30,6 +30,9 @@ READS = (READ_INFO, READ_CELLS, READ_LOGBOOK, READ_DETAIL_LOG)
 SECOND_INFO_COUNTER = 0xA5
 PAIRING_DROP = 5.0
 
+_CELL_OVERVOLTAGE = 1 << 4
+"""The bit of that alarm."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -407,6 +410,9 @@ class Link:
             state = replace(state, cells=(), resistances=(), enabled=0)
             state = replace(state, voltage=0.0, power=0.0, current=0.0)
             state = replace(state, soc=0, remaining=0.0, full=0.0)
+        if bms.forged < bms.faults.forge_cells:
+            bms.forged += 1
+            state = replace(state, alarms=state.alarms | _CELL_OVERVOLTAGE)
         frame = frames.cell_frame(bms.spec, state, bms.counter)
         if bms.faults.zeros:
             frame = frames.without_values(frame)

@@ -51,6 +51,8 @@ class VirtualBms:
         """Why, of each of them."""
         self.powered = True
         self.attempts: Counter[int] = Counter()
+        self.forged = 0
+        """Cell frames that were forged since the faults were set."""
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._link: Link | None = None
         self._freed = asyncio.Event()
@@ -114,7 +116,7 @@ class VirtualBms:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._refused = self._discoveries = 0
+        self._refused = self._discoveries = self.forged = 0
         self.attempts.clear()
 
     def drop(self, reason: str = "dropped by the test") -> None:
