@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(400)]
 
 PATIENCE = 30
-"""s, of which five are needed."""
+"""s, of which ten are needed."""
 LOUD = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) .*", re.MULTILINE)
 
 

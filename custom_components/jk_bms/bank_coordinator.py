@@ -12,8 +12,9 @@ from homeassistant.config_entries import (
     ConfigEntryChange,
     ConfigEntryState,
 )
+from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
@@ -35,9 +36,11 @@ CONF_MISSING: Final = "count_missing"
 
 # The minimum time, in seconds, between two values of a bank. Its packs are read one after
 # the other; without it, a bank of 16 would write 16 times as many states as a battery.
-PUBLISH_INTERVAL: Final = 5.0
+PUBLISH_INTERVAL: Final = 10.0
 
 ISSUE: Final = "pack_removed"
+EVENT_PACK_FAULT: Final = f"{DOMAIN}_pack_fault"
+"""Fired when a fault of a pack is raised or cleared."""
 
 type BankConfigEntry = ConfigEntry[BankCoordinator]
 
@@ -81,6 +84,8 @@ class BankCoordinator:
         self._followed: dict[str, tuple[JkBmsCoordinator, list[CALLBACK_TYPE]]] = {}
         self._readings: dict[str, Reading] = {}
         """The last of each pack; it outlives a reload of its entry."""
+        self._faults: dict[str, set[str]] = {}
+        """The last of each pack, by its name."""
         self._current = SmoothedCurrent()
         self._listeners: list[CALLBACK_TYPE] = []
         self._published_at = -inf
@@ -240,6 +245,7 @@ class BankCoordinator:
         if ages:
             self.last_update = dt_util.utcnow() - timedelta(seconds=min(ages))
         self._current.feed(now, self.data.current, max_gap=self._max_gap)
+        self._async_report_faults()
         # No pack reports that its last values have become too old to be counted.
         if self._cancel_expiry:
             self._cancel_expiry()
@@ -255,6 +261,26 @@ class BankCoordinator:
             )
         for listener in tuple(self._listeners):
             listener()
+
+    @callback
+    def _async_report_faults(self) -> None:
+        """Fire an event for each fault that was raised or cleared since the last read."""
+        device = dr.async_get(self.hass).async_get_device_by_identifier(
+            (DOMAIN, self.config_entry.entry_id), self.config_entry.entry_id
+        )
+        for name in self.data.online:
+            faults = {fault for pack, fault in self.data.faults if pack == name}
+            for fault in sorted(faults ^ self._faults.get(name, faults)):
+                self.hass.bus.async_fire(
+                    EVENT_PACK_FAULT,
+                    {
+                        ATTR_DEVICE_ID: device.id if device else None,
+                        "pack": name,
+                        "fault": fault,
+                        "raised": fault in faults,
+                    },
+                )
+            self._faults[name] = faults
 
     @callback
     def _async_expire(self, _now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""How a change of a setting reads in Activity, in the language of the server."""
+"""How a change of a setting, and a fault of a pack, read in Activity, in the language of the server."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,7 +14,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.translation import async_get_cached_translations
 
+from .bank_coordinator import EVENT_PACK_FAULT
 from .const import DOMAIN
+from .event import CLEARED, RAISED
 from .ledger import EVENT_SETTING_CHANGED, SOURCE_ELSEWHERE
 from .setting_texts import async_setting_name, async_value_text
 
@@ -28,20 +30,43 @@ def async_describe_events(
         [str, str, Callable[[LazyEventPartialState], dict[str, Any]]], None
     ],
 ) -> None:
-    """Describe the event of a changed setting."""
+    """Describe our events."""
+
+    def name(event: LazyEventPartialState) -> str:
+        device = dr.async_get(hass).async_get(event.data[ATTR_DEVICE_ID] or "")
+        return (device and (device.name_by_user or device.name)) or "JK BMS"
 
     @callback
-    def describe(event: LazyEventPartialState) -> dict[str, Any]:
+    def describe_setting(event: LazyEventPartialState) -> dict[str, Any]:
         data = event.data
-        device = dr.async_get(hass).async_get(data[ATTR_DEVICE_ID] or "")
-        name = device and (device.name_by_user or device.name)
         return {
-            LOGBOOK_ENTRY_NAME: name or "JK BMS",
+            LOGBOOK_ENTRY_NAME: name(event),
             LOGBOOK_ENTRY_MESSAGE: _message(hass, data),
             LOGBOOK_ENTRY_CONTEXT_ID: event.context_id,
         }
 
-    async_describe_event(DOMAIN, EVENT_SETTING_CHANGED, describe)
+    @callback
+    def describe_fault(event: LazyEventPartialState) -> dict[str, Any]:
+        data = event.data
+        texts = async_get_cached_translations(
+            hass, hass.config.language, "entity", DOMAIN
+        )
+        fault, change = data["fault"], RAISED if data["raised"] else CLEARED
+        name_key = f"component.{DOMAIN}.entity.binary_sensor.{fault}.name"
+        change_key = (
+            f"component.{DOMAIN}.entity.event.alarm.state_attributes.event_type.state."
+            f"{change}"
+        )
+        return {
+            LOGBOOK_ENTRY_NAME: name(event),
+            LOGBOOK_ENTRY_MESSAGE: (
+                f"{texts.get(change_key, change)}: {texts.get(name_key, fault)} "
+                f"({data['pack']})"
+            ),
+        }
+
+    async_describe_event(DOMAIN, EVENT_SETTING_CHANGED, describe_setting)
+    async_describe_event(DOMAIN, EVENT_PACK_FAULT, describe_fault)
 
 
 def _message(hass: HomeAssistant, data: Mapping[str, Any]) -> str:

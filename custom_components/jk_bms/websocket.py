@@ -23,7 +23,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.debounce import Debouncer
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
-from .bank_coordinator import BankCoordinator
+from .bank_coordinator import CONF_PACKS, BankCoordinator
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .energy import SmoothedCurrent
@@ -90,6 +90,8 @@ class BatteryCard:
     chemistry: BatteryType | None
     limits: CellLimits | None
     holds_link: bool
+    packs: tuple[str, ...] = ()
+    """Ids of the entries of the packs that a bank combines."""
 
 
 @callback
@@ -279,6 +281,7 @@ def _battery(
         if settings
         else None,
         holds_link=JkBmsOptions.parse(entry.options).is_link_held,
+        packs=tuple(entry.data.get(CONF_PACKS, ())),
     )
 
 

@@ -90,10 +90,11 @@ class Measured:
     """s more for an advertisement of a battery whose read is not due."""
 
 
-class _Ledger:
+class Ledger:
     """When each battery was read."""
 
     def __init__(self, entries: Iterable[ConfigEntry]) -> None:
+        """Begin now."""
         self.times: dict[str, list[float]] = {}
         for entry in entries:
             times = self.times[entry.entry_id] = [now()]
@@ -121,7 +122,7 @@ async def measure(household: Household) -> Measured:
     batteries = make_batteries(count, VirtualBms)
     dead = batteries[household.held : household.held + household.dead]
     async with home() as hass:
-        proxies = _start_proxies(household, batteries)
+        proxies = start_proxies(household, batteries)
         held = await async_add(hass, batteries[: household.held], link="held")
         released = await async_add(hass, batteries[household.held :], link="released")
         entries = held + released
@@ -129,7 +130,7 @@ async def measure(household: Household) -> Measured:
             proxy.start_advertising()
         with METER.running():
             await asyncio.sleep(WARM_UP)
-            idle = await _spend(household.minutes)
+            idle = await spend(household.minutes)
             adverts = _time_adverts(proxies, batteries)
             memory = _memory(household)
             METER.reset()
@@ -142,8 +143,8 @@ async def measure(household: Household) -> Measured:
             writes = _count_writes(hass)
             rows = await _rows(hass)
             connections = _connections(batteries)
-            ledger = _Ledger(entry for entry in entries if _is_alive(entry, dead))
-            spent = await _spend(household.minutes)
+            ledger = Ledger(entry for entry in entries if _is_alive(entry, dead))
+            spent = await spend(household.minutes)
             result = Measured(
                 loaded=loaded(entries),
                 cpu=spent - idle,
@@ -169,9 +170,10 @@ async def measure(household: Household) -> Measured:
     return result
 
 
-def _start_proxies(
+def start_proxies(
     household: Household, batteries: list[VirtualBms]
 ) -> list[MeteredProxy]:
+    """Start as many as it takes to reach all batteries."""
     proxies = []
     for number, near in enumerate(batched(batteries, household.near), 1):
         proxy = MeteredProxy(
@@ -188,7 +190,7 @@ def _is_alive(entry: ConfigEntry, dead: list[VirtualBms]) -> bool:
     return entry.unique_id not in {bms.address for bms in dead}
 
 
-async def _spend(minutes: float) -> float:
+async def spend(minutes: float) -> float:
     """Let time pass; return s of CPU a minute."""
     METER.switch(Owner.HOME)
     METER.reset()

@@ -24,8 +24,6 @@ from custom_components.jk_bms.bank_coordinator import (
 )
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.energy_store import _STORES, async_get_energy
-from custom_components.jk_bms.entity import async_move_entities
-from custom_components.jk_bms.jkbms.export.metrics import to_text
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntryDisabler,
@@ -368,7 +366,10 @@ async def test_address_of_a_pack_may_change(
     bank: MockConfigEntry,
     make_bms: MakeBms,
 ) -> None:
-    """A new Bluetooth module changes the address, not the membership."""
+    """A new Bluetooth module changes the address, not the membership.
+
+    The pack is reconfigured in its dialog.
+    """
     moved = make_bms(
         "JK_PB2A16S20P 15.41",
         name="pack_b",
@@ -379,14 +380,12 @@ async def test_address_of_a_pack_may_change(
     )
     moved.battery.override(current=7.2)
     proxy.advertise(moved)
-    entry = entries[1]
-    assert await hass.config_entries.async_unload(entry.entry_id)
-    await async_move_entities(hass, entry, moved.address)
-    hass.config_entries.async_update_entry(
-        entry, unique_id=moved.address, data={CONF_ADDRESS: moved.address}
-    )
-    assert await hass.config_entries.async_setup(entry.entry_id)
+    packs[1].power_off()
+    flow = await entries[1].start_reconfigure_flow(hass)
+    result = await submit(hass, flow, {CONF_ADDRESS: moved.address})
+    assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
+    assert entries[1].unique_id == moved.address
     await publish(hass, bank)
     assert shown(hass, "current") == "37.3"
 
@@ -541,11 +540,34 @@ async def test_bank_has_diagnostics_without_names(
     await get_diagnostics_for_config_entry(hass, hass_client, bank)
 
 
-async def test_bank_has_metrics(hass: HomeAssistant, bank: MockConfigEntry) -> None:
-    """They are those of a battery; without a pack it is down."""
-    text = to_text([bank.runtime_data.battery_state("bank")])
-    assert 'battery_current{device="bank"} 35.3' in text
-    assert 'up{device="bank"} 1' in text
+async def test_bank_is_pushed_to_a_pushgateway(
+    hass: HomeAssistant,
+    packs: list[VirtualBms],
+    entries: list[MockConfigEntry],
+    pushgateway: str,
+) -> None:
+    """Its metrics are those of a battery; without a pack there is no sum."""
+
+    async def pushed() -> dict[str, list[float]]:
+        await pass_time(hass, timedelta(seconds=60))
+        held = (await groups(pushgateway))["bank"]
+        assert held["up"][0][0]["device"] == "bank"
+        return {name: [value for _, value in held[name]] for name in held}
+
+    bank = await add_bank(hass, bank_entry(packs, push={"url": pushgateway}))
+    metrics = await pushed()
+    assert metrics["battery_current"] == [35.3]
+    assert metrics["nominal_capacity"] == [380]
+    silence(entries[1])
+    await publish(hass, bank)
+    metrics = await pushed()
+    assert "battery_current" not in metrics
+    assert len(metrics["battery_voltage"]) == 1
+    silence(*entries)
+    await publish(hass, bank)
+    metrics = await pushed()
+    assert metrics["up"] == [0]
+    assert "battery_voltage" not in metrics
 
 
 async def test_page_is_sent_the_bank(
@@ -561,6 +583,7 @@ async def test_page_is_sent_the_bank(
     (card,) = [each for each in event["batteries"] if each["title"] == "bank"]
     assert card["entities"]["sensor.current"] == "sensor.bank_current"
     assert card["cell_count"] is None
+    assert card["packs"] == [entry.entry_id for entry in entries]
     live = event["live"][card["device_id"]]
     assert live["available"] is True
     assert live["faults"] == []
