@@ -72,6 +72,18 @@ def test_set_writes_and_proves(bms: VirtualBms, run: Run) -> None:
     assert written(bms) == [(0x08, bytes.fromhex("540b0000")), (0x1D, bytes(4))]
 
 
+def test_log_has_each_change_and_its_outcome(
+    bms: VirtualBms, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """User data are masked there too."""
+    caplog.set_level("INFO")
+    arguments = ("--set", "userdata=Winter 25", "--set", "charging=off", "--yes")
+    result = run("-l", "info", *BMS, *arguments)
+    assert "userdata: ******** -> ********: confirmed" in caplog.messages
+    assert "charging: on -> off: confirmed" in caplog.messages
+    assert "Winter" not in result.out + result.err + caplog.text
+
+
 def test_dry_run_writes_nothing(bms: VirtualBms, run: Run) -> None:
     """It shows the plan only."""
     result = run(*BMS, "--set", "discharging=off", "--dry-run")

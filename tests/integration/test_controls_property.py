@@ -25,6 +25,7 @@ from custom_components.jk_bms.number import NUMBERS
 from custom_components.jk_bms.options import JkBmsOptions
 from custom_components.jk_bms.select import SELECTS
 from custom_components.jk_bms.switch import SWITCHES
+from custom_components.jk_bms.timed_changes import async_get_timed_changes
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_ENTITY_ID
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.data_entry_flow import InvalidData, UnknownFlow
@@ -206,6 +207,9 @@ async def test_no_request_makes_a_harmful_byte_leave(
         registers = [command.register for command in bms.writes[sent:]]
         assert len(registers) == len(set(registers))
     bms.faults = Faults()
+    # A slow machine must not undo them during a later request.
+    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed.async_cancel([*timed.changes])
     bms.battery.settings = replace(original)
     await asyncio.sleep(0)
     await hass.async_block_till_done(wait_background_tasks=True)

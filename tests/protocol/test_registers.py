@@ -504,7 +504,16 @@ def test_protections_are_named_as_such(name: str) -> None:
         # Chemistry and protection, the tighter one
         ("balance_start_voltage", reading(), (2.5, 3.65)),
         ("balance_start_voltage", reading(cell_ovp=3.6), (2.5, 3.6)),
-        ("balance_start_voltage", reading(battery_type=None), (2.5, 3.65)),
+        (
+            "balance_start_voltage",
+            reading(battery_type=None, cell_ovp=3.75),
+            (2.5, 3.65),
+        ),
+        (
+            "balance_start_voltage",
+            reading(battery_type=None, cell_ovp=3.76),
+            (2.5, 3.76),
+        ),
         (
             "balance_start_voltage",
             reading(battery_type=None, cell_ovp=4.2),

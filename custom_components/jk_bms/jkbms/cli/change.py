@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from getpass import getpass
+import logging
 import os
 from pathlib import Path
 import sys
@@ -27,6 +28,8 @@ from .monitor import Battery
 from .polling import Poller
 from .run import exit_code, progress, run
 from .terminal import is_confirmed, print_error, print_lines
+
+_LOGGER = logging.getLogger(__name__)
 
 _WRITE_TIME: Final = 15.0
 """s for one write and reading it back."""
@@ -229,6 +232,8 @@ def _show_results(report: WriteReport) -> None:
     lines = []
     for result in report.results:
         change = result.change
+        old, new = _text(change, change.old), _text(change, change.new)
+        _LOGGER.info("%s: %s -> %s: %s", change.setting, old, new, result.outcome)
         lines.append(f"{change.setting}: {result.outcome.replace('_', ' ')}")
         if result.outcome is not Outcome.CONFIRMED:
             answer, asked = _text(change, result.answer), _text(change, change.new)
