@@ -187,8 +187,8 @@ async def test_usage_line_pushes_once_to_pushgateway(pushgateway: str) -> None:
 def test_ctrl_c_ends_the_process_without_traceback() -> None:
     """Ctrl-C ends it at once, without a word."""
     with running(stand_in("silent", "-c", "-d", "UPS_BMS", "-l", "debug")) as process:
-        while "sending DEVICE_INFO" not in ready_line(process):
-            pass
+        while "sending DEVICE_INFO" not in (line := ready_line(process)):
+            assert line
         code, err = end(process, signal.SIGINT)
     assert code == 130
     assert "Traceback" not in err

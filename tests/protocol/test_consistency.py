@@ -23,6 +23,7 @@ from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler
 from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
 from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
 from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
+from tests.thorough import THOROUGH
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames
 
 from . import mended
@@ -280,7 +281,8 @@ def test_no_frame_waits_in_steady_operation(spec: Spec, hour: float) -> None:
     """In steady operation nothing waits."""
     bench = Bench(spec, hour=hour)
 
-    judged = [bench.accepts(bench.frame()) for _ in range(400)]
+    frame_count = 400 if THOROUGH else 150
+    judged = [bench.accepts(bench.frame()) for _ in range(frame_count)]
 
     assert judged.count(False) <= 1
     assert bench.rejected == 0
