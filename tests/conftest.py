@@ -7,6 +7,7 @@ import pytest
 
 # The test plug-in of Home Assistant has a package of this name as well; the first wins.
 import custom_components.jk_bms  # noqa: F401
+from homeassistant.util import executor
 
 from .bluez import _bus_address, bus_address
 from .servers import (
@@ -29,6 +30,10 @@ __all__ = [
     "pushgateway",
     "victoria_metrics",
 ]
+
+# s, of which the threads of an executor share a tenth before they are interrupted, which fails
+# the test: a busy machine may not run an idle thread in that time.
+executor.EXECUTOR_SHUTDOWN_TIMEOUT = 600
 
 # That plug-in lets it log every statement, which buries what a failed test has to say.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
