@@ -17,12 +17,14 @@ export const LANGUAGES: Readonly<Record<string, Load | undefined>> = {
   es: () => import("./words/es.json"),
   fr: () => import("./words/fr.json"),
   it: () => import("./words/it.json"),
+  ja: () => import("./words/ja.json"),
   nl: () => import("./words/nl.json"),
   pl: () => import("./words/pl.json"),
   "pt-BR": () => import("./words/pt-BR.json"),
   // Portuguese of elsewhere is closer than English.
   pt: () => import("./words/pt-BR.json"),
   sv: () => import("./words/sv.json"),
+  tr: () => import("./words/tr.json"),
   uk: () => import("./words/uk.json"),
   "zh-Hans": () => import("./words/zh-Hans.json"),
 };

@@ -47,7 +47,7 @@ async def set_up(
     return er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
 
 
-@pytest.mark.parametrize("language", ["en", "de", "fr", "uk", "zh-Hans"])
+@pytest.mark.parametrize("language", ["en", "de", "ja", "tr", "uk", "zh-Hans"])
 async def test_entity_id_comes_from_the_key_in_every_language(
     hass: HomeAssistant,
     proxy: VirtualProxy,

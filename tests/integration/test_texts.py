@@ -102,10 +102,10 @@ def strings(texts: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
             yield f"{path}{key}", value
 
 
-def test_all_twelve_languages_exist() -> None:
-    """These twelve languages exist."""
+def test_all_fourteen_languages_exist() -> None:
+    """These fourteen languages exist."""
     assert set(LANGUAGES) == set(
-        "cs de en es fr it nl pl pt-BR sv uk zh-Hans".split()  # noqa: SIM905
+        "cs de en es fr it ja nl pl pt-BR sv tr uk zh-Hans".split()  # noqa: SIM905
     )
 
 
