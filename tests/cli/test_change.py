@@ -19,7 +19,7 @@ from custom_components.jk_bms.jkbms.cli.main import main
 from custom_components.jk_bms.jkbms.errors import NotReachableError
 from custom_components.jk_bms.jkbms.protocol.changes import PROTECTED
 from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS
-from tests.virtual_bms import MODELS, Faults, VirtualBms, VirtualRadio
+from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms, VirtualRadio
 
 from .test_commands import Run, place, radio, run
 
@@ -118,6 +118,9 @@ def test_person_confirms(
         ("nonsense=1", "nonsense: there is no such setting"),
         ("soc_0=3.6", "soc_0: the value is not allowed: allowed: 2.501 to 3.444 V"),
         ("soc_0=much", "soc_0: not a value of this setting"),
+        ("soc_0=nan", "soc_0: not a value of this setting"),
+        ("soc_0=\uff12.\uff19", "soc_0: not a value of this setting"),
+        ("max_charge_current=1_0", "max_charge_current: not a value of this setting"),
         ("charging=maybe", "must be on or off"),
         ("can_protocol=9999", "can_protocol: not a value of this setting"),
         ("state_of_charge=50", "this battery does not accept it"),
@@ -196,6 +199,24 @@ def test_lost_battery_changes_nothing(
     result = run(*BMS, "--set", "charging=off", "--yes")
     assert result.code == 1
     assert "nothing was changed: gone" in result.err
+
+
+def test_battery_that_takes_the_name_over_is_not_changed(
+    radio: VirtualRadio, bms: VirtualBms, run: Run, terminal: Answer, monkeypatch: Any
+) -> None:
+    """What was shown and confirmed is written to the battery that was read."""
+    twin = VirtualBms(Battery(replace(GARAGE, address="C8:47:80:10:00:99"), soc=0.6))
+
+    def take_over() -> str:
+        radio.place(twin, -30)
+        del radio.reach[bms.address]
+        return "y\n"
+
+    terminal("")
+    monkeypatch.setattr(sys.stdin, "readline", take_over)
+    result = run("-t", "5", "-d", GARAGE.advertised_name, "--set", "charging=off")
+    assert result.code == 1
+    assert written(twin) == written(bms) == []
 
 
 def test_battery_out_of_range(run: Run) -> None:

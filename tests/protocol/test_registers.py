@@ -544,6 +544,13 @@ def test_protections_are_named_as_such(name: str) -> None:
         # A battery that breaks it: only towards it
         ("request_float_voltage", reading(request_float_voltage=3.5), (2.5, 3.5)),
         ("request_charge_voltage", reading(request_float_voltage=3.5), (3.45, 3.65)),
+        # A battery that does not use a voltage reports 0: it bounds nothing, and is no
+        # reason to break the order
+        ("soc_0", reading(soc_0=0), (2.601, 3.444)),
+        ("soc_0", reading(soc_100=0), (2.601, 3.65)),
+        ("soc_100", reading(soc_100=0), (2.701, 3.65)),
+        ("request_float_voltage", reading(request_charge_voltage=0), (2.5, 3.65)),
+        ("request_charge_voltage", reading(request_charge_voltage=0), (3.35, 3.65)),
         # Ratings
         ("max_charge_current", reading(), (1, 200.0)),
         ("max_charge_current", reading("JK_B2A25SRP"), (1, 100.0)),

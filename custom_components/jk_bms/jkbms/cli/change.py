@@ -6,6 +6,7 @@ from getpass import getpass
 import logging
 import os
 from pathlib import Path
+import re
 import sys
 import tomllib
 from typing import Any, Final
@@ -49,6 +50,7 @@ _WARNINGS: Final = {
         "a wrong protocol disconnects the inverter",
     ),
 }
+_NUMBER: Final = re.compile(r"[+-]?\d{1,9}(\.\d{1,9})?", re.ASCII)
 _MASK: Final = "********"
 
 
@@ -64,10 +66,12 @@ def change_settings(options: Options) -> ExitCode:
     except _ChangeError as err:
         print_error(str(err))
         return ExitCode.USAGE
-    readings: list[Reading] = []
-    if code := run(partial(_read, options, readings), options):
+    batteries: list[Battery] = []
+    if code := run(partial(_read, options, batteries), options):
         return code
-    (reading,) = readings
+    (battery,) = batteries
+    reading = battery.reading
+    assert reading
     try:
         target = _restorable(saved, reading) | _parsed(texts, reading)
         changes = plan(target, reading)
@@ -82,7 +86,7 @@ def change_settings(options: Options) -> ExitCode:
         print_error(str(err))
         return ExitCode.FAILED
     wanted = {change.setting: change.new for change in changes}
-    return run(partial(_write, options, wanted), options)
+    return run(partial(_write, options, battery.address, wanted), options)
 
 
 # What is requested
@@ -147,10 +151,8 @@ def _value(register: Register, text: str) -> Value:
         return _SWITCH.get(text.lower(), text)
     if register.kind is Kind.TEXT:
         return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    # Python would read `1_0` and the digits of other scripts as well
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 # What a person has to allow
@@ -182,18 +184,21 @@ def _is_wanted() -> bool:
 # On the battery
 
 
-async def _read(options: Options, readings: list[Reading]) -> ExitCode:
+async def _read(options: Options, batteries: list[Battery]) -> ExitCode:
     poller = Poller.from_options(options)
     with progress(poller):
         await poller.read_once()
-    readings.extend(
-        battery.reading for battery in poller.monitor.batteries if battery.reading
-    )
+    batteries.extend(poller.monitor.batteries)
     return exit_code(poller)
 
 
-async def _write(options: Options, target: Mapping[str, Value]) -> ExitCode:
+async def _write(
+    options: Options, address: str | None, target: Mapping[str, Value]
+) -> ExitCode:
     poller = Poller.from_options(options)
+    # Another battery of the same name is not the one that was shown and confirmed
+    (requested,) = poller.monitor.batteries
+    requested.address = address
     codes: list[ExitCode] = []
 
     async def write(battery: Battery) -> None:

@@ -14,6 +14,7 @@ from ..models import SECRET_FIELDS, BatteryType, DeviceInfo, Layout, Reading, Se
 from .frames import FrameType
 from .profile import choose_profile
 from .registers import (
+    MAY_BE_UNUSED,
     ORDER,
     REGISTERS,
     SETTING_REGISTERS,
@@ -222,16 +223,25 @@ def limits(register: Register, reading: Reading) -> Limits:
         case Bound.BALANCE_CURRENT:
             high = min(high, _rated(balance_rating, reading, now))
     settings = reading.settings
+    # Where the battery itself breaks the order, towards it is allowed
+    at_most, at_least = (-inf, inf) if _is_unused(register.name, now) else (now, now)
     for order in ORDER:
         if register.name == order.lower:
-            if (other := getattr(settings, order.upper)) is not None:
+            other = getattr(settings, order.upper)
+            if other is not None and not _is_unused(order.upper, other):
                 bound = _on_grid(other - order.apart, register)
-                # Where the battery itself breaks the order, towards it is allowed
-                high = min(high, bound if order.strict else max(bound, now))
+                high = min(high, bound if order.strict else max(bound, at_most))
         elif register.name == order.upper:
-            if (other := getattr(settings, order.lower)) is not None:
-                low = max(low, min(_on_grid(other + order.apart, register), now))
+            other = getattr(settings, order.lower)
+            if other is not None and not _is_unused(order.lower, other):
+                bound = _on_grid(other + order.apart, register)
+                low = max(low, min(bound, at_least))
     return Limits(low, high)
+
+
+def _is_unused(name: str, value: float) -> bool:
+    """Return whether a battery does without a voltage, which it reports as 0."""
+    return value == 0 and name in MAY_BE_UNUSED
 
 
 def _on_grid(value: float, register: Register) -> float:

@@ -362,6 +362,11 @@ ORDER: Final = (
     Order("heating_stop_temperature", "charge_overtemperature_recovery", apart=1),
 )
 
+MAY_BE_UNUSED: Final = frozenset(
+    ("soc_0", "soc_100", "request_charge_voltage", "request_float_voltage")
+)
+"""Voltages that are 0 on a battery that does not use them; no order holds for these."""
+
 WRITE_ORDER: Final = (
     "soc_0",
     "soc_100",
