@@ -230,8 +230,8 @@ async def test_battery_is_top_balanced_on_its_day_of_the_month(
         await pass_time(hass)
         assert len(written(bms)) == (writes if raised else 0), soc
     changes = async_get_timed_changes(hass, entry.entry_id).changes
-    expected = {"request_charge_voltage": 3.52, "request_float_voltage": 3.46}
-    values = {name: change.value for name, change in changes.items()}
+    expected = {"request_charge_voltage": (3.52,), "request_float_voltage": (3.46,)}
+    values = {name: change.values for name, change in changes.items()}
     assert values == (expected if raised else {})
     for change in changes.values():
         due = dt_util.utc_from_timestamp(change.due) - timedelta(hours=4)

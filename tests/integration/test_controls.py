@@ -543,7 +543,7 @@ async def test_ledger_keeps_the_last_hundred(hass: HomeAssistant) -> None:
             "buzzer_trigger",
             (9, 0, 0),
             "confirmed",
-            "Déclencheur du buzzer : MOSFET trop chaud → Désactivé",
+            "Déclencheur du buzzer\N{NO-BREAK SPACE}: MOSFET trop chaud → Désactivé",
         ),
         ("en", "can_protocol", (99, 4, 4), "confirmed", "CAN protocol: 99 → "),
         (
