@@ -8,6 +8,7 @@ from bluetooth_data_tools import monotonic_time_coarse
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.translation import async_get_cached_translations
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
@@ -19,6 +20,18 @@ ENTRY_ID: Final = "entry_id"
 
 IMPLAUSIBLE_VALUES: Final = "implausible_values"
 """Translation key of the issue about values that are left out."""
+
+# Keys of the sensors of values that can be impossible, where they differ.
+VALUE_SENSORS: Final = {
+    "balance_current": "balancing_current",
+    "battery_current": "current",
+    "battery_voltage": "total_voltage",
+    "cycle_count": "charging_cycles",
+    "nominal_capacity": "full_charge_capacity",
+    "remain_capacity": "capacity_remaining",
+    "remain_percent": "state_of_charge",
+    "up_time": "total_runtime",
+}
 
 # How long, in seconds, failures must have lasted before an issue is raised. A battery
 # that is out of range for a moment, or in use by the phone app, comes back sooner.
@@ -100,8 +113,25 @@ def _async_track_implausible(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
         is_fixable=False,
         severity=ir.IssueSeverity.WARNING,
         translation_key=IMPLAUSIBLE_VALUES,
-        translation_placeholders={"name": entry.title, "fields": ", ".join(fields)},
+        translation_placeholders={
+            "name": entry.title,
+            "fields": ", ".join(_async_value_name(hass, field) for field in fields),
+        },
     )
+
+
+@callback
+def _async_value_name(hass: HomeAssistant, field: str) -> str:
+    """Return the name of the sensor of a value, or else its own in plain English."""
+    names = async_get_cached_translations(hass, hass.config.language, "entity", DOMAIN)
+    kind, _, number = field.rpartition("_")
+    keys = {
+        "battery_temperature": f"temperature_sensor_{number}",
+        "cell_voltage": "cell_voltage",
+    }
+    key = keys.get(kind) or VALUE_SENSORS.get(field, field)
+    name = names.get(f"component.{DOMAIN}.entity.sensor.{key}.name")
+    return name.format(cell=number) if name else field.replace("_", " ")
 
 
 @callback

@@ -199,7 +199,7 @@ async def test_impossible_value_is_a_problem_with_an_issue(
     assert issue
     assert issue.translation_placeholders == {
         "name": entry.title,
-        "fields": "battery_temperature_1",
+        "fields": "Temperature 1",
     }
 
     bms.battery.override(temperatures=(25.0, 25.0, None, None))

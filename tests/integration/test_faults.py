@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.issues import VALUE_SENSORS
 from custom_components.jk_bms.jkbms.models import Alarm
+from custom_components.jk_bms.jkbms.protocol.layouts import BATTERY_SENSORS, LIVE_LIMITS
+from custom_components.jk_bms.sensor_descriptions import SENSORS
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from tests.virtual_bms import Faults, Spec, State, VirtualBms, frames
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -105,6 +108,19 @@ def loose_wire(bms: VirtualBms) -> dict[str, Any]:
     return {"cells": (first, 0.0, *others), "voltage": state.voltage}
 
 
+def cold_sensor(bms: VirtualBms) -> dict[str, Any]:
+    """Return the state with T2 at -70 °C."""
+    first, _, *others = bms.battery.state.temperatures
+    return {"temperatures": (first, -70.0, *others)}
+
+
+def high_cell(bms: VirtualBms) -> dict[str, Any]:
+    """Return the state with cell 3 at 6.2 V and the pack as it was."""
+    state = bms.battery.state
+    first, second, _, *others = state.cells
+    return {"cells": (first, second, 6.2, *others), "voltage": state.voltage}
+
+
 def overfull(bms: VirtualBms) -> dict[str, Any]:
     """Return the state of charge of 101 %."""
     return {"soc": 101}
@@ -112,11 +128,13 @@ def overfull(bms: VirtualBms) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize(
-    ("fault", "name", "key"),
+    ("fault", "name", "key", "text"),
     [
-        (hot_sensor, "battery_temperature_1", "temperature_sensor_1"),
-        (loose_wire, "cell_voltage_2", "cell_voltage_2"),
-        (overfull, "remain_percent", "state_of_charge"),
+        (hot_sensor, "battery_temperature_1", "temperature_sensor_1", "Temperature 1"),
+        (cold_sensor, "battery_temperature_2", "temperature_sensor_2", "Temperature 2"),
+        (loose_wire, "cell_voltage_2", "cell_voltage_2", "Cell voltage 2"),
+        (high_cell, "cell_voltage_3", "cell_voltage_3", "Cell voltage 3"),
+        (overfull, "remain_percent", "state_of_charge", "State of charge"),
     ],
 )
 async def test_sensor_that_fails_hides_nothing_else(
@@ -126,6 +144,7 @@ async def test_sensor_that_fails_hides_nothing_else(
     fault: Callable[[VirtualBms], dict[str, Any]],
     name: str,
     key: str,
+    text: str,
 ) -> None:
     """Its value is unknown, `problem` and an issue name it, alarms and the rest are shown."""
     bms.battery.override(alarms=0)
@@ -154,13 +173,77 @@ async def test_sensor_that_fails_hides_nothing_else(
     assert problem.attributes["implausible"] == [name]
     issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
     assert issue
-    assert issue.translation_placeholders == {"name": entry.title, "fields": name}
+    assert issue.translation_placeholders == {"name": entry.title, "fields": text}
 
     bms.battery.release()
     bms.battery.override(alarms=0)
     await pass_time(hass)
     assert hass.states.get(PROBLEM).state == STATE_OFF
     assert not ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+
+
+async def test_loose_connector_of_all_cells_shows_the_pack_and_its_alarms(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """No cell is known, so nothing is computed of cells; the pack is measured apart."""
+    bms.battery.override(alarms=0)
+    proxy.advertise(bms)
+    await setup_integration(hass, bms)
+    state, voltage = bms.battery.state, shown(hass, "total_voltage")
+
+    bms.battery.override(
+        cells=(0.0,) * len(state.cells),
+        voltage=state.voltage,
+        alarms=int(Alarm.WIRE_RESISTANCE),
+    )
+    for _ in range(2):
+        await pass_time(hass, timedelta(minutes=1))
+
+    assert shown(hass, "total_voltage") == voltage
+    for key in ("cell_voltage_1", "min_cell_voltage", "delta_cell_voltage"):
+        assert shown(hass, key) == STATE_UNKNOWN
+    problem = hass.states.get(PROBLEM)
+    assert problem.state == STATE_ON
+    assert problem.attributes["alarms"] == ["wire_resistance"]
+    assert problem.attributes["implausible"] == [
+        f"cell_voltage_{number}" for number in range(1, len(state.cells) + 1)
+    ]
+
+
+async def test_issue_names_impossible_values_as_their_entities(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """In the language of the server."""
+    hass.config.language = "de"
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms)
+    bms.battery.override(
+        **hot_sensor(bms), **loose_wire(bms), **overfull(bms), mosfet_temperature=200.0
+    )
+    await pass_time(hass)
+
+    issue_id = f"{entry.entry_id}_implausible_values"
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+    assert issue
+    names = set(issue.translation_placeholders["fields"].split(", "))
+    registry = er.async_get(hass)
+    assert names == {
+        registry.async_get(f"sensor.{HOUSE}_{key}").original_name
+        for key in (
+            "cell_voltage_2",
+            "mosfet_temperature",
+            "state_of_charge",
+            "temperature_sensor_1",
+        )
+    }
+    assert "Zellspannung 2" in names
+
+
+def test_every_value_that_can_be_impossible_has_a_sensor() -> None:
+    """So that the issue has a name for it."""
+    keys = {sensor.key for sensor in SENSORS}
+    for field in LIVE_LIMITS.keys() - BATTERY_SENSORS.keys():
+        assert VALUE_SENSORS.get(field, field) in keys
 
 
 async def test_frames_of_zeros_are_never_published(
