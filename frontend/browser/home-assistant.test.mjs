@@ -54,6 +54,8 @@ test("each battery has a view, to which a tap on its row leads, and the name of 
   const titled = (name) => page.locator("jk-bms-battery-card h2").getByText(name).first().waitFor();
   await titled("Camper");
   await nameDevice(page, "Camper", "Van");
+  // Then the dashboard has been made again, in which this battery is no longer the first by its name.
+  await page.locator("ha-tab-group-tab").getByText("Van").waitFor();
   await titled("Van");
   await nameDevice(page, "Camper", null);
   await titled("Camper");

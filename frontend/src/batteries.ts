@@ -49,6 +49,8 @@ type Listener = () => void;
 export class BatteryStore {
   /** `undefined` until the first event has come. */
   batteries: readonly Battery[] | undefined;
+  /** The batteries came with the present subscription, so that they are those of now. */
+  fresh = false;
   live: Readonly<Record<string, Live | undefined>> = {};
   /** The integration does not know the command: it is not set up. */
   failed = false;
@@ -79,6 +81,7 @@ export class BatteryStore {
       if (!this.#listeners.size) {
         void this.#unsubscribe?.then((unsubscribe) => unsubscribe?.()).catch(() => undefined);
         this.#unsubscribe = undefined;
+        this.fresh = false;
       }
     };
   }
@@ -86,7 +89,10 @@ export class BatteryStore {
   #take(event: BatteriesEvent): void {
     this.failed = false;
     if (event.version !== undefined) this.version = event.version;
-    if (event.batteries) this.batteries = event.batteries;
+    if (event.batteries) {
+      this.batteries = event.batteries;
+      this.fresh = this.#listeners.size > 0;
+    }
     // A list of batteries comes with all of their live values.
     this.live = event.batteries ? (event.live ?? {}) : { ...this.live, ...event.live };
     this.#notify();

@@ -18,9 +18,9 @@ export async function currentBatteries(
   wanted: Readonly<Record<string, string>>,
 ): Promise<readonly Battery[]> {
   return new Promise((resolve) => {
-    let timer: number | undefined = undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined = undefined;
     const finish = () => {
-      window.clearTimeout(timer);
+      clearTimeout(timer);
       queueMicrotask(() => unsubscribe());
       resolve(store.batteries ?? []);
     };
@@ -31,7 +31,8 @@ export async function currentBatteries(
     const unsubscribe = store.subscribe(() => {
       if (store.failed || isCurrent()) finish();
     });
-    timer = window.setTimeout(finish, TIMEOUT);
+    timer = setTimeout(finish, TIMEOUT);
+    if (store.fresh && isCurrent()) finish();
   });
 }
 
@@ -67,12 +68,23 @@ const TEMPERATURES = [
   "sensor.mosfet_temperature",
 ];
 
+/**
+ * Return the batteries in the order of the names that they give themselves. Home Assistant remembers the open
+ * view by its number: if renaming moved it, another battery would be shown.
+ */
+function inOrder(batteries: readonly Battery[], devices: Devices): readonly Battery[] {
+  const key = ({ device_id, title }: Battery) =>
+    `${devices[device_id]?.name ?? title} ${device_id}`;
+  return batteries.toSorted((one, other) => key(one).localeCompare(key(other)));
+}
+
 export function makeDashboard(
-  batteries: readonly Battery[],
+  found: readonly Battery[],
   words: Words,
   devices: Devices = {},
 ): Config {
-  if (!batteries.length) return { views: [noBatteries(words)] };
+  if (!found.length) return { views: [noBatteries(words)] };
+  const batteries = inOrder(found, devices);
   const paths = pathsOf(batteries, devices);
   const views = batteries.map((battery) => batteryView(battery, paths[battery.device_id], words));
   return { views: batteries.length > 1 ? [overview(batteries, paths, words), ...views] : views };

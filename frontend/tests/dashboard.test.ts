@@ -61,3 +61,15 @@ test("a path stays when the user renames the battery", () => {
   const devices = { one: { id: "one", name: "House", name_by_user: "Garden house" } };
   expect(pathsOf([renamed], devices)).toEqual({ one: "house" });
 });
+
+test("a view keeps its number when the user renames a battery", () => {
+  const devices = Object.fromEntries(
+    ["House", "Camper"].map((name) => [name, { id: name, name, name_by_user: null }]),
+  );
+  const paths = (...titles: readonly [string, string][]) => {
+    const batteries = titles.map(([id, title]) => ({ ...makeBattery({}, title), device_id: id }));
+    return (makeDashboard(batteries, wordsOf(en), devices) as Config).views.map(({ path }) => path);
+  };
+  expect(paths(["Camper", "Camper"], ["House", "House"])).toEqual(["all", "camper", "house"]);
+  expect(paths(["House", "House"], ["Camper", "Van"])).toEqual(["all", "camper", "house"]);
+});
