@@ -87,8 +87,8 @@ async def test_bank_is_recorded_and_is_the_battery_of_the_energy_dashboard(
         entity_ids=[problem.entity_id],
     )
     assert [line["message"] for line in lines if "message" in line] == [
-        "Raised: Cell undervoltage alarm (pack_b)",
-        "Cleared: Cell undervoltage alarm (pack_b)",
+        "Raised: Cell undervoltage (pack_b)",
+        "Cleared: Cell undervoltage (pack_b)",
     ]
     problems = [
         line["state"]

@@ -551,7 +551,7 @@ async def test_ledger_keeps_the_last_hundred(hass: HomeAssistant) -> None:
             "cell_ovp",
             (3.65, 3.6, 3.6),
             "elsewhere",
-            "Cell overvoltage protection: 3.65 V → 3.6 V, not changed by Home Assistant",
+            "Cell overvoltage limit: 3.65 V → 3.6 V, not changed by Home Assistant",
         ),
     ],
 )

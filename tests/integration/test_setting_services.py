@@ -162,7 +162,7 @@ async def test_settings_are_restored_in_a_valid_order(
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"cell_ovp": 3.7}, r"Cell overvoltage protection \(cell_ovp\) protects the"),
+        ({"cell_ovp": 3.7}, r"Cell overvoltage limit \(cell_ovp\) protects the"),
         (
             {"nominal_capacity": 100},
             r"Changing Nominal capacity \(nominal_capacity\) like",

@@ -140,6 +140,22 @@ def test_entity_names_are_unique(texts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_entity_names_fit_half_a_line_of_a_phone(language: str) -> None:
+    """They leave the other half for the value.
+
+    Of a phone's 390 px, half are 195: 28 letters of Home Assistant's font in English, less the distance to
+    the value. Other languages take more words, and the icon's side of the line.
+    """
+    longest = 25 if language == "en" else 32
+    names = [
+        entity["name"].replace("{cell}", "24")
+        for entities in LANGUAGES[language]["entity"].values()
+        for entity in entities.values()
+    ]
+    assert [name for name in names if len(name) > longest] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_end_of_dialog_names_what_the_other_dialogs_show(language: str) -> None:
     """The dashboard and the sensors have the names that the user looks for."""
     texts = LANGUAGES[language]
