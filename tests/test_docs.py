@@ -18,7 +18,7 @@ from custom_components.jk_bms.jkbms.cli.arguments import parse
 from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
 from tests.bench import __main__ as bench
 from tests.demo import __main__ as demo
-from tests.docs.examples import PAGES as EXAMPLE_PAGES, Block, blocks, commands
+from tests.docs.examples import PAGES as EXAMPLE_PAGES, Block, blocks, commands, inline
 from tests.docs.tables import PAGE, incomplete, render
 from tests.servers import find
 
@@ -31,7 +31,7 @@ REPOSITORY: Final = "https://github.com/jk-bms/ha-jk-bms"
 RAW: Final = "https://raw.githubusercontent.com/jk-bms/ha-jk-bms/main/"
 MANUAL: Final = {
     ("prometheus.md", "sudo"): "installs into the system",
-    ("ubmsc.md", "sudo"): "links into the system",
+    ("ubmsc.md", "sudo"): "test_link_of_the_old_name_starts_the_command",
     ("README.md", "uv"): "tests/cli/test_wheel.py builds and installs the wheel",
 }
 """Commands that no test of this module runs, by page and program, and why."""
@@ -161,7 +161,7 @@ def test_named_paths_exist() -> None:
 
 def test_site_has_no_dead_link_or_picture() -> None:
     """MkDocs builds it strictly."""
-    tools = ROOT / ".cache" / "docs"
+    tools = ROOT / ".cache" / "mkdocs"
     if not tools.exists():
         pytest.skip("scripts/docs has not installed MkDocs")
     done = subprocess.run(
@@ -236,6 +236,69 @@ def test_installation_by_hand_gives_the_integration(tmp_path: Path) -> None:
                 pytest.skip(f"{words[0]} is missing")
             subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "config/custom_components/jk_bms/manifest.json").exists()
+
+
+def test_link_of_the_old_name_starts_the_command(tmp_path: Path) -> None:
+    """The shell can run it, and what it links shows the help of `ubmsc`."""
+    (line,) = re.findall(
+        r"^\$ sudo (ln .+)$", (ROOT / "docs" / "ubmsc.md").read_text(), re.MULTILINE
+    )
+    link = tmp_path / "ubmsc"
+    assert line.endswith(" /usr/local/bin/ubmsc")
+    done = subprocess.run(
+        ["bash", "-c", line.replace("/usr/local/bin/ubmsc", str(link))],
+        env=os.environ
+        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        check=False,
+    )
+    assert done.returncode == 0
+    shown = subprocess.run(
+        [link, "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "ubmsc" in shown
+
+
+def test_packages_to_install_are_those_of_the_tests() -> None:
+    """`scripts/servers` fetches them from the same place, so their names are right."""
+    named = {
+        name
+        for page, code in inline()
+        if code.startswith("apt install ")
+        for name in code.split()[2:]
+    }
+    assert named
+    assert named <= set(re.split(r"[\s()]", (ROOT / "scripts" / "servers").read_text()))
+
+
+ESPHOME: Final = """\
+esphome: {name: proxy}
+esp32: {board: esp32dev, framework: {type: esp-idf}}
+wifi: {ssid: home, password: "12345678"}
+api:
+esp32_ble_tracker:
+"""
+"""What a Bluetooth proxy has besides the example."""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "block", [block for block in blocks("yaml") if "bluetooth_proxy:" in block.text]
+)
+def test_esphome_accepts_its_configuration(block: Block, tmp_path: Path) -> None:
+    """`esphome config` validates a proxy with the lines of the page."""
+    tools = ROOT / ".cache" / "esphome"
+    if not tools.exists():
+        pytest.skip("scripts/docs has not installed ESPHome")
+    file = tmp_path / "proxy.yaml"
+    file.write_text(ESPHOME + block.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "esphome", "config", file],
+        env=os.environ | {"PYTHONPATH": str(tools)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("block", blocks("ini"))

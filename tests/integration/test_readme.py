@@ -38,7 +38,7 @@ NOTIFICATIONS = [
     if str(example.get("action", "")).startswith("notify.")
 ]
 OTHERS = {"bluetooth_proxy", "scrape_configs", "type"}
-"""First keys of examples for ESPHome (not run), Prometheus (tests/test_docs.py), and
+"""First keys of examples for ESPHome and Prometheus (tests/test_docs.py), and
 dashboards (frontend/browser) or the Energy dashboard."""
 CELL_UNDERVOLTAGE = 1 << 11
 
