@@ -81,6 +81,19 @@ def test_workflows_run_scripts_that_exist(path: Path) -> None:
         assert (ROOT / script).stat().st_mode & 0o111
 
 
+def test_site_is_published_where_its_pages_say() -> None:
+    """GitHub gives the site of a repository this address; only a push to main changes it."""
+    text = (ROOT / "mkdocs.yml").read_text()
+    (address,) = re.findall(r"^site_url: (\S+)$", text, re.MULTILINE)
+    owner, name = REPOSITORY.split("/")
+    assert address == f"https://{owner}.github.io/{name}/"
+    (folder,) = re.findall(r"^site_dir: (\S+)$", text, re.MULTILINE)
+    jobs = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text())["jobs"]
+    *_, upload = jobs["site"]["steps"]
+    assert upload["with"]["path"] == folder
+    assert upload["if"] == jobs["publish"]["if"] == "github.event_name == 'push'"
+
+
 @pytest.mark.parametrize(
     "path",
     sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")),
