@@ -88,7 +88,13 @@ def test_alarm_between_two_publishes_is_published_at_once(harness: Harness) -> N
 
 
 @pytest.mark.parametrize(
-    "change", [{"charging": False}, {"discharging": False}, {"heating": True}]
+    "change",
+    [
+        {"charging": False},
+        {"discharging": False},
+        {"heating": True},
+        {"precharging": True},
+    ],
 )
 def test_switch_between_two_publishes_is_published_at_once(
     harness: Harness, change: dict[str, bool]

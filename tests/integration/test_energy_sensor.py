@@ -36,7 +36,7 @@ from tests.thorough import THOROUGH
 from tests.virtual_bms import MODELS, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import pass_time, setup_integration
+from . import pass_time, setup_integration, until, until_held
 from .restore import dump_extra_data, load_states, store_extra_data
 from .week import Truth, power_of_a_week, readings_of_a_week, true_energy
 
@@ -309,6 +309,23 @@ async def test_removed_battery_leaves_no_store(
     await hass.config_entries.async_remove(house.entry.entry_id)
     await hass.async_block_till_done()
     assert not [key for key in hass_storage if key.startswith("jk_bms.energy")]
+
+
+async def test_frames_between_two_publishes_are_counted(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """On a held link, a load that no published reading shows."""
+    bms.battery.override(current=0.0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link="held", interval=30)
+    await until_held(bms, entry)
+    published = entry.runtime_data.data
+
+    bms.battery.override(current=-200.0)
+    meter = async_get_energy(hass, entry.entry_id).meter("energy_discharged", -1)
+    await until(lambda: meter.total > 0.0002)
+    assert entry.runtime_data.data is published
+    assert published.cell_data.battery_current == 0
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")

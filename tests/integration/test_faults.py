@@ -215,10 +215,15 @@ async def test_issue_names_impossible_values_as_their_entities(
 ) -> None:
     """In the language of the server."""
     hass.config.language = "de"
+    bms.battery.override(alarms=0)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)
     bms.battery.override(
-        **hot_sensor(bms), **loose_wire(bms), **overfull(bms), mosfet_temperature=200.0
+        **hot_sensor(bms),
+        **loose_wire(bms),
+        **overfull(bms),
+        mosfet_temperature=200.0,
+        alarms=0,
     )
     await pass_time(hass)
 
@@ -227,6 +232,7 @@ async def test_issue_names_impossible_values_as_their_entities(
     assert issue
     names = set(issue.translation_placeholders["fields"].split(", "))
     registry = er.async_get(hass)
+    assert hass.states.get(PROBLEM).state == STATE_ON
     assert names == {
         registry.async_get(f"sensor.{HOUSE}_{key}").original_name
         for key in (
