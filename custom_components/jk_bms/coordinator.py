@@ -79,7 +79,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 hass, self.address, config_entry.title, adapter
             )
         self.live = LiveSamples()
-        """Every good frame of a held link, else every reading."""
+        """Every good frame of a held link, else every reading; and those without power."""
         self.logs = BatteryLogs(self.client, config_entry.title)
         self.attempts = AttemptRecord(hass, self.address, self.client.statistics)
         self.device_info: DeviceInfo | None = None
@@ -471,8 +471,10 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._is_fresh = True
         self._timers.async_set(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
-        if not self.options.is_link_held:
-            self.live.feed(LiveSample.of(reading))
+        sample = LiveSample.of(reading)
+        # On a held link the frames are counted, but those without power are passed over
+        if not self.options.is_link_held or sample.power is None:
+            self.live.feed(sample)
         self.async_update_listeners()
 
     @callback

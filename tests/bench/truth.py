@@ -71,7 +71,10 @@ class TrueEnergy:
         self._last: LiveSample | None = None
 
     def feed(self, sample: LiveSample) -> None:
-        """Take a sample that was counted."""
+        """Take a sample that was counted; the time to and from a missing power is not."""
+        if sample.power is None:
+            self._last = None
+            return
         if self._last and 0 < sample.time - self._last.time <= self._max_gap:
             charged, discharged = self._bms.energy(self._last.time, sample.time)
             self.charged += charged

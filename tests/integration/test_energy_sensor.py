@@ -19,6 +19,7 @@ from custom_components.jk_bms.jkbms.models import (
     DeviceInfo,
     Layout,
     LiveData,
+    LiveSample,
     Reading,
 )
 from custom_components.jk_bms.jkbms.protocol.live import LiveChecker
@@ -33,7 +34,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.restore_state import STORAGE_KEY
 from homeassistant.util import dt as dt_util
 from tests.thorough import THOROUGH
-from tests.virtual_bms import MODELS, VirtualBms
+from tests.virtual_bms import MODELS, Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import pass_time, setup_integration, until, until_held
@@ -326,6 +327,33 @@ async def test_frames_between_two_publishes_are_counted(
     await until(lambda: meter.total > 0.0002)
     assert entry.runtime_data.data is published
     assert published.cell_data.battery_current == 0
+
+
+async def test_frames_of_zeros_cost_no_energy(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
+) -> None:
+    """They are refused as a whole, so the frames around them are neighbours."""
+    bms.battery.override(current=-200.0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link="held", interval=30)
+    await until_held(bms, entry)
+    coordinator = entry.runtime_data
+    samples: list[LiveSample] = []
+    coordinator.live.add_listener(samples.append)
+    meter = async_get_energy(hass, entry.entry_id).meter("energy_discharged", -1)
+    await until(lambda: samples)
+    begin = meter.total
+
+    good = coordinator.client.statistics.good
+    bms.faults = Faults(zeros=True)
+    await until(lambda: coordinator.client.statistics.good >= good + 6)
+    bms.faults = Faults()
+    count = len(samples)
+    await until(lambda: len(samples) > count + 1)
+
+    duration = samples[-1].time - samples[0].time
+    true = -(samples[0].power or 0.0) * duration / 3.6e6
+    assert meter.total - begin == pytest.approx(true, rel=0.01)
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")

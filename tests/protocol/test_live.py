@@ -90,16 +90,15 @@ def test_forged_current_is_not_counted(forged: float) -> None:
     assert currents(good, damaged, frame(20), frame(20)) == [20, 20]
 
 
-def test_missing_values_are_counted_as_missing() -> None:
-    """They wait for a second frame, like any jump."""
-    none = LiveData()
-    samples = count([frame(90), none, none, frame(90), frame(90)])
-    assert [sample.power for sample in samples] == [
-        None,
-        None,
-        VOLTAGE * 90,
-        VOLTAGE * 90,
+@pytest.mark.parametrize("missing", [1, 2, 3, 10])
+def test_frames_without_values_are_passed_over(missing: int) -> None:
+    """Some units send blank frames in between, and a loss may make neighbours of two."""
+    samples = count([frame(90), *[LiveData()] * missing, frame(90), frame(90)])
+    assert [sample.time for sample in samples] == [
+        (missing + 1) * CADENCE,
+        (missing + 2) * CADENCE,
     ]
+    assert {sample.power for sample in samples} == {VOLTAGE * 90}
 
 
 @pytest.mark.parametrize("lag", [0, 1])

@@ -70,14 +70,14 @@ class LiveChecker:
     def accept(self, live: LiveData, time: float) -> tuple[LiveSample, ...]:
         """Return the samples to count now: none, this one, or the one before as well.
 
-        `time` is s of a clock that never jumps.
+        `time` is s of a clock that never jumps. A frame without voltage and current is
+        passed over like one that was lost: some units send one in between.
         """
-        voltage, current = live.battery_voltage or 0.0, live.battery_current or 0.0
-        power = None
-        if live.battery_voltage is not None and live.battery_current is not None:
-            power = voltage * current
+        voltage, current = live.battery_voltage, live.battery_current
+        if voltage is None or current is None:
+            return ()
         frame = _Frame(
-            LiveSample(time=time, current=live.battery_current, power=power),
+            LiveSample(time=time, current=current, power=voltage * current),
             voltage,
             current,
             live.reported_power,
