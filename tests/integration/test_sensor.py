@@ -20,6 +20,7 @@ from homeassistant.const import (
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
+from tests.docs.tables import PER_CELL
 from tests.virtual_bms import MODELS, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -284,7 +285,8 @@ async def test_units_and_classes_suit_statistics_and_exporters(
                     "suggested_display_precision"
                 ),
             )
-    assert kinds == KINDS
+    differing = {key for key, _ in kinds.items() ^ KINDS.items()}
+    assert not differing, f"KINDS expects something else of {sorted(differing)}"
 
 
 @pytest.mark.parametrize("model", ["JK_B2A20S20P 11.288H"])
@@ -557,6 +559,15 @@ async def test_entity_ids_match_cards_for_esphome_jk_bms(
     assert hass.states.get("switch.battery_bluetooth_link")
 
 
+COUNTERS = {
+    "total_runtime": "240.0",
+    "emergency_time_countdown": "10.0",
+    "smart_sleep_countdown": "2.0",
+    "charge_status_time_elapsed": "0.025",
+    "detail_log_entry_count": "400",
+}
+
+
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
 @pytest.mark.parametrize("model", ["JK-B2A16S 3.3.0", "JK_PB2A16S20P 15.41"])
 async def test_counters_show_the_values_of_their_fields(
@@ -569,16 +580,8 @@ async def test_counters_show_the_values_of_their_fields(
     )
     await setup(hass, proxy, bms)
     values = shown(hass, bms)
-    expected = {
-        "total_runtime": "240.0",
-        "emergency_time_countdown": "10.0",
-        "smart_sleep_countdown": "2.0",
-        "charge_status_time_elapsed": "0.025",
-        "detail_log_entry_count": "400",
-    }
-    assert {key: values[key] for key in expected if key in values} == dict(
-        list(expected.items())[: None if "PB" in model else 1]
-    )
+    expected = COUNTERS if "PB" in model else {"total_runtime": "240.0"}
+    assert {key: values[key] for key in COUNTERS if key in values} == expected
 
 
 @pytest.mark.usefixtures("entity_registry_enabled_by_default")
@@ -690,6 +693,25 @@ async def test_each_setting_shows_its_own_value(
         key: float(text) for key, text in shown(hass, bms).items() if key in SETTINGS
     }
     assert values == pytest.approx({key: numbers[key] for key in carried})
+
+
+OTHER_VALUES = {
+    *("charging_power", "discharging_power", "heating_current", "balancer_state"),
+    *("cell_voltage_n", "cell_resistance_n"),
+    # In test_faults.py
+    "average_cell_voltage",
+}
+"""Sensors whose values have tests of their own."""
+
+
+def test_a_test_expects_the_value_of_every_sensor() -> None:
+    """A measurement stands in `CARRIED`, a counter in `COUNTERS`, or in a test of its own."""
+    expected = {*SETTINGS, *COUNTERS, *OTHER_VALUES}.union(*CARRIED.values())
+    keys = {
+        PER_CELL.sub("_n", row.key) if row.translation_placeholders else row.key
+        for row in SENSORS
+    }
+    assert not keys - expected, f"no test expects the value of {keys - expected}"
 
 
 def test_every_setting_has_an_entity() -> None:

@@ -66,10 +66,16 @@ def test_every_field_has_a_row_and_every_row_a_field(table: str) -> None:
     names = {field.name for placed in rows.values() for _, field in placed}
     known = {field.name for field in fields(model)}
 
-    assert known - names - without_row == set(), "fields without a row in any layout"
-    assert names - known - without_field == set(), "rows without a field or a check"
-    assert names & without_row == set(), "rows of what is computed"
-    assert without_field - names == set(), "checks without a row in any layout"
+    found = [
+        *(f"{each} has no row in layouts.py" for each in known - names - without_row),
+        *(
+            f"{each} has no field in {model.__name__}"
+            for each in names - known - without_field
+        ),
+        *(f"{each} is computed, but has a row" for each in names & without_row),
+        *(f"{each}, of the checks, has no row" for each in without_field - names),
+    ]
+    assert not found, "\n".join(found)
 
 
 def spans(rows: Iterable[tuple[int, Field]]) -> list[tuple[int, int, str]]:
@@ -201,7 +207,10 @@ def test_no_good_frame_is_held_back_while_one_field_moves(row: str) -> None:
         time = 1000.0 + number * CADENCE
         judged.append(checker.accept(sent, cell_data, PROFILES[layout], time))
 
-    assert judged[1:].count(False) == (1 if move is step else 0)
+    waited = judged[1:].count(False)
+    if move is not step:
+        assert not waited, f"{row} moves and waits: not steady, or not in STEADY?"
+    assert waited == (move is step), f"{row} must wait once: steady, or in STEADY?"
     assert checker.statistics.rejected == 0
 
 
