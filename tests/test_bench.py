@@ -1,14 +1,18 @@
 """Tests of what `scripts/bench` makes of its figures; what it measures needs packages of its own."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import islice
 import json
 from pathlib import Path
 import sys
 from types import ModuleType
+from unittest.mock import MagicMock
 
 import pytest
 
-from tests.bench import __main__ as bench
+from tests.bench import __main__ as bench, exporter
 from tests.bench.figure import BENCHMARKS, Figure, Options, at_least, at_most
 
 GOOD = Figure("decode", 12.345, "µs", at_most(20), "ours : theirs")
@@ -46,6 +50,30 @@ def test_all_benchmarks_are_there() -> None:
     """Each name is a module's."""
     for name in BENCHMARKS:
         assert (Path(bench.__file__).parent / f"{name}.py").is_file()
+
+
+def test_ways_of_decoding_take_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bench knows rooms of the link from inside; all but the peer's way works."""
+    for name in ("aiobmsble", "aiobmsble.bms", "aiobmsble.bms.jikong_bms"):
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    decode = import_module("tests.bench.decode")
+    spec = decode._BATTERIES["32S"]
+    with asyncio.Runner(loop_factory=decode._Loop) as runner:
+        for way in ("decoding", "checking", "counting", "publishing"):
+
+            async def take(way: str = way) -> object:
+                sent = islice(decode._stream(spec, (128, 22)), 20)
+                return await getattr(decode, f"_{way}")(spec)(sent)
+
+            assert runner.run(take()), way
+
+
+@pytest.mark.usefixtures("socket_enabled")
+def test_exporter_answers_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape of all batteries succeeds."""
+    monkeypatch.setattr(exporter, "WARM_UP", 1)
+    durations, work, _ = asyncio.run(exporter._run(2))
+    assert min(*durations, *work) > 0
 
 
 def test_missed_target_is_shown_and_is_the_exit_code(

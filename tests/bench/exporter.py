@@ -30,7 +30,7 @@ LONG_CYCLES: Final = 10_000
 WARM_UP: Final = 300
 """Cycles in which Python takes what it is going to keep."""
 REQUEST: Final = (
-    b"GET /metrics HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: gzip\r\n"
+    b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
     b"Accept: text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n\r\n"
 )
 
