@@ -320,12 +320,9 @@ class BankEntity[ValueT](Entity):
         """Follow the values."""
         # As for batteries: never all entities of a platform in one go.
         await asyncio.sleep(0)
-        self.async_on_remove(
-            self.coordinator.async_add_listener(self._async_handle_update)
-        )
-        self.async_on_remove(
-            self.coordinator.energy.async_add_listener(self._async_handle_update)
-        )
+        is_energy = self._description.key in KEYS
+        source = self.coordinator.energy if is_energy else self.coordinator
+        self.async_on_remove(source.async_add_listener(self._async_handle_update))
         self._written, self._written_at = self._to_write, self.hass.loop.time()
 
     @callback

@@ -1,166 +1,65 @@
-"""Banks on the bench, in a process of their own: `python -m tests.bench.banks '{…}'`."""
+"""What a bank costs beside its packs, and how old its values become."""
 
-# The clock first: all other modules keep the function that they import.
-from .clock import BenchLoop  # isort: skip
+from collections.abc import Iterator
+from typing import Final
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
-from itertools import batched
-import json
-import sys
-from types import MappingProxyType
-from typing import Any, Final
+from .figure import Figure, Options, at_most
+from .process import run_module
 
-from homeassistant.config_entries import (
-    SOURCE_USER,
-    ConfigEntry,
-    ConfigEntryDisabler,
-    ConfigEntryState,
-)
-from homeassistant.core import HomeAssistant
-from tests.demo.home import DOMAIN
-from tests.virtual_bms import VirtualBms
+COST: Final = 1.1
+MAX_AGE: Final = 60.0
+"""s; the packs are read every 30 s."""
+TURNS: Final = 5
+LONG_TURNS: Final = 15
 
-from .home import async_add, async_switch_on, home, loaded, make_batteries
-from .household import WARM_UP, Household, Ledger, spend, start_proxies
-from .meter import METER
-
-ROUNDS: Final = 5
-"""With and without the banks in turn, so that noise hits both alike."""
-SAMPLE_INTERVAL: Final = 1.0
-"""s between two looks at how old the values of a bank are."""
+ONE_PROXY: Final = {"packs": 16, "banks": 1, "near": 16}
+SIX_PROXIES: Final = {"packs": 48, "banks": 3, "near": 8}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Banks:
-    """What is measured: packs in range of proxies with three slots, in equal banks."""
-
-    packs: int
-    banks: int
-    near: int
-    """Packs in range of each proxy."""
-    minutes: float
-    """Of each measurement."""
-    connect_time: float = 0.4
-    """s that a pack takes to connect."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What came out."""
-
-    loaded: int
-    """Packs and banks that are set up."""
-    without: float
-    """s of CPU a minute that the packs cost."""
-    cpu: float
-    """The same with the banks."""
-    gap: float
-    """s, the longest time that a pack was not read."""
-    oldest: float
-    """s, the age of the oldest value that a bank counted, seen every second."""
-    incomplete: int
-    """How often a bank was seen without one of its packs."""
-
-
-async def measure(asked: Banks) -> Measured:
-    """Let packs live without and with their banks, in turn."""
-    batteries = make_batteries(asked.packs, VirtualBms)
-    for bms in batteries:
-        bms.behaviour = replace(bms.behaviour, connect_time=asked.connect_time)
-    household = Household(released=asked.packs, near=asked.near)
-    async with home() as hass:
-        proxies = start_proxies(household, batteries)
-        packs = await async_add(hass, batteries, link="released")
-        banks = await _async_add_banks(hass, packs, asked.banks)
-        for proxy in proxies:
-            proxy.start_advertising()
-        with METER.running():
-            await asyncio.sleep(WARM_UP)
-            idle = await spend(asked.minutes)
-            await async_switch_on(hass, packs)
-            await asyncio.sleep(WARM_UP)
-            without, with_banks = [], []
-            for _ in range(ROUNDS):
-                without.append(await spend(asked.minutes) - idle)
-                async with _switched_on(hass, banks):
-                    await asyncio.sleep(WARM_UP)
-                    with_banks.append(await spend(asked.minutes) - idle)
-            async with _switched_on(hass, banks):
-                await asyncio.sleep(WARM_UP)
-                ledger = Ledger(packs)
-                oldest, incomplete = await _watch(banks, asked.minutes)
-                result = Measured(
-                    loaded=loaded(packs) + loaded(banks),
-                    without=sum(without) / ROUNDS,
-                    cpu=sum(with_banks) / ROUNDS,
-                    gap=max(ledger.gaps()),
-                    oldest=oldest,
-                    incomplete=incomplete,
-                )
-        for proxy in proxies:
-            proxy.stop()
-    return result
-
-
-async def _async_add_banks(
-    hass: HomeAssistant, packs: list[ConfigEntry], count: int
-) -> list[ConfigEntry]:
-    """Add banks of equal size, switched off."""
-    banks = []
-    for number, members in enumerate(batched(packs, len(packs) // count), 1):
-        entry: ConfigEntry = ConfigEntry(
-            version=1,
-            minor_version=1,
-            domain=DOMAIN,
-            title=f"Bank {number}",
-            data={
-                "packs": [member.entry_id for member in members],
-                "wiring": "parallel",
-            },
-            options={},
-            source=SOURCE_USER,
-            unique_id=None,
-            disabled_by=ConfigEntryDisabler.USER,
-            discovery_keys=MappingProxyType({}),
-            subentries_data=None,
+def measure(options: Options) -> Iterator[Figure]:
+    """Yield the figures of usual packs, then of packs that are slow to connect."""
+    turns = LONG_TURNS if options.long else TURNS
+    for name, asked in (
+        ("16 packs, 1 bank, 1 proxy", ONE_PROXY),
+        ("48 packs, 3 banks, 6 proxies", SIX_PROXIES),
+    ):
+        found = run_module("packs", **asked, turns=turns)
+        yield Figure(
+            f"CPU with and without, {name}",
+            found["cpu"] / found["without"],
+            "",
+            at_most(COST),
+            "what the packs cost with their banks and without: medians of turns in one"
+            " process",
         )
-        await hass.config_entries.async_add(entry)
-        banks.append(entry)
-    return banks
+        yield from _ages(name, found["gap"], found["oldest"])
+    if not options.long:
+        return
+    for connect_time in (5, 8):
+        found = run_module("packs", **ONE_PROXY, turns=turns, connect_time=connect_time)
+        name = f"16 packs that take {connect_time} s to connect"
+        yield Figure(
+            f"CPU with and without, {name}",
+            found["cpu"] / found["without"],
+            "",
+            at_most(COST),
+            "likewise",
+        )
+        yield from _ages(name, found["gap"], found["oldest"])
 
 
-@asynccontextmanager
-async def _switched_on(
-    hass: HomeAssistant, banks: list[ConfigEntry]
-) -> AsyncGenerator[None]:
-    await async_switch_on(hass, banks)
-    try:
-        yield
-    finally:
-        for bank in banks:
-            await hass.config_entries.async_set_disabled_by(
-                bank.entry_id, ConfigEntryDisabler.USER
-            )
-        await hass.async_block_till_done()
-
-
-async def _watch(banks: list[ConfigEntry], minutes: float) -> tuple[float, int]:
-    """Return how old the values of the banks became, and how often one lacked a pack."""
-    oldest, incomplete = 0.0, 0
-    for _ in range(int(minutes * 60 / SAMPLE_INTERVAL)):
-        await asyncio.sleep(SAMPLE_INTERVAL)
-        for bank in banks:
-            assert bank.state is ConfigEntryState.LOADED
-            now: Any = bank.runtime_data.combine(bank.runtime_data.packs())
-            oldest = max(oldest, now.oldest)
-            incomplete += now.is_incomplete
-    return oldest, incomplete
-
-
-if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=BenchLoop) as runner:
-        asked = Banks(**json.loads(sys.argv[1]))
-        print(json.dumps(asdict(runner.run(measure(asked)))))
+def _ages(name: str, gap: float, oldest: float) -> Iterator[Figure]:
+    yield Figure(
+        f"longest without a reading, {name}",
+        gap,
+        "s",
+        at_most(MAX_AGE),
+        "of any pack; released links, every 30 s, three slots in each proxy",
+    )
+    yield Figure(
+        f"oldest value, {name}",
+        oldest,
+        "s",
+        at_most(MAX_AGE),
+        "that a bank counted, looked at every second",
+    )

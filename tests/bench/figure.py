@@ -71,6 +71,7 @@ BENCHMARKS: Final = (
     "loss",
     "faults",
     "house",
+    "banks",
     "latency",
     "startup",
 )

@@ -15,7 +15,6 @@ MEMORY: Final = 1.3
 """MB that a battery may take."""
 MEGABYTE: Final = 1_000_000
 INTERVAL: Final = 30.0
-BANK_COST: Final = 1.1
 LINKS: Final = ("released", "held")
 
 HOW: Final = (
@@ -35,7 +34,6 @@ def measure(options: Options) -> Iterator[Figure]:
     for link in LINKS:
         yield from _memory(link)
     yield from _fairness(20.0 if options.long else 5.0)
-    yield from _banks(10.0 if options.long else 3.0)
 
 
 def _costs(link: str, counts: tuple[int, ...], *, minutes: float) -> Iterator[Figure]:
@@ -165,32 +163,3 @@ def _fairness(minutes: float) -> Iterator[Figure]:
         at_most(0),
         "in 15 min, once 3 links are held",
     )
-
-
-def _banks(minutes: float) -> Iterator[Figure]:
-    for name, asked in (
-        ("16 packs, 1 bank, 1 proxy", {"packs": 16, "banks": 1, "near": 16}),
-        ("48 packs, 3 banks, 6 proxies", {"packs": 48, "banks": 3, "near": 8}),
-    ):
-        found = run_module("banks", **asked, minutes=minutes)
-        yield Figure(
-            f"CPU with and without, {name}",
-            found["cpu"] / found["without"],
-            "",
-            at_most(BANK_COST),
-            "what the packs cost with their banks and without, in turn in one run",
-        )
-        yield Figure(
-            f"longest without a reading, {name}",
-            found["gap"],
-            "s",
-            at_most(2 * INTERVAL),
-            "of any pack; released links, every 30 s, three slots in each proxy",
-        )
-        yield Figure(
-            f"oldest value, {name}",
-            found["oldest"],
-            "s",
-            at_most(2 * INTERVAL),
-            "that a bank counted, looked at every second",
-        )

@@ -22,6 +22,7 @@ from custom_components.jk_bms.bank_coordinator import (
     PUBLISH_INTERVAL,
     BankCoordinator,
 )
+from custom_components.jk_bms.bank_energy import KEYS
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.energy_store import _STORES, async_get_energy
 from homeassistant.config_entries import (
@@ -186,6 +187,11 @@ async def test_bank_shows_two_packs_as_one(
     device = device_registry.async_get_device_by_identifier((DOMAIN, BANK_ID), BANK_ID)
     assert device
     assert device.name == "bank"
+
+
+async def test_only_the_energy_follows_a_save(bank: MockConfigEntry) -> None:
+    """All other entities show the readings, which cause no save."""
+    assert len(bank.runtime_data.energy._listeners) == len(KEYS)
 
 
 async def test_bank_agrees_with_template_sensors_over_a_day(

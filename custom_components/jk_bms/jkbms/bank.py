@@ -197,6 +197,7 @@ def combine(
     voltages = _every(known, lambda cells: cells.battery_voltage)
     currents = _every(whole, lambda cells: cells.battery_current)
     remaining = _every(whole, lambda cells: cells.remain_capacity)
+    temperatures = list(_temperatures(online))
     return Bank(
         wiring=wiring,
         pack_count=len(packs),
@@ -214,8 +215,8 @@ def combine(
         remaining_energy=_sum(_of_every(whole, _energy_remaining)),
         lowest_cell=min(_cells(online, "min_cell_voltage", "min_cell"), default=None),
         highest_cell=max(_cells(online, "max_cell_voltage", "max_cell"), default=None),
-        lowest_temperature=min(_temperatures(online), default=None),
-        highest_temperature=max(_temperatures(online), default=None),
+        lowest_temperature=min(temperatures, default=None),
+        highest_temperature=max(temperatures, default=None),
         charging=charging[0],
         charging_packs=charging[1],
         discharging=discharging[0],

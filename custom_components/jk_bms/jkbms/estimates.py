@@ -70,10 +70,8 @@ def energy_remaining(cells: CellData, settings: Settings | None) -> float | None
     kind = chemistry(cells, settings)
     voltage = kind and MEAN_DISCHARGE_VOLTAGE.get(kind)
     # A cell whose voltage is impossible at the moment is still connected
-    count = sum(
-        cell is not None or f"cell_voltage_{number}" in cells.implausible
-        for number, cell in enumerate(cells.cell_voltage, 1)
-    )
+    hidden = sum(name.startswith("cell_voltage_") for name in cells.implausible)
+    count = len(cells.cell_voltage) - cells.cell_voltage.count(None) + hidden
     if not voltage or not count or cells.remain_capacity is None:
         return None
     return round(cells.remain_capacity * voltage * count / 1000, 3)
