@@ -1,10 +1,13 @@
 """Combines the readings of several packs; it connects to none of them itself."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any, Final, Self, TypeGuard
+
+from bluetooth_data_tools import human_readable_name
 
 from homeassistant.config_entries import (
     SIGNAL_CONFIG_ENTRY_CHANGED,
@@ -12,7 +15,7 @@ from homeassistant.config_entries import (
     ConfigEntryChange,
     ConfigEntryState,
 )
-from homeassistant.const import ATTR_DEVICE_ID
+from homeassistant.const import ATTR_DEVICE_ID, CONF_ADDRESS
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
@@ -48,6 +51,31 @@ type BankConfigEntry = ConfigEntry[BankCoordinator]
 def is_bank(entry: ConfigEntry[Any]) -> TypeGuard[ConfigEntry[BankCoordinator]]:
     """Return whether an entry of this integration is a bank, else it is a battery."""
     return CONF_PACKS in entry.data
+
+
+@callback
+def async_name_packs(
+    hass: HomeAssistant, entries: Iterable[ConfigEntry[Any]]
+) -> dict[str, str]:
+    """Return what batteries are called, by the ids of their entries; each name once.
+
+    Namesakes have the end of their address as well: factory names are model names, so
+    many batteries share theirs.
+    """
+    devices = dr.async_get(hass)
+    names: dict[str, tuple[str, str]] = {}
+    for entry in entries:
+        address = entry.data[CONF_ADDRESS]
+        device = devices.async_get_device_by_connection(
+            (dr.CONNECTION_BLUETOOTH, address), entry.entry_id
+        )
+        name = (device and device.name_by_user) or entry.title
+        names[entry.entry_id] = name, address
+    count = Counter(name for name, _ in names.values())
+    return {
+        entry_id: name if count[name] == 1 else human_readable_name(None, name, address)
+        for entry_id, (name, address) in names.items()
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +139,13 @@ class BankCoordinator:
         """The time until full at the smoothed current, s."""
         return self.data.time_to_full(self._current.value)
 
-    def packs(self, name: Callable[[str], str] | None = None) -> list[Pack]:
-        """Return all packs as they are now, also those that are not set up."""
+    def packs(self, names: Mapping[str, str] | None = None) -> list[Pack]:
+        """Return all packs as they are now, also those that are not set up.
+
+        Their names are those of Home Assistant, or others by the ids of their entries.
+        """
+        if names is None:
+            names = async_name_packs(self.hass, self._entries.values())
         now = self.hass.loop.time()
         packs = []
         for pack_id in self._pack_ids:
@@ -120,7 +153,7 @@ class BankCoordinator:
             followed = self._followed.get(pack_id)
             packs.append(
                 Pack(
-                    name=(name or self._title)(pack_id),
+                    name=names.get(pack_id, UNKNOWN),
                     cell_data=reading.cell_data if reading else None,
                     settings=reading.settings if reading else None,
                     age=now - reading.time if reading else None,
@@ -160,9 +193,11 @@ class BankCoordinator:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def _title(self, pack_id: str) -> str:
-        entry = self.hass.config_entries.async_get_entry(pack_id)
-        return entry.title if entry else UNKNOWN
+    @property
+    def _entries(self) -> dict[str, ConfigEntry[Any]]:
+        """The entries of the packs by their ids, without those that were removed."""
+        get = self.hass.config_entries.async_get_entry
+        return {pack_id: entry for pack_id in self._pack_ids if (entry := get(pack_id))}
 
     @callback
     def _async_entry_changed(
@@ -174,11 +209,9 @@ class BankCoordinator:
     @callback
     def _async_follow_packs(self) -> None:
         """Follow the coordinators of the packs that are loaded now, and no others."""
-        entries = {
-            pack_id: self.hass.config_entries.async_get_entry(pack_id)
-            for pack_id in self._pack_ids
-        }
-        for pack_id, entry in entries.items():
+        entries = self._entries
+        for pack_id in self._pack_ids:
+            entry = entries.get(pack_id)
             is_loaded = entry is not None and entry.state is ConfigEntryState.LOADED
             coordinator = entry.runtime_data if entry and is_loaded else None
             followed = self._followed.get(pack_id)
@@ -186,7 +219,7 @@ class BankCoordinator:
                 self._async_unfollow(pack_id)
             if coordinator and pack_id not in self._followed:
                 self._async_follow(pack_id, coordinator)
-        self._async_update_issue(any(entry is None for entry in entries.values()))
+        self._async_update_issue(len(entries) < len(self._pack_ids))
         self._async_schedule()
 
     @callback

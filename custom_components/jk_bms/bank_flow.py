@@ -18,7 +18,13 @@ from homeassistant.helpers.selector import (
     TextSelector,
 )
 
-from .bank_coordinator import CONF_MISSING, CONF_PACKS, CONF_WIRING, is_bank
+from .bank_coordinator import (
+    CONF_MISSING,
+    CONF_PACKS,
+    CONF_WIRING,
+    async_name_packs,
+    is_bank,
+)
 from .const import DOMAIN
 from .jkbms.bank import Wiring
 from .options_flow import JkBmsOptionsFlow
@@ -103,8 +109,8 @@ class BankFlow(ConfigFlow):
         packs = SelectSelector(
             SelectSelectorConfig(
                 options=[
-                    SelectOptionDict(value=entry_id, label=title)
-                    for entry_id, title in self._free_packs(bank_id).items()
+                    SelectOptionDict(value=entry_id, label=name)
+                    for entry_id, name in self._free_packs(bank_id).items()
                 ],
                 multiple=True,
                 mode=SelectSelectorMode.LIST,
@@ -135,7 +141,7 @@ class BankFlow(ConfigFlow):
         return {}
 
     def _free_packs(self, bank_id: str | None = None) -> dict[str, str]:
-        """Return the titles of the batteries that are in no other bank, by entry id."""
+        """Return the names of the batteries that are in no other bank, by entry id."""
         entries = self.hass.config_entries.async_entries(DOMAIN, include_ignore=False)
         taken = {
             pack
@@ -143,11 +149,14 @@ class BankFlow(ConfigFlow):
             if is_bank(entry) and entry.entry_id != bank_id
             for pack in entry.data[CONF_PACKS]
         }
-        return {
-            entry.entry_id: entry.title
-            for entry in entries
-            if not is_bank(entry) and entry.entry_id not in taken
-        }
+        return async_name_packs(
+            self.hass,
+            (
+                entry
+                for entry in entries
+                if not is_bank(entry) and entry.entry_id not in taken
+            ),
+        )
 
 
 class BankOptionsFlow(JkBmsOptionsFlow):

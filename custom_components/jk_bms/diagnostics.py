@@ -188,7 +188,7 @@ def _bank(hass: HomeAssistant, entry: BankConfigEntry) -> dict[str, Any]:
         },
     }
     if coordinator:
-        packs = coordinator.packs(numbers.__getitem__)
+        packs = coordinator.packs(numbers)
         report["bank"] = asdict(coordinator.combine(packs))
         report["ages"] = {pack.name: pack.age for pack in packs}
         report["energy"] = dict(coordinator.energy.totals)

@@ -189,6 +189,34 @@ async def test_bank_shows_two_packs_as_one(
     assert device.name == "bank"
 
 
+async def test_namesakes_are_told_apart(
+    hass: HomeAssistant,
+    packs: list[VirtualBms],
+    entries: list[MockConfigEntry],
+    device_registry: dr.DeviceRegistry,
+) -> None:
+    """Factory names are model names; packs that are renamed have their new names."""
+    for entry in entries:
+        hass.config_entries.async_update_entry(entry, title="JK_PB2A16S20P")
+    flow = await submit(hass, await start(hass), {"next_step_id": "bank"})
+    assert flow["data_schema"]
+    labels = [
+        option["label"]
+        for option in flow["data_schema"].schema[CONF_PACKS].config["options"]
+    ]
+    assert labels == ["JK_PB2A16S20P (0001)", "JK_PB2A16S20P (0002)"]
+    bank = await add_bank(hass, bank_entry(packs))
+    shares = attributes(hass, "current_sharing_deviation")["shares"]
+    assert list(shares) == labels
+    device = device_registry.async_get_device_by_connection(
+        (dr.CONNECTION_BLUETOOTH, packs[0].address), entries[0].entry_id
+    )
+    assert device
+    device_registry.async_update_device(device.id, name_by_user="Left")
+    await publish(hass, bank)
+    assert attributes(hass, "packs_online")["online"] == ["JK_PB2A16S20P", "Left"]
+
+
 async def test_only_the_energy_follows_a_save(bank: MockConfigEntry) -> None:
     """All other entities show the readings, which cause no save."""
     assert len(bank.runtime_data.energy._listeners) == len(KEYS)
