@@ -228,7 +228,7 @@ class BankCoordinator:
 
         @callback
         def count() -> None:
-            self.energy.async_count(pack_id, store.saved)
+            self.energy.async_count(pack_id, store.counters)
 
         @callback
         def read() -> None:

@@ -22,6 +22,7 @@ class BankEnergyStore(EnergyStore):
         """Start without counters."""
         super().__init__(hass, entry_id)
         self._counters = {key: EnergyCounter() for key in KEYS}
+        self._packs: Collection[str] = ()
 
     @override
     async def async_load(self) -> None:
@@ -38,22 +39,31 @@ class BankEnergyStore(EnergyStore):
 
     @callback
     def keep(self, packs: Collection[str]) -> None:
-        """Forget the packs that are no members any more."""
+        """Have these members, and forget all others."""
+        self._packs = packs
         for counter in self._counters.values():
             counter.keep(packs)
 
     @callback
-    def async_count(self, pack: str, saved: Mapping[str, float]) -> None:
-        """Count by what a pack has saved; a pack without a counter is not counted."""
+    def async_count(self, pack: str, counters: Mapping[str, float]) -> None:
+        """Count by the counters of a pack, as they were saved; it may have none."""
         for key, counter in self._counters.items():
-            if key in saved:
-                counter.feed(pack, saved[key])
+            if key in counters:
+                counter.feed(pack, counters[key])
         self.async_schedule_save()
 
     @property
     def totals(self) -> dict[str, float]:
-        """The energy as it was saved last, in kWh."""
-        return {key: self.saved.get(key, 0.0) for key in KEYS}
+        """The energy as it was saved last, in kWh.
+
+        That of a bank with a pack that has no counter, such as one that does not measure
+        its current, is left out: it would be that of a part.
+        """
+        return {
+            key: self.saved.get(key, 0.0)
+            for key, counter in self._counters.items()
+            if counter.seen.keys() >= set(self._packs)
+        }
 
     @property
     @override

@@ -90,8 +90,10 @@ def _energy(key: str) -> BankSensorDescription:
         state_class=SensorStateClass.TOTAL_INCREASING,
         suggested_display_precision=2,
         # Shown only once it is saved.
-        value_fn=lambda coordinator: round(
-            coordinator.energy.totals[key], SHOWN_DECIMALS
+        value_fn=lambda coordinator: (
+            round(totals[key], SHOWN_DECIMALS)
+            if key in (totals := coordinator.energy.totals)
+            else None
         ),
     )
 

@@ -62,6 +62,11 @@ class EnergyStore:
             self._meters[key] = EnergyMeter(sign, self.saved.get(key, 0.0))
         return self._meters[key]
 
+    @property
+    def counters(self) -> dict[str, float]:
+        """The saved total of each counter; one that was never saved is at 0."""
+        return {**dict.fromkeys(self._meters, 0.0), **self.saved}
+
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
         """Call the listener after each save."""

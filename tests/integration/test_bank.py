@@ -660,4 +660,32 @@ async def test_bank_of_packs_without_current_lacks_the_entity(
         await setup_integration(hass, bms)
     await add_bank(hass, bank_entry(made))
     assert shown(hass, "total_voltage") not in {STATE_UNAVAILABLE, STATE_UNKNOWN}
-    assert not entity_registry.async_get("sensor.bank_current")
+    for key in ("current", "energy_charged", "energy_discharged"):
+        assert not entity_registry.async_get(f"sensor.bank_{key}"), key
+
+
+async def test_energy_of_a_part_is_not_shown(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    packs: list[VirtualBms],
+    entries: list[MockConfigEntry],
+    make_bms: MakeBms,
+) -> None:
+    """A pack without a current has no counter; without it as a member, all is well."""
+    silent = make_bms("JK-B2A16S 3.3.0", address="C8:47:80:77:00:10", name="old")
+    proxy.advertise(silent)
+    await setup_integration(hass, silent)
+    bank = await add_bank(hass, bank_entry(packs))
+    assert shown(hass, "energy_charged") == "0.0"
+    hass.config_entries.async_update_entry(
+        bank, data={**bank.data, CONF_PACKS: [packs[0].address, silent.address]}
+    )
+    assert await hass.config_entries.async_reload(BANK_ID)
+    await hass.async_block_till_done()
+    assert shown(hass, "energy_charged") == STATE_UNKNOWN
+    hass.config_entries.async_update_entry(
+        bank, data={**bank.data, CONF_PACKS: [bms.address for bms in packs]}
+    )
+    assert await hass.config_entries.async_reload(BANK_ID)
+    await hass.async_block_till_done()
+    assert shown(hass, "energy_charged") == "0.0"
