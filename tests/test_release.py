@@ -9,17 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MANIFEST = "custom_components/jk_bms/manifest.json"
+OWNERS = ".github/CODEOWNERS"
 LIBRARY = "custom_components/jk_bms/jkbms/__init__.py"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Return a folder with the files that a release changes, and something unreleased."""
-    for name in (MANIFEST, LIBRARY, "scripts/release"):
+    for name in (MANIFEST, LIBRARY, OWNERS, "scripts/release"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "CHANGELOG.md").write_text(
-        "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing.\n"
+        "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing ([docs](docs/a.md#b), [PyPI](https://pypi.org)).\n"
         "\n## [0.0.9] - 2026-01-02\n\n- Older.\n"
     )
     return tmp_path
@@ -55,7 +56,10 @@ def test_release_sets_all_versions_and_dates_the_changes(checkout: Path) -> None
         found["CHANGELOG.md"],
     )
     assert release(checkout, "--check", "7.8.9").returncode == 0
-    assert release(checkout, "--notes", "7.8.9").stdout == "### Added\n\n- A thing.\n"
+    assert release(checkout, "--notes", "7.8.9").stdout == (
+        "### Added\n\n- A thing ([docs](https://github.com/jk-bms/ha-jk-bms/blob/7.8.9/docs/a.md#b),"
+        " [PyPI](https://pypi.org)).\n"
+    )
 
 
 @pytest.mark.parametrize("version", ["1.2", "v1.2.3", "1.2.3-rc1", ""])
