@@ -1123,7 +1123,7 @@ def test_failed_subscription_clears_the_cached_services(power_on: PowerOn) -> No
 
 
 @pytest.mark.usefixtures("home_assistant")
-@pytest.mark.parametrize("fails", ["silent", "subscription", "service"])
+@pytest.mark.parametrize("fails", ["silent", "subscription"])
 def test_cached_services_are_cleared_at_most_once_an_hour(
     power_on: PowerOn, fails: str
 ) -> None:
@@ -1143,11 +1143,7 @@ def test_cached_services_are_cleared_at_most_once_an_hour(
             Failing.clears += 1
             return await super().clear_cache()
 
-    harness = power_on(
-        faults=Faults(
-            silent=fails == "silent", missing_characteristic=fails == "service"
-        )
-    )
+    harness = power_on(faults=Faults(silent=fails == "silent"))
     harness.use_backend(Failing)
 
     for pause, clears in ((0.0, 1), (600.0, 1), (3600.0, 2)):
@@ -1155,6 +1151,23 @@ def test_cached_services_are_cleared_at_most_once_an_hour(
         with pytest.raises(LinkError):
             harness.read()
         assert Failing.clears == clears
+
+
+@pytest.mark.usefixtures("home_assistant")
+@pytest.mark.parametrize("fault", [{"silent": True}, {"foreign": "neey"}])
+def test_services_cached_while_incomplete_are_cleared_soon(
+    power_on: PowerOn, fault: dict[str, Any]
+) -> None:
+    """Also within an hour after they were cleared for another failure."""
+    harness = power_on(habits=STEADY)
+    assert_read(harness.read(), harness.bms)
+    # Once they were cleared, they are discovered anew, and not completely
+    harness.bms.faults = Faults(missing_characteristic=1, **fault)
+    with pytest.raises(LinkError):
+        harness.read()
+    harness.bms.faults = Faults()
+
+    assert_read(harness.read(), harness.bms)
 
 
 @pytest.mark.usefixtures("home_assistant")

@@ -31,9 +31,11 @@ DETAIL_LOG_DEADLINE: Final = 90.0
 WRITE_DEADLINE: Final = 60.0
 """s for a reading and the writes after it, of which one takes up to 12 s."""
 FORGET_INTERVAL: Final = 3600.0
-"""s between two times that the cached services of a battery without data are cleared.
+"""s between two times that the cached services are cleared for the same failure.
 
-Clearing them makes the next connection slower, and a silent battery may stay silent.
+Clearing them makes the next connection slower, and a silent battery may stay silent. Where
+they lack the one that every JK BMS has, they are always cleared: they were cached while
+incomplete.
 """
 LINK_LIFETIME: Final = 3500.0
 """s until a held link is re-established, which reads the settings again without a beep.
@@ -73,7 +75,7 @@ class JkBmsClient:
         self._session = self._new_session()
         self._held: Reading | None = None
         """The newest reading of a held link; `None` without one."""
-        self._services_forgotten_at = -inf
+        self._services_forgotten_at: dict[type[LinkError], float] = {}
         """When the cached services were last cleared, s of the event loop's clock."""
         self._settled = asyncio.Event()
         """Set while a link is held or there is none, but not while connecting."""
@@ -256,24 +258,27 @@ class JkBmsClient:
             stack.push_async_callback(connection.close)
             try:
                 await connection.open(self._find_device)
-            except NotReachableError, NotJkBmsError:
+            except NotJkBmsError:
+                await connection.forget_services()
+                raise
+            except NotReachableError as err:
                 if connection.was_established:
-                    # The subscription failed, or a service is missing
-                    await self._forget_services()
+                    # The subscription failed
+                    await self._forget_services(err)
                 raise
             try:
                 reading = await self._session.read()
-            except SilentError, NotJkBmsError:
-                await self._forget_services()
+            except (SilentError, NotJkBmsError) as err:
+                await self._forget_services(err)
                 raise
             stack.pop_all()
             return reading
 
-    async def _forget_services(self) -> None:
+    async def _forget_services(self, error: LinkError) -> None:
         """Clear the cached services, which may be from before a firmware update."""
-        now = asyncio.get_running_loop().time()
-        if now - self._services_forgotten_at >= FORGET_INTERVAL:
-            self._services_forgotten_at = now
+        now, kind = asyncio.get_running_loop().time(), type(error)
+        if now - self._services_forgotten_at.get(kind, -inf) >= FORGET_INTERVAL:
+            self._services_forgotten_at[kind] = now
             await self._session.connection.forget_services()
 
     async def _read_log[EntryT](
