@@ -41,11 +41,9 @@ from .device import BatteryDevice
 from .diagnosis import Diagnosis, async_diagnose, translated_error
 from .energy import LiveSamples
 from .jkbms.bluetooth.client import READ_DEADLINE
-from .jkbms.bluetooth.logs import has_detail_log
 from .jkbms.errors import JkBmsError, UnsupportedLayoutError
-from .jkbms.models import DetailLogRecord, DeviceInfo, LiveSample, LogEntry, Reading
+from .jkbms.models import DeviceInfo, LiveSample, Reading
 from .jkbms.outage import Outage
-from .jkbms.protocol.timestamps import Dated
 from .options import JkBmsOptions
 from .poll_schedule import PollSchedule
 from .timers import Timers
@@ -209,17 +207,6 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             (error and error.translation_key) or "not_refreshed",
             error.translation_placeholders if error else None,
         )
-
-    async def async_read_logbook(self) -> tuple[Dated[LogEntry], ...]:
-        """Read the logbook of the battery. Raises a `HomeAssistantError`."""
-        return await self.async_use_now(self.logs.async_read_logbook)
-
-    async def async_read_detail_log(self) -> tuple[Dated[DetailLogRecord], ...]:
-        """Read the detail log of the battery. Raises a `HomeAssistantError`."""
-        if self.last_update and has_detail_log(self.data) is False:
-            # The battery would not answer, which only shows after many seconds.
-            raise translated_error(ServiceValidationError, "no_detail_log")
-        return await self.async_use_now(self.logs.async_read_detail_log)
 
     async def async_release_link(self) -> None:
         """Disconnect and stay disconnected for the pause of the options."""

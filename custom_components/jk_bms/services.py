@@ -18,9 +18,13 @@ from homeassistant.helpers.recorder import DATA_INSTANCE
 
 from .backfill import async_backfill
 from .const import DOMAIN
+from .coordinator import JkBmsCoordinator
 from .diagnosis import translated_error
+from .jkbms.bluetooth.logs import has_detail_log
+from .jkbms.models import DetailLogRecord
 from .jkbms.protocol.contents import decode_all
 from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
+from .jkbms.protocol.timestamps import Dated
 from .service_target import async_get_target, target_schema
 from .setting_services import async_setup_setting_services
 
@@ -66,7 +70,8 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     """Return the entries of the logbook, oldest first."""
-    log = await async_get_target(call).runtime_data.async_read_logbook()
+    coordinator = async_get_target(call).runtime_data
+    log = await coordinator.async_use_now(coordinator.logs.async_read_logbook)
     return {
         "entries": [
             {
@@ -83,7 +88,7 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
 
 async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
     """Return the records of the detail log, oldest first."""
-    log = await async_get_target(call).runtime_data.async_read_detail_log()
+    log = await _async_read_detail_log(async_get_target(call).runtime_data)
     return {
         "records": [{"time": dated.isoformat} | asdict(dated.entry) for dated in log]
     }
@@ -94,11 +99,20 @@ async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
     entry = async_get_target(call)
     if DATA_INSTANCE not in call.hass.data:
         raise translated_error(ServiceValidationError, "no_recorder")
-    log = await entry.runtime_data.async_read_detail_log()
+    log = await _async_read_detail_log(entry.runtime_data)
     if not any(dated.time for dated in log):
         raise translated_error(HomeAssistantError, "no_clock")
     imported = await async_backfill(call.hass, entry, log)
     return {"imported_hours": {**imported}} if call.return_response else None
+
+
+async def _async_read_detail_log(
+    coordinator: JkBmsCoordinator,
+) -> tuple[Dated[DetailLogRecord], ...]:
+    if coordinator.last_update and has_detail_log(coordinator.data) is False:
+        # The battery would not answer, which only shows after many seconds.
+        raise translated_error(ServiceValidationError, "no_detail_log")
+    return await coordinator.async_use_now(coordinator.logs.async_read_detail_log)
 
 
 async def _async_decode(call: ServiceCall) -> ServiceResponse:

@@ -44,6 +44,12 @@ DAY = 86400
 BOOT, CHARGE_OVERCURRENT, CELL_3_OVERVOLTAGE, NOBODY_KNOWS = 0x01, 0x15, 0x66, 0xFE
 
 
+async def read_logbook(entry: Any) -> None:
+    """Read the logbook as an action does."""
+    coordinator = entry.runtime_data
+    await coordinator.async_use_now(coordinator.logs.async_read_logbook)
+
+
 class Later:
     """How many s later it is, for the pace of the logbook alone."""
 
@@ -229,7 +235,7 @@ async def test_entity_exists_where_the_battery_has_a_logbook(
     await pass_time(hass)
     assert log not in entities(hass, entry)
     with pytest.raises(HomeAssistantError):
-        await entry.runtime_data.async_read_logbook()
+        await read_logbook(entry)
     assert LOGBOOK not in bms.registers
 
 
@@ -384,7 +390,7 @@ async def test_unanswered_logbook_is_retried_after_a_day(
         assert [c.register for c in bms.commands].count(LOGBOOK) == asked
     assert {attempt.outcome for attempt in entry.runtime_data.attempts} == {"read"}
     with pytest.raises(HomeAssistantError) as error:
-        await entry.runtime_data.async_read_logbook()
+        await read_logbook(entry)
     assert error.value.translation_key == "log_not_sent"
     await read(hass, later)
     assert [c.register for c in bms.commands].count(LOGBOOK) == asked + 2
@@ -530,7 +536,7 @@ async def test_action_postpones_the_logbook(
     """A read while an action reads a log does not wait for the logbook as well."""
     later.seconds += PACE
     write(bms, BOOT)
-    await entry.runtime_data.async_read_logbook()
+    await read_logbook(entry)
     await pass_time(hass)
     assert bms.registers.count(LOGBOOK) == 2
     assert events == []

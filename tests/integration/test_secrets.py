@@ -195,9 +195,10 @@ async def test_life_cycle_reveals_no_secrets(
     await pass_time(hass, MAX_DATA_AGE)
     assert not coordinator.available
     bms.battery.release()
-    texts.append(str(await coordinator.async_read_logbook()))
+    logs = coordinator.logs
+    texts.append(str(await coordinator.async_use_now(logs.async_read_logbook)))
     with suppress(HomeAssistantError):
-        texts.append(str(await coordinator.async_read_detail_log()))
+        texts.append(str(await coordinator.async_use_now(logs.async_read_detail_log)))
     await coordinator.async_refresh()
     assert coordinator.available
     await coordinator.async_release_link()
