@@ -16,7 +16,7 @@ from homeassistant.config_entries import (
     ConfigEntryState,
 )
 from homeassistant.const import ATTR_DEVICE_ID, CONF_ADDRESS
-from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
@@ -121,6 +121,7 @@ class BankCoordinator:
         self._expire_job = HassJob(self._async_expire, cancel_on_shutdown=True)
         self._cancel_timer: CALLBACK_TYPE | None = None
         self._cancel_expiry: CALLBACK_TYPE | None = None
+        self._async_name_packs()
         self.data: Bank = self.combine(self.packs())
         self.energy.keep(self._pack_ids)
 
@@ -144,8 +145,7 @@ class BankCoordinator:
 
         Their names are those of Home Assistant, or others by the ids of their entries.
         """
-        if names is None:
-            names = async_name_packs(self.hass, self._entries.values())
+        names = names or self._names
         now = self.hass.loop.time()
         packs = []
         for pack_id in self._pack_ids:
@@ -184,6 +184,11 @@ class BankCoordinator:
                 self.hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._async_entry_changed
             )
         )
+        self.config_entry.async_on_unload(
+            self.hass.bus.async_listen(
+                dr.EVENT_DEVICE_REGISTRY_UPDATED, self._async_name_packs
+            )
+        )
         self.config_entry.async_on_unload(self._async_stop)
         self._async_follow_packs()
 
@@ -207,6 +212,11 @@ class BankCoordinator:
             self._async_follow_packs()
 
     @callback
+    def _async_name_packs(self, _event: Event[Any] | None = None) -> None:
+        """Note what the packs are called; to look that up at each value costs more."""
+        self._names = async_name_packs(self.hass, self._entries.values())
+
+    @callback
     def _async_follow_packs(self) -> None:
         """Follow the coordinators of the packs that are loaded now, and no others."""
         entries = self._entries
@@ -219,6 +229,7 @@ class BankCoordinator:
                 self._async_unfollow(pack_id)
             if coordinator and pack_id not in self._followed:
                 self._async_follow(pack_id, coordinator)
+        self._async_name_packs()
         self._async_update_issue(len(entries) < len(self._pack_ids))
         self._async_schedule()
 

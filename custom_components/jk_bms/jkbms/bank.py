@@ -4,7 +4,7 @@ A value is `None` where a pack is missing that it needs: no sum of a part is pre
 the whole. The order of the packs is irrelevant, and a bank of one pack equals the pack.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import fsum, inf, isfinite
@@ -45,9 +45,9 @@ class Pack:
     """Whether the values are still valid."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackValue:
-    """A value and the pack that it comes from; the order is that of the values."""
+    """A value and the pack that it comes from."""
 
     value: float
     pack: str
@@ -190,14 +190,14 @@ def combine(
     # In series nothing is known of the whole while a part of it is missing.
     known = online if is_parallel else counted if is_complete else []
     whole = counted if is_complete else []
-    nominal = _every(whole, lambda cells: cells.nominal_capacity)
+    nominal = _every(whole, "nominal_capacity")
     charging = _which(packs, online, lambda cells: cells.charging)
     discharging = _which(packs, online, lambda cells: cells.discharging)
     problem = _which(packs, online, lambda cells: _any(cells.faults))
-    voltages = _every(known, lambda cells: cells.battery_voltage)
-    currents = _every(whole, lambda cells: cells.battery_current)
-    remaining = _every(whole, lambda cells: cells.remain_capacity)
-    temperatures = list(_temperatures(online))
+    voltages = _every(known, "battery_voltage")
+    currents = _every(whole, "battery_current")
+    remaining = _every(whole, "remain_capacity")
+    temperatures = _temperatures(online)
     return Bank(
         wiring=wiring,
         pack_count=len(packs),
@@ -208,15 +208,15 @@ def combine(
         ),
         voltage=(_mean if is_parallel else _sum)(voltages),
         current=(_sum if is_parallel else _mean)(currents),
-        power=_sum(_every(whole, lambda cells: cells.battery_power)),
+        power=_sum(_every(whole, "battery_power")),
         state_of_charge=_state_of_charge(known, is_parallel=is_parallel),
         remaining_capacity=_sum(remaining) if is_parallel else _least(remaining),
         full_capacity=_sum(nominal) if is_parallel else _least(nominal),
-        remaining_energy=_sum(_of_every(whole, _energy_remaining)),
-        lowest_cell=min(_cells(online, "min_cell_voltage", "min_cell"), default=None),
-        highest_cell=max(_cells(online, "max_cell_voltage", "max_cell"), default=None),
-        lowest_temperature=min(temperatures, default=None),
-        highest_temperature=max(temperatures, default=None),
+        remaining_energy=_sum(_energies(whole)),
+        lowest_cell=_found(min, _cells(online, "min_cell_voltage", "min_cell")),
+        highest_cell=_found(max, _cells(online, "max_cell_voltage", "max_cell")),
+        lowest_temperature=_found(min, temperatures),
+        highest_temperature=_found(max, temperatures),
         charging=charging[0],
         charging_packs=charging[1],
         discharging=discharging[0],
@@ -229,32 +229,27 @@ def combine(
         ),
         shares=_shares(online) if is_parallel and len(online) == len(packs) else (),
         voltage_spread=_spread(
-            _every(online, lambda cells: cells.battery_voltage)
-            if len(online) == len(packs)
-            else []
+            _every(online, "battery_voltage") if len(online) == len(packs) else []
         ),
     )
 
 
-def _every(
-    packs: Iterable[Pack], value: Callable[[CellData], float | None]
-) -> list[float]:
-    """Return the value of every pack; nothing if one of them does not report it."""
-    return _of_every(
-        packs, lambda pack: value(pack.cell_data) if pack.cell_data else None
-    )
+def _every(packs: Iterable[Pack], name: str) -> list[float]:
+    """Return a value of every pack; nothing if one of them does not report it."""
+    return _all([getattr(pack.cell_data, name) for pack in packs])
 
 
-def _of_every(
-    packs: Iterable[Pack], value: Callable[[Pack], float | None]
-) -> list[float]:
-    values = [value(pack) for pack in packs]
+def _all(values: list[float | None]) -> list[float]:
     return [] if None in values else [each for each in values if each is not None]
 
 
-def _energy_remaining(pack: Pack) -> float | None:
-    cells = pack.cell_data
-    return energy_remaining(cells, pack.settings) if cells else None
+def _energies(packs: Iterable[Pack]) -> list[float]:
+    return _all(
+        [
+            energy_remaining(pack.cell_data, pack.settings) if pack.cell_data else None
+            for pack in packs
+        ]
+    )
 
 
 def _sum(values: Sequence[float]) -> float | None:
@@ -279,10 +274,10 @@ def _any(values: tuple[str, ...] | None) -> bool | None:
 
 
 def _state_of_charge(packs: Sequence[Pack], *, is_parallel: bool) -> float | None:
-    percents = _every(packs, lambda cells: cells.remain_percent)
+    percents = _every(packs, "remain_percent")
     if not is_parallel or len(packs) == 1:
         return _least(percents)
-    capacities = _every(packs, lambda cells: cells.nominal_capacity)
+    capacities = _every(packs, "nominal_capacity")
     total = fsum(capacities)
     if not percents or not total:
         return None
@@ -304,23 +299,39 @@ def _which(
     return (False if is_known else None), ()
 
 
-def _cells(packs: Sequence[Pack], voltage: str, number: str) -> Iterator[PackValue]:
-    for pack in packs:
-        value, cell = getattr(pack.cell_data, voltage), getattr(pack.cell_data, number)
-        if value is not None and cell is not None:
-            yield PackValue(value=value, pack=pack.name, cell=cell)
+type _Place = tuple[float, str, int | None]
+"""A value, its pack and its cell, as a tuple: dozens of them are compared."""
 
 
-def _temperatures(packs: Sequence[Pack]) -> Iterator[PackValue]:
-    for pack in packs:
-        for value in pack.cell_data.battery_temperature if pack.cell_data else ():
-            if value is not None:
-                yield PackValue(value=value, pack=pack.name)
+def _cells(packs: Sequence[Pack], voltage: str, number: str) -> list[_Place]:
+    cells = [
+        (getattr(pack.cell_data, voltage), pack.name, getattr(pack.cell_data, number))
+        for pack in packs
+    ]
+    return [cell for cell in cells if None not in cell]
+
+
+def _temperatures(packs: Sequence[Pack]) -> list[_Place]:
+    return [
+        (value, pack.name, None)
+        for pack in packs
+        for value in (pack.cell_data.battery_temperature if pack.cell_data else ())
+        if value is not None
+    ]
+
+
+def _found(
+    extreme: Callable[[list[_Place]], _Place], places: list[_Place]
+) -> PackValue | None:
+    if not places:
+        return None
+    value, pack, cell = extreme(places)
+    return PackValue(value=value, pack=pack, cell=cell)
 
 
 def _shares(packs: Sequence[Pack]) -> tuple[Share, ...]:
-    currents = _every(packs, lambda cells: cells.battery_current)
-    capacities = _every(packs, lambda cells: cells.nominal_capacity)
+    currents = _every(packs, "battery_current")
+    capacities = _every(packs, "nominal_capacity")
     if not currents or not capacities or min(capacities) <= 0:
         return ()
     current, capacity = fsum(currents), fsum(capacities)
