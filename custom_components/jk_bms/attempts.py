@@ -14,9 +14,9 @@ from homeassistant.components import bluetooth
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
+from .connection_paths import async_forget_path, async_last_path
 from .jkbms.errors import JkBmsError
 from .jkbms.protocol.frames import FrameStatistics
-from .paths import async_forget_path, async_last_path
 
 # The number of attempts to keep. At the default interval they cover ten minutes, which
 # is longer than it takes to open the diagnostics after something was noticed.

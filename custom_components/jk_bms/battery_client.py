@@ -9,10 +9,10 @@ from homeassistant.components import bluetooth
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
+from .connection_paths import async_create_client_mixin
 from .const import DOMAIN
 from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.models import Reading
-from .paths import async_create_client_mixin
 
 
 @dataclass(frozen=True, slots=True)

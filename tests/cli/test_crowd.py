@@ -13,9 +13,9 @@ import pytest
 from custom_components.jk_bms.jkbms.bluetooth import scanner
 from custom_components.jk_bms.jkbms.bluetooth.scanner import Scan
 from custom_components.jk_bms.jkbms.cli import monitor as monitors
+from custom_components.jk_bms.jkbms.cli.adapter_slots import AdapterSlots
 from custom_components.jk_bms.jkbms.cli.monitor import Monitor
 from custom_components.jk_bms.jkbms.cli.polling import Poller
-from custom_components.jk_bms.jkbms.cli.turns import Turns
 from custom_components.jk_bms.jkbms.errors import NoFreeSlotError, NotReachableError
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_time import VirtualTimeLoop
@@ -115,8 +115,8 @@ def test_battery_among_fakes_is_read_for_the_first_time(radio: VirtualRadio) -> 
         async with reading(monitor, 60):
             await asyncio.sleep(30)
             place(radio)
-            turns = (FAKES / 3 + 1) * 25
-            await until(lambda: labels(monitor).get("UPS_BMS"), 30 + turns)
+            others = (FAKES / 3 + 1) * 25
+            await until(lambda: labels(monitor).get("UPS_BMS"), 30 + others)
 
     run(work)
 
@@ -305,23 +305,23 @@ def test_fakes_that_never_answer_are_dropped_for_newcomers(
     assert dropped.startswith("UPS_BMS is dropped: ")
 
 
-# Turns
+# Slots of an adapter
 
 
-def test_turn_goes_to_the_lowest_rank() -> None:
+def test_slot_goes_to_the_lowest_rank() -> None:
     """One that was read before one that was not, the latest failure last."""
     order: list[str] = []
 
     async def work() -> None:
-        turns = Turns()
+        slots = AdapterSlots()
 
         async def use(name: str, rank: tuple[bool, float]) -> None:
-            async with turns.turn(rank):
+            async with slots.slot(rank):
                 order.append(name)
                 await asyncio.sleep(1)
 
-        with patch("custom_components.jk_bms.jkbms.cli.turns._MAX_TURNS", 1):
-            turns = Turns()
+        with patch("custom_components.jk_bms.jkbms.cli.adapter_slots._MAX_SLOTS", 1):
+            slots = AdapterSlots()
             async with asyncio.TaskGroup() as tasks:
                 for name, rank in (
                     ("first", (True, 9.0)),
@@ -332,7 +332,7 @@ def test_turn_goes_to_the_lowest_rank() -> None:
                     ("read", (False, float("-inf"))),
                 ):
                     tasks.create_task(use(name, rank))
-        assert (turns.active, turns.ended) == (0, 6)
+        assert (slots.active, slots.ended) == (0, 6)
 
     run(work)
     assert order == [
@@ -345,41 +345,41 @@ def test_turn_goes_to_the_lowest_rank() -> None:
     ]
 
 
-def test_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
-    """Whether it waits, or has just been granted the turn."""
+def test_cancelled_waiter_leaves_its_slot_to_the_next() -> None:
+    """Whether it waits, or has just been granted the slot."""
 
     async def work() -> None:
-        with patch("custom_components.jk_bms.jkbms.cli.turns._MAX_TURNS", 1):
-            turns = Turns()
+        with patch("custom_components.jk_bms.jkbms.cli.adapter_slots._MAX_SLOTS", 1):
+            slots = AdapterSlots()
             used: list[int] = []
 
             async def use(number: int) -> None:
-                async with turns.turn((True, number)):
+                async with slots.slot((True, number)):
                     used.append(number)
 
-            async with turns.turn((True, 0)):
+            async with slots.slot((True, 0)):
                 tasks = [asyncio.create_task(use(number)) for number in range(3)]
                 await asyncio.sleep(0)
                 tasks[0].cancel()
                 await asyncio.sleep(0)
-            # The second one has its turn, but has not run yet
+            # The second one has its slot, but has not run yet
             tasks[1].cancel()
             await asyncio.wait(tasks)
             assert used == [2]
-            assert (turns.active, turns.ended) == (0, 2)
+            assert (slots.active, slots.ended) == (0, 2)
 
     run(work)
 
 
-def test_refused_turn_lowers_the_number_of_turns() -> None:
+def test_refused_slot_lowers_the_number_of_slots() -> None:
     """Until others end: then there may be room again."""
 
     async def work() -> None:
-        turns = Turns()
+        slots = AdapterSlots()
         gate = asyncio.Event()
 
         async def hold() -> None:
-            async with turns.turn((True, 0)):
+            async with slots.slot((True, 0)):
                 await gate.wait()
 
         async with asyncio.TaskGroup() as tasks:
@@ -387,13 +387,13 @@ def test_refused_turn_lowers_the_number_of_turns() -> None:
                 tasks.create_task(hold())
             await asyncio.sleep(0)
             with pytest.raises(NoFreeSlotError):
-                async with turns.turn((True, 0)):
+                async with slots.slot((True, 0)):
                     raise NoFreeSlotError("none")
             third = asyncio.create_task(hold())
             await asyncio.sleep(1)
-            assert turns.active == 2
+            assert slots.active == 2
             gate.set()
             await third
-        assert (turns.active, turns.ended) == (0, 3)
+        assert (slots.active, slots.ended) == (0, 3)
 
     run(work)

@@ -68,17 +68,20 @@ def _texts() -> dict[str, dict[str, dict[str, object]]]:
 
 
 def _entity_row(platform: str, key: str, description: EntityDescription) -> Row:
-    text_key = description.translation_key or description.key
-    texts = _texts()[platform].get(text_key)
-    if not texts:
-        raise LookupError(f"{platform}.{text_key} has no name in translations/en.json")
-    name = str(texts["name"])
+    name = _name(platform, description.translation_key or description.key)
     return (
         key,
         re.sub(r"\{\w+\}", "n", name),
         _unit(description),
         "on" if description.entity_registry_enabled_default else "off",
     )
+
+
+def _name(platform: str, key: str) -> str:
+    texts = _texts()[platform].get(key)
+    if not texts:
+        raise LookupError(f"{platform}.{key} has no name in translations/en.json")
+    return str(texts["name"])
 
 
 def _unit(description: EntityDescription) -> str:
@@ -90,7 +93,7 @@ def _unit(description: EntityDescription) -> str:
 
 def _alarm_row(alarm: str) -> Row:
     kind = "information" if alarm in INFORMATION else "fault"
-    return alarm, str(_texts()["binary_sensor"][alarm]["name"]), kind
+    return alarm, _name("binary_sensor", alarm), kind
 
 
 def log_events() -> dict[str, str]:

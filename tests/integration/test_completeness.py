@@ -11,7 +11,7 @@ import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms.bank_entity import BANK_BINARY_SENSORS, BANK_SENSORS
-from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
+from custom_components.jk_bms.binary_sensor import BINARY_SENSORS, UNNAMED
 from custom_components.jk_bms.button import REFRESH
 from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
 from custom_components.jk_bms.energy_sensor import (
@@ -143,9 +143,12 @@ def fields_without_entity(read: set[str], *models: type) -> Iterator[str]:
                 yield f"{model.__name__}.{field.name} has no entity"
 
 
-def fields_without_meaning(*models: type) -> Iterator[str]:
-    """Yield the fields that docs/protocol.md does not name."""
+def without_meaning(*models: type) -> Iterator[str]:
+    """Yield the fields and alarms that docs/protocol.md does not name."""
     page = (PAGE.parent / "protocol.md").read_text()
+    for alarm in sorted(ALARM_KEYS - UNNAMED):
+        if f"`{alarm}`" not in page:
+            yield f"the alarm {alarm} is not in docs/protocol.md"
     for model in models:
         for field in fields(model):
             if f"`{field.name}`" not in page:
@@ -198,7 +201,7 @@ def rows_without_documentation(rows: Rows) -> Iterator[str]:
 def missing(rows: Rows) -> list[str]:
     """Name everything that is missing."""
     return [
-        *fields_without_meaning(CellData, Settings, DeviceInfo),
+        *without_meaning(CellData, Settings, DeviceInfo),
         *fields_without_entity(fields_read(rows), CellData, Settings),
         *rows_without_name(rows),
         *rows_without_icon(rows),
@@ -235,6 +238,7 @@ def test_deliberate_exceptions_are_current() -> None:
     names = {field.name for model in (CellData, Settings) for field in fields(model)}
     assert names >= WITHOUT_ENTITY
     assert not WITHOUT_ENTITY & fields_read(ROWS)
+    assert not UNNAMED - ALARM_KEYS, "alarms that have a name now"
 
 
 def leftovers(texts: dict[str, Any], rows: Rows) -> set[str]:
@@ -250,7 +254,8 @@ def leftovers(texts: dict[str, Any], rows: Rows) -> set[str]:
 )
 def test_no_name_or_icon_is_left_over(texts: dict[str, Any]) -> None:
     """Names and icons belong to entities that exist."""
-    assert leftovers(texts, ROWS) == set()
+    found = leftovers(texts, ROWS)
+    assert not found, f"texts or icons of no entity: {sorted(found)}"
 
 
 def test_every_code_has_a_name() -> None:

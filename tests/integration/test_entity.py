@@ -80,7 +80,9 @@ async def test_every_entity_has_an_entity_name(
         assert entity.has_entity_name, entity.entity_id
         path = f"component.{DOMAIN}.entity.{entity.domain}.{entity.translation_key}"
         number = entity.unique_id.rpartition("_")[2]
-        assert entity.original_name == texts[f"{path}.name"].format(cell=number)
+        name = texts.get(f"{path}.name")
+        assert name, f"{path} has no name"
+        assert entity.original_name == name.format(cell=number)
         assert bms.spec.name not in str(entity.original_name)
         names.add((entity.domain, entity.original_name))
     assert len(names) == len(entities)

@@ -20,6 +20,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import issues as lasting_issues
 from custom_components.jk_bms.bonds import CONF_ADAPTER, async_find_bond, async_pair
+from custom_components.jk_bms.connection_paths import async_create_client_mixin
 from custom_components.jk_bms.connection_slots import ConnectionSlots
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
@@ -29,7 +30,6 @@ from custom_components.jk_bms.jkbms.errors import (
     PairingGoneError,
 )
 from custom_components.jk_bms.pairing_flow import CONF_CODE
-from custom_components.jk_bms.paths import async_create_client_mixin
 from homeassistant.components.repairs import repairs_flow_manager
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,

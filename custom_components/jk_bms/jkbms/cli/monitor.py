@@ -17,8 +17,8 @@ from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, NoBluetoothError, NoFreeSlotError, NotReachableError
 from ..models import Reading
 from ..outage import Outage
+from .adapter_slots import Rank
 from .advice import failure_text, implausible_text
-from .turns import Rank
 
 _LOGGER = logging.getLogger(__name__)
 

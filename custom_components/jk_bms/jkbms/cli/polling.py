@@ -11,9 +11,9 @@ from ..bluetooth.scanner import Scan, SeenDevice, not_found
 from ..bluetooth.session import ANSWER_TIMEOUT
 from ..errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
 from ..models import Reading
+from .adapter_slots import AdapterSlots
 from .arguments import Options
 from .monitor import Battery, Monitor
-from .turns import Turns
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Poller:
         self.scan_timeout = scan_timeout
         self._adapter = adapter
         self._deadline = max(READ_DEADLINE, answer_timeout * _ANSWERS)
-        self._turns = Turns()
+        self._slots = AdapterSlots()
 
     @classmethod
     def from_options(cls, options: Options) -> Self:
@@ -115,24 +115,24 @@ class Poller:
 
     async def _read(self, battery: Battery) -> None:
         try:
-            reading = await self._read_in_turn(battery)
+            reading = await self._read_in_slot(battery)
         except JkBmsError as err:
             self.monitor.fail(battery, err)
         else:
             self.monitor.succeed(battery, reading)
 
-    async def _read_in_turn(self, battery: Battery) -> Reading:
+    async def _read_in_slot(self, battery: Battery) -> Reading:
         """Read a battery; wait for a connection slot as long as others use them."""
         assert battery.client
-        turns, ended = self._turns, -1
+        slots, ended = self._slots, -1
         while True:
-            before, ended = ended, turns.ended
+            before, ended = ended, slots.ended
             try:
-                async with turns.turn(battery.rank):
+                async with slots.slot(battery.rank):
                     return await battery.client.read(deadline=self._deadline)
             except NoFreeSlotError:
                 # Others that are refused as well are no reason to wait
-                if turns.ended == before or not (turns.active or turns.ended > ended):
+                if slots.ended == before or not (slots.active or slots.ended > ended):
                     raise
 
     # On a timer
@@ -215,7 +215,7 @@ class Poller:
                 seen = await scan.find(battery.scan_target, self.scan_timeout)
             self.monitor.register(battery, seen)
             try:
-                return await self._read_in_turn(battery)
+                return await self._read_in_slot(battery)
             except NoFreeSlotError:
                 if clock() + _RETRY_INTERVAL >= until:
                     raise
@@ -249,7 +249,7 @@ class Poller:
                 async with scan:
                     seen = await scan.find(battery.scan_target, self.scan_timeout)
                 client = self.monitor.register(battery, seen)
-                async with self._turns.turn(battery.rank):
+                async with self._slots.slot(battery.rank):
                     await client.hold(show, interval=interval, deadline=self._deadline)
             except JkBmsError as err:
                 self.monitor.fail(battery, err)

@@ -1,4 +1,4 @@
-"""Who is read next when there are more batteries than connections."""
+"""Which battery is read next when there are more of them than connection slots."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,33 +9,33 @@ from typing import Final
 
 from ..errors import NoFreeSlotError
 
-_MAX_TURNS: Final = 8
+_MAX_SLOTS: Final = 8
 """At a time; few adapters have more connections."""
 
 type Rank = tuple[bool, float]
 """The lowest is first: whether it was never read, and when it failed last, s."""
 
 
-class Turns:
-    """Grants turns at the connections of an adapter, the lowest rank first.
+class AdapterSlots:
+    """Grants the connection slots of an adapter, the lowest rank first.
 
-    Only the adapter knows how many connections it has: one that it refuses lowers the
-    number of turns, and each turn that ends otherwise raises it by one.
+    Only the adapter knows how many it has: a connection that it refuses lowers the number
+    of slots, and each use that ends otherwise raises it by one.
     """
 
     def __init__(self) -> None:
-        """Start with all turns free."""
+        """Start with all slots free."""
         self.active = 0
-        """Turns that are under way."""
+        """Slots in use."""
         self.ended = 0
-        """Turns that have ended and were not refused."""
-        self._limit = _MAX_TURNS
+        """Uses that have ended and were not refused."""
+        self._limit = _MAX_SLOTS
         self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
     @asynccontextmanager
-    async def turn(self, rank: Rank) -> AsyncIterator[None]:
-        """Wait for a turn and hold it; `NoFreeSlotError` refuses it."""
+    async def slot(self, rank: Rank) -> AsyncIterator[None]:
+        """Wait for a slot and hold it; `NoFreeSlotError` refuses it."""
         if self.active < self._limit:
             self.active += 1
         else:
@@ -50,7 +50,7 @@ class Turns:
             self.active -= 1
             self.ended += not is_refused
             limit = self.active if is_refused else self._limit + 1
-            self._limit = max(1, min(limit, _MAX_TURNS))
+            self._limit = max(1, min(limit, _MAX_SLOTS))
             self._grant()
 
     async def _wait(self, rank: Rank) -> None:
