@@ -160,9 +160,10 @@ def test_lasting_impossible_value_is_left_out(
     assert harness.client.statistics.rejected >= 2
 
 
-def test_single_impossible_value_is_not_published(harness: Harness) -> None:
-    """A damaged frame leaves out nothing: the next one is published instead."""
-    edits = [put("h", 162, 1600)]
+@pytest.mark.parametrize("frames", [1, 2])
+def test_brief_impossible_value_is_not_published(harness: Harness, frames: int) -> None:
+    """Damaged frames leave out nothing: the next one is published instead."""
+    edits = [put("h", 162, 1600)] * frames
     harness.alter = Forger(lambda frame: edits and edits.pop()(frame))
 
     assert harness.read().cell_data.implausible == ()

@@ -16,7 +16,12 @@ from custom_components.jk_bms.jkbms.cli import monitor as monitors
 from custom_components.jk_bms.jkbms.cli.adapter_slots import AdapterSlots
 from custom_components.jk_bms.jkbms.cli.monitor import Monitor
 from custom_components.jk_bms.jkbms.cli.polling import Poller
-from custom_components.jk_bms.jkbms.errors import NoFreeSlotError, NotReachableError
+from custom_components.jk_bms.jkbms.errors import (
+    NoFreeSlotError,
+    NotReachableError,
+    SilentError,
+)
+from custom_components.jk_bms.jkbms.models import DeviceInfo, Reading
 from tests.virtual_bms import MODELS, Battery, Faults, Spec, VirtualBms, VirtualRadio
 from tests.virtual_time import VirtualTimeLoop
 
@@ -306,6 +311,27 @@ def test_fakes_that_never_answer_are_dropped_for_newcomers(
 
 
 # Slots of an adapter
+
+
+def test_batteries_that_failed_wait_for_the_others() -> None:
+    """Who was read goes first, who failed last goes last."""
+
+    async def work() -> None:
+        monitor = Monitor(["failed last", "failed first", "new", "read"])
+        *failed, _, read = monitor.batteries
+        for battery in reversed(failed):
+            await asyncio.sleep(1)
+            monitor.fail(battery, SilentError("silent"))
+        info = DeviceInfo(device_model="BMS", software_version="11.48")
+        monitor.succeed(read, Reading.without_values(info, time=0.0))
+        assert [b.target for b in sorted(monitor.batteries, key=lambda b: b.rank)] == [
+            "read",
+            "new",
+            "failed first",
+            "failed last",
+        ]
+
+    run(work)
 
 
 def test_slot_goes_to_the_lowest_rank() -> None:
