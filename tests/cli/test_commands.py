@@ -905,7 +905,11 @@ async def _unplugged() -> None:
     raise BleakDBusError("org.bluez.Error.NotReady", ["Resource Not Ready"])
 
 
-@pytest.mark.parametrize("end", [_unplugged, hang])
+async def _bus_ends() -> None:
+    raise EOFError
+
+
+@pytest.mark.parametrize("end", [_unplugged, _bus_ends, hang])
 def test_scan_that_cannot_be_stopped(
     radio: VirtualRadio,
     run: Run,

@@ -451,8 +451,12 @@ async def test_prometheus_stores_the_values(prometheus: Prometheus) -> None:
         prometheus.scrape("scraped", "")
 
 
-async def test_idle_connections_are_bounded(session: aiohttp.ClientSession) -> None:
+async def test_idle_connections_are_bounded(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The oldest one is closed for a new one, and a scrape succeeds meanwhile."""
+    # Otherwise time closes them as well
+    monkeypatch.setattr(module, "_HEAD_TIMEOUT", 3600.0)
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         address = exporter.addresses[0]
         idle = [await asyncio.open_connection(*address) for _ in range(200)]
@@ -475,6 +479,20 @@ async def test_connection_without_a_request_is_closed(
         reader, writer = await asyncio.open_connection(*exporter.addresses[0])
         writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.")
         async with asyncio.timeout(60):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connection_without_a_tls_handshake_is_closed(
+    session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has to come in time as well."""
+    monkeypatch.setattr(module, "_HEAD_TIMEOUT", 0.1)
+    cert, key = write_certificate(tmp_path)
+    endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        async with asyncio.timeout(30):
             assert await reader.read() == b""
         writer.close()
 
