@@ -100,7 +100,7 @@ class BankCoordinator:
     """Follows the coordinators of the packs, whenever these are set up."""
 
     def __init__(self, hass: HomeAssistant, entry: BankConfigEntry) -> None:
-        """Know the packs by their entries, whose addresses may change."""
+        """Remember the packs by the ids of their entries, since their addresses may change."""
         self.hass = hass
         self.config_entry = entry
         self.options = BankOptions.parse(entry.options)

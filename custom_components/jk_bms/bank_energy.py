@@ -39,7 +39,7 @@ class BankEnergyStore(EnergyStore):
 
     @callback
     def keep(self, packs: Collection[str]) -> None:
-        """Have these members, and forget all others."""
+        """Keep the counters of these members, and forget those of all others."""
         self._packs = packs
         for counter in self._counters.values():
             counter.keep(packs)

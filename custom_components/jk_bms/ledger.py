@@ -88,7 +88,7 @@ class Ledger:
 
     @callback
     def async_note_sent(self, change: Change) -> None:
-        """Take a value that the battery reports later for one of ours."""
+        """Expect a value that the battery reports later, as one that was sent from here."""
         self._sent[change.setting] = change.new
 
     @callback

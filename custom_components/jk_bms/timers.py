@@ -17,10 +17,6 @@ class Timers:
         self._hass = hass
         self._cancel: dict[TimedAction, CALLBACK_TYPE] = {}
 
-    def __len__(self) -> int:
-        """Return how many are set; those that have run count as well."""
-        return len(self._cancel)
-
     @callback
     def async_set(self, delay: timedelta, action: TimedAction) -> None:
         """Run the action once, `delay` from now and not when it was planned before."""

@@ -286,7 +286,7 @@ def _battery(
 
 
 def _live_bank(bank: BankCoordinator) -> Live:
-    """Return what the packs of a bank say together."""
+    """Return the combined values of the packs of a bank."""
     return Live(
         available=bank.available,
         last_read=bank.last_update,
