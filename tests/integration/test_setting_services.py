@@ -115,7 +115,8 @@ def test_every_number_has_a_unit() -> None:
         if "bool" not in str(field.type)
         and not (UNITS.get(field.name) or unit_of(field.name))
     }
-    assert without == {"cell_count", "device_address", "register_support"}
+    bare = {"cell_count", "device_address", "register_support"}
+    assert without == bare, f"without a unit in UNITS: {sorted(without - bare)}"
 
 
 @pytest.mark.parametrize("options", [TUNING | FOUND, TUNING | FOUND | HELD])
