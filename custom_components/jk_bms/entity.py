@@ -159,8 +159,8 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         """Return the entity id after the battery's name, in English.
 
         The default would depend on the language that Home Assistant was set up in.
-        Dashboards need the same entity ids in every language. A name of which nothing
-        can be in an entity id, such as an emoji, is replaced by the domain.
+        Dashboards need the same entity ids in every language. A name that
+        leaves nothing for an entity id, such as an emoji, is replaced by the domain.
         """
         return object_id_of(self.coordinator.config_entry.title, self._object_id)
 

@@ -107,7 +107,7 @@ async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
 async def _async_clear(
     hass: HomeAssistant, title: str, options: PushOptions, label: str
 ) -> None:
-    """End the series of a battery; a Pushgateway would show `up 1` for ever."""
+    """End the series of a battery; a Pushgateway would show `up 1` forever."""
     session = async_get_clientsession(hass, options.verify_ssl)
     try:
         await clear(session, options.target, [label], deadline=CLEAR_DEADLINE)

@@ -1,7 +1,7 @@
-"""What a battery is called on the server that its values are pushed to, for ever.
+"""The label under which the values of a battery are pushed; it never changes.
 
-Series and groups would otherwise go on with the data of another battery when a namesake
-is removed or one of them is renamed.
+Otherwise a series would continue with the data of another battery when one of two with
+the same name is removed or renamed.
 """
 
 from typing import Final

@@ -122,7 +122,7 @@ async def _push_every(
                 if outage.end():
                     _LOGGER.warning("Pushing works again")
         finally:
-            # Otherwise a Pushgateway shows `up 1` for ever
+            # Otherwise a Pushgateway would show `up 1` forever
             with suppress(PushError):
                 await clear(session, target, labels, deadline=_CLEAR_DEADLINE)
 

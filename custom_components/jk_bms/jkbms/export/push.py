@@ -185,7 +185,7 @@ async def clear(
 ) -> None:
     """End the series of devices that are no longer pushed; raises like `push`.
 
-    A Pushgateway keeps what it was sent for ever, so their groups are deleted. Another
+    A Pushgateway never deletes what it was sent, so their groups are deleted. Another
     server gets `up 0`.
     """
     if not devices:

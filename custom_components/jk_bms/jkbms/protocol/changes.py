@@ -357,7 +357,7 @@ def changed(reading: Reading, change: Change) -> Reading:
 
 
 def forgotten(reading: Reading, change: Change) -> Reading:
-    """Return the reading while nobody knows whether the change is made."""
+    """Return the reading while it is unknown whether the change is made."""
     return _with(reading, change.register, None)
 
 

@@ -107,8 +107,8 @@ class FrameStatistics:
 class FrameAssembler:
     """Finds the frames in a lossy serial stream (docs/protocol.md 5.2).
 
-    Feed it the notifications of one link, in order; it never raises, whatever they
-    hold, and keeps less than 1 KiB. Every byte fed is counted once: in a good frame,
+    Feed it the notifications of one link, in order; it raises for none of
+    them and keeps less than 1 KiB. Every byte fed is counted once: in a good frame,
     as skipped, or as still held in the buffer.
     """
 
