@@ -126,6 +126,14 @@ def test_translations_are_complete(texts: dict[str, Any]) -> None:
         assert not QUOTED.search(text), path
 
 
+def test_chinese_and_japanese_have_no_blanks_between_their_characters() -> None:
+    """Blanks stand beside Latin letters and figures only."""
+    blank = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff] [\u3040-\u30ff\u4e00-\u9fff]")
+    for language in ("ja", "zh-Hans"):
+        texts = dict(strings(LANGUAGES[language]))
+        assert [path for path, text in texts.items() if blank.search(text)] == []
+
+
 def placeholders(text: str) -> list[str]:
     """Return the placeholders of a text, which may stand in any order."""
     return sorted(name for _, name, _, _ in Formatter().parse(text) if name)
