@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+import yaml
 
 from custom_components.jk_bms.compatibility import GROUP, ONLY_FOR_CARDS
 from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
@@ -22,6 +23,7 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_registry import RegistryEntryDisabler
+from tests.docs.examples import blocks
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -70,7 +72,12 @@ READ_BY_CARD: Final = {
 """Entity ids that jk-bms-card reads of a battery with 16 cells, by its prefix."""
 
 ROWS: Final = SENSORS + COMPATIBILITY_SENSORS
-NAME: Final = "house"
+(CARD,) = (
+    yaml.safe_load(block.text)
+    for block in blocks("yaml")
+    if "custom:jk-bms-card" in block.text
+)
+"""The recipe of docs/dashboard.md for a battery named House."""
 
 
 @pytest.fixture
@@ -116,7 +123,7 @@ async def test_every_entity_that_the_card_reads_exists_with_the_option(
     missing = {
         entity_id
         for entity_id in READ_BY_CARD
-        if not (state := hass.states.get(entity_id.format(NAME)))
+        if not (state := hass.states.get(entity_id.format(CARD["prefix"])))
         or state.state in {"unavailable", "unknown"}
     }
     assert missing == set()
