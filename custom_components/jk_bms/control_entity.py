@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Final, override
 
 from homeassistant.const import EntityCategory, Platform
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import Context, HomeAssistant, callback
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import DOMAIN
-from .controls import async_write_settings, require_confirmed
+from .controls import CONFIRMATION_REQUIRED, async_write_settings, require_confirmed
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .entity import (
     JkBmsEntity,
@@ -68,8 +69,9 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
         """Take all that is particular to the entity from its description."""
         super().__init__(coordinator, description)
         self._setting = description.setting
-        self._requested: tuple[Value, float] | None = None
-        """What takes a confirmation, and when it was requested, s of the loop's clock."""
+        self._refused: tuple[Value, Context, float] | None = None
+        """What takes a confirmation, whose request it was, and when it was refused,
+        s of the loop's clock."""
 
     @property
     @override
@@ -89,23 +91,33 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
 
     async def _async_write(self, value: Value) -> None:
         """Change the setting. Raises a `HomeAssistantError` unless it is confirmed."""
+        context = self._context
         confirmed = (self._setting,) if self._is_repeated(value) else ()
-        report = await async_write_settings(
-            self.coordinator, {self._setting: value}, self._context, confirmed
-        )
+        try:
+            report = await async_write_settings(
+                self.coordinator, {self._setting: value}, context, confirmed
+            )
+        except ServiceValidationError as error:
+            if error.translation_key == CONFIRMATION_REQUIRED and context:
+                self._refused = value, context, self.hass.loop.time()
+            raise
         require_confirmed(self.hass, report)
 
     def _is_repeated(self, value: Value) -> bool:
-        """Return whether a user requests the same again, which confirms it.
+        """Return whether a user who was warned requests the same again.
 
-        An automation cannot confirm: it would do so by running twice.
+        An automation cannot confirm: it would do so by running twice. Nor can a script
+        that a user starts: both requests would have the context of that start.
         """
-        if not (self._context and self._context.user_id):
+        refused, self._refused = self._refused, None
+        if not (refused and self._context and self._context.user_id):
             return False
-        before, now = self._requested, self.hass.loop.time()
-        self._requested = value, now
-        return before is not None and (
-            before[0] == value and now - before[1] <= CONFIRM_WITHIN
+        warned_of, warned, refused_at = refused
+        return (
+            warned_of == value
+            and warned.user_id == self._context.user_id
+            and warned.id != self._context.id
+            and self.hass.loop.time() - refused_at <= CONFIRM_WITHIN
         )
 
 

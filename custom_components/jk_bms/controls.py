@@ -1,5 +1,6 @@
 """Changes settings of a battery at a user's request, and records what became of it."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,14 +21,23 @@ from .jkbms.bluetooth.writing import Outcome, WriteReport, WriteResult
 from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import Change, changed, forgotten
-from .jkbms.protocol.registers import REGISTERS, RESTARTING, TIERS, Value
-from .ledger import MASKED, SOURCE_TIMER, async_get_ledger, async_record_write
+from .jkbms.protocol.registers import RESTARTING, TIERS, Register, Value
+from .ledger import (
+    MASKED,
+    SOURCE_TIMER,
+    async_find_source,
+    async_get_ledger,
+    async_record_write,
+)
+from .options import JkBmsOptions
 from .setting_texts import async_setting_label, async_value_text
 from .timed_changes import TimedWrite, async_get_timed_changes
 
 WRITE_TIME: Final = 15.0
 """s for one write and reading it back."""
 
+CONFIRMATION_REQUIRED: Final = "confirmation_required"
+"""Translation key of the error for a change that takes a confirmation."""
 _REFUSED: Final = {
     Refusal.UNKNOWN: "setting_unknown",
     Refusal.PROTECTED: "setting_protected",
@@ -35,6 +45,8 @@ _REFUSED: Final = {
     Refusal.NOT_PROVEN: "setting_not_proven",
     Refusal.NOT_A_VALUE: "setting_not_a_value",
     Refusal.OUT_OF_RANGE: "setting_out_of_range",
+    Refusal.NOT_ALLOWED: "controls_not_allowed",
+    Refusal.NOT_CONFIRMED: CONFIRMATION_REQUIRED,
 }
 _NOT_CONFIRMED: Final = {
     Outcome.NOT_CONFIRMED: "write_not_confirmed",
@@ -60,18 +72,22 @@ async def async_write_settings(
     `ServiceValidationError` before anything is sent, or a `HomeAssistantError` if the
     battery cannot be reached.
     """
-    require_allowed(coordinator, target, confirmed)
-    request = _Request(coordinator, target, context, duration, is_undo=is_undo)
+    require_allowed(coordinator, target)
+    request = _Request(
+        coordinator, target, context, confirmed, duration, is_undo=is_undo
+    )
 
     async def write(publish: Publish) -> WriteReport:
         try:
             report = await coordinator.client.write(
                 target,
                 publish,
+                permit=request.permit,
                 prepare=request.async_prepare,
                 deadline=READ_DEADLINE + WRITE_TIME * len(target),
             )
         except SettingRefusedError as error:
+            request.async_interrupt(publish)
             raise refused_error(coordinator.hass, error) from error
         except BaseException:
             request.async_interrupt(publish)
@@ -136,19 +152,33 @@ def shown(hass: HomeAssistant, change: Change, value: Value | None) -> str:
     return async_value_text(hass, change.setting, value)
 
 
-def require_allowed(
-    coordinator: JkBmsCoordinator,
-    target: Mapping[str, Value],
-    confirmed: Collection[str] = (),
-) -> None:
+def require_allowed(coordinator: JkBmsCoordinator, names: Iterable[str]) -> None:
     """Raise a `ServiceValidationError` for what the owner has not allowed."""
-    hass = coordinator.hass
-    for name, value in target.items():
+    options = _options(coordinator)
+    for name in names:
         # The plan refuses a name without a tier, and says why.
-        if (tier := TIERS.get(name)) and not coordinator.options.allows(tier):
-            raise setting_error(hass, "controls_not_allowed", name)
-        if name not in confirmed and _takes_confirmation(coordinator, name, value):
-            raise setting_error(hass, "confirmation_required", name)
+        if (tier := TIERS.get(name)) and not options.allows(tier):
+            raise setting_error(coordinator.hass, "controls_not_allowed", name)
+
+
+def require_permitted(
+    coordinator: JkBmsCoordinator, change: Change, confirmed: Collection[str]
+) -> None:
+    """Raise a `SettingRefusedError` for a change that the owner has not allowed.
+
+    Its old value was read on this link: the app may have changed what was shown.
+    """
+    name = change.setting
+    options = _options(coordinator)
+    if coordinator.is_shut_down or not options.allows(change.register.tier):
+        raise SettingRefusedError(name, Refusal.NOT_ALLOWED)
+    if name not in confirmed and _takes_confirmation(options, change):
+        raise SettingRefusedError(name, Refusal.NOT_CONFIRMED)
+
+
+def _options(coordinator: JkBmsCoordinator) -> JkBmsOptions:
+    """Return the options as they are now, also before the entry is reloaded."""
+    return JkBmsOptions.parse(coordinator.config_entry.options)
 
 
 def setting_error(
@@ -160,16 +190,13 @@ def setting_error(
     )
 
 
-def _takes_confirmation(coordinator: JkBmsCoordinator, name: str, value: Value) -> bool:
-    """Return whether a change is one to warn about; what is equal is no change."""
-    rows = [registers[name] for registers in REGISTERS.values() if name in registers]
-    reading = coordinator.data
-    if not rows or (reading and rows[0].present(reading) == value):
-        return False
-    if rows[0].is_current:
-        found = coordinator.options.found.get(name, 0.0)
-        return isinstance(value, int | float) and value > found
-    return name in RESTARTING or bool(rows[0].allowed)
+def _takes_confirmation(options: JkBmsOptions, change: Change) -> bool:
+    """Return whether a change is one to warn about."""
+    register, new = change.register, change.new
+    if register.is_current:
+        assert isinstance(new, int | float)
+        return new > options.found.get(register.name, 0.0)
+    return register.name in RESTARTING or bool(register.allowed)
 
 
 def _newest(shown: Reading, written: Reading) -> Reading:
@@ -187,6 +214,7 @@ class _Request:
         coordinator: JkBmsCoordinator,
         target: Mapping[str, Value],
         context: Context | None,
+        confirmed: Collection[str],
         duration: timedelta | None,
         *,
         is_undo: bool,
@@ -194,15 +222,27 @@ class _Request:
         self._coordinator = coordinator
         self._target = target
         self._context = context
-        self._is_undo = is_undo
+        self._confirmed = confirmed
+        # Now: an automation that runs again meanwhile has another context then.
+        self._source = (
+            SOURCE_TIMER if is_undo else async_find_source(coordinator.hass, context)
+        )
         self._sent: list[Change] = []
         entry_id = coordinator.config_entry.entry_id
         timed = async_get_timed_changes(coordinator.hass, entry_id)
         self._timed = TimedWrite(timed, target, duration, is_undo=is_undo)
 
+    def permit(self, change: Change) -> None:
+        """Raise a `SettingRefusedError` for what the owner has not allowed."""
+        require_permitted(self._coordinator, change, self._confirmed)
+
     async def async_prepare(self, change: Change) -> None:
-        """Save what is needed after a crash, then note that the change is sent."""
+        """Save what is needed after a crash, then note that the change is sent.
+
+        Raises a `SettingRefusedError` if it is not allowed any more.
+        """
         await self._timed.async_prepare(change)
+        self.permit(change)
         coordinator = self._coordinator
         ledger = async_get_ledger(coordinator.hass, coordinator.config_entry.entry_id)
         ledger.async_note_sent(change)
@@ -250,7 +290,7 @@ class _Request:
                     result.change,
                     result.outcome,
                     result.answer,
-                    SOURCE_TIMER if self._is_undo else None,
+                    self._source,
                 )
         self._timed.async_end(outcomes)
         for name in self._target:
@@ -268,10 +308,15 @@ class _Request:
                 newest = apply(newest, result.change)
         if reading or self._sent:
             publish(newest)
-        if Outcome.UNKNOWN in outcomes.values():
+        unknown = [
+            result.change.register
+            for result in results
+            if result.outcome is Outcome.UNKNOWN
+        ]
+        if unknown:
             entry.async_create_background_task(
                 coordinator.hass,
-                _async_read_again(coordinator),
+                _async_read_again(coordinator, unknown),
                 f"{DOMAIN} read settings {coordinator.address}",
             )
 
@@ -281,7 +326,12 @@ def lapsed_issue_id(entry_id: str, setting: str) -> str:
     return f"{entry_id}_lapsed_{setting}"
 
 
-async def _async_read_again(coordinator: JkBmsCoordinator) -> None:
-    """Read settings that are not known; if this fails, the next reading shows them."""
-    with suppress(HomeAssistantError):
-        await async_read_settings(coordinator)
+async def _async_read_again(
+    coordinator: JkBmsCoordinator, registers: Iterable[Register]
+) -> None:
+    """Read settings that are not known, until this or the next link shows them."""
+    while any(register.present(coordinator.data) is None for register in registers):
+        with suppress(HomeAssistantError):
+            await async_read_settings(coordinator)
+            return
+        await asyncio.sleep(coordinator.options.interval.total_seconds())

@@ -86,6 +86,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         """Why the last attempt failed, `None` if it did not."""
         self.diagnosis: Diagnosis | None = None
         """The same if it was an error of the library; a new object each time."""
+        self.is_shut_down = False
+        """Whether the entry was unloaded, or Home Assistant stops."""
         self.resumes_at: datetime | None = None
         """When a link that was turned off is used again, `None` while it is on."""
         self._memory = async_get_memory(hass, config_entry.entry_id)
@@ -242,6 +244,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     async def async_shutdown(self, _event: Event | None = None) -> None:
         """Cancel all callbacks and timers, and disconnect."""
+        self.is_shut_down = True
         self._async_cancel_callbacks()
         await self._async_disconnect()
 

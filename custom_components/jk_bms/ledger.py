@@ -92,6 +92,11 @@ class Ledger:
         self._sent[change.setting] = change.new
 
     @callback
+    def async_forget_seen(self) -> None:
+        """Compare with nothing: the next settings may be those of another battery."""
+        self._seen, self._sent = {}, {}
+
+    @callback
     def async_compare(self, settings: Settings) -> list[tuple[str, Value, Value]]:
         """Return names, old and new values of what others changed since the last call."""
         changes = []
@@ -111,13 +116,14 @@ class Ledger:
         await self._store.async_remove()
 
 
-async def async_load_ledger(hass: HomeAssistant, entry_id: str) -> None:
+async def async_load_ledger(hass: HomeAssistant, entry_id: str) -> Ledger:
     """Load the ledger of an entry unless this was done before a reload."""
     ledgers = hass.data.setdefault(_LEDGERS, {})
     if entry_id not in ledgers:
         ledger = Ledger(hass, entry_id)
         await ledger.async_load()
         ledgers[entry_id] = ledger
+    return ledgers[entry_id]
 
 
 @callback
@@ -140,7 +146,7 @@ def async_record_write(
     change: Change,
     outcome: Outcome,
     answer: Value | None,
-    source: str | None = None,
+    source: str | None,
 ) -> None:
     """Add a change that was sent to the ledger, and fire its event."""
     old, new, answer = (
@@ -151,7 +157,7 @@ def async_record_write(
     record = WriteRecord(
         time=dt_util.utcnow().isoformat(),
         user_id=context.user_id if context else None,
-        source=source or _source(hass, context),
+        source=source,
         setting=change.setting,
         old=old,
         new=new,
@@ -209,7 +215,7 @@ def _async_add(
 
 
 @callback
-def _source(hass: HomeAssistant, context: Context | None) -> str | None:
+def async_find_source(hass: HomeAssistant, context: Context | None) -> str | None:
     """Return the automation or script that runs in this context."""
     if not context:
         return None

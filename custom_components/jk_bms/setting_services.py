@@ -19,11 +19,13 @@ from homeassistant.helpers import config_validation as cv
 
 from .const import DOMAIN
 from .controls import (
+    CONFIRMATION_REQUIRED,
     async_read_settings,
     async_write_settings,
     described,
     refused_error,
     require_allowed,
+    require_permitted,
     setting_error,
     shown,
 )
@@ -145,9 +147,11 @@ async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
         call.hass, call.data[ATTR_SETTINGS], reading, confirmed
     )
     if call.data[ATTR_DRY_RUN]:
-        require_allowed(coordinator, target, confirmed)
+        require_allowed(coordinator, target)
         try:
             changes = plan(target, reading)
+            for change in changes:
+                require_permitted(coordinator, change, confirmed)
         except SettingRefusedError as error:
             raise refused_error(call.hass, error) from error
         return _response(call.hass, changes, ignored)
@@ -192,7 +196,7 @@ def _sorted_out(
             if now != value:
                 ignored[name] = "setting_protected"
         elif name in RESTARTING and name not in confirmed and now != value:
-            ignored[name] = "confirmation_required"
+            ignored[name] = CONFIRMATION_REQUIRED
         elif name in accepted or now is None or now != value:
             # What is not accepted is refused, unless it has that value anyway.
             target[name] = value

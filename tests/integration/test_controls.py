@@ -35,6 +35,7 @@ from custom_components.jk_bms.switch import SWITCHES
 from homeassistant.components.logbook.models import LazyEventPartialState
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
+    ATTR_CONFIG_ENTRY_ID,
     SERVICE_TURN_OFF,
     SERVICE_TURN_ON,
     STATE_OFF,
@@ -59,6 +60,7 @@ DISCHARGING = "switch.house_24v_discharging"
 HELD = {"link": "held", "interval": 0.2}
 OFF = (0x1D, "00000000")
 ON = (0x1D, "01000000")
+HOUSE = "JK_B2A8S20P 11.48"
 GARAGE = "JK_PB2A16S20P 15.41"
 
 
@@ -393,6 +395,102 @@ async def test_link_that_is_turned_off_refuses_the_write(
     assert records(hass, entry) == []
 
 
+@pytest.mark.parametrize("options", [EVERYDAY, EVERYDAY | HELD])
+@pytest.mark.parametrize("reload", [False, True])
+async def test_request_that_waits_for_the_link_is_not_sent_when_controls_end(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, reload: bool
+) -> None:
+    """The second of two requests waits; meanwhile the owner chooses read only."""
+    bms.faults = Faults(write_takes=0.05)
+    first = hass.async_create_task(act(hass, CHARGING, SERVICE_TURN_OFF))
+    second = hass.async_create_task(act(hass, DISCHARGING, SERVICE_TURN_OFF))
+    third = hass.async_create_task(change(hass, entry, balancer=False))
+    await until(lambda: written(bms))
+    read_only = {**entry.options, "controls": "read_only"}
+    hass.config_entries.async_update_entry(entry, options=read_only)
+    if reload:
+        assert await hass.config_entries.async_reload(entry.entry_id)
+    await asyncio.gather(first, second, third, return_exceptions=True)
+    assert isinstance(second.exception(), HomeAssistantError)
+    assert isinstance(third.exception(), HomeAssistantError)
+    assert written(bms) == [OFF]
+
+
+async def test_chain_stops_when_controls_end(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """What was sent before is reported, what is not allowed any more is not sent."""
+    bms.faults = Faults(write_takes=0.05)
+    both = {"discharging": False, "charging": False}
+    task = hass.async_create_task(change(hass, entry, **both))
+    await until(lambda: written(bms))
+    hass.config_entries.async_update_entry(entry, options={"controls": "read_only"})
+    with pytest.raises(HomeAssistantError, match="Changed before: Charging allowed"):
+        await task
+    assert written(bms) == [OFF]
+    assert records(hass, entry) == [("charging", True, False, "confirmed", False)]
+
+
+async def change(hass: HomeAssistant, entry: MockConfigEntry, **settings: Any) -> None:
+    """Change settings by the action."""
+    await hass.services.async_call(
+        DOMAIN,
+        "set_settings",
+        {ATTR_CONFIG_ENTRY_ID: entry.entry_id, "settings": settings},
+        blocking=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "control", "action", "data", "values"),
+    [
+        (HOUSE, EVERYDAY | HELD, CHARGING, SERVICE_TURN_OFF, {}, ("on", "off")),
+        (
+            GARAGE,
+            TUNING | HELD,
+            "select.garage_buzzer_trigger",
+            "select_option",
+            {"option": "low_state_of_charge"},
+            ("mosfet_overtemperature", "low_state_of_charge"),
+        ),
+    ],
+)
+async def test_held_link_shows_no_value_that_may_be_old(
+    hass: HomeAssistant,
+    entity_registry_enabled_by_default: None,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+    control: str,
+    action: str,
+    data: dict[str, Any],
+    values: tuple[str, str],
+) -> None:
+    """After a write without an answer it is unknown, and requested until it is known."""
+    write, states = bms.write, []
+
+    def write_and_mute(register: int, value: bytes) -> None:
+        write(register, value)
+        bms.faults = Faults(never_answer={0x96, 0x97})
+
+    monkeypatch.setattr(bms, "write", write_and_mute)
+    before, after = values
+    assert hass.states.get(control).state == before
+    with pytest.raises(HomeAssistantError, match="did not report it"):
+        await act(hass, control, action, **data)
+    remove = entry.runtime_data.async_add_listener(
+        lambda: states.append(hass.states.get(control).state)
+    )
+    await until(lambda: len(states) > 5)
+    remove()
+    assert set(states) == {STATE_UNAVAILABLE}
+    assert bms.connected
+    bms.faults = Faults()
+    await until(lambda: hass.states.get(control).state == after)
+    assert len(bms.connections) == 2
+    assert len(written(bms)) == 1
+
+
 async def test_battery_out_of_reach_is_not_written(
     hass: HomeAssistant,
     bms: VirtualBms,
@@ -460,6 +558,47 @@ async def test_each_write_is_reported_with_who_requested_it(
     )
     assert by_automation.data["user_id"] is None
     assert by_automation.data["source"] == "automation.storm"
+
+
+async def test_requests_at_once_keep_their_users(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Each record names who requested it, in whichever order they end."""
+    users = [
+        await hass.auth.async_create_user(name, group_ids=["system-admin"])
+        for name in ("Ann", "Bob")
+    ]
+    contexts = [Context(user_id=user.id) for user in users]
+    events = async_capture_events(hass, EVENT_SETTING_CHANGED)
+    await asyncio.gather(
+        act(hass, CHARGING, SERVICE_TURN_OFF, contexts[0]),
+        act(hass, CHARGING, SERVICE_TURN_ON, contexts[1]),
+    )
+    assert [(event.data["new"], event.context) for event in events] == [
+        (False, contexts[0]),
+        (True, contexts[1]),
+    ]
+
+
+async def test_automation_that_runs_again_is_the_source_of_both(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Its second run must not take the first one's name away."""
+    turn = {"action": "switch.{{ trigger.event.data.to }}"}
+    storm = {
+        "alias": "Storm",
+        "mode": "parallel",
+        "triggers": {"trigger": "event", "event_type": "storm"},
+        "actions": turn | {"target": {"entity_id": CHARGING}},
+    }
+    assert await async_setup_component(hass, "automation", {"automation": storm})
+    await hass.async_block_till_done()
+    events = async_capture_events(hass, EVENT_SETTING_CHANGED)
+    for action in (SERVICE_TURN_OFF, SERVICE_TURN_ON):
+        hass.bus.async_fire("storm", {"to": action})
+        await asyncio.sleep(0)
+    await until(lambda: len(events) == 2)
+    assert [event.data["source"] for event in events] == ["automation.storm"] * 2
 
 
 async def test_ledger_is_in_the_diagnostics_and_outlives_a_reload(

@@ -1,10 +1,14 @@
 """Numbers and choices of the battery: their limits, their confirmation, their states."""
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
+from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.control_entity import CONFIRM_WITHIN
 from custom_components.jk_bms.jkbms.protocol.codes import (
     CAN_PROTOCOLS,
@@ -13,13 +17,13 @@ from custom_components.jk_bms.jkbms.protocol.codes import (
 )
 from custom_components.jk_bms.jkbms.protocol.registers import REGISTERS, Kind, Layout
 from custom_components.jk_bms.number import NUMBERS
-from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, STATE_UNAVAILABLE
 from homeassistant.core import Context, HomeAssistant
-from homeassistant.exceptions import ServiceValidationError
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, setup_integration, until
+from . import TRANSLATIONS, setup_integration, until, until_held
 from .controls import TUNING, act, controls, written
 
 CHARGE = "number.garage_requested_charge_voltage"
@@ -47,10 +51,13 @@ async def entry(
     return await setup_integration(hass, bms, **TUNING, **FOUND)
 
 
+type Press = Callable[[], Context]
+
+
 @pytest.fixture
-def user(hass_admin_user: MockUser) -> Context:
-    """Return the context of what a person does."""
-    return Context(user_id=hass_admin_user.id)
+def user(hass_admin_user: MockUser) -> Press:
+    """Return what makes the context of the next thing that a person does."""
+    return lambda: Context(user_id=hass_admin_user.id)
 
 
 async def test_number_is_written_as_entered(
@@ -103,7 +110,7 @@ async def test_number_outside_its_limits_or_steps_is_refused(
 
 
 async def test_higher_current_takes_a_person_to_request_it_twice(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Context
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
     """Above the value found when tuning was allowed; below it nobody is asked."""
     await act(hass, CURRENT, "set_value", value=120)
@@ -112,26 +119,20 @@ async def test_higher_current_takes_a_person_to_request_it_twice(
     assert len(lower) == 2
     for value in (151, 152):
         with pytest.raises(ServiceValidationError, match="To confirm, set the same"):
-            await act(hass, CURRENT, "set_value", user, value=value)
+            await act(hass, CURRENT, "set_value", user(), value=value)
     assert written(bms) == lower
-    await act(hass, CURRENT, "set_value", user, value=152)
+    await act(hass, CURRENT, "set_value", user(), value=152)
     assert written(bms)[2:] == [(0x0C, (152_000).to_bytes(4, "little").hex())]
 
 
 async def test_old_request_confirms_nothing(
-    hass: HomeAssistant,
-    bms: VirtualBms,
-    entry: MockConfigEntry,
-    user: Context,
-    monkeypatch: pytest.MonkeyPatch,
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
     """After a minute the same request is a new one."""
-    now = hass.loop.time()
-    for later in (0, CONFIRM_WITHIN + 1):
-        monkeypatch.setattr(hass.loop, "time", lambda later=later: now + later)
+    for _ in range(2):
         with pytest.raises(ServiceValidationError, match="To confirm"):
-            await act(hass, CURRENT, "set_value", user, value=160)
-    monkeypatch.undo()
+            await act(hass, CURRENT, "set_value", user(), value=160)
+        await asyncio.sleep(CONFIRM_WITHIN + 1)
     assert written(bms) == []
 
 
@@ -142,6 +143,82 @@ async def test_automation_cannot_confirm(
     for _ in range(3):
         with pytest.raises(ServiceValidationError, match="To confirm"):
             await act(hass, CURRENT, "set_value", value=160)
+    assert written(bms) == []
+
+
+async def test_script_of_a_person_cannot_confirm(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
+) -> None:
+    """It runs once, and so nobody has read the warning in between."""
+    context = user()
+    for _ in range(3):
+        with pytest.raises(ServiceValidationError, match="To confirm"):
+            await act(hass, CURRENT, "set_value", context, value=160)
+    assert written(bms) == []
+
+
+async def test_other_person_cannot_confirm(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
+) -> None:
+    """Only who was warned."""
+    other = await hass.auth.async_create_user("other", group_ids=["system-admin"])
+    for context in (user(), Context(user_id=other.id), user()):
+        with pytest.raises(ServiceValidationError, match="To confirm"):
+            await act(hass, CURRENT, "set_value", context, value=160)
+    assert written(bms) == []
+
+
+async def test_request_that_failed_confirms_nothing(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    user: Press,
+    short_deadline: float,
+) -> None:
+    """Nobody was warned yet."""
+    bms.faults = Faults(refuse_connection=True)
+    with pytest.raises(HomeAssistantError):
+        await act(hass, CURRENT, "set_value", user(), value=160)
+    bms.faults = Faults()
+    with pytest.raises(ServiceValidationError, match="To confirm"):
+        await act(hass, CURRENT, "set_value", user(), value=160)
+    assert written(bms) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "elsewhere"),
+    [
+        ("nominal_capacity", 280.0, 100.0),
+        ("max_charge_current", 180.0, 100.0),
+        ("can_protocol", 4, 2),
+    ],
+)
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_confirmation_is_decided_by_the_settings_of_now(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    setting: str,
+    value: float,
+    elsewhere: float,
+    is_held: bool,
+) -> None:
+    """What the last reading shows may have been changed in the app since."""
+    bms.battery.settings = replace(bms.battery.settings, **{setting: value})
+    if is_held:
+        held = {**entry.options, "link": "held", "interval": 3600}
+        hass.config_entries.async_update_entry(entry, options=held)
+        assert await hass.config_entries.async_reload(entry.entry_id)
+        await until_held(bms, entry)
+    await entry.runtime_data.async_refresh()
+    bms.battery.settings = replace(bms.battery.settings, **{setting: elsewhere})
+    with pytest.raises(ServiceValidationError, match="To confirm"):
+        await hass.services.async_call(
+            DOMAIN,
+            "set_settings",
+            {ATTR_CONFIG_ENTRY_ID: entry.entry_id, "settings": {setting: value}},
+            blocking=True,
+        )
     assert written(bms) == []
 
 
@@ -156,16 +233,16 @@ async def test_trigger_is_chosen_by_name(
 
 
 async def test_port_protocol_takes_a_confirmation(
-    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Context
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
     """Only those that the battery allows can be chosen."""
     options = hass.states.get(CAN).attributes["options"]
     assert set(options) <= set(CAN_PROTOCOLS)
     other = next(name for name in options if name != hass.states.get(CAN).state)
     with pytest.raises(ServiceValidationError, match="To confirm"):
-        await act(hass, CAN, "select_option", user, option=other)
+        await act(hass, CAN, "select_option", user(), option=other)
     assert written(bms) == []
-    await act(hass, CAN, "select_option", user, option=other)
+    await act(hass, CAN, "select_option", user(), option=other)
     assert written(bms) == [
         (0xA6, CAN_PROTOCOLS.index(other).to_bytes(2, "little").hex())
     ]

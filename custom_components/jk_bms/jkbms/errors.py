@@ -127,6 +127,8 @@ class Refusal(StrEnum):
     NOT_PROVEN = "the layout of its data is not proven, or its settings were not read"
     NOT_A_VALUE = "not a value of this setting"
     OUT_OF_RANGE = "the value is not allowed"
+    NOT_ALLOWED = "changing it is not allowed"
+    NOT_CONFIRMED = "this change takes a confirmation"
 
 
 class SettingRefusedError(JkBmsError):

@@ -20,7 +20,7 @@ from .connection import DISCONNECT_TIMEOUT, PAIRING_REQUIRED, ClientMixin, FindD
 from .logs import read_detail_log, read_logbook
 from .memory import Memory
 from .session import ANSWER_TIMEOUT, Session
-from .writing import Prepare, Writer, WriteReport
+from .writing import Permit, Prepare, Writer, WriteReport
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -169,17 +169,19 @@ class JkBmsClient:
         target: Mapping[str, Value],
         publish: Callable[[Reading], None] | None = None,
         *,
+        permit: Permit | None = None,
         prepare: Prepare | None = None,
         deadline: float = WRITE_DEADLINE,
     ) -> WriteReport:
         """Change settings, each written once and read back (docs/protocol.md 4.3).
 
         `target` are the values by name. Without a held link it connects, and publishes
-        the reading that this brings. `prepare` is awaited before each write, so that a
-        record of it can be stored first. Raises `SettingRefusedError` before anything is
+        the reading that this brings. `permit` is called with all changes before the
+        first, `prepare` is awaited before each write, so that a record of it can be
+        stored first; both may refuse by a `SettingRefusedError`. Raises `SettingRefusedError` before anything is
         sent, and like `read`; once something was sent, the report says how far it came.
         """
-        writer = Writer(target, prepare)
+        writer = Writer(target, permit, prepare)
         try:
             async with self._limit(deadline) as limit, self._log_lock:
                 await self._settled.wait()

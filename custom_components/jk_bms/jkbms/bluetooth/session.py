@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from dataclasses import replace
 import logging
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from ..errors import (
     ConnectionLostError,
@@ -157,8 +158,6 @@ class Session:
 
     async def write(self, change: Change) -> None:
         """Send a change once and wait for the acknowledgement, which proves nothing."""
-        # The acknowledgement of the command before this one may be on its way
-        await asyncio.sleep(SETTLE_TIME)
         self._acknowledged.clear()
         await self.connection.write(build_command(change.register, change.new))
         with suppress(TimeoutError):
@@ -171,6 +170,15 @@ class Session:
         if record := _RECORDS.get(register.proof):
             self._confirmation.expect(record, register.field, change.new)
         self._checker.expect(register.moves, asyncio.get_running_loop().time())
+
+    def forget(self, change: Change) -> None:
+        """Show no value that this change may have replaced, until it is read again."""
+        register = change.register
+        values: dict[str, Any] = {register.field: None}
+        if register.proof is FrameType.SETTINGS and self._settings:
+            self._settings = replace(self._settings, **values)
+        elif register.proof is FrameType.DEVICE_INFO:
+            self._device_info = replace(self._device_info, **values)
 
     async def ask(
         self, kind: FrameType, timeout: float

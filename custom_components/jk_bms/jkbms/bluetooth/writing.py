@@ -26,8 +26,10 @@ PROOF_PAUSE: Final = 1.0
 PROOF_ATTEMPTS: Final = 4
 """How often it is requested at most. The value itself is written once."""
 
+type Permit = Callable[[Change], None]
+"""Called with each change before the first is sent; raises `SettingRefusedError`."""
 type Prepare = Callable[[Change], Awaitable[None]]
-"""Called with each change right before it is sent; if it raises, that is not sent."""
+"""Awaited with each change right before it is sent; if it raises, that is not sent."""
 
 _NOT_CONFIRMED: Final = (
     "The battery keeps another value. It may be out of the battery's own range, another "
@@ -47,7 +49,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
     """It may have been written; the battery did not report the value since."""
     REFUSED = "refused"
-    """It was not written: the battery's other settings do not allow it any more."""
+    """It was not written: other settings, or the owner, do not allow it any more."""
     NOT_TRIED = "not_tried"
     """It was not written, because an earlier change was not confirmed."""
 
@@ -83,10 +85,14 @@ class Writer:
     """Changes some settings on one link; stops at the first that is not confirmed."""
 
     def __init__(
-        self, target: Mapping[str, Value], prepare: Prepare | None = None
+        self,
+        target: Mapping[str, Value],
+        permit: Permit | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         """`target` are the values by the names of the settings."""
         self._target = dict(target)
+        self._permit = permit
         self._prepare = prepare
         self._reading: Reading | None = None
         self._results: list[WriteResult] = []
@@ -104,11 +110,20 @@ class Writer:
         reading = await _read_again(session, reading)
         self._reading = reading
         self._waiting = [*plan(self._target, reading)]
+        if permit := self._permit:
+            for change in self._waiting:
+                permit(change)
         while self._waiting:
             change = self._waiting[0]
+            # The acknowledgement of the command before this one may be on its way
+            await asyncio.sleep(SETTLE_TIME)
             try:
                 check(change.setting, change.new, self._reading)
+                if self._prepare:
+                    await self._prepare(change)
             except SettingRefusedError as err:
+                if not self._results:
+                    raise
                 del self._waiting[0]
                 self._end(change, Outcome.REFUSED, str(err))
                 break
@@ -134,23 +149,25 @@ class Writer:
 
     async def _write_one(self, session: Session, change: Change) -> bool:
         """Write a change once, read it back and return whether it is confirmed."""
-        if self._prepare:
-            await self._prepare(change)
         _LOGGER.debug("Writing %s", change.setting)
         self._sent = self._waiting.pop(0)
         session.expect(change)
-        await session.write(change)
         is_answered = False
-        for attempt in range(PROOF_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(PROOF_PAUSE)
-                session.expect(change)
-            if not await self._read_back(session, change.register.proof):
-                continue
-            is_answered = True
-            if self._answer(change) == change.new:
-                self._end(change, Outcome.CONFIRMED)
-                return True
+        try:
+            await session.write(change)
+            for attempt in range(PROOF_ATTEMPTS):
+                if attempt:
+                    await asyncio.sleep(PROOF_PAUSE)
+                    session.expect(change)
+                if not await self._read_back(session, change.register.proof):
+                    continue
+                is_answered = True
+                if self._answer(change) == change.new:
+                    self._end(change, Outcome.CONFIRMED)
+                    return True
+        finally:
+            if not is_answered:
+                session.forget(change)
         if is_answered:
             self._end(change, Outcome.NOT_CONFIRMED, _NOT_CONFIRMED)
         else:
