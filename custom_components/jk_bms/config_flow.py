@@ -39,8 +39,12 @@ from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
 from .jkbms.text import printable
+from .ledger import async_load_ledger
+from .options import CONF_CONTROLS, CONF_FOUND
 from .options_flow import JkBmsOptionsFlow
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
+from .timed_changes import async_load_timed_changes
+from .undo import async_lapse
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -198,7 +202,8 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             errors = {"base": "other_battery"}
             return self._show_choice("reconfigure", user_input, errors)
         if known and known.serial_number:
-            return await self._async_move(entry)
+            await self._async_move(entry)
+            return self._end_move(entry)
         return await self.async_step_compare()
 
     async def async_step_compare(
@@ -207,7 +212,9 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         """Let the user compare the batteries if there is no serial number."""
         entry = self._get_reconfigure_entry()
         if user_input is not None:
-            return await self._async_move(entry)
+            await self._async_move(entry)
+            await self._async_forget_controls(entry)
+            return self._end_move(entry)
         known = self._known_device(entry)
         return self.async_show_form(
             step_id="compare",
@@ -312,7 +319,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
         )
 
-    async def _async_move(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
+    async def _async_move(self, entry: JkBmsConfigEntry) -> None:
         """Give the entry the new address; its device and entities are kept."""
         address = self.unique_id
         assert address
@@ -335,10 +342,27 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             entry, unique_id=address, data=kept | self._entry_data
         )
         await async_remove_bond(self.hass, old_data)
-        entries.async_schedule_reload(entry.entry_id)
+
+    @callback
+    def _end_move(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
+        """Set up the entry that was moved."""
+        self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=self._placeholders
         )
+
+    async def _async_forget_controls(self, entry: JkBmsConfigEntry) -> None:
+        """Take back what was allowed and started for a battery that may be another."""
+        options = {
+            key: value
+            for key, value in entry.options.items()
+            if key not in (CONF_CONTROLS, CONF_FOUND)
+        }
+        self.hass.config_entries.async_update_entry(entry, options=options)
+        timed = await async_load_timed_changes(self.hass, entry.entry_id)
+        async_lapse(self.hass, entry, [*timed.changes])
+        ledger = await async_load_ledger(self.hass, entry.entry_id)
+        ledger.async_forget_seen()
 
     async def _async_read_battery(self) -> dict[str, str]:
         """Read the battery; return the errors to show."""

@@ -57,9 +57,9 @@ def async_keep_numbered_label(hass: HomeAssistant, entry: ConfigEntry) -> None:
         _async_store(hass, entry, label)
 
 
-def _taken(hass: HomeAssistant) -> set[str | None]:
+def _taken(hass: HomeAssistant) -> set[str]:
     entries = hass.config_entries.async_entries(DOMAIN)
-    return {entry.data.get(CONF_LABEL) for entry in entries}
+    return {str(label) for entry in entries if (label := entry.data.get(CONF_LABEL))}
 
 
 @callback

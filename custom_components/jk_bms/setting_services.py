@@ -46,7 +46,7 @@ from .jkbms.protocol.changes import (
 from .jkbms.protocol.registers import RESTARTING, Kind, Register, unit_of
 from .service_target import async_get_target, target_schema
 from .setting_texts import async_setting_label
-from .timed_changes import TIMED
+from .timed_changes import MAX_DURATION, TIMED
 
 GET_SETTINGS: Final = "get_settings"
 SET_SETTINGS: Final = "set_settings"
@@ -56,8 +56,6 @@ ATTR_CONFIRMED: Final = "confirmed"
 ATTR_DRY_RUN: Final = "dry_run"
 ATTR_FOR: Final = "for"
 ATTR_VALUE: Final = "value"
-MAX_DURATION: Final = timedelta(days=30)
-"""Longest time until a change is undone."""
 
 GET_SCHEMA: Final = target_schema({})
 SET_SCHEMA: Final = target_schema(

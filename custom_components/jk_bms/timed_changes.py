@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any, Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -19,6 +20,12 @@ TIMED: Final = frozenset(
     (*settings_of_kind(Kind.SWITCH), "request_charge_voltage", "request_float_voltage")
 )
 """Names of settings that may be changed for a while."""
+MAX_DURATION: Final = timedelta(days=30)
+"""Longest time until a change is undone."""
+
+_SWITCHES: Final = frozenset(settings_of_kind(Kind.SWITCH))
+_LAST_DUE: Final = 1e11
+"""s since the epoch, in the year 5138; what is damaged may be beyond any calendar."""
 
 _VERSION: Final = 1
 _TIMED: HassKey[dict[str, TimedChanges]] = HassKey(f"{DOMAIN}_timed_changes")
@@ -35,6 +42,8 @@ class TimedChange:
     """What is written back."""
     due: float
     """When, s since the epoch."""
+    lasts: float
+    """How long from the request on, s; a clock that was set back does not extend it."""
     is_sent: bool = False
     """Whether the value before may have been sent already, which is done once."""
 
@@ -62,7 +71,7 @@ class TimedChanges:
         self.changes = {
             name: TimedChange(**row | {"values": tuple(row["values"])})
             for name, row in rows
-            if name in TIMED and _is_sound(row)
+            if name in TIMED and _is_sound(name, row)
         }
 
     @callback
@@ -77,6 +86,17 @@ class TimedChanges:
                     if name not in gone
                 }
             )
+
+    @callback
+    def async_limit(self) -> None:
+        """Let nothing be due later than it lasts: the clock may have been set back."""
+        now = dt_util.utcnow().timestamp()
+        limited = {
+            name: replace(change, due=min(change.due, now + change.lasts))
+            for name, change in self.changes.items()
+        }
+        if limited != self.changes:
+            self.async_save(limited)
 
     async def async_remove(self) -> None:
         """Remove what was saved."""
@@ -97,12 +117,33 @@ class TimedChanges:
         return {name: asdict(change) for name, change in self.changes.items()}
 
 
-def _is_sound(row: object) -> bool:
+def _is_sound(name: str, row: object) -> bool:
     return (
         isinstance(row, dict)
         and row.keys() == {field.name for field in fields(TimedChange)}
         and isinstance(row["values"], list)
-        and isinstance(row["due"], int | float)
+        and all(_is_value(name, value) for value in (*row["values"], row["before"]))
+        and _is_within(row["due"], _LAST_DUE)
+        and _is_within(row["lasts"], MAX_DURATION.total_seconds())
+        and isinstance(row["is_sent"], bool)
+    )
+
+
+def _is_value(name: str, value: object) -> bool:
+    if name in _SWITCHES:
+        return isinstance(value, bool)
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and isfinite(value)
+    )
+
+
+def _is_within(value: object, maximum: float) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= maximum
     )
 
 
@@ -133,10 +174,10 @@ class TimedWrite:
         """Save what a change is to return to; it is sent afterwards."""
         name = change.setting
         earlier = self._timed.changes.get(name)
+        self._earlier[name] = earlier
         if self._is_undo and earlier:
             await self._timed.async_save_now(name, replace(earlier, is_sent=True))
         elif self._duration:
-            self._earlier[name] = earlier
             assert change.old is not None
             values: tuple[Value, ...] = (change.new,)
             before = change.old
@@ -144,7 +185,13 @@ class TimedWrite:
                 # That value was to be undone itself: return to the one before it.
                 values, before = (change.new, *earlier.values), earlier.before
             await self._timed.async_save_now(
-                name, TimedChange(values=values, before=before, due=self._due)
+                name,
+                TimedChange(
+                    values=values,
+                    before=before,
+                    due=self._due,
+                    lasts=self._duration.total_seconds(),
+                ),
             )
 
     @callback
@@ -178,7 +225,12 @@ class TimedWrite:
             or value == timer.before
         ):
             return None
-        return replace(timer, values=(value,), due=self._due)
+        return replace(
+            timer,
+            values=(value,),
+            due=self._due,
+            lasts=self._duration.total_seconds(),
+        )
 
     @property
     def _due(self) -> float:
@@ -186,13 +238,14 @@ class TimedWrite:
         return (dt_util.utcnow() + self._duration).timestamp()
 
 
-async def async_load_timed_changes(hass: HomeAssistant, entry_id: str) -> None:
+async def async_load_timed_changes(hass: HomeAssistant, entry_id: str) -> TimedChanges:
     """Load the changes of an entry unless this was done before a reload."""
     loaded = hass.data.setdefault(_TIMED, {})
     if entry_id not in loaded:
         timed = TimedChanges(hass, entry_id)
         await timed.async_load()
         loaded[entry_id] = timed
+    return loaded[entry_id]
 
 
 @callback

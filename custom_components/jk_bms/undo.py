@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -20,15 +20,17 @@ from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import WRITE_ORDER, Value
 from .setting_texts import async_setting_name
-from .timed_changes import async_get_timed_changes
+from .timed_changes import TimedChange, async_get_timed_changes
 
 LAPSES_AFTER: Final = timedelta(hours=24)
 """How long after its time a value is still written back."""
 ISSUE: Final = "timed_change_lapsed"
 
-_CHARGE_PATH: Final = frozenset(
-    ("charging", "request_charge_voltage", "request_float_voltage")
-)
+_CHARGE: Final = "request_charge_voltage"
+_FLOAT: Final = "request_float_voltage"
+_OTHER: Final = {_CHARGE: _FLOAT, _FLOAT: _CHARGE}
+"""Voltages that are in an order, which may hold only if both return."""
+_CHARGE_PATH: Final = frozenset(("charging", _CHARGE, _FLOAT))
 _CHARGE_ALARMS: Final = frozenset(
     (
         "battery_overtemperature",
@@ -62,11 +64,13 @@ class _Due:
     """What has another value by now: nothing is left to undo."""
     failed: list[str] = field(default_factory=list)
     """What was written back before, and the battery still has our value."""
+    later: dict[str, TimedChange] = field(default_factory=dict)
+    """What has to wait for another change."""
 
     @property
     def is_something(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.target or self.gone or self.failed)
+        return bool(self.target or self.gone or self.failed or self.later)
 
     @property
     def targets(self) -> Iterator[dict[str, Value]]:
@@ -103,6 +107,7 @@ class _Undo:
     def async_check(self, _now: datetime | None = None) -> None:
         """Undo what is due, and set the timer for what is not."""
         self.async_stop()
+        self._timed.async_limit()
         now = dt_util.utcnow()
         later = [each.due_at for each in self._timed.changes.values()]
         if coming := [due for due in later if due > now]:
@@ -141,17 +146,47 @@ class _Undo:
                 due.gone.append(name)
             elif change.is_sent:
                 due.failed.append(name)
-            elif name not in _CHARGE_PATH or _CHARGE_ALARMS.isdisjoint(
-                reading.cell_data.faults or ()
+            elif not (
+                name in _CHARGE_PATH
+                # Turning on charging is raising as well.
+                and change.before > present
+                and _CHARGE_ALARMS.intersection(reading.cell_data.faults or ())
             ):
                 due.target[name] = change.before
+        self._keep_order(due, reading)
         return due
+
+    def _keep_order(self, due: _Due, reading: Reading) -> None:
+        """Take the other voltage along, or wait for it, where their order requires it.
+
+        What returns to a lower value does so at its time, and the other one with it.
+        What returns to a higher one waits.
+        """
+        present = {name: getattr(reading.settings, name, None) for name in _OTHER}
+        for name in _OTHER.keys() & due.target.keys():
+            other = _OTHER[name]
+            change, waiting = (self._timed.changes.get(each) for each in (name, other))
+            if not (change and waiting) or other in due.target:
+                continue
+            after: dict[str, Any] = {**present, name: change.before}
+            if present[other] not in waiting.values or after[_FLOAT] <= after[_CHARGE]:
+                continue
+            if after[name] < present[name]:
+                due.target[other] = waiting.before
+                continue
+            del due.target[name]
+            if waiting.due > change.due:
+                due.later[name] = replace(
+                    change, due=waiting.due, lasts=max(change.lasts, waiting.lasts)
+                )
 
     async def _async_undo(self) -> None:
         """Read the battery again and write back what it still has of ours."""
         try:
             due = self._sort_out(await async_read_settings(self._coordinator))
             self._timed.async_cancel(due.gone)
+            if due.later:
+                self._timed.async_save({**self._timed.changes, **due.later})
             self._lapse(due.failed)
             for target in due.targets:
                 await self._async_write_back(target)
@@ -167,8 +202,9 @@ class _Undo:
                 self._coordinator, target, None, is_undo=True
             )
         except ServiceValidationError:
-            # With the link turned off, it is done once that is on again.
-            if not self._coordinator.resumes_at:
+            # With the link turned off, it is done once that is on again; at the end of
+            # Home Assistant, after its next start.
+            if not (self._coordinator.resumes_at or self._coordinator.is_shut_down):
                 self._lapse(target)
             return
         outcomes = {result.outcome for result in report.results}
@@ -181,19 +217,26 @@ class _Undo:
 
     @callback
     def _lapse(self, names: Iterable[str]) -> None:
-        """Give up, and say so."""
-        for name in names:
-            self._timed.async_cancel((name,))
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                lapsed_issue_id(self._entry.entry_id, name),
-                is_fixable=False,
-                is_persistent=True,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key=ISSUE,
-                translation_placeholders={
-                    "name": self._entry.title,
-                    "setting": async_setting_name(self._hass, name),
-                },
-            )
+        async_lapse(self._hass, self._entry, names)
+
+
+@callback
+def async_lapse(
+    hass: HomeAssistant, entry: JkBmsConfigEntry, names: Iterable[str]
+) -> None:
+    """Give up undoing these changes, and say so."""
+    for name in names:
+        async_get_timed_changes(hass, entry.entry_id).async_cancel((name,))
+        ir.async_create_issue(
+            hass,
+            DOMAIN,
+            lapsed_issue_id(entry.entry_id, name),
+            is_fixable=False,
+            is_persistent=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=ISSUE,
+            translation_placeholders={
+                "name": entry.title,
+                "setting": async_setting_name(hass, name),
+            },
+        )

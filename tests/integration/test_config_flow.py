@@ -8,11 +8,16 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+)
 
 from custom_components.jk_bms import connection_slots
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.controls import lapsed_issue_id
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
+from custom_components.jk_bms.ledger import EVENT_SETTING_CHANGED
 from custom_components.jk_bms.options import (
     CONF_CONTROLS,
     CONF_INTERVAL,
@@ -21,6 +26,7 @@ from custom_components.jk_bms.options import (
     LinkBehaviour,
 )
 from custom_components.jk_bms.push_label import CONF_LABEL
+from custom_components.jk_bms.timed_changes import async_get_timed_changes
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_BLUETOOTH,
@@ -32,7 +38,11 @@ from homeassistant.config_entries import (
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant, State
 from homeassistant.data_entry_flow import FlowResultType, InvalidData, UnknownFlow
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -40,6 +50,9 @@ from . import TRANSLATIONS, mock_entry, pass_time, setup_integration, until, unt
 from .restore import store_extra_data
 
 type MakeBms = Callable[..., VirtualBms]
+
+SERIALS = [("JK_B2A8S20P 11.48", True), ("JK-B2A16S 3.3.0", False)]
+"""Models, and whether they report a serial number."""
 
 
 @pytest.fixture(autouse=True)
@@ -814,6 +827,53 @@ async def test_reconfigure_without_serial_number_asks_to_compare(
     assert entry.data == {CONF_ADDRESS: NEW_ADDRESS}
     assert entry.state is ConfigEntryState.LOADED
     assert not renewed.connected
+
+
+@pytest.mark.parametrize(("model", "is_kept"), SERIALS)
+async def test_reconfigure_takes_the_controls_back_without_a_serial_number(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    make_bms: MakeBms,
+    bms: VirtualBms,
+    is_kept: bool,
+) -> None:
+    """What was allowed and started for one battery does not reach another one."""
+    proxy.advertise(bms)
+    allowed = {"controls": "tuning", "found": {"max_balance_current": 2.0}}
+    entry = await setup_integration(hass, bms, **allowed, interval=60)
+    hass.config_entries.async_update_entry(entry, title="House 24V")
+    await hass.services.async_call(
+        DOMAIN,
+        "set_settings",
+        {
+            "config_entry_id": entry.entry_id,
+            "settings": {"balancer": False},
+            "for": "01:00:00",
+        },
+        blocking=True,
+    )
+    timed = async_get_timed_changes(hass, entry.entry_id)
+    assert {*timed.changes} == {"balancer"}
+    events = async_capture_events(hass, EVENT_SETTING_CHANGED)
+    renewed = replace_module(proxy, make_bms, bms)
+    renewed.battery.settings = replace(renewed.battery.settings, balance_trigger=0.5)
+    if is_kept:
+        renewed.battery.settings = replace(bms.battery.settings)
+    flow = await start_reconfigure(hass, entry)
+    result = await submit(hass, flow, {CONF_ADDRESS: NEW_ADDRESS})
+    if not is_kept:
+        result = await submit(hass, flow)
+    await hass.async_block_till_done()
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.options == ({"interval": 60} | (allowed if is_kept else {}))
+    assert {*timed.changes} == ({"balancer"} if is_kept else set())
+    issue = ir.async_get(hass).async_get_issue(
+        DOMAIN, lapsed_issue_id(entry.entry_id, "balancer")
+    )
+    assert (issue is None) is is_kept
+    assert events == []
+    assert renewed.writes == []
 
 
 async def test_reconfigure_waits_for_running_setup(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
-from math import inf
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from custom_components.jk_bms.ledger import async_get_ledger
 from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
 from custom_components.jk_bms.undo import ISSUE
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
     ATTR_CONFIG_ENTRY_ID,
     EVENT_HOMEASSISTANT_STOP,
@@ -43,6 +44,15 @@ CHARGING = "switch.garage_charging"
 CHARGE = "number.garage_requested_charge_voltage"
 OFF, ON = (0x1D, "00000000"), (0x1D, "01000000")
 HOUR = timedelta(hours=1)
+SOUND = {
+    "values": [False],
+    "before": True,
+    "due": 9e9,
+    "lasts": 3600.0,
+    "is_sent": False,
+}
+"""A stored change."""
+DAMAGED_TIMES = [1e308, -1, -1e308, 10**30, inf, nan, "1", None, True, [], {}]
 
 pytestmark = pytest.mark.usefixtures("entity_registry_enabled_by_default")
 
@@ -85,16 +95,16 @@ def later(hass: HomeAssistant, entry: MockConfigEntry) -> Later:
 
 
 async def change(
-    hass: HomeAssistant, entry: MockConfigEntry, **settings: Any
+    hass: HomeAssistant, entry: MockConfigEntry, hours: int = 1, **settings: Any
 ) -> dict[str, Any]:
-    """Change settings for an hour."""
+    """Change settings for some hours."""
     response: Any = await hass.services.async_call(
         DOMAIN,
         "set_settings",
         {
             ATTR_CONFIG_ENTRY_ID: entry.entry_id,
             "settings": settings,
-            "for": {"hours": 1},
+            "for": {"hours": hours},
         },
         blocking=True,
         return_response=True,
@@ -273,6 +283,20 @@ async def test_link_that_is_turned_off_waits(
     await until(lambda: not pending(hass, entry))
 
 
+async def test_undoing_that_is_due_when_everything_stops_is_kept(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """It was not sent, so the next start sends it."""
+    await change(hass, entry, charging=False)
+    entry.runtime_data.is_shut_down = True
+    later(HOUR + timedelta(seconds=5))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    assert not timer.is_sent
+    assert lapsed(hass) == []
+    assert written(bms) == [OFF]
+
+
 async def test_only_some_settings_can_be_changed_for_a_while(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
@@ -290,19 +314,131 @@ async def test_only_some_settings_can_be_changed_for_a_while(
         [],
         {"charging": 1},
         {"cell_ovp": {}},
-        {"charging": {"values": 1, "before": True, "due": 1, "is_sent": False}},
+        {"charging": SOUND | {"values": 1}},
+        {"charging": SOUND | {"values": [1]}},
+        {"charging": SOUND | {"values": [[]]}},
+        {"charging": SOUND | {"before": 1}},
+        {"charging": SOUND | {"before": None}},
+        {"charging": SOUND | {"is_sent": None}},
+        *({"charging": SOUND | {"due": due}} for due in DAMAGED_TIMES),
+        *({"charging": SOUND | {"lasts": lasts}} for lasts in DAMAGED_TIMES),
+        {"request_charge_voltage": SOUND},
+        {"request_charge_voltage": SOUND | {"values": [3.4], "before": inf}},
+        {"request_charge_voltage": SOUND | {"values": [nan], "before": 3.4}},
+        {"cell_ovp": SOUND},
+        {"charging": {}},
         None,
     ],
 )
 async def test_damaged_store_undoes_nothing(
-    hass: HomeAssistant, hass_storage: dict[str, Any], stored: Any
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    stored: Any,
 ) -> None:
-    """What cannot be understood is left out."""
-    key = "jk_bms.timed_changes.some"
+    """What cannot be understood is left out, and no reason to fail."""
+    key = f"jk_bms.timed_changes.{bms.address}"
     hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": stored}
-    timed = TimedChanges(hass, "some")
-    await timed.async_load()
-    assert timed.changes == {}
+    bms.battery.settings = replace(bms.battery.settings, charging=False)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, **TUNING)
+    assert entry.state is ConfigEntryState.LOADED
+    assert pending(hass, entry) == set()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert written(bms) == []
+
+
+async def test_sound_store_is_loaded(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+) -> None:
+    """Or the test of the damaged one would prove nothing."""
+    key = f"jk_bms.timed_changes.{bms.address}"
+    data = {"charging": SOUND, "cell_ovp": SOUND}
+    hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": data}
+    bms.battery.settings = replace(bms.battery.settings, charging=False)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, **TUNING)
+    assert pending(hass, entry) == {"charging"}
+
+
+async def test_clock_that_is_set_back_does_not_extend_the_time(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """A clock that was a year ahead when charging was turned off keeps it off an hour."""
+    await change(hass, entry, charging=False)
+    later(timedelta(days=-365))
+    await entry.runtime_data.async_refresh()
+    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    assert timer.due_at <= dt_util.utcnow() + HOUR
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    assert written(bms) == [OFF, ON]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "early", "late"),
+    [
+        # Lowered again: charge at its time, and float with it
+        (("charge", 3.55), ("float", 3.5), {"charge", "float"}, set()),
+        # Raised again: float waits for charge
+        (("float", 3.2), ("charge", 3.25), set(), {"charge", "float"}),
+        # Neither is in the way of the other
+        (("charge", 3.55), ("float", 3.3), {"charge"}, {"float"}),
+    ],
+)
+async def test_voltages_return_in_their_order(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    first: tuple[str, float],
+    second: tuple[str, float],
+    early: set[str],
+    late: set[str],
+) -> None:
+    """The one that is due first may have to take the other along, or to wait for it."""
+    original = replace(
+        bms.battery.settings, request_charge_voltage=3.45, request_float_voltage=3.35
+    )
+    bms.battery.settings = original
+    await entry.runtime_data.async_refresh()
+    for (name, value), hours in ((first, 1), (second, 2)):
+        await change(hass, entry, hours, **{f"request_{name}_voltage": value})
+    sent = len(written(bms))
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: len(written(bms)) == sent + len(early))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert pending(hass, entry) == {f"request_{name}_voltage" for name in late}
+    later(HOUR)
+    await until(lambda: not pending(hass, entry))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert bms.battery.settings == original
+    assert lapsed(hass) == []
+    assert len(written(bms)) == sent + 2
+
+
+@pytest.mark.parametrize(("before", "is_undone"), [(3.4, True), (3.6, False)])
+async def test_charge_alarm_lets_the_charge_voltage_down(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    before: float,
+    is_undone: bool,
+) -> None:
+    """It keeps what raises the voltage from being written back, nothing else."""
+    bms.battery.settings = replace(bms.battery.settings, request_charge_voltage=before)
+    await change(hass, entry, request_charge_voltage=3.5)
+    bms.battery.override(alarms=1 << 9)
+    await entry.runtime_data.async_refresh()
+    later(HOUR + timedelta(seconds=5))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(written(bms)) == (2 if is_undone else 1)
+    assert pending(hass, entry) == (set() if is_undone else {"request_charge_voltage"})
 
 
 # Cut off in the middle
