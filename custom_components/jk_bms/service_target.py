@@ -4,10 +4,15 @@ from typing import Any, Final
 
 import probatio
 
+from homeassistant.auth.permissions.const import POLICY_CONTROL
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import ServiceCall, callback
-from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import config_validation as cv, service
+from homeassistant.exceptions import ServiceValidationError, Unauthorized, UnknownUser
+from homeassistant.helpers import (
+    config_validation as cv,
+    entity_registry as er,
+    service,
+)
 
 from .bank_coordinator import is_bank
 from .const import DOMAIN
@@ -43,3 +48,24 @@ def async_get_target(call: ServiceCall) -> JkBmsConfigEntry:
     if is_bank(entry):
         raise translated_error(ServiceValidationError, "is_bank", {"name": entry.title})
     return entry
+
+
+async def async_require_control(call: ServiceCall, entry: JkBmsConfigEntry) -> None:
+    """Raise `Unauthorized` unless the user may control each entity of a battery.
+
+    Entities that are disabled or have no control count as well: an action reaches more
+    than an entity does. What no user requests, such as an automation, may do it.
+    """
+    context = call.context
+    if not context.user_id:
+        return
+    if not (user := await call.hass.auth.async_get_user(context.user_id)):
+        raise UnknownUser(context=context)
+    registry = er.async_get(call.hass)
+    for entity in er.async_entries_for_config_entry(registry, entry.entry_id):
+        if not user.permissions.check_entity(entity.entity_id, POLICY_CONTROL):
+            raise Unauthorized(
+                context=context,
+                entity_id=entity.entity_id,
+                permission=POLICY_CONTROL,
+            )

@@ -25,7 +25,7 @@ from .jkbms.models import DetailLogRecord
 from .jkbms.protocol.contents import decode_all
 from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
 from .jkbms.protocol.timestamps import Dated
-from .service_target import async_get_target, target_schema
+from .service_target import async_get_target, async_require_control, target_schema
 from .setting_services import async_setup_setting_services
 
 GET_LOGBOOK: Final = "get_logbook"
@@ -97,6 +97,7 @@ async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
 async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
     """Fill gaps in the statistics; return how many hours of which entity."""
     entry = async_get_target(call)
+    await async_require_control(call, entry)
     if DATA_INSTANCE not in call.hass.data:
         raise translated_error(ServiceValidationError, "no_recorder")
     log = await _async_read_detail_log(entry.runtime_data)

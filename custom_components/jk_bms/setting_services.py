@@ -44,7 +44,7 @@ from .jkbms.protocol.changes import (
     plan,
 )
 from .jkbms.protocol.registers import RESTARTING, Kind, Register, unit_of
-from .service_target import async_get_target, target_schema
+from .service_target import async_get_target, async_require_control, target_schema
 from .setting_texts import async_setting_label
 from .timed_changes import MAX_DURATION, TIMED
 
@@ -133,7 +133,9 @@ def _what_is_possible(
 
 async def _async_set_settings(call: ServiceCall) -> ServiceResponse:
     """Change settings in an order in which each step is valid; stop at a failure."""
-    coordinator = async_get_target(call).runtime_data
+    entry = async_get_target(call)
+    await async_require_control(call, entry)
+    coordinator = entry.runtime_data
     confirmed = frozenset(call.data[ATTR_CONFIRMED])
     duration: timedelta | None = call.data.get(ATTR_FOR)
     for name in call.data[ATTR_SETTINGS].keys() - TIMED if duration else ():

@@ -4,15 +4,20 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.models import Settings
 from custom_components.jk_bms.jkbms.protocol.changes import UNITS
 from custom_components.jk_bms.jkbms.protocol.registers import unit_of
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID
-from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.exceptions import (
+    HomeAssistantError,
+    ServiceValidationError,
+    Unauthorized,
+    UnknownUser,
+)
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
@@ -172,7 +177,8 @@ async def test_settings_are_restored_in_a_valid_order(
             {"max_charge_current": 160},
             r"Changing Max charge current \(max_charge_current\) like",
         ),
-        ({"can_protocol": 99}, r"Changing CAN protocol \(can_protocol\) like this"),
+        ({"can_protocol": 2}, r"Changing CAN protocol \(can_protocol\) like this"),
+        ({"can_protocol": 99}, "This is not a value of CAN protocol"),
         ({"anything": 1}, "There is no setting anything"),
         ({"state_of_charge": 50}, "does not accept changes of State of charge"),
         ({"request_charge_voltage": 3.66}, "This value of Requested charge voltage"),
@@ -243,6 +249,67 @@ async def test_chain_stops_at_the_first_change_that_is_not_confirmed(
         " Charging allowed (charging)." in text
     )
     assert len(written(bms)) == 1
+
+
+POLICIES = [
+    ({}, False),
+    ({"entities": {"all": {"read": True}}}, False),
+    ({"entities": {"domains": {"switch": True}}}, False),
+    ({"entities": True}, True),
+    ({"entities": {"all": {"read": True, "control": True}}}, True),
+]
+
+
+@pytest.mark.parametrize(("policy", "is_allowed"), POLICIES)
+async def test_user_needs_the_permission_to_control(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    policy: dict[str, Any],
+    is_allowed: bool,
+) -> None:
+    """As for the entities, and for each action that changes something."""
+    user = MockUser(is_owner=False).add_to_hass(hass)
+    user.mock_policy(policy)
+    for action, data in (
+        ("set_settings", {"settings": {"charging": False}}),
+        ("set_settings", {"settings": {"charging": False}, "dry_run": True}),
+        ("import_detail_log", {}),
+    ):
+        request = hass.services.async_call(
+            DOMAIN,
+            action,
+            {ATTR_CONFIG_ENTRY_ID: entry.entry_id, **data},
+            blocking=True,
+            context=Context(user_id=user.id),
+        )
+        if not is_allowed:
+            with pytest.raises(Unauthorized):
+                await request
+        elif data:
+            await request
+        else:
+            with pytest.raises(ServiceValidationError, match=sentence("no_recorder")):
+                await request
+    assert written(bms) == ([(0x1D, "00000000")] if is_allowed else [])
+
+
+async def test_user_who_does_not_exist_controls_nothing(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Such as one that was removed meanwhile."""
+    with pytest.raises(UnknownUser):
+        await hass.services.async_call(
+            DOMAIN,
+            "set_settings",
+            {
+                ATTR_CONFIG_ENTRY_ID: entry.entry_id,
+                "settings": {"charging": False},
+            },
+            blocking=True,
+            context=Context(user_id="nobody"),
+        )
+    assert written(bms) == []
 
 
 async def test_actions_need_the_link(
