@@ -302,6 +302,31 @@ def test_silence_after_a_write_leaves_the_outcome_unknown(power_on: PowerOn) -> 
     assert len(written(harness)) == 1
 
 
+def test_chain_stops_where_another_program_undoes_a_change(
+    power_on: PowerOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was confirmed and is undone before the next proof is not reported as made."""
+    harness = power_on(GARAGE)
+    take = harness.bms.write
+
+    def undo(register: int, value: bytes) -> None:
+        take(register, value)
+        if register == 0x09:
+            battery = harness.bms.battery
+            battery.settings = replace(battery.settings, soc_100=3.445)
+
+    monkeypatch.setattr(harness.bms, "write", undo)
+    target = {"soc_100": 3.4, "request_charge_voltage": 3.4, "charging": False}
+    report = write(harness, target)
+    assert outcomes(report) == [
+        ("soc_100", Outcome.NOT_CONFIRMED),
+        ("request_charge_voltage", Outcome.CONFIRMED),
+        ("charging", Outcome.NOT_TRIED),
+    ]
+    assert report.results[0].answer == 3.445
+    assert len(written(harness)) == 2
+
+
 def test_link_that_cannot_be_opened_raises(power_on: PowerOn) -> None:
     """Before anything is sent, the errors are those of a reading."""
     harness = power_on(HOUSE, faults=Faults(refuse_connection=True))

@@ -127,7 +127,9 @@ class Writer:
                 del self._waiting[0]
                 self._end(change, Outcome.REFUSED, str(err))
                 break
-            if not await self._write_one(session, change):
+            is_confirmed = await self._write_one(session, change)
+            self._results = [*map(self._as_of_now, self._results)]
+            if not (is_confirmed and self._is_all_confirmed):
                 break
 
     def interrupt(self, err: LinkError) -> WriteReport:
@@ -187,6 +189,19 @@ class Writer:
         assert self._reading
         answer: Value | None = change.register.present(self._reading)
         return answer
+
+    def _as_of_now(self, result: WriteResult) -> WriteResult:
+        """Return a result with what the battery reports now, which may be undone."""
+        answer = self._answer(result.change)
+        if result.outcome is not Outcome.CONFIRMED or answer == result.change.new:
+            return result
+        return replace(
+            result, outcome=Outcome.NOT_CONFIRMED, answer=answer, reason=_NOT_CONFIRMED
+        )
+
+    @property
+    def _is_all_confirmed(self) -> bool:
+        return all(result.outcome is Outcome.CONFIRMED for result in self._results)
 
     def _end(self, change: Change, outcome: Outcome, reason: str = "") -> None:
         self._sent = None
