@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import permutations
-from typing import Any
+from typing import Any, override
 
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 import pytest
@@ -255,9 +255,20 @@ def test_only_rows_of_the_table_become_a_command(command: Any) -> None:
         build_command(REGISTERS[Layout.JK04]["balancer"])
 
 
+class Agreeable(float):
+    """Says that it lies within any limits."""
+
+    @override
+    def __le__(self, other: object) -> bool:
+        return True
+
+    __ge__ = __le__
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("soc_0", Agreeable(9.9)),
         ("charging", 1),
         ("charging", "on"),
         ("soc_0", True),
@@ -631,6 +642,12 @@ def test_plan_lowers_from_the_bottom_and_raises_from_the_top() -> None:
 def test_plan_leaves_out_what_is_already_so() -> None:
     """Equal values are not written, whether whole or not."""
     assert plan({"max_charge_current": 100, "charging": True}, reading()) == ()
+
+
+def test_choice_is_planned_as_the_battery_reports_it() -> None:
+    """The command passes 2.0, and templates may."""
+    (change,) = plan({"buzzer_trigger": 2.0}, reading())
+    assert repr(change.new) == "2"
 
 
 def test_plan_cuts_the_power_last() -> None:

@@ -332,7 +332,11 @@ def plan(target: Mapping[str, Value], reading: Reading) -> tuple[Change, ...]:
             changes.append((name, now, value))
     planned = []
     for name, now, value in sorted(changes, key=_turn):
-        change = Change(check(name, value, reading), now, value)
+        register = check(name, value, reading)
+        if register.kind is Kind.CHOICE:
+            # As the battery reports it, not 4.0
+            value = int(value)
+        change = Change(register, now, value)
         planned.append(change)
         reading = changed(reading, change)
     return tuple(planned)

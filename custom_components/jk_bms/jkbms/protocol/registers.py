@@ -111,9 +111,10 @@ class Register:
             if not isinstance(value, bool):
                 raise ValueError("The value must be on or off")
             return pack(f"<{self.code}", value)
+        # A subclass could compare as it likes
         if (
-            isinstance(value, bool | str)
-            or not isinstance(value, int | float)
+            isinstance(value, str)
+            or type(value) not in (int, float)
             or not self.minimum <= value <= self.maximum
         ):
             raise ValueError(
