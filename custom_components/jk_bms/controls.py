@@ -234,6 +234,7 @@ class _Request:
 
     def permit(self, change: Change) -> None:
         """Raise a `SettingRefusedError` for what the owner has not allowed."""
+        self._timed.permit(change)
         require_permitted(self._coordinator, change, self._confirmed)
 
     async def async_prepare(self, change: Change) -> None:

@@ -13,6 +13,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .jkbms.bluetooth.writing import Outcome
+from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.protocol.changes import Change
 from .jkbms.protocol.registers import Kind, Value, settings_of_kind
 
@@ -169,6 +170,15 @@ class TimedWrite:
         self._is_undo = is_undo
         self._earlier: dict[str, TimedChange | None] = {}
         """What was to be undone before the request, of what is sent."""
+
+    def permit(self, change: Change) -> None:
+        """Raise a `SettingRefusedError` to undo what has another value by now.
+
+        A newer request may have ended the timer while this one waited for the link.
+        """
+        timer = self._timed.changes.get(change.setting)
+        if self._is_undo and (not timer or change.old not in timer.values):
+            raise SettingRefusedError(change.setting, Refusal.NOT_ALLOWED)
 
     async def async_prepare(self, change: Change) -> None:
         """Save what a change is to return to; it is sent afterwards."""

@@ -205,7 +205,9 @@ class _Undo:
             # With the link turned off, it is done once that is on again; at the end of
             # Home Assistant, after its next start.
             if not (self._coordinator.resumes_at or self._coordinator.is_shut_down):
-                self._lapse(target)
+                due = self._sort_out(self._coordinator.data)
+                self._timed.async_cancel(due.gone)
+                self._lapse(target.keys() & due.target.keys())
             return
         outcomes = {result.outcome for result in report.results}
         if outcomes & {Outcome.NOT_CONFIRMED, Outcome.REFUSED}:

@@ -14,9 +14,13 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
+from custom_components.jk_bms import undo
 from custom_components.jk_bms.const import DOMAIN
+from custom_components.jk_bms.controls import async_read_settings
+from custom_components.jk_bms.coordinator import JkBmsCoordinator
 from custom_components.jk_bms.jkbms.bluetooth.session import Session
 from custom_components.jk_bms.jkbms.bluetooth.writing import Writer
+from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from custom_components.jk_bms.ledger import async_get_ledger
 from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
@@ -281,6 +285,45 @@ async def test_link_that_is_turned_off_waits(
     entry.runtime_data.async_resume_link()
     await until(lambda: written(bms) == [OFF, ON])
     await until(lambda: not pending(hass, entry))
+
+
+@pytest.mark.parametrize("is_in_app", [False, True])
+async def test_change_made_while_undoing_waits_for_the_link_is_kept(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+    is_in_app: bool,
+) -> None:
+    """Between the reading that finds our value and the write, somebody decides."""
+    await change(hass, entry, request_charge_voltage=3.4)
+
+    async def read_and_decide(coordinator: JkBmsCoordinator) -> Reading:
+        reading = await async_read_settings(coordinator)
+        if is_in_app:
+            settings = replace(bms.battery.settings, request_charge_voltage=3.42)
+            bms.battery.settings = settings
+        else:
+            # It lasts from now on
+            await hass.services.async_call(
+                DOMAIN,
+                "set_settings",
+                {
+                    ATTR_CONFIG_ENTRY_ID: entry.entry_id,
+                    "settings": {"request_charge_voltage": 3.4},
+                },
+                blocking=True,
+            )
+        return reading
+
+    monkeypatch.setattr(undo, "async_read_settings", read_and_decide)
+    later(HOUR + timedelta(seconds=5))
+    await until(lambda: not pending(hass, entry))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(written(bms)) == 1
+    assert pending(hass, entry) == set()
+    assert lapsed(hass) == []
 
 
 async def test_undoing_that_is_due_when_everything_stops_is_kept(
