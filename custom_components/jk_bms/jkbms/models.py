@@ -283,9 +283,12 @@ class CellData:
         return tuple(name for name in self.alarms if name not in harmless)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LiveData:
-    """The few values of `CellData` that are read from every frame of a held link."""
+    """The few values of `CellData` that are read from every frame of a held link.
+
+    Not frozen, as `CellData`: constructing a frozen one takes three times as long.
+    """
 
     battery_voltage: float | None = None
     """V; `None` on JK04, which has only that of the cells."""

@@ -20,7 +20,7 @@ A forged frame within these bounds is off by no more than an inverter's ripple.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Frame:
     sample: LiveSample
     voltage: float
