@@ -77,7 +77,7 @@ for (const { path, text } of [...entry.outputFiles, ...main.outputFiles]) {
   const { code } = await minify(text, {
     module: true,
     ecma: 2020,
-    compress: { passes: 3 },
+    compress: { passes: 3, pure_getters: true },
     format: { comments: /Built from/ },
   });
   await writeFile(path, `${code}\n`);

@@ -1,4 +1,5 @@
 // Chromium, driven by Playwright: the machine's own one, since none is downloaded.
+import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
@@ -11,6 +12,16 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+
+const DESKTOP = { width: 1440, height: 1100 };
+const PHONE = { width: 390, height: 1500 };
+/** All widths and colour schemes with ALL_VIEWS, else the first. */
+export const VIEWS = [
+  { viewport: DESKTOP, colorScheme: "light" },
+  { viewport: DESKTOP, colorScheme: "dark" },
+  { viewport: PHONE, colorScheme: "light" },
+  { viewport: PHONE, colorScheme: "dark" },
+].slice(0, process.env.ALL_VIEWS ? undefined : 1);
 
 export function launch() {
   return chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
@@ -49,7 +60,7 @@ export const act = (page, domain, service, service_data) =>
 export async function letHappen(page, battery, more = {}) {
   await act(page, "demo_battery", "let", { battery, ...more });
   // It fails where the battery does not respond.
-  const entity_id = `button.${battery.toLowerCase()}_refresh`;
+  const entity_id = `button.${battery.toLowerCase().replace(" ", "_")}_refresh`;
   await act(page, "button", "press", { entity_id }).catch(() => {});
 }
 
@@ -75,4 +86,23 @@ export async function seriousProblems(page, selector) {
     }
     return problems;
   }, selector);
+}
+
+/** Look at what is shown in every view: nothing overflows, axe finds nothing serious. */
+export async function inspectViews(page, errors, name) {
+  const { PICTURES } = process.env;
+  for (const { viewport, colorScheme } of VIEWS) {
+    await page.setViewportSize(viewport);
+    await page.emulateMedia({ colorScheme });
+    const view = `${name}_${viewport.width}_${colorScheme}`;
+    await page.waitForTimeout(PICTURES ? 2000 : 500);
+    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${view}.png` });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${view}: ${wide} px too wide`);
+    const problems = await seriousProblems(page, "jk-bms-battery-card, jk-bms-overview-card");
+    assert.deepEqual(problems, [], view);
+  }
+  await page.setViewportSize(VIEWS[0].viewport);
+  await page.emulateMedia(VIEWS[0]);
+  assert.deepEqual(ours(errors), [], name);
 }

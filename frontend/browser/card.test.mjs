@@ -367,3 +367,128 @@ test("cards and dashboard are listed once, with their texts", async () => {
     null,
   ]);
 });
+
+const BANK = {
+  "sensor.state_of_charge": ["61", "%"],
+  "sensor.power": ["1936", "W"],
+  "sensor.total_voltage": ["53.2", "V"],
+  "sensor.packs_online": ["2", ""],
+  "sensor.pack_voltage_spread": ["0.12", "V"],
+  "sensor.current_sharing_deviation": ["8", "%"],
+  "sensor.min_cell_voltage": ["3.312", "V"],
+  "sensor.max_cell_voltage": ["3.331", "V"],
+  "sensor.min_temperature": ["21.5", "°C"],
+  "sensor.max_temperature": ["25.1", "°C"],
+};
+const PLACES = {
+  "sensor.packs_online": { packs: 2 },
+  "sensor.current_sharing_deviation": {
+    shares: { house: { current: 54, capacity: 50 }, 2: { current: 46, capacity: 50 } },
+  },
+  "sensor.min_cell_voltage": { pack: "2", cell: 4, incomplete: false },
+  "sensor.max_cell_voltage": { pack: "house", cell: 11, incomplete: false },
+  "sensor.min_temperature": { pack: "2", incomplete: false },
+  "sensor.max_temperature": { pack: "house", incomplete: false },
+};
+
+/** Show the bank of two packs, the second of which the user calls Van. */
+async function showBank(changed = {}, places = {}) {
+  await page.evaluate(
+    ([values, places, changed]) => {
+      const [house, van] = [
+        { ...home.battery(16, {}, "house"), title: "house" },
+        { ...home.battery(4, { "binary_sensor.charging": ["off", ""] }, "2"), title: "Van" },
+      ];
+      const bank = home.bank([house, van], values, places);
+      const devices = { house: { name: "house" }, 2: { name: "2", name_by_user: "Van" } };
+      home.showBank(bank, [house, van], changed, devices);
+    },
+    [BANK, { ...PLACES, ...places }, changed],
+  );
+  await page.locator("jk-bms-battery-card .packs .pack").nth(1).waitFor();
+}
+
+test("a bank shows which pack has the extremes, and how its packs share", async () => {
+  await showBank();
+  const [highest, lowest, , coldest] = await page.locator(".extremes .fact").allInnerTexts();
+  assert.match(highest, /max cell voltage\s+3\.331 V\s+house · Cell 11$/);
+  assert.match(lowest, /min cell voltage\s+3\.312 V\s+Van · Cell 4$/);
+  assert.match(coldest, /21\.5 °C\s+Van$/);
+  assert.match(await text(), /packs online\s+2 \/ 2.*pack voltage spread 0\.12 V/s);
+  const [first, second] = await page.locator(".pack").allInnerTexts();
+  assert.match(first, /house\s+62 %\s+53\.3 V\s+18\.8 A\s+Current 54% · Capacity 50%$/);
+  assert.match(second, /Van.*Current 46% · Capacity 50%\s+charging: off$/s);
+  // It has no link and no cells of its own.
+  assert.doesNotMatch(await text(), /Connects only|Refresh/);
+  await page.locator(".extremes .lowest").click();
+  assert.deepEqual(await page.evaluate(() => home.events["hass-more-info"]), [
+    { entityId: "sensor.bank_min_cell_voltage" },
+  ]);
+  assert.deepEqual(errors, []);
+});
+
+test("a fault of a bank names the pack and its cell", async () => {
+  await showBank({ bank: { faults: ["cell_undervoltage"] }, 2: { faults: ["cell_undervoltage"] } });
+  const alarms = await page.locator(".alarm").allInnerTexts();
+  assert.deepEqual(alarms, ["binary_sensor cell_undervoltage (Van, Cell 4)"]);
+});
+
+test("a bank says which pack is missing and why, and that the rest is incomplete", async () => {
+  const reason = { key: "not_reachable", placeholders: {} };
+  const incomplete = { pack: "house", cell: 4, incomplete: true };
+  await showBank(
+    { 2: { available: false, reason, faults: ["cell_undervoltage"] } },
+    { "sensor.min_cell_voltage": incomplete },
+  );
+  assert.match(await page.locator(".pack.gone").innerText(), /Van.*exceptions not_reachable/s);
+  assert.match(await page.locator(".extremes .lowest").innerText(), /· sensor min_cell_voltage$/);
+  // What it reported last may be over.
+  assert.equal(await page.locator(".alarm").count(), 0);
+});
+
+test("no width of a bank overflows", async () => {
+  await showBank({ 2: { available: false, reason: null } });
+  for (const width of [120, 200, 326, 480, 800, 1200]) {
+    const wide = await page.evaluate(async (width) => {
+      document.body.style.width = `${width}px`;
+      await new Promise(requestAnimationFrame);
+      const card = document.querySelector("jk-bms-battery-card").shadowRoot;
+      const frame = card.querySelector("ha-card").getBoundingClientRect();
+      return [...card.querySelectorAll("*")]
+        .filter((each) => {
+          const { left, right, width } = each.getBoundingClientRect();
+          return width && (left < frame.left - 1 || right > frame.right + 1);
+        })
+        .map((each) => each.className);
+    }, width);
+    assert.deepEqual(wide, [], `${width} px`);
+  }
+});
+
+test("the overview counts the packs of a bank once, below their bank", async () => {
+  await page.evaluate(() => {
+    const [a, b, shed] = ["a", "b", "shed"].map((name) => home.battery(4, {}, name));
+    const bank = home.bank([a, b], {
+      "sensor.power": ["1936", "W"],
+      "sensor.state_of_charge": ["62", "%"],
+      "sensor.delta_cell_voltage": ["19", "mV"],
+    });
+    // The pack with the fault brings its bank up.
+    home.showOverview([a, b, bank, shed], {}, { b: { faults: ["charge_mosfet"] } });
+  });
+  await page.getByText("2,904 W").waitFor();
+  const rows = page.locator("jk-bms-overview-card .row");
+  const names = await rows.locator(".name").allInnerTexts();
+  assert.deepEqual(names, ["bank", "b", "a", "shed"]);
+  assert.equal(await page.locator(".row.pack").count(), 2);
+  assert.match(await rows.first().innerText(), /Spread 19 mV/);
+});
+
+test("the units that a user chose change no sum", async () => {
+  await page.evaluate(() => {
+    const inKilowatts = home.battery(4, { "sensor.power": ["0.968", "kW"] });
+    home.showOverview([inKilowatts, home.battery(4, {}, "shed")], {}, {});
+  });
+  await page.getByText("1,936 W").waitFor();
+  await page.getByText("Charging · 0.968 kW").waitFor();
+});

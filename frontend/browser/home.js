@@ -53,6 +53,16 @@ window.home = (() => {
     "button.refresh": ["unknown", ""],
   };
 
+  /** Make a bank of these batteries, with the values that a bank has. */
+  function bank(packs, values, attributes = {}) {
+    const made = battery(0, values, "bank");
+    for (const [key, given] of Object.entries(attributes)) {
+      const { [made.entities[key]]: state } = states;
+      states[made.entities[key]] = { ...state, attributes: { ...state.attributes, ...given } };
+    }
+    return { ...made, limits: null, packs: packs.map(({ entry_id }) => entry_id) };
+  }
+
   /** Make a battery with so many cells; cells 1 and 5 are the highest, 4 is the lowest. */
   function battery(cells, more = {}, name = "house") {
     const values = { ...(cells ? VALUES : {}), ...more };
@@ -75,6 +85,7 @@ window.home = (() => {
       chemistry: "lfp",
       limits: { undervoltage: 2.5, empty: 2.6, balance_start: 3.4, full: 3.45, overvoltage: 3.65 },
       holds_link: false,
+      packs: [],
     };
   }
 
@@ -114,6 +125,7 @@ window.home = (() => {
           return async () => {};
         },
       },
+      localize: (key) => key,
       loadBackendTranslation: async () => translations.then(() => localize),
       formatEntityState: ({ state, attributes }) =>
         [state, attributes.unit_of_measurement].filter(Boolean).join(" "),
@@ -135,6 +147,7 @@ window.home = (() => {
   return {
     events,
     calls,
+    bank,
     battery,
     change,
     publish,
@@ -156,6 +169,14 @@ window.home = (() => {
       translations = new Promise((resolve) => (go = resolve));
     },
     go: () => go(),
+    /** Show the card of a bank; the lives of the packs are changed by their ids. */
+    showBank(shown, packs, changed = {}, devices = {}) {
+      batteries = [shown, ...packs];
+      live = Object.fromEntries(
+        batteries.map(({ device_id }) => [device_id, { ...LIVE, ...changed[device_id] }]),
+      );
+      place("jk-bms-battery-card", { device_id: shown.device_id }, {}, { devices });
+    },
     show(shown, changed = {}, config = {}, user = { is_admin: false }) {
       batteries = [shown];
       live = { house: { ...LIVE, ...changed } };

@@ -3,20 +3,11 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ask, launch, letHappen, openPage, ours, seriousProblems } from "./browser.mjs";
+import { VIEWS, ask, inspectViews, launch, letHappen, openPage } from "./browser.mjs";
 
-const { DEMO_URL, PICTURES } = process.env;
+const { DEMO_URL } = process.env;
 /** Ms that a page of Home Assistant has on a busy machine. */
 const SLOW = 60_000;
-const DESKTOP = { width: 1440, height: 1100 };
-const PHONE = { width: 390, height: 1500 };
-const VIEWS = [
-  { viewport: DESKTOP, colorScheme: "light" },
-  { viewport: DESKTOP, colorScheme: "dark" },
-  { viewport: PHONE, colorScheme: "light" },
-  { viewport: PHONE, colorScheme: "dark" },
-].slice(0, process.env.ALL_VIEWS ? undefined : 1);
-
 let browser;
 let page;
 let errors;
@@ -42,23 +33,7 @@ async function show(view) {
 
 const happen = (battery, more) => letHappen(page, battery, more);
 
-/** Look at what is shown in every view: nothing overflows, axe finds nothing serious. */
-async function inspect(name) {
-  for (const { viewport, colorScheme } of VIEWS) {
-    await page.setViewportSize(viewport);
-    await page.emulateMedia({ colorScheme });
-    const view = `${name}_${viewport.width}_${colorScheme}`;
-    await page.waitForTimeout(PICTURES ? 2000 : 500);
-    if (PICTURES) await page.screenshot({ path: `${PICTURES}/${view}.png` });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${view}: ${wide} px too wide`);
-    const problems = await seriousProblems(page, "jk-bms-battery-card, jk-bms-overview-card");
-    assert.deepEqual(problems, [], view);
-  }
-  await page.setViewportSize(VIEWS[0].viewport);
-  await page.emulateMedia(VIEWS[0]);
-  assert.deepEqual(ours(errors), [], name);
-}
+const inspect = (name) => inspectViews(page, errors, name);
 
 const confirm = (name) => page.locator("dialog-box").getByRole("button", { name }).click();
 

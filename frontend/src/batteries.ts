@@ -35,6 +35,8 @@ export interface Battery {
   readonly chemistry: string | null;
   readonly limits: CellLimits | null;
   readonly holds_link: boolean;
+  /** Ids of the entries of the packs that a bank combines. */
+  readonly packs: readonly string[];
 }
 
 interface BatteriesEvent {

@@ -1,6 +1,7 @@
 /** `jk-bms-battery-card`: everything about one battery. */
 import { html, nothing, svg, unsafeCSS, type PropertyValues, type TemplateResult } from "lit";
 
+import type { Pack } from "./bank.ts";
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
@@ -32,27 +33,19 @@ export interface BatteryCardConfig {
   readonly parts?: readonly Part[];
 }
 
-/** The parts of the card, and how its editor calls them. */
-const PARTS = {
-  charge: "part_charge",
-  values: "part_values",
-  cells: "cells",
-  history: "history",
-  states: "part_states",
-  link: "part_link",
-} as const satisfies Readonly<Record<string, Word>>;
+const PARTS = ["charge", "values", "cells", "history", "states", "link"] as const;
 
-type Part = keyof typeof PARTS;
-const PART_NAMES = Object.keys(PARTS) as Part[];
+export type Part = (typeof PARTS)[number];
+type CellEntities = ReturnType<typeof cellEntities>;
 
 const RING = 2 * Math.PI * 50;
 const GRAPH = [200, 44] as const;
 /** ms between two looks at the statistics, of which there is a new one every hour. */
 const HISTORY_AGE = 15 * 60 * 1000;
 const GRAPHED = [
-  "sensor.min_cell_voltage",
-  "sensor.max_cell_voltage",
-  "sensor.state_of_charge",
+  ["sensor.min_cell_voltage", "min"],
+  ["sensor.max_cell_voltage", "max"],
+  ["sensor.state_of_charge", "mean"],
 ] as const;
 
 /** Each of them says that the balancer does nothing. */
@@ -61,6 +54,11 @@ const BALANCER = [
   "sensor.balancing_current",
   "binary_sensor.balancing",
 ] as const;
+
+/** Return the faults of a pack that is read. */
+function faultsOf({ battery, model, live }: Pack): Fault[] {
+  return live?.available ? model.faults.map((fault) => ({ ...fault, pack: battery.title })) : [];
+}
 
 /** Return how many cells a row has if all rows are to be about as long. */
 function perRow(cells: number, most: number): number {
@@ -76,6 +74,7 @@ export class BatteryCard extends BatteriesElement {
     _history: { state: true },
     _heat: { state: true },
     _refreshing: { state: true },
+    _bank: { state: true },
   };
   declare _config: BatteryCardConfig;
   declare _selected: number | undefined;
@@ -83,6 +82,8 @@ export class BatteryCard extends BatteriesElement {
   declare _history: History;
   declare _heat: TemplateResult | undefined;
   declare _refreshing: boolean;
+  /** What draws a bank, once it is needed. */
+  declare _bank: typeof import("./bank.ts") | undefined;
   readonly #memory = new Memory();
   #historyTime = 0;
 
@@ -99,32 +100,9 @@ export class BatteryCard extends BatteriesElement {
     return ours?.device_id === undefined ? {} : { device_id: ours.device_id };
   }
 
-  static getConfigForm(): unknown {
-    const words = currentWords();
-    return {
-      schema: [
-        {
-          name: "device_id",
-          required: true,
-          selector: { device: { filter: [{ integration: "jk_bms" }] } },
-        },
-        {
-          name: "parts",
-          selector: {
-            select: {
-              multiple: true,
-              reorder: true,
-              options: Object.entries(PARTS).map(([value, word]) => ({
-                value,
-                label: words(word),
-              })),
-            },
-          },
-        },
-      ],
-      computeLabel: ({ name }: { readonly name: string }) =>
-        words(name === "parts" ? "parts" : "battery"),
-    };
+  static async getConfigForm(): Promise<unknown> {
+    const { configForm } = await import("./editor.ts");
+    return configForm(currentWords());
   }
 
   setConfig(config: BatteryCardConfig): void {
@@ -147,18 +125,19 @@ export class BatteryCard extends BatteriesElement {
     return { columns: 12, min_columns: 3, rows: "auto", min_rows: 2 };
   }
 
+  /** The battery of the card; of a bank the packs as well. */
   protected override get shown(): readonly Battery[] {
-    const battery = this.store?.batteries?.find(
-      ({ device_id }) => device_id === this._config.device_id,
-    );
-    return battery ? [battery] : [];
+    const all = this.store?.batteries ?? [];
+    return all
+      .filter(({ device_id }) => device_id === this._config.device_id)
+      .flatMap((one) => [one, ...all.filter(({ entry_id }) => one.packs.includes(entry_id))]);
   }
 
   protected override whenVisible(): void {
     const [battery] = this.shown;
     if (!battery || !this.hass || Date.now() - this.#historyTime < HISTORY_AGE) return;
     this.#historyTime = Date.now();
-    void this.#fetch(GRAPHED.map((key) => battery.entities[key])).then((history) => {
+    void this.#fetch(GRAPHED.map(([key]) => battery.entities[key])).then((history) => {
       this._history = history;
     });
   }
@@ -179,7 +158,7 @@ export class BatteryCard extends BatteriesElement {
   override render(): TemplateResult | typeof nothing {
     const { hass, store, words } = this;
     if (!hass || !store || !this.ready) return nothing;
-    const [battery] = this.shown;
+    const [battery, ...members] = this.shown;
     if (!battery) {
       if (store.failed) return this.#message(words("not_loaded"));
       // The first event is under way.
@@ -188,16 +167,21 @@ export class BatteryCard extends BatteriesElement {
     }
     const live = store.live[battery.device_id];
     const model = buildModel(hass, battery, live, this.#memory);
+    const packs = members.map((pack): Pack => {
+      const live = store.live[pack.device_id];
+      return { battery: pack, live, model: buildModel(hass, pack, live, this.#memory) };
+    });
+    const faults = packs.length ? packs.flatMap(faultsOf) : model.faults;
     const { parts } = this._config;
-    const shown = parts?.length ? parts : PART_NAMES;
+    const shown = parts?.length ? parts : PARTS;
     return html`
       <ha-card>
         <div class="frame ${model.outdated ? "outdated" : ""}">
           <div class="alarms" role="status" aria-live="polite">
-            ${model.faults.map((fault) => this.#alarm(fault))}
+            ${faults.map((fault) => this.#alarm(fault))}
           </div>
           ${this.#notice(hass, live)}
-          ${shown.map((part) => this.#part(part, hass, battery, model, live))}
+          ${shown.map((part) => this.#part(part, hass, battery, model, live, packs))}
         </div>
       </ha-card>
     `;
@@ -209,6 +193,7 @@ export class BatteryCard extends BatteriesElement {
     battery: Battery,
     model: Model,
     live: Live | undefined,
+    packs: readonly Pack[],
   ): TemplateResult | typeof nothing {
     switch (part) {
       case "charge":
@@ -216,9 +201,11 @@ export class BatteryCard extends BatteriesElement {
       case "values":
         return this.#facts(model);
       case "cells":
-        return this.#cells(hass, battery, model);
+        return battery.packs.length
+          ? this.#packs(hass, model, packs)
+          : this.#cells(hass, battery, model);
       case "history":
-        return this.#graphs(hass, battery);
+        return this.#graphs(hass, battery, model);
       case "states":
         return this.#chips(model);
       case "link":
@@ -244,9 +231,29 @@ export class BatteryCard extends BatteriesElement {
     return html`<ha-card><p class="message">${text}</p></ha-card>`;
   }
 
-  #alarm({ key, cells }: Fault): TemplateResult {
+  #packs(hass: Hass, model: Model, packs: readonly Pack[]): TemplateResult | typeof nothing {
+    if (!this._bank) {
+      void import("./bank.ts").then((bank) => (this._bank = bank));
+      return nothing;
+    }
+    const { words, localize } = this;
+    return this._bank.bankPart(
+      {
+        html,
+        words,
+        localize,
+        hass,
+        percent: (value) => formatPercent(hass, value),
+        open: this.#open.bind(this),
+      },
+      model,
+      packs,
+    );
+  }
+
+  #alarm({ key, cells, pack }: Fault): TemplateResult {
     const name = this.localize(`component.jk_bms.entity.binary_sensor.${key}.name`) || key;
-    const where = this.#cellsInWords(cells);
+    const where = [pack, this.#cellsInWords(cells)].filter(Boolean).join(", ");
     return html`<div class="alarm">
       <ha-icon icon="mdi:alert"></ha-icon>
       <span>${name}${where ? html` <span class="muted">(${where})</span>` : nothing}</span>
@@ -408,7 +415,7 @@ export class BatteryCard extends BatteriesElement {
     const style = this._zoomed
       ? // At least a line, where a cell is at the average.
         `--from: ${Math.min(deviation, 50)}%; --size: ${Math.max(Math.abs(deviation - 50), 2)}%`
-      : `--size: ${fraction(cell.volts, scale.low, scale.high)}%`;
+      : `--size: ${fraction(cell.number, scale.low, scale.high)}%`;
     const lines = this._zoomed ? [0.5] : [scale.empty, scale.full];
     const marks = [
       ...(cell.lowest ? ["lowest"] : []),
@@ -482,32 +489,27 @@ export class BatteryCard extends BatteriesElement {
     >`;
   }
 
-  #graphs(hass: Hass, battery: Battery): TemplateResult | typeof nothing {
-    const [low, high, soc] = GRAPHED.map((key) => this.#line(hass, battery, key));
-    const spread = low && high ? this.#spreadGraph(hass, low, high) : nothing;
+  #graphs(hass: Hass, battery: Battery, model: Model): TemplateResult | typeof nothing {
+    // Lines of the last day up to now.
+    const [low, high, soc] = GRAPHED.map(([key, kind]) => {
+      const line = points(this._history[battery.entities[key] ?? ""], kind);
+      const now = model.stale ? undefined : model.value(key)?.number;
+      if (now !== undefined) line.push({ x: 1, y: now });
+      return line.length > 2 ? line : undefined;
+    });
+    const spread = low && high ? this.#spreadGraph(hass, battery, low, high) : nothing;
     const charge = soc ? this.#chargeGraph(hass, soc) : nothing;
     if (spread === nothing && charge === nothing) return nothing;
     return html`<section class="graphs">${spread}${charge}</section>
       ${this._heat ?? nothing}`;
   }
 
-  /** Return the last day of an entity up to now, `undefined` if that is no line. */
-  #line(hass: Hass, battery: Battery, key: (typeof GRAPHED)[number]): Point[] | undefined {
-    const id = battery.entities[key];
-    if (id === undefined) return undefined;
-    const kind =
-      key === "sensor.min_cell_voltage"
-        ? "min"
-        : key === "sensor.max_cell_voltage"
-          ? "max"
-          : "mean";
-    const line = points(this._history[id], kind);
-    const now = Number.parseFloat(hass.states[id]?.state ?? "");
-    if (Number.isFinite(now)) line.push({ x: 1, y: now });
-    return line.length > 2 ? line : undefined;
-  }
-
-  #spreadGraph(hass: Hass, low: readonly Point[], high: readonly Point[]): TemplateResult {
+  #spreadGraph(
+    hass: Hass,
+    battery: Battery,
+    low: readonly Point[],
+    high: readonly Point[],
+  ): TemplateResult {
     const range = {
       low: Math.min(...low.map(({ y }) => y)),
       high: Math.max(...high.map(({ y }) => y)),
@@ -522,7 +524,7 @@ export class BatteryCard extends BatteriesElement {
       svg`<path class="band" d="${above}${back}Z"></path>
         <path class="high-line" d=${above}></path>
         <path class="low-line" d=${below}></path>`,
-      true,
+      cellEntities(battery),
     );
   }
 
@@ -541,7 +543,14 @@ export class BatteryCard extends BatteriesElement {
     );
   }
 
-  #graph(hass: Hass, title: string, text: string, content: unknown, opens = false): TemplateResult {
+  /** Return a graph, which opens the heat map of the cells if there are any. */
+  #graph(
+    hass: Hass,
+    title: string,
+    text: string,
+    content: unknown,
+    cells: CellEntities = [],
+  ): TemplateResult {
     const head = html`<span>${title}</span> <span class="value">${text}</span>`;
     const drawing = html`<svg
       viewBox="0 0 ${GRAPH[0]} ${GRAPH[1]}"
@@ -551,45 +560,37 @@ export class BatteryCard extends BatteriesElement {
     >
       ${content}
     </svg>`;
-    return opens
+    return cells.length
       ? html`<button
           class="graph"
           aria-expanded=${Boolean(this._heat)}
           aria-label="${title}: ${text}. ${this.words("all_cells_24_h")}"
-          @click=${() => void this.#toggleHeatMap(hass)}
+          @click=${() => void this.#toggleHeatMap(hass, cells)}
         >
           <span class="bar-head summary">${head}</span>${drawing}
         </button>`
       : html`<div class="graph"><span class="bar-head summary">${head}</span>${drawing}</div>`;
   }
 
-  async #toggleHeatMap(hass: Hass): Promise<void> {
-    const [battery] = this.shown;
-    if (this._heat || !battery) {
+  async #toggleHeatMap(hass: Hass, cells: CellEntities): Promise<void> {
+    if (this._heat) {
       this._heat = undefined;
       return;
     }
-    const cells = cellEntities(battery);
-    const [history, { heatMap, COLUMNS }] = await Promise.all([
+    const [history, { heatMap }] = await Promise.all([
       this.#fetch(cells.map(({ id }) => id)),
       import("./heat-map.ts"),
     ]);
-    const rows = cells.flatMap(({ cell, id }) => {
-      const hours = points(history[id], "mean").map(
-        ({ x, y }) => [Math.floor(x * COLUMNS), y] as const,
-      );
-      return hours.length ? [{ cell, values: new Map(hours) }] : [];
-    });
-    if (!rows.length) return;
     const kit = {
       html,
       svg,
-      title: this.words("all_cells_24_h"),
+      words: this.words,
       millivolts: (volts: number) => millivolts(hass, volts),
-      describe: (cells: number, spread: string) =>
-        this.words("heat_map_text", { cells: String(cells), spread }),
     };
-    this._heat = heatMap(kit, rows);
+    this._heat = heatMap(
+      kit,
+      cells.map(({ cell, id }) => ({ cell, line: points(history[id], "mean") })),
+    );
   }
 
   #chips(model: Model): TemplateResult | typeof nothing {
@@ -619,41 +620,30 @@ export class BatteryCard extends BatteriesElement {
   }
 
   #switch(value: Value, stale: boolean): TemplateResult {
-    const on = value.state === "on";
     return html`<button
       class="chip"
       role="switch"
-      aria-checked=${on}
+      aria-checked=${value.state === "on"}
       ?disabled=${stale}
       @click=${() =>
-        on
-          ? this.#turnOff(value.entityId, {
-              title: this.words("turn_off_title", { name: value.name }),
-              text: this.words("turn_off_text"),
-            })
-          : this.#turnOn(value.entityId)}
+        this.#turn(
+          value,
+          this.words("turn_off_title", { name: value.name }),
+          this.words("turn_off_text"),
+        )}
     >
       <span class="dot ${value.state}"></span> ${value.name}
     </button>`;
   }
 
-  #turnOn(entityId: string): void {
+  /** Turn a switch on, or off after asking. */
+  #turn({ entityId, state }: Value, title: string, text: string): void {
+    const on = state === "on";
     runAction(this, {
       action: "perform-action",
-      perform_action: "switch.turn_on",
+      perform_action: `switch.turn_${on ? "off" : "on"}`,
       target: { entity_id: entityId },
-    });
-  }
-
-  #turnOff(
-    entityId: string,
-    confirmation: { readonly title: string; readonly text: string },
-  ): void {
-    runAction(this, {
-      action: "perform-action",
-      perform_action: "switch.turn_off",
-      target: { entity_id: entityId },
-      confirmation,
+      ...(on ? { confirmation: { title, text } } : {}),
     });
   }
 
@@ -664,49 +654,49 @@ export class BatteryCard extends BatteriesElement {
     live: Live | undefined,
   ): TemplateResult {
     const until = live?.resumes_at;
+    // A bank has no link.
+    const about =
+      until || battery.packs.length
+        ? ""
+        : this.words(battery.holds_link ? "link_held" : "link_on_demand");
     return html`<div class="foot">
       <span class="read">
         ${
           live?.last_read
             ? html`${this.words("last_read")}
                 <jk-bms-age .time=${live.last_read} .language=${hass.locale.language}></jk-bms-age>
-                ${until ? "" : "· "}`
+                ${about ? "· " : ""}`
             : nothing
-        }${until ? "" : this.words(battery.holds_link ? "link_held" : "link_on_demand")}
+        }${about}
       </span>
       <span class="actions">
         ${
           refresh && !until
-            ? html`<button
-                class="action"
-                ?disabled=${this._refreshing}
-                @click=${() => void this.#refresh(refresh)}
-              >
-                <ha-icon icon="mdi:refresh"></ha-icon>${this.words("refresh")}
-              </button>`
+            ? this.#action(
+                "refresh",
+                "refresh",
+                () => void this.#refresh(refresh),
+                this._refreshing,
+              )
             : nothing
         }
         ${
           link
-            ? html`<button
-                class="action"
-                @click=${() =>
-                  link.state === "on"
-                    ? this.#turnOff(link.entityId, {
-                        title: this.words("free_for_app"),
-                        text: this.words("free_text"),
-                      })
-                    : this.#turnOn(link.entityId)}
-              >
-                <ha-icon
-                  icon="mdi:${link.state === "on" ? "cellphone-link" : "bluetooth"}"
-                ></ha-icon
-                >${this.words(link.state === "on" ? "free_for_app" : "take_back")}
-              </button>`
+            ? this.#action(
+                link.state === "on" ? "cellphone-link" : "bluetooth",
+                link.state === "on" ? "free_for_app" : "take_back",
+                () => this.#turn(link, this.words("free_for_app"), this.words("free_text")),
+              )
             : nothing
         }
       </span>
     </div>`;
+  }
+
+  #action(icon: string, word: Word, run: () => void, disabled = false): TemplateResult {
+    return html`<button class="action" ?disabled=${disabled} @click=${run}>
+      <ha-icon icon="mdi:${icon}"></ha-icon>${this.words(word)}
+    </button>`;
   }
 
   async #refresh(entityId: string): Promise<void> {

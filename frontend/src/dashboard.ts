@@ -66,16 +66,23 @@ export function pathsOf(
 const TEMPERATURES = [
   ...[1, 2, 4, 5].map((number) => `sensor.temperature_sensor_${number}`),
   "sensor.mosfet_temperature",
+  // Of a bank
+  "sensor.max_temperature",
+  "sensor.min_temperature",
 ];
 
 /**
- * Return the batteries in the order of the names that they give themselves. Home Assistant remembers the open
- * view by its number: if renaming moved it, another battery would be shown.
+ * Return banks first, and all in the order of the names that they give themselves. Home Assistant remembers
+ * the open view by its number: if renaming moved it, another battery would be shown.
  */
 function inOrder(batteries: readonly Battery[], devices: Devices): readonly Battery[] {
   const key = ({ device_id, title }: Battery) =>
     `${devices[device_id]?.name ?? title} ${device_id}`;
-  return batteries.toSorted((one, other) => key(one).localeCompare(key(other)));
+  return batteries.toSorted(
+    (one, other) =>
+      Number(other.packs.length > 0) - Number(one.packs.length > 0) ||
+      key(one).localeCompare(key(other)),
+  );
 }
 
 export function makeDashboard(
@@ -142,6 +149,8 @@ function batteryView(battery: Battery, path: string | undefined, words: Words): 
         ...graph(["sensor.power"], day),
         ...graph(["sensor.total_voltage", "sensor.current"], day),
         ...graph(TEMPERATURES, day),
+        ...graph(["sensor.current_sharing_deviation"], day),
+        ...graph(["sensor.pack_voltage_spread"], day),
         ...graph(["sensor.max_cell_voltage", "sensor.min_cell_voltage"], {
           ...week,
           period: "hour",

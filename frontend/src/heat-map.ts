@@ -1,27 +1,38 @@
 /** All cells over the last day, coloured by how far each is from the average of its hour. */
 import type { TemplateResult, html, svg } from "lit";
 
-/** V of one cell by the hour of the day, 0 to 23. */
-export interface HeatMapRow {
+import css from "./heat-map.css";
+import type { Point } from "./history.ts";
+import type { Words } from "./words.ts";
+
+/** One cell and its voltages of the last day. */
+interface Line {
   readonly cell: number;
-  readonly values: ReadonlyMap<number, number>;
+  readonly line: readonly Point[];
 }
 
 /** Not shared with the main module, which loads this one only when a heat map is opened. */
 interface Kit {
   readonly html: typeof html;
   readonly svg: typeof svg;
-  readonly title: string;
+  readonly words: Words;
   readonly millivolts: (volts: number) => string;
-  readonly describe: (cells: number, spread: string) => string;
 }
 
 /** Half of the colour scale, in V, at least: less than this is no difference. */
 const LEAST = 0.01;
-export const COLUMNS = 24;
+const COLUMNS = 24;
 
-export function heatMap(kit: Kit, rows: readonly HeatMapRow[]): TemplateResult {
+/** Return the map, `undefined` if no cell has a history. */
+export function heatMap(kit: Kit, lines: readonly Line[]): TemplateResult | undefined {
   const { html, svg } = kit;
+  const rows = lines
+    .filter(({ line }) => line.length)
+    .map(({ cell, line }) => ({
+      cell,
+      values: new Map(line.map(({ x, y }) => [Math.floor(x * COLUMNS), y])),
+    }));
+  if (!rows.length) return undefined;
   const squares: { x: number; y: number; deviation: number }[] = [];
   for (let x = 0; x < COLUMNS; x += 1) {
     const column = rows.flatMap(({ values }, y) => {
@@ -33,23 +44,26 @@ export function heatMap(kit: Kit, rows: readonly HeatMapRow[]): TemplateResult {
   }
   const largest = Math.max(LEAST, ...squares.map(({ deviation }) => Math.abs(deviation)));
   const spread = kit.millivolts(largest);
-  return html`<section class="heat-map" style="--rows: ${rows.length}">
-    <span class="bar-head summary"
-      ><span>${kit.title}</span>
-      <span class="value">${rows[0]?.cell} – ${rows.at(-1)?.cell}, ± ${spread}</span></span
-    >
-    <svg
-      viewBox="0 0 ${COLUMNS} ${rows.length}"
-      preserveAspectRatio="none"
-      role="img"
-      aria-label=${kit.describe(rows.length, spread)}
-    >
-      ${squares.map(
-        ({ x, y, deviation }) =>
-          svg`<rect x=${x} y=${y} width="0.96" height="0.9" style=${colour(deviation / largest)}></rect>`,
-      )}
-    </svg>
-  </section>`;
+  return html`<style>
+      ${css}
+    </style>
+    <section class="heat-map" style="--rows: ${rows.length}">
+      <span class="bar-head summary"
+        ><span>${kit.words("all_cells_24_h")}</span>
+        <span class="value">${rows[0]?.cell} – ${rows.at(-1)?.cell}, ± ${spread}</span></span
+      >
+      <svg
+        viewBox="0 0 ${COLUMNS} ${rows.length}"
+        preserveAspectRatio="none"
+        role="img"
+        aria-label=${kit.words("heat_map_text", { cells: String(rows.length), spread })}
+      >
+        ${squares.map(
+          ({ x, y, deviation }) =>
+            svg`<rect x=${x} y=${y} width="0.96" height="0.9" style=${colour(deviation / largest)}></rect>`,
+        )}
+      </svg>
+    </section>`;
 }
 
 /** Blue is below the average, orange above it: told apart by everyone. */

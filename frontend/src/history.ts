@@ -29,6 +29,7 @@ export async function fetchHistory(
       statistic_ids: entityIds,
       period,
       types: ["mean", "min", "max"],
+      units: { voltage: "V" },
     });
   try {
     const hours = await ask("hour");

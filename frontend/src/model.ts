@@ -11,15 +11,14 @@ export interface Value {
   readonly name: string;
   /** In the user's format, with the unit. */
   readonly text: string;
-  /** `NaN` where the state is no number. */
+  /** In V, A, W or s, whatever unit the user chose; `NaN` where the state is no number. */
   readonly number: number;
+  readonly attributes: HassEntity["attributes"];
 }
 
 export interface Cell extends Value {
   /** From 1, as in the battery. */
   readonly cell: number;
-  /** V, whatever unit the user chose. */
-  readonly volts: number;
   /** Like `text`, without the unit. */
   readonly short: string;
   readonly lowest: boolean;
@@ -50,6 +49,8 @@ export interface Balancer {
 export interface Fault {
   readonly key: string;
   readonly cells: readonly number[];
+  /** Name of the pack of a bank that has it. */
+  readonly pack?: string;
 }
 
 export type Flow = "charging" | "discharging" | "idle";
@@ -86,9 +87,20 @@ export interface Model {
   readonly switches: readonly Value[];
   readonly link: Value | undefined;
   readonly refresh: string | undefined;
+  /** Return the value of one entity, by platform and key. */
+  readonly value: (key: string) => Value | undefined;
 }
 
 const GONE = new Set(["unavailable", "unknown"]);
+/** Of the units that a user may choose instead of V, A, W and s. */
+const FACTORS: Readonly<Record<string, number | undefined>> = {
+  mV: 1e-3,
+  mA: 1e-3,
+  kW: 1e3,
+  min: 60,
+  h: 3600,
+  d: 86400,
+};
 const TEMPERATURES = [1, 2, 4, 5] as const;
 
 /** The switches that the battery may have, and the binary sensor that shows the effect of each. */
@@ -137,14 +149,15 @@ export function buildModel(
       state: entity.state,
       name: hass.formatEntityName(entity, { type: "entity" }),
       text: hass.formatEntityState(entity),
-      number: Number.parseFloat(entity.state),
+      number: Number.parseFloat(entity.state) * (FACTORS[unitOf(entity)] ?? 1),
+      attributes: entity.attributes,
     };
   };
 
   const power = value("sensor.power");
   const current = value("sensor.current");
-  const cells = markCells(cellValues(hass, battery, value), live);
-  const volts = cells.map((cell) => cell.volts);
+  const cells = markCells(cellValues(battery, value), live);
+  const volts = cells.map(({ number }) => number);
   const temperatures = [
     ...TEMPERATURES.map((n) => ({
       label: `T${n}`,
@@ -164,11 +177,10 @@ export function buildModel(
   const flow = flowOf(power, current);
   // The sensors have smoothed the current for longer, but are off by default.
   const timeLeft = {
-    charging: secondsOf(hass, value("sensor.time_to_full")) ?? live?.time_to_full,
-    discharging: secondsOf(hass, value("sensor.time_to_empty")) ?? live?.time_to_empty,
+    charging: value("sensor.time_to_full")?.number ?? live?.time_to_full,
+    discharging: value("sensor.time_to_empty")?.number ?? live?.time_to_empty,
     idle: undefined,
   }[flow ?? "idle"];
-  const linkId = battery.entities["switch.bluetooth_link"];
   const refreshId = battery.entities["button.refresh"];
   return {
     title: battery.title,
@@ -187,7 +199,10 @@ export function buildModel(
     cells,
     scale: scaleOf(battery.limits, volts),
     average: volts.length ? mean(volts) : undefined,
-    spread: volts.length ? Math.max(...volts) - Math.min(...volts) : undefined,
+    // A bank has no cells of its own.
+    spread: volts.length
+      ? Math.max(...volts) - Math.min(...volts)
+      : value("sensor.delta_cell_voltage")?.number,
     balancer: balancerOf(
       {
         state: value("sensor.balancer_state"),
@@ -202,11 +217,16 @@ export function buildModel(
     faults: (live?.faults ?? []).map((key) => ({ key, cells: cellsMeant(key, cells, live) })),
     states,
     switches,
-    link: linkId === undefined ? undefined : value("switch.bluetooth_link"),
+    link: value("switch.bluetooth_link"),
     refresh: refreshId !== undefined && hass.states[refreshId] ? refreshId : undefined,
+    value,
     stale,
     outdated: stale || Boolean(live?.reason ?? live?.resumes_at),
   };
+}
+
+function unitOf({ attributes }: Pick<Value, "attributes">): string {
+  return String(attributes["unit_of_measurement"] ?? "");
 }
 
 /** Return the entities of the cell voltages, cell 1 first. */
@@ -219,32 +239,27 @@ export function cellEntities({ entities }: Battery): { cell: number; key: string
     .sort((a, b) => a.cell - b.cell);
 }
 
-type Measured = Value & Pick<Cell, "cell" | "volts" | "short">;
+type Measured = Value & Pick<Cell, "cell" | "short">;
 
-function cellValues(
-  hass: Hass,
-  battery: Battery,
-  value: (key: string) => Value | undefined,
-): Measured[] {
+function cellValues(battery: Battery, value: (key: string) => Value | undefined): Measured[] {
   return cellEntities(battery).flatMap(({ cell, key }) => {
     const measured = value(key);
     if (!measured || !Number.isFinite(measured.number)) return [];
-    const unit = String(hass.states[measured.entityId]?.attributes["unit_of_measurement"] ?? "");
-    const volts = unit === "mV" ? measured.number / 1000 : measured.number;
-    return [{ ...measured, cell, volts, short: measured.text.replace(unit, "").trim() }];
+    const short = measured.text.replace(unitOf(measured), "").trim();
+    return [{ ...measured, cell, short }];
   });
 }
 
 /** Mark all cells that share the lowest or the highest voltage; none if all are the same. */
 function markCells(cells: readonly Measured[], live: Live | undefined): Cell[] {
-  const volts = cells.map((cell) => cell.volts);
+  const volts = cells.map(({ number }) => number);
   const [low, high, average] = [Math.min(...volts), Math.max(...volts), mean(volts)];
   return cells.map((cell) => ({
     ...cell,
-    lowest: low < high && cell.volts === low,
-    highest: low < high && cell.volts === high,
+    lowest: low < high && cell.number === low,
+    highest: low < high && cell.number === high,
     alarm: live?.wire_resistance_cells.includes(cell.cell) ?? false,
-    deviation: cell.volts - average,
+    deviation: cell.number - average,
     // 0 has not been measured yet.
     resistance: live?.cell_resistance[cell.cell - 1] || undefined,
   }));
@@ -325,16 +340,6 @@ function cellsMeant(fault: string, cells: readonly Cell[], live: Live | undefine
   }
 }
 
-const SECONDS: Readonly<Record<string, number | undefined>> = { s: 1, min: 60, h: 3600, d: 86400 };
-
-/** Return a duration in s, whatever unit the user chose; `undefined` if it is none. */
-function secondsOf(hass: Hass, value: Value | undefined): number | undefined {
-  if (!value || Number.isNaN(value.number)) return undefined;
-  const unit = hass.states[value.entityId]?.attributes["unit_of_measurement"];
-  const factor = SECONDS[String(unit)];
-  return factor === undefined ? undefined : value.number * factor;
-}
-
 /** Return what the battery does and for how long: `Charging`, `full in 2 h`. */
 export function activity(hass: Hass, words: Words, { flow, timeLeft }: Model): string[] {
   if (!flow) return [];
@@ -357,7 +362,13 @@ export function levelOf(percent: number): "high" | "medium" | "low" {
 }
 
 /** Faults first, then those that cannot be read, then the emptiest. */
-export function urgency(model: Model, lost: boolean): number {
+export function urgency({
+  model,
+  lost,
+}: {
+  readonly model: Model;
+  readonly lost: boolean;
+}): number {
   return (model.faults.length ? 0 : lost ? 1000 : 2000) + (model.soc?.number ?? 100);
 }
 

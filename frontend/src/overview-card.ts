@@ -31,6 +31,8 @@ interface Row {
   readonly model: Model;
   /** Not read any more, although Home Assistant tries. */
   readonly lost: boolean;
+  /** Part of a bank, whose row stands above. */
+  readonly pack?: boolean;
 }
 
 export class OverviewCard extends BatteriesElement {
@@ -85,15 +87,27 @@ export class OverviewCard extends BatteriesElement {
         const model = buildModel(hass, battery, live, this.#memory);
         return { battery, model, lost: !live?.available && !live?.resumes_at };
       })
-      .sort((a, b) => urgency(a.model, a.lost) - urgency(b.model, b.lost));
+      .sort((a, b) => urgency(a) - urgency(b));
+    const packs = new Set(this.shown.flatMap((battery) => battery.packs));
+    const alone = rows.filter(({ battery }) => !packs.has(battery.entry_id));
+    // A bank is as urgent as the worst of its packs.
+    const groups = alone
+      .map((row) => [
+        row,
+        ...rows
+          .filter(({ battery }) => row.battery.packs.includes(battery.entry_id))
+          .map((pack) => ({ ...pack, pack: true })),
+      ])
+      .map((group) => ({ group, worst: Math.min(...group.map(urgency)) }))
+      .sort((a, b) => a.worst - b.worst);
     return html`<ha-card>
       <div class="frame">
         ${this.#total(
           hass,
-          rows.map(({ model }) => model),
+          alone.map(({ model }) => model),
         )}
         <ul class="rows">
-          ${rows.map((row) => html`<li>${this.#row(hass, row)}</li>`)}
+          ${groups.flatMap(({ group }) => group.map((row) => html`<li>${this.#row(hass, row)}</li>`))}
         </ul>
       </div>
     </ha-card>`;
@@ -127,7 +141,7 @@ export class OverviewCard extends BatteriesElement {
     </div>`;
   }
 
-  #row(hass: Hass, { battery, model, lost }: Row): TemplateResult {
+  #row(hass: Hass, { battery, model, lost, pack }: Row): TemplateResult {
     const { soc, power } = model;
     const [flow, ...timeLeft] = activity(hass, this.words, model);
     const { reason, resumes_at } = this.store?.live[battery.device_id] ?? {};
@@ -147,7 +161,7 @@ export class OverviewCard extends BatteriesElement {
     ];
     const level = soc ? levelOf(soc.number) : "high";
     return html`<button
-      class="row ${model.outdated ? "outdated" : ""}"
+      class="row ${model.outdated ? "outdated" : ""} ${pack ? "pack" : ""}"
       @click=${() => this.#open(battery)}
     >
       <span class="name">${model.title}</span>

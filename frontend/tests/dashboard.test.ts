@@ -27,6 +27,15 @@ test("every battery has a view, several have an overview", () => {
   expect(views.map(({ path }) => path)).toEqual(["all", "house", "shed"]);
 });
 
+test("a bank comes before its packs, with what only a bank has", () => {
+  const values = { "sensor.pack_voltage_spread": "0.1", "sensor.max_temperature": "25" };
+  const bank = { ...makeBattery(values, "Zoo"), packs: ["entry"] };
+  const { views } = dashboard(HOUSE, SHED, bank);
+  expect(views.map(({ path }) => path)).toEqual(["all", "zoo", "house", "shed"]);
+  const shown = JSON.stringify(views[1]).match(/\w+\.renamed_\w+/g);
+  expect(new Set(shown)).toEqual(new Set(Object.values(bank.entities)));
+});
+
 test("no battery is told so", () => {
   expect(JSON.stringify(dashboard())).toContain("No battery has been added yet");
 });

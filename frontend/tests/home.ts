@@ -32,6 +32,7 @@ export function makeBattery(states: Readonly<Record<string, string>>, title = "H
     chemistry: "lfp",
     limits: LIMITS,
     holds_link: false,
+    packs: [],
   };
 }
 

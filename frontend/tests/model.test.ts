@@ -36,7 +36,7 @@ describe("cells", () => {
     const [cell] = model({ "sensor.cell_voltage_1": "3330" }, LIVE, {
       "sensor.cell_voltage_1": "mV",
     }).cells;
-    expect(cell?.volts).toBeCloseTo(3.33);
+    expect(cell?.number).toBeCloseTo(3.33);
     expect(cell?.short).toBe("3330");
   });
 
@@ -169,7 +169,6 @@ test("a battery that was never seen available shows nothing", () => {
 test.each([
   ["7200", "s", 7200],
   ["2", "h", 7200],
-  ["2", "parsecs", 60],
 ])("with %s %s in its sensor a battery is full in %s s", (state, unit, seconds) => {
   const states = { "sensor.power": "10", "sensor.time_to_full": state };
   const live = { ...LIVE, time_to_full: 60 };
@@ -192,13 +191,13 @@ test("the charge of all counts by capacity", () => {
 });
 
 test("faults come first, then those that are not read, then the emptiest", () => {
-  const of = (soc: string, faults: string[] = []) =>
-    model({ "sensor.state_of_charge": soc }, { ...LIVE, faults });
+  const of = (soc: string, faults: string[], lost: boolean) =>
+    urgency({ model: model({ "sensor.state_of_charge": soc }, { ...LIVE, faults }), lost });
   const order = [
-    urgency(of("90", ["charge_mosfet"]), false),
-    urgency(of("80"), true),
-    urgency(of("20"), false),
-    urgency(of("70"), false),
+    of("90", ["charge_mosfet"], false),
+    of("80", [], true),
+    of("20", [], false),
+    of("70", [], false),
   ];
   expect(order).toEqual([...order].sort((a, b) => a - b));
 });

@@ -42,6 +42,7 @@ def parse() -> argparse.Namespace:
     add("--host", default="localhost", help="address to listen on (%(default)s)")
     add("--port", default=8123, type=int, help="and its port (%(default)s)")
     add("--batteries", default=1, type=int, metavar="N", help="how many (%(default)s)")
+    add("--cells", type=int, metavar="N", help="how many each has, instead of its own")
     add("--added", action="store_true", help="start with the batteries set up")
     add(
         "--yaml-resources",
@@ -66,6 +67,8 @@ def parse() -> argparse.Namespace:
         parser.error("argument --port: it can be 1 to 65535")
     if not 1 <= options.batteries <= 99:
         parser.error("argument --batteries: it can be 1 to 99")
+    if options.cells is not None and not 1 <= options.cells <= 32:
+        parser.error("argument --cells: it can be 1 to 32")
     if options.bank and options.batteries == 1:
         parser.error("argument --bank: it needs at least 2 --batteries")
     return options

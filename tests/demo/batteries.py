@@ -30,11 +30,15 @@ PACKS: Final = KINDS[:1]
 
 
 def make_batteries(
-    count: int, kinds: Sequence[tuple[str, str]] = KINDS
+    count: int,
+    kinds: Sequence[tuple[str, str]] = KINDS,
+    cells: int | None = None,
 ) -> list[VirtualBms]:
     """Create `count` batteries with different names and addresses."""
+    specs = [_spec(index, kinds) for index in range(count)]
     return [
-        VirtualBms(Battery(_spec(index, kinds), hour=HOUR)) for index in range(count)
+        VirtualBms(Battery(replace(spec, cells=cells or spec.cells), hour=HOUR))
+        for spec in specs
     ]
 
 

@@ -75,7 +75,9 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
             if not (hass := await bootstrap.async_setup_hass(config)):
                 return 1
             batteries = make_batteries(
-                options.batteries, PACKS if options.bank else KINDS
+                options.batteries,
+                PACKS if options.bank else KINDS,
+                options.cells,
             )
             proxies = start_proxies(batteries)
             trouble = DemoTrouble(batteries, proxies)

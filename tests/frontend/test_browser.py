@@ -56,6 +56,13 @@ async def test_dashboard_in_home_assistant() -> None:
 
 
 @pytest.mark.timeout(900)
+async def test_bank_in_home_assistant() -> None:
+    """A bank of four packs of 32 cells, and the heat map of a pack."""
+    async with demo("--batteries", "4", "--bank", "--cells", "32") as ready:
+        await run_node("bank.test.mjs", DEMO_URL=ready.url)
+
+
+@pytest.mark.timeout(900)
 async def test_whatever_happens_to_a_battery_is_shown() -> None:
     """Faults, controls, the link and a lost battery, where resources are kept in YAML."""
     async with demo("--added", "--batteries", "4", "--yaml-resources") as ready:

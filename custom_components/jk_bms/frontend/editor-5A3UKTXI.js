@@ -1,0 +1,2 @@
+// Built from frontend/ by scripts/frontend: do not edit.
+var e={charge:"part_charge",values:"part_values",cells:"cells",history:"history",states:"part_states",link:"part_link"};function t(t){return{schema:[{name:"device_id",required:!0,selector:{device:{filter:[{integration:"jk_bms"}]}}},{name:"parts",selector:{select:{multiple:!0,reorder:!0,options:Object.entries(e).map(([e,r])=>({value:e,label:t(r)}))}}}],computeLabel:({name:e})=>t("parts"===e?"parts":"battery")}}export{t as configForm};
