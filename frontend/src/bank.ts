@@ -35,6 +35,7 @@ const EXTREMES = [
   ["sensor.max_temperature", ""],
   ["sensor.min_temperature", ""],
 ] as const;
+const MOSFETS = ["binary_sensor.charging", "binary_sensor.discharging"] as const;
 const SUMMARY = ["sensor.pack_voltage_spread", "sensor.current_sharing_deviation"] as const;
 
 export function bankPart(kit: Kit, model: Model, packs: readonly Pack[]): TemplateResult {
@@ -121,7 +122,9 @@ function row(kit: Kit, { battery, model, live }: Pack, share: Share | undefined)
     : (reason &&
         kit.localize(`component.jk_bms.exceptions.${reason.key}.message`, reason.placeholders)) ||
       kit.hass.localize("state.default.unavailable");
-  const off = model.states.filter(({ state }) => state === "off");
+  const off = MOSFETS.flatMap((key) => model.value(key) ?? []).filter(
+    ({ state }) => state === "off",
+  );
   const content = html`<strong>${battery.title}</strong>
     <span class="values"
       >${[soc, voltage, current].map((value) =>
