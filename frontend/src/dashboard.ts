@@ -76,12 +76,12 @@ const TEMPERATURES = [
  * the open view by its number: if renaming moved it, another battery would be shown.
  */
 function inOrder(batteries: readonly Battery[], devices: Devices): readonly Battery[] {
-  const key = ({ device_id, title }: Battery) =>
-    `${devices[device_id]?.name ?? title} ${device_id}`;
+  const name = ({ device_id, title }: Battery) => devices[device_id]?.name ?? title;
   return batteries.toSorted(
     (one, other) =>
       Number(other.packs.length > 0) - Number(one.packs.length > 0) ||
-      key(one).localeCompare(key(other)),
+      name(one).localeCompare(name(other), undefined, { numeric: true }) ||
+      one.device_id.localeCompare(other.device_id),
   );
 }
 

@@ -36,6 +36,15 @@ test("a bank comes before its packs, with what only a bank has", () => {
   expect(new Set(shown)).toEqual(new Set(Object.values(bank.entities)));
 });
 
+test("names are in the order of their numbers, whatever the ids are", () => {
+  const batteries = ["House 10", "House 2", "House"].map((title, index) => ({
+    ...makeBattery({}, title),
+    device_id: String(9 - index),
+  }));
+  const paths = dashboard(...batteries).views.map(({ path }) => path);
+  expect(paths).toEqual(["all", "house", "house-2", "house-10"]);
+});
+
 test("no battery is told so", () => {
   expect(JSON.stringify(dashboard())).toContain("No battery has been added yet");
 });
