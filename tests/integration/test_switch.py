@@ -188,7 +188,7 @@ async def test_pause_survives_a_reload(
     )
     await hass.async_block_till_done()
     assert entry.runtime_data is not coordinator
-    assert not coordinator._timers
+    assert not coordinator._timers._cancel
     state = hass.states.get(LINK)
     assert state.state == STATE_OFF
     assert abs(state.attributes["resumes_at"] - end) < timedelta(seconds=1)
