@@ -123,6 +123,13 @@ TIME_LEFT_SENSORS: tuple[JkBmsTimeLeftDescription, ...] = (
 class _CountingSensor(JkBmsEntity[float], SensorEntity):
     """A sensor that uses every sample, also those that cause no new state."""
 
+    def __init__(
+        self, coordinator: JkBmsCoordinator, description: JkBmsEntityDescription[float]
+    ) -> None:
+        """Count what is valid."""
+        super().__init__(coordinator, description)
+        self._max_gap = coordinator.options.max_age.total_seconds()
+
     @override
     async def _async_restore(self) -> None:
         """Start with the current reading; on a held link, more samples follow it."""
@@ -134,11 +141,6 @@ class _CountingSensor(JkBmsEntity[float], SensorEntity):
     def native_value(self) -> float | None:
         """Return the value as of the latest reading."""
         return self._value
-
-    @property
-    def _max_gap(self) -> float:
-        """Return the maximum gap in s: what is valid is counted."""
-        return self.coordinator.options.max_age.total_seconds()
 
     @abstractmethod
     def _count(self, sample: LiveSample) -> None:

@@ -133,7 +133,7 @@ class Subject:
         self._checker = ConsistencyChecker(self.assembler.statistics)
         self._confirmation = Confirmation()
         self._time = 0.0
-        self._fed = self._held = 0
+        self._fed = self._held = self._damaged = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take one notification; raises what is not documented."""
@@ -164,6 +164,9 @@ class Subject:
         elif self._checker.accept(frame, cell_data, confirmed, self._time):
             self._held = 0
         else:
+            if (damaged := self._checker.statistics.damaged) != self._damaged:
+                # It ends the row
+                self._held, self._damaged = 0, damaged
             self._held += 1
             assert self._held <= consistency._MAX_HELD_FRAMES
 

@@ -779,6 +779,21 @@ def test_bad_line(damaged: int, trusted: bool) -> None:
     assert line.is_reliable()
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_row_of_odd_frames_among_damaged_ones_is_not_believed(settled: bool) -> None:
+    """Each looks good by chance; a good line then needs no more than two frames."""
+    line = Line()
+    line.bench.checker = line.checker
+    if settled:
+        line.bench.settle()
+    for name in ("alarms", "cycles", "capacity", "alarms", "cycles"):
+        assert not line.bench.accepts(DAMAGES[name].hits(line.bench.frame()))
+        line.damaged(1)
+
+    judged = [line.bench.accepts(line.bench.frame()) for _ in range(3)]
+    assert judged[1:] == [True, True]
+
+
 def test_lossy_line() -> None:
     """Where bytes are only lost, a right checksum counts however few are left."""
     line = Line()

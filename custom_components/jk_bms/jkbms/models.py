@@ -297,7 +297,6 @@ class LiveData:
     """W, without a sign, as the BMS reports it; often that of the frame before."""
     alarm_mask: int | None = None
     """Of `Alarm`."""
-    balancer: BalancerState | None = None
     charging: bool | None = None
     """The charge MOSFET is on."""
     discharging: bool | None = None

@@ -16,7 +16,7 @@ from .layouts import moved_bytes, steady_bytes
 from .profile import Profile
 
 _MAX_HELD_FRAMES: Final = 2
-"""In a row; the next one is believed whatever it says."""
+"""In a row; the next one is believed whatever it says, unless one between was damaged."""
 _MAX_DAMAGED_FRAMES: Final = 7
 """In a row; with more, the next good one is more likely one by chance."""
 _CHANGE_TIME: Final = 10.0
@@ -94,6 +94,8 @@ class _Held:
     doubts: Doubts
     count: int
     """Frames held in a row, this one the last."""
+    damaged: int
+    """Damaged frames up to then."""
 
 
 class ConsistencyChecker:
@@ -170,7 +172,7 @@ class ConsistencyChecker:
         if accepted and not _is_comparable(sample, accepted):
             accepted = None
         if not accepted:
-            self._hold(sample, None, {}, count=1)
+            self._hold(sample, None, {})
             return False
         reference = noted or accepted
         if not (doubts := self._doubts(sample, reference)):
@@ -180,14 +182,21 @@ class ConsistencyChecker:
             reference = accepted
             if not (doubts := self._doubts(sample, reference)):
                 return True
-        self._hold(sample, reference, doubts, count=1)
+        self._hold(sample, reference, doubts)
         return False
 
-    def _hold(
-        self, sample: Sample, reference: Sample | None, doubts: Doubts, count: int
-    ) -> None:
+    def _hold(self, sample: Sample, reference: Sample | None, doubts: Doubts) -> None:
         self._mute.count(doubts, sample.time)
-        self._held = _Held(sample, reference, doubts, count)
+        count, damaged = self._count_held() + 1, self.statistics.damaged
+        self._held = _Held(sample, reference, doubts, count, damaged)
+
+    def _count_held(self) -> int:
+        """Return how many frames in a row are held; a damaged one ends the row.
+
+        Where most are damaged, three that look good by chance say nothing.
+        """
+        held = self._held
+        return held.count if held and held.damaged == self.statistics.damaged else 0
 
     def _is_settled(self, sample: Sample, held: _Held) -> bool:
         """Let a frame decide about the one held, if it can."""
@@ -197,21 +206,21 @@ class ConsistencyChecker:
         if doubts and (
             doubts.keys() <= held.doubts.keys()
             or not self._doubts(sample, held.sample)
-            or held.count == _MAX_HELD_FRAMES
+            or self._count_held() == _MAX_HELD_FRAMES
         ):
             return True
         self.statistics.rejected += 1
         if doubts:
-            self._hold(sample, held.reference, doubts, held.count + 1)
+            self._hold(sample, held.reference, doubts)
         return not doubts
 
     def _is_confirmed(self, sample: Sample, held: _Held) -> bool:
         """Believe a frame without a reference if it agrees with the one before it."""
         doubts = self._doubts(sample, held.sample)
-        if not doubts or held.count == _MAX_HELD_FRAMES:
+        if not doubts or self._count_held() == _MAX_HELD_FRAMES:
             return True
         self.statistics.rejected += 1
-        self._hold(sample, None, doubts, held.count + 1)
+        self._hold(sample, None, doubts)
         return False
 
     def _doubts(self, sample: Sample, before: Sample) -> Doubts:
