@@ -76,7 +76,7 @@ else:
         return getattr(import_module(module, __name__), name)
 
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "Alarm",
