@@ -45,7 +45,7 @@ test("a bank shows its packs, its extremes and where they are", async () => {
   await showBank();
   const shown = await card().locator(".frame").innerText();
   assert.match(shown, /Packs online\s+4 \/ 4/);
-  assert.match(shown, /Max cell voltage\s+\d+\.\d{3} V\s+House( \d)? · Cell \d+/);
+  assert.match(shown, /Max cell voltage\s+\d+\.\d{3}\sV\s+House( \d)? · Cell \d+/);
   assert.match(shown, /Lowest temperature\s+[\d.]+ °C\s+House/);
   assert.doesNotMatch(shown, /Connects only/);
   await inspect("bank");

@@ -68,6 +68,8 @@ async def entries(
     hass_storage.update(deepcopy(STORED))
     for registry in (dr, er):
         del hass.data[registry.DATA_REGISTRY]
+    # It remembers the registry that the test's Home Assistant began with
+    er.async_get.cache_clear()  # type: ignore[attr-defined]
     dr.async_setup(hass)
     await dr.async_load(hass)
     await er.async_load(hass)
