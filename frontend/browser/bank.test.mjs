@@ -46,7 +46,7 @@ test("a bank shows its packs, its extremes and where they are", async () => {
   const shown = await card().locator(".frame").innerText();
   assert.match(shown, /Packs online\s+4 \/ 4/);
   assert.match(shown, /Max cell voltage\s+\d+\.\d{3}\sV\s+House( \d)? · Cell \d+/);
-  assert.match(shown, /Lowest temperature\s+[\d.]+ °C\s+House/);
+  assert.match(shown, /Lowest temperature\s+[\d.]+\s°C\s+House/);
   assert.doesNotMatch(shown, /Connects only/);
   await inspect("bank");
 });
