@@ -29,7 +29,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PushUnauthorizedError,
     PushUrlError,
 )
-from tests.servers import free_port, get
+from tests.servers import free_port, get, until_deleted
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
 from tests.virtual_bms.radio import VirtualScanner
@@ -736,17 +736,15 @@ async def test_stopped_push_leaves_no_groups(
 ) -> None:
     """A battery that is no longer read must not stay `up 1`."""
     place(radio, UPS)
-    group = f'instance="{UPS.address}",job="stopped"'
+    labels = f'device="{UPS.address}",instance="{UPS.address}",job="stopped"'
 
     async def is_there() -> bool:
-        return f'up{{device="{UPS.address}",{group}}} 1' in await get(
-            f"{pushgateway}/metrics"
-        )
+        return f"up{{{labels}}} 1" in await get(f"{pushgateway}/metrics")
 
     arguments = ["-e", "-p", "-u", pushgateway, "--job", "stopped", "-d", UPS.address]
     async with doing(*arguments):
         await until(is_there)
-    assert group not in await get(f"{pushgateway}/metrics")
+    await until_deleted(pushgateway, UPS.address, "stopped")
 
 
 async def test_push_deletes_a_battery_that_is_dropped_while_it_runs(

@@ -33,9 +33,9 @@ from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.servers import (
     VictoriaMetrics,
     free_port,
-    get,
     groups,
     pushgateway_running,
+    until_deleted,
     victoria_metrics_running,
 )
 from tests.servers.certificate import trusting, write_certificate
@@ -712,9 +712,8 @@ async def test_cleared_device_leaves_no_group_in_the_pushgateway(
     target = PushTarget.parse(pushgateway, job="cleared")
     await push(session, target, [battery("gone", HOUSE), battery("here", HOUSE)])
     await clear(session, target, {"gone"})
-    text = await get(f"{pushgateway}/metrics")
-    assert 'instance="here",job="cleared"' in text
-    assert 'instance="gone",job="cleared"' not in text
+    await until_deleted(pushgateway, "gone", "cleared")
+    assert "here" in await groups(pushgateway)
     await clear(session, target, set())
 
 

@@ -27,7 +27,13 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
-from tests.servers import VictoriaMetrics, free_port, groups, pushgateway_running
+from tests.servers import (
+    VictoriaMetrics,
+    free_port,
+    groups,
+    pushgateway_running,
+    until_deleted,
+)
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
@@ -261,6 +267,7 @@ async def test_label_stays_when_a_namesake_is_removed_or_the_battery_renamed(
 
     assert await labels() == {"twin", "twin 2"}
     await hass.config_entries.async_remove(first.entry_id)
+    await until_deleted(pushgateway, "twin")
     assert await labels() == {"twin 2"}
     hass.config_entries.async_update_entry(second, title="renamed")
     await hass.config_entries.async_reload(second.entry_id)
@@ -345,6 +352,7 @@ async def test_group_that_is_no_longer_filled_is_deleted(
         entries.async_update_entry(entry, options={"push": push_options})
         await entries.async_reload(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
+    await until_deleted(pushgateway, then)
     held = await groups(pushgateway)
     jobs = {labels["job"] for labels, _ in held.get(then, {}).get("up", [])}
     assert jobs == ({"other"} if "job" in then else set())
@@ -743,7 +751,7 @@ async def test_trial_push_leaves_no_group_behind(
     result = await submit("tuning", 30)
     assert result["step_id"] == "tuning"
     flow.async_abort(result["flow_id"])
-    assert "closed" not in await groups(pushgateway)
+    await until_deleted(pushgateway, "closed")
     await submit("read_only", 30)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert (await groups(pushgateway))["closed"]["up"][0][1] == 1

@@ -16,6 +16,8 @@ import aiohttp
 import pytest
 import pytest_socket
 
+from custom_components.jk_bms.jkbms.export.push import DEFAULT_JOB
+
 ROOT: Final = Path(__file__).parents[2]
 UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
 """Where `scripts/servers` puts them."""
@@ -276,7 +278,6 @@ def victoria_metrics(
 
 async def groups(gateway: str) -> dict[str, dict[str, list[tuple[Labels, float]]]]:
     """Return what a Pushgateway holds, by instance and name."""
-    answer = await get_json(f"{gateway}/api/v1/metrics")
     return {
         group["labels"]["instance"]: {
             name: [
@@ -286,5 +287,25 @@ async def groups(gateway: str) -> dict[str, dict[str, list[tuple[Labels, float]]
             for name, family in group.items()
             if isinstance(family, dict) and "metrics" in family
         }
-        for group in answer["data"]
+        for group in await _groups(gateway)
     }
+
+
+async def until_deleted(gateway: str, instance: str, job: str = DEFAULT_JOB) -> None:
+    """Wait until a Pushgateway has no such group.
+
+    It responds to a PUT once that is applied, to a DELETE before.
+    """
+    labels = {"job": job, "instance": instance}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while labels in [each["labels"] for each in await _groups(gateway)]:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{labels} is still there")
+
+
+async def _groups(gateway: str) -> list[dict[str, Any]]:
+    answer = await get_json(f"{gateway}/api/v1/metrics")
+    found: list[dict[str, Any]] = answer["data"]
+    return found
