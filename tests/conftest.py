@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from bleak import BleakScanner
 import pytest
 
 # The test plug-in of Home Assistant has a package of this name as well; the first wins.
@@ -46,3 +47,12 @@ async def enable_event_loop_debug() -> None:
     It formats the stack of each future, task and timer: 40 % of all the time.
     """
     asyncio.get_running_loop().set_debug(THOROUGH)
+
+
+@pytest.fixture(autouse=True)
+def keep_scanner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore what that plug-in leaves mocked once it has enabled Bluetooth.
+
+    No later scan of the process would stop.
+    """
+    monkeypatch.setattr(BleakScanner, "stop", BleakScanner.stop)
