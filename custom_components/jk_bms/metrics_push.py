@@ -13,13 +13,14 @@ from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.util.hass_dict import HassKey
 
 from .bank_coordinator import BankConfigEntry, BankCoordinator
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .issues import ISSUE_AFTER
 from .jkbms.errors import ExportError, PushError, PushServerError, PushUnreachableError
-from .jkbms.export.push import DEADLINE, PushKind, PushTarget, clear, push
+from .jkbms.export.push import DEADLINE, PushKind, PushTarget, clear, push, settle
 from .jkbms.models import BatteryState
 from .jkbms.outage import Outage
 from .options import JkBmsOptions, PushOptions
@@ -48,6 +49,9 @@ MAX_RETRY_AFTER: Final = 3600.0
 OUTAGE_ISSUE_AFTER: Final = 86400.0
 
 ISSUE: Final = "push_failed"
+
+_REQUESTS: HassKey[dict[str, asyncio.Task[None]]] = HassKey(f"{DOMAIN}_push")
+"""The latest push of each entry, by its id; it may outlive the entry."""
 
 
 @callback
@@ -99,9 +103,16 @@ async def async_try_push(
 
 async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """End the series of an entry that was removed."""
+    await _async_settle(hass, entry.entry_id)
     options, label = JkBmsOptions.parse(entry.options).push, entry.data.get(CONF_LABEL)
     if options and label:
         await _async_clear(hass, entry.title, options, label)
+
+
+async def _async_settle(hass: HomeAssistant, entry_id: str) -> None:
+    """Let the latest push of an entry end."""
+    if pushing := hass.data.get(_REQUESTS, {}).get(entry_id):
+        await settle(pushing)
 
 
 async def _async_clear(
@@ -167,7 +178,6 @@ class _Push:
         """Why the last push failed, `None` if it did not."""
         self._not_before = -inf
         """Until when the server wants no push, s of the event loop's clock."""
-        self._task: asyncio.Task[None] | None = None
 
     @callback
     def async_start(self) -> None:
@@ -192,49 +202,42 @@ class _Push:
         if self._error and self._hass.loop.time() < self._not_before:
             self._async_handle_failure(self._error)
             return
-        self._task = self._entry.async_create_background_task(
+        self._entry.async_create_background_task(
             self._hass, self._async_push(), f"{DOMAIN} push {self._entry.title}"
         )
 
-    @callback
-    def _async_cancel(self) -> None:
-        """End a push that would fill what is about to be cleared."""
-        if self._task:
-            self._task.cancel()
-
     async def _async_stop(self, _event: Event) -> None:
         """End the series: nothing is pushed until Home Assistant is back."""
-        self._async_cancel()
         await self._async_clear()
 
     @callback
     def _async_unload(self) -> None:
         """End the series where the new options do not continue them."""
         self._async_clear_issue()
-        self._async_cancel()
         entry = self._entry
         then = None if entry.disabled_by else JkBmsOptions.parse(entry.options).push
-        if _destination(then) != _destination(self._options):
-            self._hass.async_create_task(
-                self._async_clear(), f"{DOMAIN} clear push {entry.title}"
-            )
+        ends = _destination(then) != _destination(self._options)
+        self._hass.async_create_task(
+            self._async_clear() if ends else _async_settle(self._hass, entry.entry_id),
+            f"{DOMAIN} end push {entry.title}",
+        )
 
     async def _async_clear(self) -> None:
+        await _async_settle(self._hass, self._entry.entry_id)
         await _async_clear(self._hass, self._entry.title, self._options, self._label)
 
     async def _async_push(self) -> None:
-        """Push once; only the first failure in a row is logged."""
-        options = self._options
-        session = async_get_clientsession(self._hass, options.verify_ssl)
+        """Push once; only the first failure in a row is logged.
+
+        This ends when the entry is unloaded. What it has sent is left to `settle`.
+        """
+        pushing = self._hass.async_create_background_task(
+            self._async_send(), f"{DOMAIN} send {self._entry.title}"
+        )
+        self._hass.data.setdefault(_REQUESTS, {})[self._entry.entry_id] = pushing
+        await asyncio.wait({pushing})
         try:
-            await push(
-                session,
-                options.target,
-                [_battery_state(self._entry.runtime_data, self._label)],
-                deadline=min(
-                    DEADLINE, MAX_INTERVAL_SHARE * options.interval.total_seconds()
-                ),
-            )
+            pushing.result()
         except ExportError as error:
             if isinstance(error, PushError):
                 wait = min(error.retry_after, MAX_RETRY_AFTER)
@@ -242,6 +245,17 @@ class _Push:
             self._async_handle_failure(error)
         else:
             self._async_handle_success()
+
+    async def _async_send(self) -> None:
+        options = self._options
+        await push(
+            async_get_clientsession(self._hass, options.verify_ssl),
+            options.target,
+            [_battery_state(self._entry.runtime_data, self._label)],
+            deadline=min(
+                DEADLINE, MAX_INTERVAL_SHARE * options.interval.total_seconds()
+            ),
+        )
 
     @callback
     def _async_handle_failure(self, error: ExportError) -> None:

@@ -29,6 +29,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PushUnauthorizedError,
     PushUrlError,
 )
+from custom_components.jk_bms.jkbms.export import push as push_module
 from tests.servers import free_port, get, until_deleted
 from tests.servers.certificate import write_certificate
 from tests.virtual_bms import MODELS, Battery, Spec, VirtualBms, VirtualRadio
@@ -745,6 +746,31 @@ async def test_stopped_push_leaves_no_groups(
     async with doing(*arguments):
         await until(is_there)
     await until_deleted(pushgateway, UPS.address, "stopped")
+
+
+async def test_push_under_way_ends_before_its_groups_are_deleted(
+    radio: VirtualRadio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that applies it afterwards would show `up 1` for ever."""
+    begun, end = asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    async def push(*_: object, **__: object) -> None:
+        begun.set()
+        await end.wait()
+        done.append("push")
+
+    async def clear(*_: object, **__: object) -> None:
+        done.append("clear")
+
+    module = "custom_components.jk_bms.jkbms.cli.serve"
+    monkeypatch.setattr(f"{module}.push", push)
+    monkeypatch.setattr(f"{module}.clear", clear)
+    monkeypatch.setattr(push_module, "SETTLE_DEADLINE", PATIENCE)
+    async with doing("-e", "-p", "-u", "http://127.0.0.1", "-d", "UPS_BMS"):
+        await until(lambda: asyncio.sleep(0, begun.is_set()))
+        asyncio.get_running_loop().call_later(0.1, end.set)
+    assert done == ["push", "clear"]
 
 
 async def test_push_deletes_a_battery_that_is_dropped_while_it_runs(

@@ -11,7 +11,10 @@ from urllib.parse import quote
 
 from aiohttp import BasicAuth, web
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
 from pytest_homeassistant_custom_component.components.diagnostics import (
     get_diagnostics_for_config_entry,
 )
@@ -20,6 +23,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.jk_bms import metrics_push as push
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.errors import PushUnreachableError
+from custom_components.jk_bms.jkbms.export import push as export_push
 from custom_components.jk_bms.jkbms.export.push import DEADLINE
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
@@ -27,6 +31,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from tests.servers import (
     VictoriaMetrics,
     free_port,
@@ -356,6 +361,38 @@ async def test_group_that_is_no_longer_filled_is_deleted(
     held = await groups(pushgateway)
     jobs = {labels["job"] for labels, _ in held.get(then, {}).get("up", [])}
     assert jobs == ({"other"} if "job" in then else set())
+
+
+@pytest.mark.parametrize("then", ["removed", "disabled", "stopped"])
+async def test_push_under_way_ends_before_its_group_is_deleted(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+) -> None:
+    """A server that applies it afterwards would show `up 1` for ever."""
+    monkeypatch.setattr(export_push, "SETTLE_DEADLINE", 60.0)
+    entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
+    receiver.silence.clear()
+    async_fire_time_changed(hass, dt_util.utcnow() + INTERVAL)
+    await until(lambda: len(receiver.got) == 2)
+    if then == "removed":
+        await hass.config_entries.async_remove(entry.entry_id)
+    elif then == "disabled":
+        await hass.config_entries.async_set_disabled_by(
+            entry.entry_id, ConfigEntryDisabler.USER
+        )
+    else:
+        hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+    # Long enough for a DELETE that does not wait
+    await asyncio.sleep(0.3)
+    assert len(receiver.got) == 2
+    assert receiver.got[1].transport
+    receiver.silence.set()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert [request.method for request in receiver.got] == ["PUT", "PUT", "DELETE"]
 
 
 async def test_reload_and_new_password_keep_the_group(

@@ -16,7 +16,15 @@ from ..bluetooth.scanner import not_found
 from ..errors import PushError, PushUrlError
 from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
-from ..export.push import DEADLINE, DEFAULT_JOB, PushKind, PushTarget, clear, push
+from ..export.push import (
+    DEADLINE,
+    DEFAULT_JOB,
+    PushKind,
+    PushTarget,
+    clear,
+    push,
+    settle,
+)
 from ..models import BatteryState
 from ..outage import Outage
 from . import pushed
@@ -101,6 +109,7 @@ async def _push_every(
     labels = set[str]()
     clock = asyncio.get_running_loop().time
     not_before = clock()
+    pushing: asyncio.Task[None] | None = None
     async with aiohttp.ClientSession() as session:
         try:
             async for _ in ticks(interval):
@@ -111,7 +120,12 @@ async def _push_every(
                     continue
                 labels |= devices
                 try:
-                    await push(session, target, states, deadline=deadline)
+                    pushing = asyncio.create_task(
+                        push(session, target, states, deadline=deadline)
+                    )
+                    # Being stopped ends this wait only: the rest is left to `settle`
+                    await asyncio.wait({pushing})
+                    pushing.result()
                     await clear(session, target, gone, deadline=deadline)
                 except PushError as err:
                     not_before = clock() + err.retry_after
@@ -122,6 +136,8 @@ async def _push_every(
                 if outage.end():
                     _LOGGER.warning("Pushing works again")
         finally:
+            if pushing:
+                await settle(pushing)
             # Otherwise a Pushgateway would show `up 1` forever
             with suppress(PushError):
                 await clear(session, target, labels, deadline=_CLEAR_DEADLINE)

@@ -37,6 +37,9 @@ DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
 """s for one push, retries included."""
 
+SETTLE_DEADLINE: Final = 2.0
+"""s for a push that is under way to end before its series are ended."""
+
 _FIRST_PAUSE: Final = 0.5
 """s until the first retry; each pause is twice as long as the last."""
 _MAX_PAUSE: Final = 8.0
@@ -196,6 +199,17 @@ async def clear(
     else:
         requests = [("DELETE", _group_url(target, device), "") for device in devices]
     await _send_all(session, target, requests, deadline)
+
+
+async def settle(pushing: asyncio.Task[None]) -> None:
+    """Let a push that is under way end, before `clear` or in its place.
+
+    A server that has received a request applies it even if it was cancelled here, and
+    perhaps only after the next one: the cleared series would be back for good.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_DEADLINE):
+            await asyncio.gather(pushing, return_exceptions=True)
 
 
 def _requests(
