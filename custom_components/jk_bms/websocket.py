@@ -45,6 +45,8 @@ class CellLimits:
     undervoltage: float | None
     empty: float | None
     balance_start: float | None
+    balance_trigger: float | None
+    """A difference between cells, unlike the others."""
     full: float | None
     overvoltage: float | None
 
@@ -275,6 +277,7 @@ def _battery(
             undervoltage=settings.cell_uvp,
             empty=settings.soc_0,
             balance_start=settings.balance_start_voltage,
+            balance_trigger=settings.balance_trigger,
             full=settings.soc_100,
             overvoltage=settings.cell_ovp,
         )

@@ -92,27 +92,47 @@ test("a battery that is not read keeps its last values and gives the reason", as
   assert.equal(await page.locator(".frame.outdated").count(), 1);
 });
 
-test("a tap on a cell shows its wire resistance", async () => {
-  await page.evaluate(() => home.show(home.battery(16), { cell_resistance: [0.065] }));
-  await cell(1).click();
-  const detail = page.locator(".detail");
-  assert.match(await detail.innerText(), /Cell 1\s+3\.330 V\s+From average\s+\+2 mV.*65 mΩ/s);
-  await cell(2).click();
-  assert.match(await detail.innerText(), /not measured/);
-  await detail.getByRole("button").click();
-  assert.deepEqual(await page.evaluate(() => home.events["hass-more-info"]), [
-    { entityId: "sensor.house_cell_voltage_2" },
-  ]);
+test("the cells show their voltages, their differences or their wire resistances", async () => {
+  await page.evaluate(() => home.show(home.battery(4), { cell_resistance: [0.065, 0, 0.072] }));
+  await cell(1).waitFor();
+  const shown = () => page.locator(".volts").allInnerTexts();
+  const wires = page.getByRole("button", { name: "Wire resistance" });
+  const average = page.getByRole("button", { name: "Show differences from the average" });
+  assert.deepEqual(await shown(), ["3.330", "3.328", "3.328", "3.323"]);
+  await wires.click();
+  assert.deepEqual(await shown(), ["65", "–", "72", "–"]);
+  await page.getByRole("button", { name: "Cell voltage 3: 3.328 V, 72 mΩ" }).waitFor();
+  await average.click();
+  assert.equal(await wires.getAttribute("aria-pressed"), "false");
+  assert.deepEqual(await shown(), ["+3", "+1", "+1", "-4"]);
+  await average.click();
+  assert.deepEqual(await shown(), ["3.330", "3.328", "3.328", "3.323"]);
+});
+
+test("a battery without wire resistances has no button for them", async () => {
+  await page.evaluate(() => home.show(home.battery(4), { cell_resistance: [0, null] }));
+  await cell(1).waitFor();
+  assert.equal(await page.locator(".scales button").count(), 1);
+});
+
+test("the spread is marked from the balance trigger on, in numbers as well", async () => {
+  await page.evaluate(() => home.show(home.battery(4)));
+  await page.getByText("Spread 7 mV").waitFor();
+  assert.equal(await page.locator(".over").count(), 0);
+  await page.evaluate(() => home.set("sensor.house_cell_voltage_4", "3.320"));
+  assert.match(await page.locator(".over").innerText(), /^Spread\s10 mV ≥ 10 mV$/);
 });
 
 test("all of it works by keyboard", async () => {
   await page.evaluate(() => home.show(home.battery(16)));
   await cell(1).focus();
   await page.keyboard.press("Enter");
-  await page.locator(".detail").waitFor();
   await page.keyboard.press("Tab");
   await page.keyboard.press("Space");
-  assert.match(await page.locator(".detail").innerText(), /Cell 2/);
+  assert.deepEqual(await page.evaluate(() => home.events["hass-more-info"]), [
+    { entityId: "sensor.house_cell_voltage_1" },
+    { entityId: "sensor.house_cell_voltage_2" },
+  ]);
 });
 
 test("turning off asks first, turning on does not", async () => {
@@ -162,7 +182,34 @@ test("the balancer is shown at work", async () => {
       }),
     ),
   );
-  await page.getByText("0.92 A from cell 1, 5").waitFor();
+  await page.getByText("0.92 A from cell 1, 5 to cell 4").waitFor();
+  const beam = page.locator("jk-bms-beam .way");
+  await beam.waitFor({ state: "attached" });
+  /** Where the line begins and ends, and the bars of cells 1 and 4. */
+  const places = () =>
+    page.evaluate(() => {
+      const root = document.querySelector("jk-bms-battery-card").shadowRoot;
+      const way = root.querySelector("jk-bms-beam .way");
+      const { x, y } = way.ownerSVGElement.getBoundingClientRect();
+      const ends = [0, way.getTotalLength()].map((at) => way.getPointAtLength(at));
+      const bars = [0, 3].map((at) => {
+        const box = root.querySelectorAll(".track")[at].getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+      });
+      return [ends.map((end) => [x + end.x, y + end.y]), bars].map((points) =>
+        points.flat().map(Math.round),
+      );
+    });
+  // One row, then two or more: it follows.
+  for (const width of [700, 300]) {
+    await page.evaluate((width) => (document.body.style.width = `${width}px`), width);
+    await page.waitForTimeout(100);
+    const [line, bars] = await places();
+    assert.deepEqual(line, bars);
+  }
+  await page.evaluate(() => home.set("sensor.house_balancer_state", "off"));
+  await page.getByText("Balancer idle").waitFor();
+  assert.equal(await beam.count(), 0);
 });
 
 test("no width overflows, from left to right or the other way round", async () => {
@@ -339,6 +386,22 @@ test("the overview adds the batteries up and leads to each", async () => {
   const [{ config }] = await page.evaluate(() => home.events["hass-action"]);
   assert.equal(config.tap_action.action, "navigate");
   assert.match(config.tap_action.navigation_path, /\/house$/);
+});
+
+test("the totals leave out a lost battery, and say so", async () => {
+  await page.evaluate(() => {
+    const batteries = ["a", "b", "c"].map((name) => home.battery(4, {}, name));
+    // One that only balances is not missed.
+    const balancer = { ...home.battery(0, { "sensor.total_voltage": ["53.2", "V"] }, "d") };
+    home.showOverview([...batteries, balancer], {}, {});
+  });
+  await page.getByText("2,904 W").waitFor();
+  assert.doesNotMatch(await page.locator(".total").innerText(), /counted/);
+  await page.evaluate(() => {
+    for (const key of ["power", "state_of_charge"]) home.set(`sensor.b_${key}`, "unavailable");
+  });
+  await page.getByText("1,936 W").waitFor();
+  assert.match(await page.locator(".total").innerText(), /^All batteries\s+2 of 3 counted\s+62%/);
 });
 
 test("cards and dashboard are listed once, with their texts", async () => {

@@ -83,7 +83,14 @@ window.home = (() => {
       entities,
       cell_count: cells,
       chemistry: "lfp",
-      limits: { undervoltage: 2.5, empty: 2.6, balance_start: 3.4, full: 3.45, overvoltage: 3.65 },
+      limits: {
+        undervoltage: 2.5,
+        empty: 2.6,
+        balance_start: 3.4,
+        balance_trigger: 0.01,
+        full: 3.45,
+        overvoltage: 3.65,
+      },
       holds_link: false,
       packs: [],
     };

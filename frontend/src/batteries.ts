@@ -5,6 +5,8 @@ export interface CellLimits {
   readonly undervoltage: number | null;
   readonly empty: number | null;
   readonly balance_start: number | null;
+  /** A difference between cells, unlike the others. */
+  readonly balance_trigger: number | null;
   readonly full: number | null;
   readonly overvoltage: number | null;
 }

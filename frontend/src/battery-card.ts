@@ -9,6 +9,7 @@ import { formatNumber, formatPercent } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
+  BALANCER,
   Memory,
   activity,
   buildModel,
@@ -35,7 +36,11 @@ export interface BatteryCardConfig {
 
 const PARTS = ["charge", "values", "cells", "history", "states", "link"] as const;
 
+/** What stands below each cell: its voltage, what it is above the average, its wire resistance. */
+const UNITS = { limits: "", average: "mV", wires: "mΩ" } as const;
+
 export type Part = (typeof PARTS)[number];
+type Mode = keyof typeof UNITS;
 type CellEntities = ReturnType<typeof cellEntities>;
 
 const RING = 2 * Math.PI * 50;
@@ -46,13 +51,6 @@ const GRAPHED = [
   ["sensor.min_cell_voltage", "min"],
   ["sensor.max_cell_voltage", "max"],
   ["sensor.state_of_charge", "mean"],
-] as const;
-
-/** Each of them says that the balancer does nothing. */
-const BALANCER = [
-  "sensor.balancer_state",
-  "sensor.balancing_current",
-  "binary_sensor.balancing",
 ] as const;
 
 /** Return the faults of a pack that is read. */
@@ -69,16 +67,14 @@ export class BatteryCard extends BatteriesElement {
   static override styles = [unsafeCSS(shared), unsafeCSS(batteryStyles)];
   static override properties = {
     _config: { state: true },
-    _selected: { state: true },
-    _zoomed: { state: true },
+    _mode: { state: true },
     _history: { state: true },
     _heat: { state: true },
     _refreshing: { state: true },
     _bank: { state: true },
   };
   declare _config: BatteryCardConfig;
-  declare _selected: number | undefined;
-  declare _zoomed: boolean;
+  declare _mode: Mode;
   declare _history: History;
   declare _heat: TemplateResult | undefined;
   declare _refreshing: boolean;
@@ -90,7 +86,7 @@ export class BatteryCard extends BatteriesElement {
   constructor() {
     super();
     this._config = { type: `custom:${BATTERY_CARD}` };
-    this._zoomed = false;
+    this._mode = "limits";
     this._history = {};
     this._refreshing = false;
   }
@@ -112,7 +108,7 @@ export class BatteryCard extends BatteriesElement {
     if (config.device_id !== this._config.device_id) {
       this.#historyTime = 0;
       this._history = {};
-      this._heat = this._selected = undefined;
+      this._heat = undefined;
     }
     this._config = config;
   }
@@ -374,67 +370,85 @@ export class BatteryCard extends BatteriesElement {
       ...(cells.length > 16 ? ["--bar: 40px"] : []),
     ].join("; ");
     const volts = (value: number) => `${formatNumber(hass, value, 3)} V`;
-    const scale = this._zoomed
-      ? `± ${millivolts(hass, window)}`
-      : `${formatNumber(hass, model.scale.low, 2)} – ${formatNumber(hass, model.scale.high, 2)} V`;
+    const { low, high } = model.scale;
+    const trigger = battery.limits?.balance_trigger;
+    const over = trigger && spread >= trigger ? ` ≥ ${millivolts(hass, trigger)}` : "";
     return html`<section class="cell-part">
       <div class="bar-head">
         <h3>${this.words("cells")}</h3>
         <span class="summary">
           <span>${this.words("average")} <span class="value">${volts(average)}</span></span>
-          <span
-            >${this.words("spread")} <span class="value">${millivolts(hass, spread)}</span></span
+          <span class=${over && "over"}
+            >${this.words("spread")}
+            <span class="value">${millivolts(hass, spread)}${over}</span></span
           >
         </span>
       </div>
-      <ul class="cells" style=${columns}>
-        ${cells.map((cell) => this.#cell(cell, model, window))}
-      </ul>
+      <div class="grid">
+        <ul class="cells" style=${columns}>
+          ${cells.map((cell) => this.#cell(hass, cell, model, window))}
+        </ul>
+        ${this.#beam(model)}
+      </div>
       <div class="bar-head balancer">
         ${this.#balancer(model, battery)}
-        <button
-          class="scale"
-          title=${this.words(this._zoomed ? "between_limits" : "around_average")}
-          aria-label="${scale}: ${this.words("around_average")}"
-          aria-pressed=${this._zoomed}
-          @click=${() => (this._zoomed = !this._zoomed)}
-        >
-          <ha-icon icon="mdi:arrow-${this._zoomed ? "collapse" : "expand"}-vertical"></ha-icon
-          ><span class="value">${scale}</span>
-        </button>
+        <span class="scales">
+          ${this.#scale(
+            "average",
+            "arrow-expand-vertical",
+            "around_average",
+            this._mode === "average"
+              ? `± ${millivolts(hass, window)}`
+              : `${formatNumber(hass, low, 2)} – ${formatNumber(hass, high, 2)} V`,
+          )}
+          ${cells.some(({ resistance }) => resistance) ? this.#scale("wires", "omega", "wire_resistance", UNITS.wires) : nothing}
+        </span>
       </div>
-      ${this.#detail(hass, cells)}
     </section>`;
   }
 
-  #cell(cell: Cell, model: Model, window: number): TemplateResult {
-    const { scale } = model;
+  /** Return a button that shows something else of the cells, or their voltages again. */
+  #scale(mode: Mode, icon: string, word: Word, text: string): TemplateResult {
+    const pressed = this._mode === mode;
+    return html`<button
+      class="chip"
+      title=${this.words(word)}
+      aria-label="${text}: ${this.words(word)}"
+      aria-pressed=${pressed}
+      @click=${() => (this._mode = pressed ? "limits" : mode)}
+    >
+      <ha-icon icon="mdi:${icon}"></ha-icon><span class="value">${text}</span>
+    </button>`;
+  }
+
+  #cell(hass: Hass, cell: Cell, { scale }: Model, window: number): TemplateResult {
     const fraction = (value: number, low: number, high: number) =>
       100 * Math.min(1, Math.max(0, (value - low) / (high - low)));
     const deviation = fraction(cell.deviation, -window, window);
-    const style = this._zoomed
+    const around = this._mode === "average";
+    const style = around
       ? // At least a line, where a cell is at the average.
         `--from: ${Math.min(deviation, 50)}%; --size: ${Math.max(Math.abs(deviation - 50), 2)}%`
       : `--size: ${fraction(cell.number, scale.low, scale.high)}%`;
-    const lines = this._zoomed ? [0.5] : [scale.empty, scale.full];
-    const marks = [
-      ...(cell.lowest ? ["lowest"] : []),
-      ...(cell.highest ? ["highest"] : []),
-      ...(cell.alarm ? ["alarmed"] : []),
-    ];
+    const lines = around ? [0.5] : [scale.empty, scale.full];
+    const marks = (["lowest", "highest"] as const).filter((mark) => cell[mark]);
     const number = String(cell.cell);
+    const text = {
+      limits: () => cell.short,
+      average: () => formatNumber(hass, cell.deviation * 1000, 0, { signDisplay: "exceptZero" }),
+      wires: () => (cell.resistance ? formatNumber(hass, cell.resistance * 1000, 0) : "–"),
+    }[this._mode]();
     const label = [
       // The user may have given it a name without its number.
       `${cell.name}${cell.name.includes(number) ? "" : ` ${number}`}: ${cell.text}`,
-      ...(cell.lowest ? [this.words("lowest")] : []),
-      ...(cell.highest ? [this.words("highest")] : []),
+      ...(UNITS[this._mode] ? [`${text} ${UNITS[this._mode]}`] : []),
+      ...marks.map((mark) => this.words(mark)),
     ].join(", ");
     return html`<li>
       <button
-        class=${marks.join(" ")}
+        class="${marks.join(" ")} ${cell.alarm ? "alarmed" : ""}"
         aria-label=${label}
-        aria-pressed=${this._selected === cell.cell}
-        @click=${() => (this._selected = this._selected === cell.cell ? undefined : cell.cell)}
+        @click=${() => showMoreInfo(this, cell.entityId)}
       >
         <span class="number">${cell.cell}<span class="sign"></span></span>
         <span class="track" style=${style}>
@@ -442,50 +456,38 @@ export class BatteryCard extends BatteriesElement {
           ${lines.map((at) =>
             at === undefined
               ? nothing
-              : html`<span class="mark" style="--at: ${at * 100}%"></span>`,
+              : html`<span class="line" style="--at: ${at * 100}%"></span>`,
           )}
         </span>
-        <span class="volts value">${cell.short}</span>
+        <span class="volts value">${text}</span>
       </button>
     </li>`;
   }
 
-  #detail(hass: Hass, cells: readonly Cell[]): TemplateResult | typeof nothing {
-    const cell = cells.find((each) => each.cell === this._selected);
-    if (!cell) return nothing;
-    const resistance = cell.resistance
-      ? `${formatNumber(hass, cell.resistance * 1000, 0)} mΩ`
-      : this.words("not_measured");
-    return html`<div class="detail" role="status">
-      <strong>${this.words("cell", { cell: String(cell.cell) })}</strong>
-      <span class="value">${cell.text}</span>
-      <span
-        ><small>${this.words("from_average")}</small>
-        <span class="value">${millivolts(hass, cell.deviation, true)}</span></span
-      >
-      <span
-        ><small>${this.words("wire_resistance")}</small>
-        <span class="value">${resistance}</span></span
-      >
-      <button class="link" @click=${() => showMoreInfo(this, cell.entityId)}>
-        ${this.words("history")}
-      </button>
-    </div>`;
+  /** Draw the way of the balanced charge, by what is loaded once the balancer works. */
+  #beam({ balancer, cells }: Model): TemplateResult | typeof nothing {
+    if (!balancer) return nothing;
+    void import("./beam.ts");
+    const place = (number: number | undefined) => cells.findIndex(({ cell }) => cell === number);
+    return html`<jk-bms-beam
+      from=${place(balancer.from[0])}
+      to=${place(balancer.to[0])}
+    ></jk-bms-beam>`;
   }
 
-  #balancer({ balancer }: Model, battery: Battery): TemplateResult {
+  #balancer({ balancer }: Model, { entities }: Battery): TemplateResult {
     if (!balancer) {
-      const known = BALANCER.some((key) => battery.entities[key]);
+      const known = BALANCER.some((key) => entities[key]);
       return html`<span class="muted">${known ? this.words("balancer_idle") : ""}</span>`;
     }
-    const { state, current, cells } = balancer;
-    const text = this.words(state === "charging" ? "balancer_taking" : "balancer_giving", {
-      // The sign is the direction, which the words give.
-      current: current?.text.replace(/^[-\u2212]/, "") ?? "",
-      cell: cells.join(", ") || "?",
-    });
-    return html`<span class="balancing"
-      ><span class="beam ${state}"></span> <span>${text}</span></span
+    const { current, from, to } = balancer;
+    return html`<span dir="auto"
+      >${this.words("balancer_works", {
+        // The sign is the direction, which the words give.
+        current: current?.text.replace(/^[-\u2212]/, "") ?? "",
+        from: from.join(", ") || "?",
+        to: to.join(", ") || "?",
+      })}</span
     >`;
   }
 
@@ -521,9 +523,9 @@ export class BatteryCard extends BatteriesElement {
       hass,
       this.words("spread_24_h"),
       text,
-      svg`<path class="band" d="${above}${back}Z"></path>
-        <path class="high-line" d=${above}></path>
-        <path class="low-line" d=${below}></path>`,
+      svg`<path class="area" d="${above}${back}Z"></path>
+        <path class="highest" d=${above}></path>
+        <path class="lowest" d=${below}></path>`,
       cellEntities(battery),
     );
   }
@@ -538,8 +540,8 @@ export class BatteryCard extends BatteriesElement {
       hass,
       this.words("charge_24_h"),
       text,
-      svg`<path class="soc-area" d="${line}L${GRAPH[0]} ${GRAPH[1]}L${start} ${GRAPH[1]}Z"></path>
-        <path class="soc-line" d=${line}></path>`,
+      svg`<path class="area" d="${line}L${GRAPH[0]} ${GRAPH[1]}L${start} ${GRAPH[1]}Z"></path>
+        <path d=${line}></path>`,
     );
   }
 

@@ -68,7 +68,7 @@ export function heatMap(kit: Kit, lines: readonly Line[]): TemplateResult | unde
 
 /** Blue is below the average, orange above it: told apart by everyone. */
 function colour(fraction: number): string {
-  const side = fraction < 0 ? "var(--low-cell)" : "var(--high-cell)";
+  const side = fraction < 0 ? "var(--indigo-color)" : "var(--orange-color)";
   const share = Math.round(Math.abs(fraction) * 100);
   return `fill: color-mix(in srgb, ${side} ${share}%, var(--secondary-background-color))`;
 }

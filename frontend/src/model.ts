@@ -39,11 +39,11 @@ export interface Scale {
   readonly full: number | undefined;
 }
 
+/** What the balancer does: it moves charge from the highest cells to the lowest. */
 export interface Balancer {
-  readonly state: "charging" | "discharging";
   readonly current: Value | undefined;
-  /** Cells that it takes from or gives to. */
-  readonly cells: readonly number[];
+  readonly from: readonly number[];
+  readonly to: readonly number[];
 }
 
 export interface Fault {
@@ -110,6 +110,13 @@ const CONTROLS: readonly (readonly [string, string | undefined])[] = [
   ["switch.balancer", undefined],
   ["switch.heating", "binary_sensor.heating"],
 ];
+
+/** The most certain first. */
+export const BALANCER = [
+  "sensor.balancer_state",
+  "binary_sensor.balancing",
+  "sensor.balancing_current",
+] as const;
 
 /** W or A below which neither direction is shown. */
 const IDLE_POWER = 1;
@@ -203,14 +210,7 @@ export function buildModel(
     spread: volts.length
       ? Math.max(...volts) - Math.min(...volts)
       : value("sensor.delta_cell_voltage")?.number,
-    balancer: balancerOf(
-      {
-        state: value("sensor.balancer_state"),
-        balancing: value("binary_sensor.balancing"),
-        current: value("sensor.balancing_current"),
-      },
-      cells,
-    ),
+    balancer: balancerOf(value, cells),
     temperatures: temperatures.filter((each): each is { label: string; value: Value } =>
       Boolean(each.value),
     ),
@@ -296,31 +296,20 @@ function flowOf(power: Value | undefined, current: Value | undefined): Flow | un
   return measured > 0 ? "charging" : "discharging";
 }
 
-interface BalancerValues {
-  readonly state: Value | undefined;
-  readonly balancing: Value | undefined;
-  readonly current: Value | undefined;
-}
-
-function balancerOf(values: BalancerValues, cells: readonly Cell[]): Balancer | undefined {
-  const state = values.state?.state ?? directionOf(values);
-  const { current } = values;
-  switch (state) {
-    case "charging":
-      return { state, current, cells: numbers(cells, "highest") };
-    case "discharging":
-      return { state, current, cells: numbers(cells, "lowest") };
-    default:
-      return undefined;
-  }
-}
-
-/** Return the balancer's state by its current, since the sensor of the state may be disabled. */
-function directionOf({ balancing, current }: BalancerValues): string {
+function balancerOf(
+  value: (key: string) => Value | undefined,
+  cells: readonly Cell[],
+): Balancer | undefined {
+  const [state, balancing, current] = BALANCER.map(value);
   // Some boards report a decaying current after the balancer has stopped.
-  const on = balancing ? balancing.state === "on" : Math.abs(current?.number ?? 0) >= IDLE_CURRENT;
-  if (!on || !current?.number) return "off";
-  return current.number > 0 ? "charging" : "discharging";
+  const works = state
+    ? state.state !== "off"
+    : balancing
+      ? balancing.state === "on"
+      : Math.abs(current?.number ?? 0) >= IDLE_CURRENT;
+  return works
+    ? { current, from: numbers(cells, "highest"), to: numbers(cells, "lowest") }
+    : undefined;
 }
 
 function numbers(cells: readonly Cell[], mark: "lowest" | "highest" | "alarm"): number[] {
@@ -352,9 +341,8 @@ export function freedUntil(hass: Hass, words: Words, resumesAt: string): string 
   return words("freed", { time: formatTime(hass, new Date(resumesAt)) });
 }
 
-export function millivolts(hass: Hass, volts: number, signed = false): string {
-  const text = formatNumber(hass, volts * 1000, 0, signed ? { signDisplay: "exceptZero" } : {});
-  return `${text} mV`;
+export function millivolts(hass: Hass, volts: number): string {
+  return `${formatNumber(hass, volts * 1000, 0)} mV`;
 }
 
 export function levelOf(percent: number): "high" | "medium" | "low" {

@@ -26,6 +26,9 @@ export interface OverviewCardConfig {
   readonly paths?: Readonly<Record<string, string>>;
 }
 
+/** What the totals are made of. */
+const MEASURED = ["sensor.state_of_charge", "sensor.power"] as const;
+
 interface Row {
   readonly battery: Battery;
   readonly model: Model;
@@ -102,10 +105,7 @@ export class OverviewCard extends BatteriesElement {
       .sort((a, b) => a.worst - b.worst);
     return html`<ha-card>
       <div class="frame">
-        ${this.#total(
-          hass,
-          alone.map(({ model }) => model),
-        )}
+        ${this.#total(hass, alone)}
         <ul class="rows">
           ${groups.flatMap(({ group }) => group.map((row) => html`<li>${this.#row(hass, row)}</li>`))}
         </ul>
@@ -113,14 +113,30 @@ export class OverviewCard extends BatteriesElement {
     </ha-card>`;
   }
 
-  #total(hass: Hass, models: readonly Model[]): TemplateResult | typeof nothing {
-    if (models.length < 2) return nothing;
+  #total(hass: Hass, rows: readonly Row[]): TemplateResult | typeof nothing {
+    if (rows.length < 2) return nothing;
+    // A balancer measures neither charge nor power, and is not missed.
+    const all = rows.filter(({ battery: { entities } }) => MEASURED.some((key) => entities[key]));
+    // What a lost battery did last is over.
+    const models = all
+      .map(({ model }) => model)
+      .filter(({ stale, soc, power }) => !stale && (soc ?? power));
     const charge = totalCharge(models);
     const powers = models.flatMap(({ power }) => (power ? [power.number] : []));
     const power = powers.reduce((sum, each) => sum + each, 0);
     const flow = power > 0 ? "charging" : "discharging";
     return html`<div class="total">
       <h2>${this.words("all_batteries")}</h2>
+      ${
+        models.length < all.length
+          ? html`<span class="note"
+              >${this.words("counted", {
+                counted: String(models.length),
+                all: String(all.length),
+              })}</span
+            >`
+          : nothing
+      }
       ${
         charge === undefined
           ? nothing

@@ -6,6 +6,7 @@ export const LIMITS = {
   undervoltage: 2.5,
   empty: 2.6,
   balance_start: 3.4,
+  balance_trigger: 0.01,
   full: 3.45,
   overvoltage: 3.65,
 };

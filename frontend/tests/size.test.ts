@@ -4,8 +4,8 @@ import { expect, test } from "vitest";
 
 const FOLDER = new URL("../../custom_components/jk_bms/frontend/", import.meta.url);
 const FIXED = ["jk-bms.js", "main.js"];
-/** Loaded when a bank is shown, a dashboard made, a card edited or a heat map opened. */
-const ON_DEMAND = /^(bank|dashboard|editor|heat-map)-/;
+/** Loaded when a bank is shown, a cell balanced, a dashboard made, a card edited or a heat map opened. */
+const ON_DEMAND = /^(bank|beam|dashboard|editor|heat-map)-/;
 
 test.each([
   ["60 kB", (file: Buffer) => file.length, 60_000],

@@ -95,6 +95,7 @@ async def test_batteries_with_their_entities_and_limits(
         "undervoltage": reading.settings.cell_uvp,
         "empty": reading.settings.soc_0,
         "balance_start": reading.settings.balance_start_voltage,
+        "balance_trigger": reading.settings.balance_trigger,
         "full": reading.settings.soc_100,
         "overvoltage": reading.settings.cell_ovp,
     }
