@@ -25,8 +25,14 @@ GROUP: Final = (
     | {
         "average_cell_voltage",
         "balance_trigger_voltage",
+        "balancing_allowed",
+        "charging_allowed",
         "charging_power",
+        "discharging_allowed",
         "discharging_power",
+        # The switch; the binary sensor is on by default.
+        "heating",
+        "heating_allowed",
     }
     | {f"cell_resistance_{cell}" for cell in range(1, MAX_CELLS + 1)}
 )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+import re
 from typing import Any, Final
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 import yaml
 
+from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
 from custom_components.jk_bms.compatibility import GROUP, ONLY_FOR_CARDS
 from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
 from custom_components.jk_bms.jkbms.models import (
@@ -19,6 +21,7 @@ from custom_components.jk_bms.jkbms.models import (
     Reading,
 )
 from custom_components.jk_bms.sensor_descriptions import SENSORS
+from custom_components.jk_bms.switch import SWITCHES
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -68,16 +71,18 @@ READ_BY_CARD: Final = {
     "switch.{}_balancer",
     "switch.{}_charging",
     "switch.{}_discharging",
+    "switch.{}_heating",
 }
 """Entity ids that jk-bms-card reads of a battery with 16 cells, by its prefix."""
 
-ROWS: Final = SENSORS + COMPATIBILITY_SENSORS
-(CARD,) = (
+ROWS: Final = SENSORS + COMPATIBILITY_SENSORS + BINARY_SENSORS
+RECIPES: Final = [
     yaml.safe_load(block.text)
     for block in blocks("yaml")
-    if "custom:jk-bms-card" in block.text
-)
-"""The recipe of docs/dashboard.md for a battery named House."""
+    if re.search(r"custom:jk-?bms-card", block.text)
+]
+"""Those of docs/dashboard.md for a battery named House."""
+CARD: Final = RECIPES[0]
 
 
 @pytest.fixture
@@ -129,6 +134,30 @@ async def test_every_entity_that_the_card_reads_exists_with_the_option(
     assert missing == set()
 
 
+@pytest.mark.parametrize("controls", ["read_only", "tuning"])
+async def test_every_entity_that_a_recipe_names_exists_with_the_option(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, controls: str
+) -> None:
+    """A recipe without switches is for a battery without controls."""
+    proxy.advertise(bms)
+    await setup_integration(hass, bms, compatibility=True, controls=controls)
+    named = {
+        entity_id
+        for recipe in RECIPES
+        for entity_id in (
+            *recipe.get("entities", {}).values(),
+            *(value for key, value in recipe.items() if key.startswith("entity_")),
+        )
+        if controls == "tuning" or not entity_id.startswith("switch.")
+    }
+    assert len(named) > 4
+    assert {
+        entity_id
+        for entity_id in named
+        if not (state := hass.states.get(entity_id)) or state.state == "unavailable"
+    } == set()
+
+
 async def test_option_enables_and_disables_the_group(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
@@ -145,7 +174,8 @@ async def test_option_enables_and_disables_the_group(
             and entity.disabled_by is None
         }
 
-    assert enabled() == set()
+    # Of the binary sensor with the key of a switch.
+    assert enabled() == {"heating"}
     assert hass.states.get("sensor.house_errors") is None
     await set_option(hass, entry, on=True)
     existing = {row.key for row in ROWS if row.exists(entry.runtime_data.data)}
@@ -188,7 +218,9 @@ def test_the_group_is_that_of_the_table() -> None:
     for row in COMPATIBILITY_SENSORS:
         assert row.entity_category is EntityCategory.DIAGNOSTIC
     default = {row.key: row.entity_registry_enabled_default for row in ROWS}
-    assert not any(default[key] for key in GROUP)
+    assert [key for key in GROUP if default[key]] == ["heating"]
+    switches = {row.key: row.entity_registry_enabled_default for row in SWITCHES}
+    assert not switches["heating"]
 
 
 def test_errors_are_words_that_fit_into_a_state() -> None:
