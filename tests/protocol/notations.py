@@ -184,6 +184,17 @@ NOTATIONS: Final[dict[str, Notation]] = {
     ),
     "octal": _joined("03o", " "),
     "binary": _joined("08b", " "),
+    "binary literals": _joined("#010b", ", "),
+    "assembler": _lines(
+        lambda c: " ".join(f"0{b:02X}h" if b >= 0xA0 else f"{b:02X}h" for b in c)
+    ),
+    "underscores": _joined("02X", "_"),
+    "Java": _lines(lambda c: ", ".join(f"(byte) 0x{b:02X}" for b in c)),
+    "Java, signed": _lines(lambda c: ",".join(f"(byte){(b ^ 128) - 128}" for b in c)),
+    "Kotlin": _lines(lambda c: ", ".join(f"0x{b:02X}.toByte()" for b in c)),
+    "C++": _lines(lambda c: ", ".join(f"static_cast<char>(0x{b:02x})" for b in c)),
+    "C++, decimal": _lines(lambda c: ", ".join(f"uint8_t({b})" for b in c)),
+    "Rust": _lines(lambda c: ", ".join(f"0x{b:02x}_u8" for b in c)),
     "octal escapes": _lines(lambda c: '"' + "".join(f"\\{b:03o}" for b in c) + '"'),
     "hex escapes": _escaped,
     "hex escapes, no quotes": _lines(lambda c: "".join(f"\\x{b:02x}" for b in c)),
@@ -210,6 +221,17 @@ NOTATIONS: Final[dict[str, Notation]] = {
     "offsets of 2 digits": _offsets("02x"),
     "offsets with a colon": _offsets("#06x"),
     "decimal offsets": _offsets("4d"),
+    "DEBUG of DOS": _whole(
+        lambda data: "".join(
+            f"1234:{at:04X}  {row[:8].hex(' ')}-{row[8:].hex(' '):23}   {_shown(row)}\n"
+            for at, row in _rows(data)
+        )
+    ),
+    "halves of a row": _whole(
+        lambda data: "".join(
+            f"{row[:8].hex(' ')} | {row[8:].hex(' ')}\n" for _, row in _rows(data)
+        )
+    ),
     "rows of 13 bytes": _offsets("04x", 13),
     "ESPHome": _esphome,
     "nRF Connect": _nrf,
@@ -226,6 +248,20 @@ NOTATIONS: Final[dict[str, Notation]] = {
     "JSON": _whole(lambda data: json.dumps({"data": {"frames": {"x": data.hex()}}})),
     "JSON of notifications": lambda chunks: json.dumps([c.hex() for c in chunks]),
     "YAML": _lines(lambda chunk: f"  - time: 12\n    data: {chunk.hex()}"),
+    "CSV, a handle": _lines(lambda chunk: f"12:00:07;0x0005;{chunk.hex()}"),
+    "CSV, a length": _lines(
+        lambda chunk: f"{len(chunk):02x}," + ",".join(f"{b:02x}" for b in chunk)
+    ),
+    "CSV, a number and a length": lambda chunks: "".join(
+        f"2026-07-30T12:00:00Z,{n},{len(chunk)},{','.join(map(str, chunk))}\n"
+        for n, chunk in enumerate(chunks)
+    ),
+    "candump": _whole(
+        lambda data: "".join(
+            f"(1700000000.{at:06}) can0 123#{row.hex().upper()}\n"
+            for at, row in _rows(data, 8)
+        )
+    ),
     "quoted mail": _lines(lambda chunk: f"> {chunk.hex(' ')}"),
     "fenced": _whole(lambda data: f"Here it is:\n```\n{data.hex(' ').upper()}\n```\n"),
     "table": _lines(lambda chunk: f"| 12:03:01 | RX | {chunk.hex(' ')} |"),

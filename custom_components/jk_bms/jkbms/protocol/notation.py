@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from .encoded_text import Chunk, Reading, base64, literals
 from .frames import COMMAND_SIZE, FRAME_SIZE, HEADER
+from .markup import without_markup
 
 _MAX_STYLES: Final = 4
 """Separators that are tried, those with the most bytes first."""
@@ -29,6 +30,8 @@ _MAX_GROUP: Final = 8
 """Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
 _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
+_MAX_LABELS: Final = 3
+"""Numbers in front of the bytes of a line: those of the line, of a handle, of the bytes."""
 _SWAPPED: Final = frozenset({4, 8})
 """Digits of numbers that a little-endian machine prints with the low byte last."""
 _DIGITS: Final = re.compile("[0-9A-Fa-f]+")
@@ -36,12 +39,14 @@ _LABEL_SOURCE: Final = 16
 _LABEL_SIZE: Final = 6
 """Characters in front of data that say what they are, numbers of any length as one."""
 _HEADER_DIGITS: Final = HEADER.hex()
+_FRAME_START: Final = HEADER[1:].hex()
+"""What is left of a header that has lost its first byte."""
 
 
 def readings(text: str) -> Iterator[Reading]:
     """Yield what a text says in each notation that could hold a frame."""
     yield from literals(text)
-    masked = _masked(text)
+    masked = without_markup(text)
     for notation in _NOTATIONS:
         if notation.sign.search(masked):
             yield from notation.readings(masked)
@@ -51,31 +56,7 @@ def readings(text: str) -> Iterator[Reading]:
 def readings_of_bytes(text: str) -> Iterator[Reading]:
     """Yield what a text says in the usual notations, whether it could hold a frame."""
     yield from literals(text)
-    yield from _NOTATIONS[0].readings(_masked(text))
-
-
-def _masked(text: str) -> str:
-    """Return a text with blanks for what is around its numbers."""
-    return _AFFIX.sub(_mask, _MARKUP.sub(_mask, text))
-
-
-def _mask(match: re.Match[str]) -> str:
-    """Return blanks of the same length, so that all places stay as they are."""
-    return " " * len(match[0])
-
-
-_MARKUP: Final = re.compile(
-    r"</?(?:a|b|br|code|div|em|i|li|p|pre|span|strong|td|th|tr)(?:\s[^<>]{0,200})?/?>"
-    r"|&nbsp;|&#160;|\\[nrt]|\"[0-9]{1,3}\"\s{0,4}:",
-    re.ASCII | re.IGNORECASE,
-)
-"""What stands around numbers in HTML and JSON: tags, blanks, line breaks, indexes."""
-_AFFIX: Final = re.compile(
-    r"\\x|(?:(?<!\w)|(?<=0[xX][0-9A-Fa-f]{2}))0[xX](?=[0-9A-Fa-f])|&(?:[hH]|#[xX])(?=[0-9A-Fa-f])"
-    r"|[%$#](?=[0-9A-Fa-f])|(?<=\b[0-9A-Fa-f]{2})[hH]\b",
-    re.ASCII,
-)
-"""What marks a number as hexadecimal; it is replaced by blanks."""
+    yield from _NOTATIONS[0].readings(without_markup(text))
 
 
 class _Word(NamedTuple):
@@ -170,10 +151,9 @@ class _Notation:
                 continue
             word = _Word(*match.span(), digits)
             is_wide = len(digits) > 2
-            if run and run.is_grouped and not is_wide:
-                # The last number of a row may have a single byte
-                is_wide = len(digits) == 2
-            if run and run.is_wide is is_wide:
+            # The last number of a row may have a single byte
+            is_last = run is not None and run.is_grouped and len(digits) == 2
+            if run and (run.is_wide is is_wide or is_last):
                 last = run.words[-1]
                 separator = text[last.end : word.begin].strip() or " "
                 is_close = len(separator) <= _MAX_SEPARATOR
@@ -187,8 +167,8 @@ class _Notation:
                     is_tighter = gaps[0] == gaps[1] and run.separator == " "
                     if gaps[0] > gaps[1] or is_tighter:
                         # `0: 55 AA` or `0 55:AA`: the second belongs to those behind it
-                        runs[-1] = _Run([first], is_wide)
-                        run = _Run([last, word], is_wide, separator)
+                        runs[-1] = _Run([first], run.is_wide)
+                        run = _Run([last, word], run.is_wide, separator)
                         runs.append(run)
                         continue
             run = _Run([word], is_wide)
@@ -263,7 +243,7 @@ def _read_selection(
         for run in line.runs:
             _drop_text_column(text, line.end, run)
     _drop_offsets([run for line in data for run in line.runs])
-    _drop_line_numbers(data)
+    _drop_labels(data)
     words = [*_words(text, data)]
     yield _chunks(words)
     if is_wide:
@@ -338,7 +318,7 @@ def _drop_text_column(text: str, line_end: int, run: _Run) -> None:
     data = bytes.fromhex(digits[: len(digits) // 2 * 2])
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
     # The text has been masked as well
-    shown = _masked(shown)
+    shown = without_markup(shown)
     sizes = [len(word.digits) // 2 if run.is_wide else 1 for word in run.words]
     for count in range(len(sizes) - 1, 0, -1):
         column = text[run.words[count - 1].end : line_end].strip().strip("|").strip()
@@ -368,17 +348,34 @@ def _drop_offsets(runs: Sequence[_Run]) -> None:
         del runs[number].words[0]
 
 
-def _drop_line_numbers(lines: Sequence[_Line]) -> None:
-    """Drop the first number of each line if these count the lines."""
-    runs = [line.runs[0] for line in lines if line.runs and line.runs[0].words]
-    numbers = [_value(run.words[0].digits, 10) for run in runs]
-    if len(runs) < _MIN_OFFSETS or any(
-        number is None or following != number + 1
-        for number, following in pairwise(numbers)
-    ):
-        return
-    for run in runs:
-        del run.words[0]
+def _drop_labels(lines: Sequence[_Line]) -> None:
+    """Drop what each line begins with: its number, a handle, the count of its bytes.
+
+    Where a line begins with a frame, nothing stands in front of the bytes.
+    """
+    runs = [line.runs[0] for line in lines if line.runs]
+    for _ in range(_MAX_LABELS):
+        runs = [run for run in runs if run.words]
+        starts = [digits for run in runs if _FRAME_START in (digits := run.digits)]
+        is_bare = any(
+            each.startswith((_HEADER_DIGITS, _FRAME_START)) for each in starts
+        )
+        if is_bare or not starts or len(runs) < 2:
+            return
+        labels = [run.words[0].digits for run in runs]
+        sizes = [len(run.words) - 1 for run in runs]
+        numbers = [[_value(label, base) for label in labels] for base in (10, 16)]
+        is_counted = sizes in numbers or any(map(_is_count, numbers))
+        if not is_counted and len({*labels}) > 1:
+            return
+        for run in runs:
+            del run.words[0]
+
+
+def _is_count(numbers: Sequence[int | None]) -> bool:
+    """Whether each number is by one greater than the last one."""
+    first = numbers[0]
+    return first is not None and [*numbers] == [*range(first, first + len(numbers))]
 
 
 def _value(digits: str, base: int) -> int | None:
