@@ -20,10 +20,16 @@ _LOGGER = logging.getLogger(__name__)
 
 _BLANK_FRAMES: Final = 2
 """Cell data in a row without any cell that are skipped; the next one is believed."""
-_STATES: Final = attrgetter(
-    "alarm_mask", "charging", "discharging", "heating", "precharging"
+_STATE_FIELDS: Final = (
+    "alarm_mask",
+    "charging",
+    "discharging",
+    "heating",
+    "precharging",
 )
-"""What is published as soon as it changes, of `CellData` or `LiveData`."""
+"""What is published as soon as it changes."""
+_STATES: Final = attrgetter(*_STATE_FIELDS)
+"""Of `CellData` or `LiveData`."""
 
 
 class CellDecoder:
@@ -44,6 +50,8 @@ class CellDecoder:
         """The last frame of which the live values were decoded."""
         self._states: tuple[Any, ...] = ()
         """The `_STATES` of the last reading."""
+        self._raw_states: tuple[Any, ...] = ()
+        """What a frame with these states has in their places, once one was decoded."""
         self._expects_cells = True
         """Whether cell data without cells are a surprise."""
         self._invalid = self._alike = self._blank = 0
@@ -66,7 +74,15 @@ class CellDecoder:
 
     def has_new_states(self, frame: Frame) -> bool:
         """Return whether an alarm or a switch differs from that of the last reading."""
-        return _STATES(self.live(frame)) != self._states
+        assert self.profile
+        # Compared as they are sent, most frames need not be decoded
+        raw = self.profile.select(_STATE_FIELDS).raw(frame.data)
+        if raw == self._raw_states:
+            return False
+        if _STATES(self.live(frame)) != self._states:
+            return True
+        self._raw_states = raw
+        return False
 
     def decode(self, frame: Frame, time: float) -> tuple[Profile, CellData] | None:
         """Decode cell data; `None` means to wait for the next frame.
@@ -98,7 +114,7 @@ class CellDecoder:
         self.profile = profile
         self._expects_cells = bool(cell_data.cell_voltage)
         self._memory.left_out = cell_data.implausible
-        self._states = _STATES(cell_data)
+        self._states, self._raw_states = _STATES(cell_data), ()
         self._invalid = self._alike = self._blank = 0
         self._suspects = ()
 

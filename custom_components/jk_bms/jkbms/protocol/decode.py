@@ -100,9 +100,9 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     cell_data = CellData(*fitted[: len(CELL_DATA_FIELDS)])
     cell_data.implausible = ()
     cell_data.cell_voltage = cells = slots.voltage.read(data, enabled)
-    cell_data.cell_resistance = tuple(
-        [ohm or None for ohm in slots.resistance.read(data, enabled)]
-    )
+    cell_data.cell_resistance = ohms = slots.resistance.read(data, enabled)
+    if not all(ohms):
+        cell_data.cell_resistance = tuple([ohm or None for ohm in ohms])
     mask, *readings = fitted[len(CELL_DATA_FIELDS) :]
     _add_temperatures(cell_data, profile.battery_sensors, mask, readings)
     total = _add_summary(cell_data, slots)

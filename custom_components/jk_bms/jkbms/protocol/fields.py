@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import Placeholder, partial
 from itertools import compress, repeat
 from math import isfinite
-from operator import itemgetter, truediv
+from operator import call, itemgetter, truediv
 from struct import Struct
 from typing import Any, Final
 
@@ -103,14 +103,14 @@ def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]
     """Return what takes the values at these places."""
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda values: tuple(values[place] for place in places)
+    return lambda values: tuple([values[place] for place in places])
 
 
 class Table:
     """Fields compiled to be read in one go; several fields may share one raw value.
 
-    Whatever every field needs is done by `struct`, `map` and `itemgetter`; only what a
-    function converts, or what may be missing, costs a turn of a loop.
+    Whatever every field needs is done by `struct`, `map` and `itemgetter`; only what
+    may be missing costs a turn of a loop.
     """
 
     def __init__(self, rows: Iterable[Placed], names: Iterable[str] = ()) -> None:
@@ -154,12 +154,15 @@ class Table:
         nothing = found.index(None)
         self._arranged = _picking([where.get(name, nothing) for name in self.names])
 
+    def raw(self, data: bytes) -> tuple[Any, ...]:
+        """Return the raw values by their place in the frame, each once."""
+        return self._unpack(data)
+
     def values(self, data: bytes) -> tuple[Any, ...]:
         """Return the values in the order of `names`, `None` where there is nothing."""
         raw = self._unpack(data)
         divided = map(truediv, self._divided(raw), self._divisors)
-        pairs = zip(self._converts, self._converted(raw), strict=True)
-        converted = [convert(value) for convert, value in pairs]
+        converted = map(call, self._converts, self._converted(raw))
         found = [*raw, *divided, *converted, None]
         for place, missing, where in self._missing:
             if raw[place] in missing:
