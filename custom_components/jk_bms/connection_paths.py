@@ -1,16 +1,19 @@
 """Which adapter or proxy a connection to a battery goes through."""
 
-from typing import NamedTuple, override
+from typing import TYPE_CHECKING, NamedTuple, override
 
+from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
-from habluetooth import BluetoothManager, HaBleakClientWrapper
-from habluetooth.wrappers import _HaWrappedBleakBackend
+from habluetooth import BaseHaScanner, BluetoothManager, HaBleakClientWrapper
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .jkbms.bluetooth.connection import ClientMixin
+
+if TYPE_CHECKING:
+    from habluetooth.wrappers import _HaWrappedBleakBackend
 
 
 class Path(NamedTuple):
@@ -46,35 +49,38 @@ def async_create_client_mixin(
     Home Assistant's client chooses the path at each attempt, by signal strength and free
     slots; it does not report which, and cannot be restricted to one. An adapter that
     holds a bond is the only path: over any other the battery sends nothing.
+
+    There is no public way to take part in that choice. The overridden method is the only
+    private part of another package that the integration uses. In a release without it, any
+    adapter is used and no path is noted.
     """
 
     class PathClient(HaBleakClientWrapper):
         @override
-        def _async_get_best_available_backend_and_device(
-            self, manager: BluetoothManager
-        ) -> _HaWrappedBleakBackend:
-            backend = (
-                self._backend_of(manager, adapter)
-                if adapter
-                else super()._async_get_best_available_backend_and_device(manager)
+        def _async_get_backend_for_ble_device(
+            self,
+            manager: BluetoothManager,
+            scanner: BaseHaScanner,
+            ble_device: BLEDevice,
+        ) -> _HaWrappedBleakBackend | None:
+            """Return what connects over this path; the best one is asked for first."""
+            paths = {
+                path.scanner.source: path.advertisement.rssi
+                for path in manager.async_scanner_devices_by_address(address, True)
+            }
+            if adapter and adapter not in paths:
+                raise BleakError(f"Adapter {adapter} cannot see the battery")
+            if adapter and scanner.source != adapter:
+                return None
+            backend = super()._async_get_backend_for_ble_device(
+                manager, scanner, ble_device
             )
-            seen = backend.scanner.get_discovered_device_advertisement_data(address)
-            hass.data.setdefault(_CHOSEN, {})[address] = Path(
-                backend.scanner.source, seen[1].rssi if seen else None
-            )
+            if adapter and not backend:
+                raise BleakError(f"Adapter {adapter} has no free connection slot")
+            if backend:
+                hass.data.setdefault(_CHOSEN, {})[address] = Path(
+                    scanner.source, paths.get(scanner.source)
+                )
             return backend
-
-        def _backend_of(
-            self, manager: BluetoothManager, source: str
-        ) -> _HaWrappedBleakBackend:
-            for device in manager.async_scanner_devices_by_address(address, True):
-                if device.scanner.source != source:
-                    continue
-                if backend := self._async_get_backend_for_ble_device(
-                    manager, device.scanner, device.ble_device
-                ):
-                    return backend
-                raise BleakError(f"Adapter {source} has no free connection slot")
-            raise BleakError(f"Adapter {source} cannot see the battery")
 
     return PathClient

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 import json
 import logging
+import subprocess
+import sys
 from typing import Any
 
 from bleak.backends.bluezdbus import manager as bluez_manager
 from bleak.backends.bluezdbus.version import BlueZFeatures
-from habluetooth import HaBleakClientWrapper
+from habluetooth import BluetoothManager, HaBleakClientWrapper
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.components.diagnostics import (
@@ -20,7 +22,10 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.jk_bms import issues as lasting_issues
 from custom_components.jk_bms.bonds import CONF_ADAPTER, async_find_bond, async_pair
-from custom_components.jk_bms.connection_paths import async_create_client_mixin
+from custom_components.jk_bms.connection_paths import (
+    async_create_client_mixin,
+    async_last_path,
+)
 from custom_components.jk_bms.connection_slots import ConnectionSlots
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
@@ -528,6 +533,45 @@ async def test_adapter_out_of_slots_or_range(
     )
     with pytest.raises(NoFreeSlotError, match=ADAPTER):
         await read(ADAPTER)
+
+
+async def test_path_is_unknown_where_the_client_does_not_ask(
+    hass: HomeAssistant,
+    scanner: LocalScanner,
+    bms: VirtualBms,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a release whose private parts have other names, the battery is still read."""
+    bms.faults = Faults()
+    await scanner.see(bms)
+    device = scanner.discovered_devices[0]
+    choose = HaBleakClientWrapper._async_get_backend_for_ble_device
+    monkeypatch.delattr(HaBleakClientWrapper, "_async_get_backend_for_ble_device")
+
+    def renamed(client: HaBleakClientWrapper, manager: BluetoothManager) -> object:
+        (path,) = manager.async_scanner_devices_by_address(ADDRESS, True)
+        return choose(client, manager, path.scanner, path.ble_device)
+
+    monkeypatch.setattr(
+        HaBleakClientWrapper, "_async_get_best_available_backend_and_device", renamed
+    )
+    mixin = async_create_client_mixin(hass, ADDRESS, None)
+    client = JkBmsClient(lambda: device, name="battery", client_mixin=mixin)
+
+    reading = await client.read()
+
+    assert reading.cell_data.cell_voltage
+    assert async_last_path(hass, ADDRESS) is None
+
+
+def test_private_class_of_habluetooth_is_not_needed() -> None:
+    """A release that renames it loads the integration."""
+    code = (
+        "from habluetooth import wrappers\n"
+        "del wrappers._HaWrappedBleakBackend\n"
+        "import custom_components.jk_bms.config_flow\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 async def test_pairing_waits_for_a_connection_slot(
