@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from bluetooth_data_tools import monotonic_time_coarse
 import pytest
+from pytest_homeassistant_custom_component import common
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_fire_time_changed,
@@ -72,9 +75,21 @@ async def setup_integration(
     return entry
 
 
+@callback
+def fire_timers(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
+    """Fire the timers of this time span.
+
+    The plug-in of Home Assistant takes the time of the machine for each of them. On a
+    busy one the last were no longer due, since the clock of the loop stands still.
+    """
+    now = dt_util.utcnow()
+    with patch.object(common, "time", SimpleNamespace(time=now.timestamp)):
+        async_fire_time_changed(hass, now + delay)
+
+
 async def pass_time(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
     """Fire the timers of this time span, and wait until their work is done."""
-    async_fire_time_changed(hass, dt_util.utcnow() + delay)
+    fire_timers(hass, delay)
     await hass.async_block_till_done(wait_background_tasks=True)
 
 

@@ -13,7 +13,6 @@ from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     MockUser,
     async_capture_events,
-    async_fire_time_changed,
 )
 from pytest_homeassistant_custom_component.components.diagnostics import (
     get_diagnostics_for_config_entry,
@@ -30,7 +29,7 @@ from custom_components.jk_bms.ledger import (
     async_get_ledger,
 )
 from custom_components.jk_bms.logbook import async_describe_events
-from custom_components.jk_bms.options import DEFAULT_INTERVAL, Controls
+from custom_components.jk_bms.options import Controls
 from custom_components.jk_bms.switch import SWITCHES
 from homeassistant.components.logbook.models import LazyEventPartialState
 from homeassistant.config_entries import ConfigEntryState
@@ -48,11 +47,18 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.translation import async_load_integrations
 from homeassistant.setup import async_setup_component
-from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import TRANSLATIONS, pass_time, sentence, setup_integration, until, until_held
+from . import (
+    TRANSLATIONS,
+    fire_timers,
+    pass_time,
+    sentence,
+    setup_integration,
+    until,
+    until_held,
+)
 from .controls import EVERYDAY, TUNING, act, controls, written
 
 CHARGING = "switch.house_24v_charging"
@@ -295,7 +301,7 @@ async def test_switch_follows_a_change_in_the_app(
     """The state is always the battery's."""
     bms.battery.settings = replace(bms.battery.settings, charging=False)
     bms.drop()
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: hass.states.get(CHARGING).state == STATE_OFF)
     assert written(bms) == []
 
@@ -355,7 +361,7 @@ async def test_lost_link_shows_no_value_until_it_is_read(
     assert "(charging): Off was sent, but the battery did not report it" in str(
         caught.value
     )
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(
         lambda: (
             hass.states.get(CHARGING).state == (STATE_OFF if is_changed else STATE_ON)

@@ -3,16 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 import logging
+import time
 from typing import Any
 from unittest.mock import patch
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.diagnosis import ERROR_KEYS
 from custom_components.jk_bms.jkbms import errors
@@ -21,7 +19,8 @@ from custom_components.jk_bms.options import DEFAULT_INTERVAL
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms, frames
@@ -30,6 +29,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 from . import (
     MAX_DATA_AGE,
     SPEED,
+    fire_timers,
     forget,
     our_lines,
     pass_time,
@@ -113,6 +113,20 @@ async def test_timer_reads_without_advertisements(
         assert len(bms.connections) == number
 
 
+async def test_timers_of_the_tests_fire_on_a_machine_that_stalls(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Or a read would not be due now and then, on a busy machine only."""
+
+    @callback
+    def stall(_now: datetime) -> None:
+        time.sleep(0.7)
+
+    async_call_later(hass, 0, stall)
+    await pass_time(hass)
+    assert len(bms.connections) == 2
+
+
 async def test_due_read_starts_with_an_advertisement_before_the_timer(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
@@ -129,7 +143,7 @@ async def test_reads_do_not_overlap(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
     """What else is a reason to read does not start a second read."""
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: bms.connected)
     receive_advertisement(proxy, bms, later=31)
     await hass.async_block_till_done(wait_background_tasks=True)
@@ -177,7 +191,7 @@ async def test_lost_advertisements_keep_values_available(
 ) -> None:
     """A battery is silent while it is read, and that is no reason to lose it."""
     bms.battery.override(soc=41)
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: bms.connected)
     states: list[str] = []
     entry.runtime_data.async_add_listener(lambda: states.append(soc(hass)))
@@ -357,7 +371,7 @@ async def test_unplugged_proxy_is_reported_and_recovers(
     entry: MockConfigEntry,
 ) -> None:
     """A read that breaks off is not the end of reading."""
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: bms.connected)
     proxy.unplug()
     for _ in range(2):

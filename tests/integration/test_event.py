@@ -58,10 +58,7 @@ async def entry(
     """Set up a battery without alarms."""
     bms.battery.override(alarms=0)
     proxy.advertise(bms)
-    entry = await setup_integration(hass, bms)
-    # The next read starts only once the first one has disconnected
-    await hass.async_block_till_done(wait_background_tasks=True)
-    return entry
+    return await setup_integration(hass, bms)
 
 
 async def test_each_change_of_a_fault_is_one_event(

@@ -8,10 +8,7 @@ from types import MappingProxyType
 from unittest.mock import patch
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
@@ -24,12 +21,12 @@ from homeassistant.const import (
 )
 from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBackend, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
+    fire_timers,
     mock_entry,
     our_lines,
     pass_time,
@@ -44,7 +41,7 @@ VOLTAGE = "sensor.house_24v_total_voltage"
 
 async def start_poll(hass: HomeAssistant, bms: VirtualBms) -> None:
     """Let a read begin, and return in the middle of it."""
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: bms.streaming)
 
 

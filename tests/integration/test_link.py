@@ -7,10 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import coordinator
 from custom_components.jk_bms.const import RETRY_INTERVAL
@@ -18,11 +15,17 @@ from custom_components.jk_bms.jkbms.bluetooth import client, session
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
-from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import our_lines, receive_advertisement, setup_integration, until, until_held
+from . import (
+    fire_timers,
+    our_lines,
+    receive_advertisement,
+    setup_integration,
+    until,
+    until_held,
+)
 
 SOC = "sensor.house_24v_state_of_charge"
 INTERVAL = 0.2
@@ -146,7 +149,7 @@ async def test_short_lived_link_is_retried_after_a_pause(
     bms.drop()
     await hass.async_block_till_done(wait_background_tasks=True)
     assert len(bms.connections) == 2
-    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    fire_timers(hass, RETRY_INTERVAL)
     await until_held(bms, entry)
     assert len(bms.connections) == 3
 
@@ -167,7 +170,7 @@ async def test_failed_connection_is_retried_after_a_pause(
     assert len(list(entry.runtime_data.attempts)) == 3
     bms.faults = Faults()
     bms.battery.override(soc=42)
-    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    fire_timers(hass, RETRY_INTERVAL)
     await until_shown(hass, 42)
 
 
@@ -181,7 +184,7 @@ async def test_reestablished_link_publishes_before_the_interval(
     await until(lambda: not entry.runtime_data.last_poll_successful)
     bms.battery.override(soc=41)
     bms.faults = Faults()
-    async_fire_time_changed(hass, dt_util.utcnow() + RETRY_INTERVAL)
+    fire_timers(hass, RETRY_INTERVAL)
     await until_shown(hass, 41)
     assert entry.runtime_data.last_poll_successful
 
@@ -240,7 +243,7 @@ async def test_unload_disconnects_held_link(
         assert len(bms.connections) == 4
     else:
         await hass.async_block_till_done(wait_background_tasks=True)
-        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(hours=1))
+        fire_timers(hass, timedelta(hours=1))
         await hass.async_block_till_done(wait_background_tasks=True)
         assert not bms.connected
         assert len(bms.connections) == 2

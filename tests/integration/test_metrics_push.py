@@ -11,10 +11,7 @@ from urllib.parse import quote
 
 from aiohttp import BasicAuth, web
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.components.diagnostics import (
     get_diagnostics_for_config_entry,
 )
@@ -31,7 +28,6 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
-from homeassistant.util import dt as dt_util
 from tests.servers import (
     VictoriaMetrics,
     free_port,
@@ -43,7 +39,15 @@ from tests.servers.certificate import write_certificate
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import MAX_DATA_AGE, TRANSLATIONS, forget, mock_entry, pass_time, until
+from . import (
+    MAX_DATA_AGE,
+    TRANSLATIONS,
+    fire_timers,
+    forget,
+    mock_entry,
+    pass_time,
+    until,
+)
 
 INTERVAL = timedelta(seconds=60)
 IMPORT = "/api/v1/import/prometheus"
@@ -376,7 +380,7 @@ async def test_push_under_way_ends_before_its_group_is_deleted(
     monkeypatch.setattr(export_push, "SETTLE_DEADLINE", 60.0)
     entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
     receiver.silence.clear()
-    async_fire_time_changed(hass, dt_util.utcnow() + INTERVAL)
+    fire_timers(hass, INTERVAL)
     await until(lambda: len(receiver.got) == 2)
     if then == "removed":
         await hass.config_entries.async_remove(entry.entry_id)

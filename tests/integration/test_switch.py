@@ -6,12 +6,9 @@ import logging
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.options import DEFAULT_INTERVAL, DEFAULT_PAUSE
+from custom_components.jk_bms.options import DEFAULT_PAUSE
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
@@ -29,6 +26,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
     MAX_DATA_AGE,
+    fire_timers,
     our_lines,
     pass_time,
     receive_advertisement,
@@ -109,7 +107,7 @@ async def test_off_leaves_the_battery_alone_until_the_pause_ends(
         "House 24V is unavailable: the Bluetooth link is turned off"
     ]
 
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_PAUSE)
+    fire_timers(hass, DEFAULT_PAUSE)
     await until(lambda: hass.states.get(SOC).state == "41")
     assert hass.states.get(LINK).state == STATE_ON
     assert hass.states.get(LINK).attributes["resumes_at"] is None
@@ -158,7 +156,7 @@ async def test_turning_off_cancels_a_read(
 ) -> None:
     """A running read ends at once, and that is not a failure."""
     bms.faults = Faults(silent=True)
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_INTERVAL)
+    fire_timers(hass)
     await until(lambda: bms.connected)
     await switch(hass, SERVICE_TURN_OFF)
     assert not bms.connected
@@ -203,7 +201,7 @@ async def test_pause_survives_a_reload(
         "House 24V is unavailable: the Bluetooth link is turned off"
     ]
 
-    async_fire_time_changed(hass, dt_util.utcnow() + DEFAULT_PAUSE)
+    fire_timers(hass, DEFAULT_PAUSE)
     await until(lambda: hass.states.get(SOC).state == "41")
     assert hass.states.get(LINK).state == STATE_ON
     assert our_lines(caplog, logging.INFO)[1:] == ["House 24V is available again"]

@@ -9,10 +9,7 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import (
-    MockConfigEntry,
-    async_fire_time_changed,
-)
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms import undo
 from custom_components.jk_bms.const import DOMAIN
@@ -41,7 +38,7 @@ from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import setup_integration, until
+from . import fire_timers, setup_integration, until
 from .controls import TUNING, act, written
 
 CHARGING = "switch.garage_charging"
@@ -93,7 +90,7 @@ def later(hass: HomeAssistant, entry: MockConfigEntry) -> Later:
                 for name, change in timed.changes.items()
             }
         )
-        async_fire_time_changed(hass, dt_util.utcnow() + delay)
+        fire_timers(hass, delay)
 
     return move
 
