@@ -19,7 +19,7 @@ from ..models import (
     ChargePhase,
     Layout,
 )
-from .codes import LOG_CELLS, log_event
+from .codes import LOG_CELLS, SWITCHES, log_event
 from .fields import (
     CENTI,
     DECI,
@@ -361,26 +361,6 @@ _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
         Field("balance_start_voltage", "I", MILLI, since=(5,), limits=_VOLTS),
     ),
 )
-
-SWITCHES: Final = (
-    "heating",
-    "temperature_sensors_disabled",
-    "gps_heartbeat",
-    "port_rs485",
-    "display_always_on",
-    "special_charger",
-    "smart_sleep",
-    "parallel_limiter_disabled",
-    "timed_storage",
-    "charging_float_mode",
-    "emergency_trigger",
-    "dry_contact_intermittent",
-    "discharge_overcurrent_2",
-    "discharge_overcurrent_3",
-    "gps_lock_charging",
-    "gps_lock_discharging",
-)
-"""Of 32S, by bit; the registers have the same order."""
 
 SETTINGS: Final[dict[Layout, tuple[Placed, ...]]] = {
     Layout.JK04: (

@@ -12,6 +12,7 @@ from struct import pack
 from typing import Any, Final
 
 from ..models import Layout, Reading
+from .codes import SETTING_NAMES
 from .frames import (
     COMMAND_HEADER,
     COMMAND_SIZE,
@@ -20,7 +21,6 @@ from .frames import (
     ReadCommand,
     checksum,
 )
-from .layouts import SETTINGS, SWITCHES
 
 type Value = bool | float | str
 """Of a setting: a switch, a number or the number of a choice, a text."""
@@ -301,18 +301,11 @@ REGISTERS: Final = {
     layout: {row.name: row for row in rows} for layout, rows in _ROWS.items()
 }
 """All that may be written, by layout and name."""
-_FIRST_SETTINGS: Final = dict.fromkeys(
-    field.name for _, field in SETTINGS[Layout.JK02_24S]
-)
 SETTING_REGISTERS: Final = {
-    **{name: n for n, name in enumerate(_FIRST_SETTINGS, 0x01)},
-    "discharge_precharge_time": 0x25,
-    **{name: n for n, name in enumerate(SWITCHES, 0x27)},
-    "heating_start_temperature": 0x37,
-    "heating_stop_temperature": 0x38,
-    "smart_sleep_delay": 0x39,
-    "discharge_undertemperature": 0x3A,
-    "discharge_undertemperature_recovery": 0x3B,
+    name: number
+    for number, name in enumerate(SETTING_NAMES, 0x01)
+    # Set with switches on the case, whether the firmware takes it from elsewhere or not
+    if name != "device_address"
 }
 """Of 32S, by the field of the settings, whether they may be written or not."""
 TIERS: Final = {
