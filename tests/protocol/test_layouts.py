@@ -22,6 +22,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     COMPUTED,
     decode_cell_data,
     decode_live,
+    decode_settings,
 )
 from custom_components.jk_bms.jkbms.protocol.fields import Field, text
 from custom_components.jk_bms.jkbms.protocol.frames import Frame
@@ -30,6 +31,7 @@ from custom_components.jk_bms.jkbms.protocol.layouts import (
     CELL_DATA,
     CELLS,
     DEVICE_INFO,
+    LIMITS,
     SENSOR_MASK,
     SETTINGS,
 )
@@ -293,3 +295,17 @@ def test_text_that_was_never_programmed_is_absent(
 ) -> None:
     """0xFF is erased memory, no letter."""
     assert text(bytes.fromhex(raw)) == expected
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_settings_of_every_virtual_battery_are_within_limits(model: str) -> None:
+    """The first ones are believed at once; others would have to be read twice."""
+    spec = MODELS[model]
+    frame = Frame.parse(frames.settings_frame(spec, Battery(spec).settings, 1))
+    settings = decode_settings(frame, choose_profile(spec.model, spec.software))
+    odd = {
+        name: value
+        for name, (low, high) in LIMITS.items()
+        if (value := getattr(settings, name)) is not None and not low <= value <= high
+    }
+    assert not odd, f"{model} sends settings outside the limits of layouts.py: {odd}"

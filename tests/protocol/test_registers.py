@@ -48,6 +48,8 @@ from custom_components.jk_bms.jkbms.protocol.registers import (
     build_command,
     current_rating,
 )
+from tests.virtual_bms.guard import SAFE
+from tests.virtual_bms.registers import REGISTERS as MEMORY, SWITCH_BITS
 
 from . import build_frame
 
@@ -717,9 +719,31 @@ def test_settings_passcode_is_compared_whole() -> None:
 
 def test_numbers_of_settings_are_those_of_their_registers() -> None:
     """Whether a setting is used and whether it may be written is the same question."""
-    for row in REGISTERS[Layout.JK02_32S].values():
-        if row.proof is FrameType.SETTINGS:
-            assert SETTING_REGISTERS[row.field] == row.number
+    others = {
+        row.name: row.number
+        for row in REGISTERS[Layout.JK02_32S].values()
+        if row.proof is FrameType.SETTINGS
+        and SETTING_REGISTERS.get(row.field) != row.number
+    }
+    assert not others, f"SETTING_NAMES has not these names at these numbers: {others}"
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_battery_in_software_takes_every_register(layout: Layout) -> None:
+    """The battery of the tests has each register, and limits of its own for it."""
+    numbers = {row.number: name for name, row in REGISTERS[layout].items()}
+    by_bit = SWITCH_BITS if layout is Layout.JK02_32S else {}
+    # The state of charge is no setting, and the text has a length instead of limits
+    unknown = numbers.keys() - MEMORY[layout.value] - by_bit.keys() - {0x6E, 0x9F}
+    assert not unknown, (
+        f"not in REGISTERS of tests/virtual_bms/registers.py: "
+        f"{[numbers[number] for number in unknown]}"
+    )
+    unguarded = numbers.keys() - SAFE[layout.value] - {0x9F}
+    assert not unguarded, (
+        f"without limits in tests/virtual_bms/guard.py: "
+        f"{[numbers[number] for number in unguarded]}"
+    )
 
 
 @pytest.mark.parametrize(
