@@ -31,6 +31,7 @@ from .jkbms import __version__
 from .jkbms.estimates import time_to_empty, time_to_full
 from .jkbms.models import BatteryType, CellData
 from .options import JkBmsOptions
+from .sensor_descriptions import total_runtime
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Live:
     time_to_full: int | None = None
     """s, by the current since the page was opened; its sensor is off by default."""
     time_to_empty: int | None = None
+    total_runtime: int | None = None
+    """s over the life of the BMS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +326,7 @@ def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
         cell_resistance=cells.cell_resistance,
         time_to_full=_time_left(time_to_full, cells, current),
         time_to_empty=_time_left(time_to_empty, cells, current),
+        total_runtime=total_runtime(reading),
     )
 
 

@@ -61,6 +61,22 @@ test("the YAML of the documentation is accepted", async () => {
   );
 });
 
+test("the run time and the versions are shown without an entity", async () => {
+  await page.evaluate(() => {
+    home.show(home.battery(4), { total_runtime: 31_557_600 });
+    const card = document.querySelector("jk-bms-battery-card");
+    card.hass = { ...card.hass, devices: { house: { hw_version: "15A", sw_version: "15.41" } } };
+    home.setLive({});
+  });
+  await page.getByText("sensor total_runtime").waitFor();
+  assert.match(await text(), /365 days 6 hr/);
+  assert.match(await page.locator(".foot").innerText(), /Connects only to read HW 15A · SW 15.41/);
+  await page.evaluate(() =>
+    home.show(home.battery(4, { "sensor.total_runtime": ["365.25", "d"] }), { total_runtime: 1 }),
+  );
+  await page.getByRole("button", { name: "sensor total_runtime 365.25 d" }).click();
+});
+
 test("parts whose entities are missing are absent", async () => {
   await page.evaluate(() => home.show(home.battery(0, { "sensor.total_voltage": ["52.1", "V"] })));
   await page.getByText("52.1 V").waitFor();

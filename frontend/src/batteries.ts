@@ -25,6 +25,7 @@ export interface Live {
   /** s. */
   readonly time_to_full: number | null;
   readonly time_to_empty: number | null;
+  readonly total_runtime: number | null;
 }
 
 export interface Battery {

@@ -5,7 +5,7 @@ import type { Pack } from "./bank.ts";
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
-import { formatNumber, formatPercent } from "./format.ts";
+import { formatDuration, formatNumber, formatPercent } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
@@ -195,7 +195,7 @@ export class BatteryCard extends BatteriesElement {
       case "charge":
         return this.#head(hass, battery, model);
       case "values":
-        return this.#facts(model);
+        return this.#facts(hass, model, live);
       case "cells":
         return battery.packs.length
           ? this.#packs(hass, model, packs)
@@ -313,7 +313,7 @@ export class BatteryCard extends BatteriesElement {
     `;
   }
 
-  #facts(model: Model): TemplateResult | typeof nothing {
+  #facts(hass: Hass, model: Model, live: Live | undefined): TemplateResult | typeof nothing {
     const { voltage, current, remaining, capacity, cycles, health, throughput, runtime } = model;
     const facts = [
       { label: this.words("voltage"), value: voltage },
@@ -329,22 +329,22 @@ export class BatteryCard extends BatteriesElement {
         more: throughput ? ` · ${throughput.text}` : "",
       },
       { label: this.words("health"), value: health },
-      { label: runtime?.name, value: runtime },
+      {
+        label: this.localize("component.jk_bms.entity.sensor.total_runtime.name"),
+        value: runtime,
+        // Its sensor is off by default.
+        text: runtime?.text ?? (live?.total_runtime && formatDuration(hass, live.total_runtime)),
+      },
     ];
     return html`<div class="facts">
-      ${facts.map(({ label, value, more }) =>
-        value
-          ? this.#open(
-              value,
-              "fact",
-              html`<span class="label">${label}</span
-                ><span class="value"
-                  >${value.text}${more ? html`<small>${more}</small>` : nothing}</span
-                >`,
-              true,
-            )
-          : nothing,
-      )}
+      ${facts.map(({ label, value, more, text = value?.text }) => {
+        if (!text) return nothing;
+        const content = html`<span class="label">${label}</span
+          ><span class="value">${text}${more ? html`<small>${more}</small>` : nothing}</span>`;
+        return value
+          ? this.#open(value, "fact", content, true)
+          : html`<div class="fact">${content}</div>`;
+      })}
     </div>`;
   }
 
@@ -661,6 +661,10 @@ export class BatteryCard extends BatteriesElement {
       until || battery.packs.length
         ? ""
         : this.words(battery.holds_link ? "link_held" : "link_on_demand");
+    const { hw_version, sw_version } = hass.devices[battery.device_id] ?? {};
+    const versions = [hw_version && `HW ${hw_version}`, sw_version && `SW ${sw_version}`].filter(
+      Boolean,
+    );
     return html`<div class="foot">
       <span class="read">
         ${
@@ -670,6 +674,7 @@ export class BatteryCard extends BatteriesElement {
                 ${about ? "· " : ""}`
             : nothing
         }${about}
+        ${versions.length ? html`<span class="value">${versions.join(" · ")}</span>` : nothing}
       </span>
       <span class="actions">
         ${

@@ -19,6 +19,8 @@ export interface DeviceEntry {
   readonly id: string;
   readonly name: string | null;
   readonly name_by_user: string | null;
+  readonly hw_version?: string | null;
+  readonly sw_version?: string | null;
 }
 
 export interface Locale {

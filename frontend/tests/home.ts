@@ -21,6 +21,7 @@ export const LIVE: Live = {
   cell_resistance: [],
   time_to_full: null,
   time_to_empty: null,
+  total_runtime: null,
 };
 
 export function makeBattery(states: Readonly<Record<string, string>>, title = "House"): Battery {

@@ -10,6 +10,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.estimates import time_to_empty, time_to_full
 from custom_components.jk_bms.options import CONF_LINK, LinkBehaviour
+from custom_components.jk_bms.sensor_descriptions import total_runtime
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.virtual_bms import Faults, VirtualBms
@@ -118,6 +119,8 @@ async def test_batteries_with_their_entities_and_limits(
     assert live["time_to_full"] == time_to_full(*amounts)
     assert live["time_to_empty"] == time_to_empty(*amounts)
     assert live["time_to_full"] or live["time_to_empty"]
+    assert live["total_runtime"] == total_runtime(reading)
+    assert live["total_runtime"]
 
 
 async def test_renamed_and_disabled_entities_are_followed(
