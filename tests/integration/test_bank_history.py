@@ -48,7 +48,7 @@ async def test_bank_is_recorded_and_is_the_battery_of_the_energy_dashboard(
     """Activity names the pack of a fault; the age of the readings is not recorded."""
     for component in ("sensor", "energy", "logbook"):
         assert await async_setup_component(hass, component, {})
-    begin = get_start_time(dt_util.utcnow())
+    begin = dt_util.utcnow()
     entries = [await setup_integration(hass, bms) for bms in packs]
     bank = await add_bank(hass, bank_entry(packs))
     client = await hass_ws_client(hass)
@@ -62,7 +62,7 @@ async def test_bank_is_recorded_and_is_the_battery_of_the_energy_dashboard(
     await call("energy/save_prefs", energy_sources=[SOURCE])
     await hass.async_block_till_done()
     await async_wait_recording_done(hass)
-    do_adhoc_statistics(hass, start=begin)
+    do_adhoc_statistics(hass, start=get_start_time(dt_util.utcnow()))
     await async_wait_recording_done(hass)
     assert (await call("energy/validate"))["energy_sources"] == [[]]
     (kept,) = (await call("energy/get_prefs"))["energy_sources"]

@@ -45,7 +45,6 @@ async def test_sensors_fit_the_energy_dashboard(
     """Its own validation finds nothing to object to."""
     assert await async_setup_component(hass, "sensor", {})
     assert await async_setup_component(hass, "energy", {})
-    begin = get_start_time(dt_util.utcnow())
     bms.battery.override(current=-12.5)
     proxy.advertise(bms)
     await setup_integration(hass, bms)
@@ -68,7 +67,7 @@ async def test_sensors_fit_the_energy_dashboard(
     assert float(rate.state) == -float(power.state) > 0
 
     await async_wait_recording_done(hass)
-    do_adhoc_statistics(hass, start=begin)
+    do_adhoc_statistics(hass, start=get_start_time(dt_util.utcnow()))
     await async_wait_recording_done(hass)
     assert await call("energy/validate") == {
         "energy_sources": [[]],
