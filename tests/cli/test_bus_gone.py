@@ -85,7 +85,7 @@ async def test_one_shot_names_the_battery_that_was_being_connected(
 ) -> None:
     """One line for the battery, no traceback."""
     async with bluez_running(tmp_path, bms) as (bluez, daemon):
-        options = parse(["-c", "-d", bms.address, "-t", "1"])
+        options = parse(["-c", "-d", bms.address])
         reading = asyncio.ensure_future(_choose(options)())
         await until_called(bluez, "Connect")
         daemon.kill()

@@ -8,6 +8,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import json
 import logging
+from math import inf
 from pathlib import Path
 import ssl
 from threading import Thread
@@ -355,11 +356,14 @@ class Taker:
     status: int = 204
     pushed: list[tuple[str, str, str, str | None]] = field(default_factory=list)
     """Method, path, body and authorization of each request."""
+    times: list[float] = field(default_factory=list)
+    """When each request came, s of the event loop's clock."""
     url: str = ""
     retry_after: str = ""
 
     async def take(self, request: web.Request) -> web.Response:
         """Keep a request."""
+        self.times.append(asyncio.get_running_loop().time())
         self.pushed.append(
             (
                 request.method,
@@ -503,17 +507,15 @@ async def test_server_that_asks_for_a_pause_gets_it(
     """Across pushes: the next ones are left out."""
     taker.status, taker.retry_after = 429, "3"
     place(radio, UPS)
-    clock = asyncio.get_running_loop().time
+
+    async def are_pushed() -> bool:
+        return len(taker.pushed) >= 2
+
     async with doing("-e", "-p", "-u", taker.url, "-d", UPS.address):
-
-        async def is_pushed(count: int) -> bool:
-            return len(taker.pushed) >= count
-
-        await until(partial(is_pushed, 1))
-        begin = clock()
-        await until(partial(is_pushed, 2))
-        # The server counts from its answer, the pushes are due every second
-        assert clock() - begin > 2.5
+        await until(are_pushed)
+    # The server counts from its answer, the pushes are due every second
+    first, second, *_ = taker.times
+    assert second - first > 2.5
 
 
 @pytest.mark.parametrize(
@@ -572,22 +574,29 @@ async def test_failed_push_does_not_stop_the_next_one(
     place(radio, UPS)
     taker.status = 401
 
-    async def pushed(count: int) -> bool:
-        return len(taker.pushed) >= count
-
+    up = f'up{{device="{UPS.address}"}} 1'
     url = f"{taker.url}/api/v1/import/prometheus"
+
+    def logged() -> list[str]:
+        records = [r for r in caplog.records if r.name.endswith("cli.serve")]
+        return [record.getMessage() for record in records]
+
+    async def has_failed_twice() -> bool:
+        return len(taker.pushed) >= 2
+
+    async def is_pushed() -> bool:
+        return len(logged()) > 1 and taker.pushed[-1][2].count(up) == 1
+
     with caplog.at_level(logging.WARNING):
         async with doing("-e", "-p", "-u", url, "-d", UPS.address):
-            await until(lambda: pushed(2))
+            await until(has_failed_twice)
             taker.status = 204
-            await until(lambda: pushed(5))
+            await until(is_pushed)
     assert capsys.readouterr().err == f"jkbms: pushing to {url} every 1 s\n"
-    messages = [r.getMessage() for r in caplog.records if r.name.endswith("cli.serve")]
-    assert len(messages) == 2
-    assert messages[0].startswith("Pushing fails, will retry: ")
-    assert messages[1] == "Pushing works again"
-    *_, (_, _, last, _), (_, _, cleared, _) = taker.pushed
-    assert last.count(f'up{{device="{UPS.address}"}} 1') == 1
+    failed, works = logged()
+    assert failed.startswith("Pushing fails, will retry: ")
+    assert works == "Pushing works again"
+    *_, (_, _, cleared, _) = taker.pushed
     assert cleared.count(f'up{{device="{UPS.address}"}} 0') == 1
 
 
@@ -659,7 +668,7 @@ def test_refusal_of_the_server_is_one_line_without_credentials(
     """The server's answer is reported in one line, without the credentials."""
     place(radio, UPS)
     monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
+    monkeypatch.setattr(push_module, "_FIRST_PAUSE", inf)
     url = f"http://127.0.0.1:{server.server_port}/api/v1/{path}"
     assert main(["-p", "-u", url, "-d", UPS.address]) == 1
     out, err = capsys.readouterr()
@@ -678,7 +687,7 @@ def test_unreachable_server_is_one_line(
 ) -> None:
     """No server listens, or its certificate is wrong."""
     place(radio, UPS)
-    monkeypatch.setattr("custom_components.jk_bms.jkbms.cli.serve.DEADLINE", 1.0)
+    monkeypatch.setattr(push_module, "_FIRST_PAUSE", inf)
     url = f"http://127.0.0.1:{free_port()}"
     assert main(["-p", "-u", url, "-d", UPS.address]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from itertools import pairwise
 from math import inf
 from pathlib import Path
 import time
@@ -28,7 +27,13 @@ from custom_components.jk_bms.jkbms.errors import (
 from custom_components.jk_bms.jkbms.export import push as push_module
 from custom_components.jk_bms.jkbms.export.credentials import Credentials
 from custom_components.jk_bms.jkbms.export.metrics import to_text
-from custom_components.jk_bms.jkbms.export.push import PushKind, PushTarget, clear, push
+from custom_components.jk_bms.jkbms.export.push import (
+    DEADLINE,
+    PushKind,
+    PushTarget,
+    clear,
+    push,
+)
 from custom_components.jk_bms.jkbms.models import BatteryState
 from tests.servers import (
     VictoriaMetrics,
@@ -728,23 +733,34 @@ async def test_cleared_device_is_down_for_an_import(
     assert await victoria_metrics.until(up, lambda values: values == [0])
 
 
-@pytest.mark.parametrize(
-    "after", ["1", "9" * 400, "Thu, 01 Jan 2099 00:00:00 GMT", "soon", ""]
-)
-async def test_retry_after_is_kept(session: aiohttp.ClientSession, after: str) -> None:
+@pytest.mark.parametrize(("after", "pause"), [("1", 1.0), ("soon", 0.0), ("", 0.0)])
+async def test_retry_after_is_kept(
+    session: aiohttp.ClientSession, after: str, pause: float
+) -> None:
     """A server that is overloaded says for how long."""
     seen: list[float] = []
 
     async def handle(_: web.Request) -> web.Response:
         seen.append(asyncio.get_running_loop().time())
-        return web.Response(status=503, headers={"Retry-After": after})
+        status = 503 if len(seen) == 1 else 200
+        return web.Response(status=status, headers={"Retry-After": after})
 
     async with serving(handle) as address:
-        target = PushTarget.parse(f"http://{address}")
-        with pytest.raises(PushServerError):
-            await push(session, target, [battery("x", HOUSE)], deadline=1.4)
-    assert [round(b - a, 1) >= 1 for a, b in pairwise(seen)] == {
-        "1": [True],
-        "soon": [False],
-        "": [False],
-    }.get(after, [])
+        await push(session, PushTarget.parse(f"http://{address}"), STATES[:1])
+    first, second = seen
+    assert second - first >= pause
+
+
+@pytest.mark.parametrize("after", ["9" * 400, "Thu, 01 Jan 2099 00:00:00 GMT"])
+async def test_retry_after_the_deadline_is_left_to_the_next_push(
+    session: aiohttp.ClientSession, after: str
+) -> None:
+    """The error says for how long, an hour at most."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": after})
+
+    async with serving(refuse) as address, asyncio.timeout(DEADLINE / 2):
+        with pytest.raises(PushServerError) as caught:
+            await push(session, PushTarget.parse(f"http://{address}"), STATES[:1])
+    assert caught.value.retry_after == 3600
