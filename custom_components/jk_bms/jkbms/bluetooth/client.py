@@ -183,18 +183,10 @@ class JkBmsClient:
         """
         writer = Writer(target, permit, prepare)
         try:
-            async with self._limit(deadline) as limit, self._log_lock:
-                await self._settled.wait()
-                if reading := self._held:
-                    await writer.write(self._session, reading)
+            async with self._share_link(publish, deadline) as reading:
+                await writer.write(self._session, reading)
+                if self._held:
                     self.publish_next()
-                else:
-                    async with self._open_link(deadline) as (reading, timeout):
-                        if publish:
-                            publish(reading)
-                        await writer.write(self._session, reading)
-                        timeout.reschedule(None)
-                        limit.reschedule(None)
         except LinkError as err:
             return writer.interrupt(err)
         return writer.report()
@@ -223,6 +215,24 @@ class JkBmsClient:
                         await self._session.connection.close()
             finally:
                 self._settled.set()
+
+    @asynccontextmanager
+    async def _share_link(
+        self, publish: Callable[[Reading], None] | None, deadline: float
+    ) -> AsyncIterator[Reading]:
+        """Give the body the held link, or else one whose first reading is published."""
+        async with self._limit(deadline) as limit, self._log_lock:
+            await self._settled.wait()
+            if reading := self._held:
+                yield reading
+                return
+            async with self._open_link(deadline) as (reading, timeout):
+                if publish:
+                    publish(reading)
+                yield reading
+                # A slow disconnect does not cost what was read or written
+                timeout.reschedule(None)
+                limit.reschedule(None)
 
     @asynccontextmanager
     async def _limit(self, deadline: float) -> AsyncIterator[asyncio.Timeout]:
@@ -289,18 +299,9 @@ class JkBmsClient:
         publish: Callable[[Reading], None] | None,
         deadline: float,
     ) -> Log[EntryT]:
-        async with self._limit(deadline) as limit, self._log_lock:
-            await self._settled.wait()
-            if reading := self._held:
-                entries = await read(self._session, reading)
-            else:
-                async with self._open_link(deadline) as (reading, timeout):
-                    if publish:
-                        publish(reading)
-                    entries = await read(self._session, reading)
-                    timeout.reschedule(None)
-                    limit.reschedule(None)
-            return Log(reading=reading, entries=entries)
+        async with self._share_link(publish, deadline) as reading:
+            entries = await read(self._session, reading)
+        return Log(reading=reading, entries=entries)
 
     def _new_session(self) -> Session:
         return Session(
