@@ -11,6 +11,8 @@ import socket
 import subprocess
 import time
 from typing import Any, Final, override
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import aiohttp
 import pytest
@@ -88,6 +90,19 @@ def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> Non
         except OSError:
             if server.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"{server.args!r} does not start:\n{log.read_text()}")
+        time.sleep(0.02)
+
+
+def _wait_until_ready(url: str) -> None:
+    """Wait until Prometheus has opened its storage; it refuses a query until then."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urlopen(f"{url}/-/ready", timeout=PATIENCE):
+                return
+        except HTTPError:
+            if time.monotonic() > until:
+                pytest.fail("Prometheus does not get ready")
         time.sleep(0.02)
 
 
@@ -206,7 +221,9 @@ def _prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus
         "--storage.tsdb.path=data",
         port=port,
     ):
-        yield Prometheus(f"http://127.0.0.1:{port}", folder)
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url)
+        yield Prometheus(url, folder)
 
 
 @contextmanager
