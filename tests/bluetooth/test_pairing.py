@@ -32,7 +32,7 @@ from custom_components.jk_bms.jkbms.errors import (
     PairingTimeoutError,
 )
 from tests.bluez import Adapter, Bluez, Lock
-from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms
+from tests.virtual_bms import MODELS, Battery, Faults, VirtualBms, link
 
 CODE = "123456"
 SPEED = 20.0
@@ -57,6 +57,12 @@ def adapter(bluez: Bluez) -> Adapter:
 
 
 type Make = Callable[..., VirtualBms]
+
+
+@pytest.fixture(autouse=True)
+def patient_batteries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a link stay up for the 5 s that an unpaired battery allows, in real time."""
+    monkeypatch.setattr(link, "PAIRING_DROP", SPEED * link.PAIRING_DROP)
 
 
 @pytest.fixture
@@ -143,13 +149,15 @@ async def program(bluez: Bluez, bus_address: str) -> AsyncGenerator[Program]:
     bus.disconnect()
 
 
-async def read(bluez: Bluez, adapter: Adapter, bms: VirtualBms) -> str:
-    """Read over the adapter, and return the model."""
+async def read(
+    bluez: Bluez, adapter: Adapter, bms: VirtualBms, *, answer_timeout: float = 15.0
+) -> str:
+    """Read over the adapter, and return the model; expect silence to be brief."""
     path = await bluez.until_seen(adapter, bms)
     props = {"Adapter": adapter.path, "Alias": bms.spec.name}
     device = BLEDevice(bms.address, bms.spec.name, {"path": path, "props": props})
-    client = JkBmsClient(lambda: device, name="battery", answer_timeout=0.3)
-    return (await client.read(deadline=8)).device_info.device_model
+    client = JkBmsClient(lambda: device, name="battery", answer_timeout=answer_timeout)
+    return (await client.read(deadline=30)).device_info.device_model
 
 
 def assert_clean(bluez: Bluez, *bms: VirtualBms) -> None:
@@ -164,12 +172,18 @@ def assert_clean(bluez: Bluez, *bms: VirtualBms) -> None:
 
 @pytest.mark.parametrize("refuses", [True, "drop", "empty", "unlikely", "writes"])
 async def test_right_code_gives_data(
-    bluez: Bluez, adapter: Adapter, make: Make, refuses: bool | str
+    bluez: Bluez,
+    adapter: Adapter,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: bool | str,
 ) -> None:
     """Whatever the battery does unpaired, it is read with the bond and not before."""
     bms = make(refuses=refuses)
-    with pytest.raises(LinkError):
-        await read(bluez, adapter, bms)
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "PAIRING_DROP", link.PAIRING_DROP / SPEED)
+        with pytest.raises(LinkError):
+            await read(bluez, adapter, bms, answer_timeout=0.3)
     await pair(await bluez.until_seen(adapter, bms), CODE)
     assert bluez.bonds == {(ADAPTER, bms.address): True}
     assert bluez.devices[bluez.path(adapter, bms)].trusted
@@ -213,7 +227,7 @@ async def test_silent_bond_is_removed_before_pairing(
     path = await bluez.until_seen(adapter, bms)
     bluez.bonds[ADAPTER, bms.address] = False
     with pytest.raises(LinkError):
-        await read(bluez, adapter, bms)
+        await read(bluez, adapter, bms, answer_timeout=0.3)
     assert bluez.removed == []
     await pair(path, CODE)
     assert bluez.removed == [(bms.address, True)]
@@ -228,7 +242,7 @@ async def test_security_request_of_its_own_does_not_spoil_the_pairing(
     """BlueZ bonds without a code while the battery is read; the pairing does better."""
     bms = make(lock=Lock(asks=True))
     with pytest.raises(LinkError):
-        await read(bluez, adapter, bms)
+        await read(bluez, adapter, bms, answer_timeout=0.3)
     assert bluez.bonds == {(ADAPTER, bms.address): False}
     await pair(bluez.path(adapter, bms), CODE)
     assert bluez.bonds == {(ADAPTER, bms.address): True}
@@ -330,7 +344,7 @@ async def test_bond_survives_a_restart_of_bluez_and_failed_reads(
     ):
         bms.faults = faults
         with suppress(LinkError):
-            await read(bluez, adapter, bms)
+            await read(bluez, adapter, bms, answer_timeout=0.3)
     assert bluez.bonds == {(ADAPTER, bms.address): True}
     assert bluez.removed == []
 
@@ -365,7 +379,7 @@ async def test_clearing_cached_services_keeps_a_bond(
     if bond is not None:
         bluez.bonds[ADAPTER, bms.address] = bond
     with pytest.raises(LinkError):
-        await read(bluez, adapter, bms)
+        await read(bluez, adapter, bms, answer_timeout=0.3)
     if is_removed:
         async with asyncio.timeout(60):
             while not bluez.removed:
@@ -383,7 +397,7 @@ async def test_bond_that_the_battery_forgot_is_replaced(
     await pair(path, CODE)
     bluez.locks[bms.address].knows.clear()
     with pytest.raises(LinkError):
-        await read(bluez, adapter, bms)
+        await read(bluez, adapter, bms, answer_timeout=0.3)
     await pair(path, CODE)
     assert await read(bluez, adapter, bms) == bms.spec.model
 

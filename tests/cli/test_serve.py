@@ -823,8 +823,9 @@ async def test_bank_is_served_as_one_more_battery(
             'up{device="HOUSE"} 1',
         )
         radio.remove(twin)
-        lines = await served.shows(f'up{{device="{TWIN.address}"}} 0')
-    assert 'up{device="HOUSE"} 1' in lines
+        lines = await served.shows(
+            f'up{{device="{TWIN.address}"}} 0', 'up{device="HOUSE"} 1'
+        )
     assert any(line.startswith('remain_percent{device="HOUSE"}') for line in lines)
     assert not any(line.startswith('battery_current{device="HOUSE"}') for line in lines)
 
