@@ -15,6 +15,7 @@ import pytest
 
 from custom_components import jk_bms
 from custom_components.jk_bms.jkbms.cli.arguments import parse
+from custom_components.jk_bms.jkbms.protocol.registers import TIERS, Tier
 from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
 from tests.bench import __main__ as bench
 from tests.demo import __main__ as demo
@@ -72,6 +73,16 @@ def test_tables_of_entities_are_current() -> None:
     is_current = text == current
     assert is_current, "\n".join(["run scripts/docs --tables for:", *changed])
     assert incomplete(text) == [], "words are missing in docs/entities.md"
+
+
+@pytest.mark.parametrize(
+    ("tier", "title"), [(Tier.EVERYDAY, "switches"), (Tier.TUNING, "tuning")]
+)
+def test_settings_that_can_be_changed_are_listed(tier: Tier, title: str) -> None:
+    """Each stands with those for which an owner allows as much."""
+    (cell,) = table("controls.md", "## What can be changed")[title]
+    names = (name for name, of_name in TIERS.items() if of_name is tier)
+    assert_rows("controls.md", re.findall(r"`(\w+)`", cell), names)
 
 
 def test_new_row_keeps_the_words_of_the_others() -> None:
