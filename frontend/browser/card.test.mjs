@@ -70,7 +70,10 @@ test("the run time and the versions are shown without an entity", async () => {
   });
   await page.getByText("sensor total_runtime").waitFor();
   assert.match(await text(), /365 days 6 hr/);
-  assert.match(await page.locator(".foot").innerText(), /Connects only to read HW 15A · SW 15.41/);
+  assert.match(
+    await page.locator(".foot").innerText(),
+    /Connects only to read\s+HW 15A · SW 15.41/,
+  );
   await page.evaluate(() =>
     home.show(home.battery(4, { "sensor.total_runtime": ["365.25", "d"] }), { total_runtime: 1 }),
   );

@@ -674,8 +674,8 @@ export class BatteryCard extends BatteriesElement {
                 ${about ? "· " : ""}`
             : nothing
         }${about}
-        ${versions.length ? html`<span class="value">${versions.join(" · ")}</span>` : nothing}
       </span>
+      ${versions.length ? html`<span class="versions value">${versions.join(" · ")}</span>` : nothing}
       <span class="actions">
         ${
           refresh && !until
