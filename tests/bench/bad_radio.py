@@ -141,7 +141,7 @@ class _Ours:
         self.profile = choose_profile(spec.model, spec.software)
         self._assembler = FrameAssembler()
         self.checker = ConsistencyChecker(self._assembler.statistics)
-        self.confirmation = Confirmation()
+        self.confirmation = Confirmation(self._assembler.statistics)
         settings = default_settings(spec)
         for raw in (
             frames.info_frame(spec, settings, State(run_time=spec.run_time), 0),

@@ -131,7 +131,7 @@ class Subject:
         self.assembler = FrameAssembler()
         self._profile = profile
         self._checker = ConsistencyChecker(self.assembler.statistics)
-        self._confirmation = Confirmation()
+        self._confirmation = Confirmation(self.assembler.statistics)
         self._time = 0.0
         self._fed = self._held = self._damaged = 0
 

@@ -19,7 +19,11 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_device_info,
     decode_settings,
 )
-from custom_components.jk_bms.jkbms.protocol.frames import Frame, FrameAssembler
+from custom_components.jk_bms.jkbms.protocol.frames import (
+    Frame,
+    FrameAssembler,
+    FrameStatistics,
+)
 from custom_components.jk_bms.jkbms.protocol.profile import choose_profile
 from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
 from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
@@ -684,6 +688,21 @@ def test_settings_never_the_same() -> None:
         confirmation.accept(replace(known, cell_ovp=volts), 0.0)
         for volts in (3.5, 3.51, 3.52, 3.53, 3.54, 3.55)
     ] == [True, False, False, False, False, True]
+
+
+def test_settings_never_the_same_on_a_damaged_line() -> None:
+    """A damaged frame ends the row: what passes the checksum by chance is not believed."""
+    statistics, (known, _) = FrameStatistics(), records()
+    confirmation = Confirmation(statistics)
+    assert confirmation.accept(known, 0.0)
+    for number in range(1, 20):
+        statistics.damaged += number % 3 == 0
+        odd = replace(known, cell_ovp=3.5 + number / 1000)
+        assert not confirmation.accept(odd, 0.0)
+    assert [
+        confirmation.accept(replace(known, cell_ovp=volts), 0.0)
+        for volts in (3.6, 3.61, 3.62)
+    ] == [False, False, True]
 
 
 def test_settings_never_the_same_on_many_links() -> None:

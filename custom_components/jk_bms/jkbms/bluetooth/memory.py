@@ -15,7 +15,7 @@ class Memory:
     last_frames: dict[FrameType, Frame] = field(default_factory=dict)
     """The last good frame of each type; they hold secrets."""
     checker: ConsistencyChecker = field(init=False)
-    confirmation: Confirmation = field(default_factory=Confirmation)
+    confirmation: Confirmation = field(init=False)
     acknowledges: bool = True
     """Whether the battery acknowledged the last first command in time."""
     left_out: tuple[str, ...] = ()
@@ -24,5 +24,6 @@ class Memory:
     """Whether the next cell data are due, whatever the interval."""
 
     def __post_init__(self) -> None:
-        """Count what the checks reject in the same statistics."""
+        """Let the checks share the statistics, also to count what they reject."""
         self.checker = ConsistencyChecker(self.statistics)
+        self.confirmation = Confirmation(self.statistics)

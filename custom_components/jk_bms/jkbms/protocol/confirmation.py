@@ -4,10 +4,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..models import DeviceInfo, Settings
+from .frames import FrameStatistics
 from .layouts import LIMITS
 
 _UNSURE_AT_MOST: Final = 4
-"""Readings on one link that differ from each other; the next one is believed."""
+"""In a row that differ from each other; the next one is believed, unless a frame between
+was damaged.
+"""
 _INFO_STEP: Final = 600.0
 """s; the run time in the device information is stored now and then only."""
 
@@ -36,7 +39,11 @@ class _History:
     known: tuple[Record, float] | None = None
     """The last one believed and when it was read."""
     unsure: list[tuple[Record, float]] = field(default_factory=list)
-    """Those of this link that were not believed."""
+    """The last ones of this link that were not believed."""
+    held: int = 0
+    """Readings in a row that were not believed."""
+    damaged: int = 0
+    """Damaged frames up to the last of them."""
 
 
 class Confirmation:
@@ -46,8 +53,9 @@ class Confirmation:
     link.
     """
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
+    def __init__(self, statistics: FrameStatistics | None = None) -> None:
+        """Know nothing yet; the statistics tell of damaged frames."""
+        self._statistics = statistics or FrameStatistics()
         self._histories: dict[type[Record], _History] = {
             DeviceInfo: _History(),
             Settings: _History(),
@@ -56,7 +64,7 @@ class Confirmation:
     def begin_link(self) -> None:
         """Forget what was not believed: on many bad links, something would repeat."""
         for history in self._histories.values():
-            history.unsure = []
+            history.unsure, history.held = [], 0
 
     def expect(self, kind: type[Record], name: str, value: Any) -> None:
         """Believe at once what differs by this value only: a change was asked for."""
@@ -69,17 +77,21 @@ class Confirmation:
     def accept(self, record: Record, time: float) -> bool:
         """Judge a decoded record; `time` is s of a clock that never jumps.
 
-        Where it returns False, ask for it again: no more than four are held back on one
-        link.
+        Where it returns False, ask for it again: no more than four in a row are held
+        back on one link. A damaged frame ends the row: where most are damaged, five that
+        look good by chance say nothing.
         """
         history = self._histories[type(record)]
+        damaged = self._statistics.damaged
+        held = history.held if history.damaged == damaged else 0
         earlier = [*history.unsure, *([history.known] if history.known else ())]
         if (
             any(_is_same(record, before, time - then) for before, then in earlier)
             or (not history.known and _is_sound(record))
-            or len(history.unsure) == _UNSURE_AT_MOST
+            or held == _UNSURE_AT_MOST
         ):
-            history.known, history.unsure = (record, time), []
+            history.known, history.unsure, history.held = (record, time), [], 0
             return True
-        history.unsure.append((record, time))
+        history.unsure = [*history.unsure[1 - _UNSURE_AT_MOST :], (record, time)]
+        history.held, history.damaged = held + 1, damaged
         return False
