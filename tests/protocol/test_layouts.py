@@ -249,13 +249,13 @@ def test_live_data_are_those_of_the_whole_frame(model: str, hour: float) -> None
     live = decode_live(Frame.parse(raw), profile)
     cell_data = decode_cell_data(Frame.parse(raw), profile)
 
-    for field in fields(LiveData):
-        if field.name == "reported_power":
+    for name in LiveData._fields:
+        if name == "reported_power":
             continue
-        expected = getattr(cell_data, field.name)
-        if profile.layout is Layout.JK04 and field.name == "battery_voltage":
+        expected = getattr(cell_data, name)
+        if profile.layout is Layout.JK04 and name == "battery_voltage":
             expected = None
-        assert getattr(live, field.name) == expected
+        assert getattr(live, name) == expected
     power = cell_data.battery_power
     if power is None:
         assert live.reported_power is None or not live.reported_power

@@ -260,25 +260,24 @@ class Session:
         """Take one good frame: all of them pass here, whether due or not."""
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
+        now = asyncio.get_running_loop().time()
         if self._live_checker and frame.type is FrameType.CELL_DATA:
-            now = asyncio.get_running_loop().time()
             for sample in self._live_checker.accept(self._cells.live(frame), now):
                 self._on_live(sample)
         if frame.type is self._wanted:
             self._answers.put_nowait(frame)
             if frame.type is not FrameType.CELL_DATA:
                 return
-        if self._skip(frame):
+        if self._skip(frame, now):
             return
         self._frames.put_nowait(frame)
         if frame.type in _LOG_TYPES and self._log_frames.qsize() < _UNREAD_LOG_FRAMES:
             self._log_frames.put_nowait(frame)
 
-    def _skip(self, frame: Frame) -> bool:
+    def _skip(self, frame: Frame, now: float) -> bool:
         """Return whether these are cell data that are not due; they wake no task."""
         if frame.type is not FrameType.CELL_DATA or self._memory.publish_next:
             return False
-        now = asyncio.get_running_loop().time()
         if now >= self._due:
             return False
         if self._cells.has_new_states(frame):
@@ -364,7 +363,7 @@ class Session:
                 if self._cells.profile:
                     await self._take_settings(self._cells.profile)
             # Of two frames in one notification the second may not be due any more
-            if frame.type is not FrameType.CELL_DATA or self._skip(frame):
+            if frame.type is not FrameType.CELL_DATA or self._skip(frame, clock()):
                 continue
             is_early = not self._cells.profile and not self._pending_settings
             if is_early and early < _EARLY_FRAMES:

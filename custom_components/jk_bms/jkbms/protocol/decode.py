@@ -150,12 +150,12 @@ def decode_live(frame: Frame, profile: Profile) -> LiveData:
     What is measured on cells is absent where there is no voltage or an impossible one,
     and where the current is impossible. Nothing else is checked.
     """
-    live = LiveData(*profile.live.values(frame.data))
+    live = LiveData._make(profile.live.values(frame.data))
     if 0 < (live.battery_voltage or 0) <= _MAX_VOLTAGE:
         if abs(live.battery_current or 0) <= _MAX_CURRENT:
             return live
-    return replace(
-        live, battery_voltage=None, battery_current=None, reported_power=None
+    return live._replace(
+        battery_voltage=None, battery_current=None, reported_power=None
     )
 
 

@@ -143,6 +143,10 @@ class FrameAssembler:
         """Take one notification and return the frames that it completes."""
         chunk = bytes(chunk)
         size = len(chunk)
+        if chunk == IDLE_LINE and not (self._unread or self._doubled):
+            self._last = chunk
+            self.statistics.skipped += size
+            return []
         missing = (self._missing or self._begun_by(chunk)) - size
         if missing > 0 and size >= _USUAL_SIZE:
             # As with most notifications: they complete nothing

@@ -4,8 +4,7 @@ Only the live values are decoded. They are bounded by the frame's own power and 
 frame before; a doubtful frame waits until the next one confirms or refutes it.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..models import LiveData, LiveSample, Reading
 
@@ -20,13 +19,17 @@ A forged frame within these bounds is off by no more than an inverter's ripple.
 """
 
 
-@dataclass(slots=True)
-class _Frame:
-    sample: LiveSample
+class _Frame(NamedTuple):
+    time: float
     voltage: float
     current: float
     reported: float | None
     """W, without a sign; on some models that of the frame before."""
+
+    @property
+    def sample(self) -> LiveSample:
+        """What to count of the frame."""
+        return LiveSample(self.time, self.current, self.voltage * self.current)
 
     @property
     def is_consistent(self) -> bool:
@@ -60,7 +63,7 @@ class LiveChecker:
         """Start with the first reading of the link, which was checked as a whole."""
         cell_data = reading.cell_data
         self._counted = _Frame(
-            LiveSample.of(reading),
+            reading.time,
             cell_data.battery_voltage or 0.0,
             cell_data.battery_current or 0.0,
             None,
@@ -76,12 +79,7 @@ class LiveChecker:
         voltage, current = live.battery_voltage, live.battery_current
         if voltage is None or current is None:
             return ()
-        frame = _Frame(
-            LiveSample(time=time, current=current, power=voltage * current),
-            voltage,
-            current,
-            live.reported_power,
-        )
+        frame = _Frame(time, voltage, current, live.reported_power)
         counted, doubtful = self._counted, self._doubtful
         released: tuple[LiveSample, ...] = ()
         if doubtful and (

@@ -22,7 +22,6 @@ from .layouts import (
 )
 
 CELL_DATA_FIELDS: Final = tuple(field.name for field in fields(CellData))
-LIVE_FIELDS: Final = tuple(field.name for field in fields(LiveData))
 
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
@@ -57,7 +56,7 @@ class Profile:
     @cached_property
     def live(self) -> Table:
         """The values of `LiveData`, in its order."""
-        return Table(_carried(self), LIVE_FIELDS)
+        return Table(_carried(self), LiveData._fields)
 
     def select(self, names: tuple[str, ...]) -> Table:
         """Return a table of some values of cell data, whatever the model carries."""
