@@ -17,6 +17,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     decode_settings,
+    lasting_content,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
@@ -159,7 +160,9 @@ class _Ours:
         said = decoded(frame, self.profile)
         if isinstance(said, CellData):
             return self.checker.accept(frame, said, self.profile, time)
-        return None if said is None else self.confirmation.accept(said, time)
+        if said is None:
+            return None
+        return self.confirmation.accept(said, time, lasting_content(frame))
 
 
 def decoded(frame: Frame, profile: Profile) -> CellData | Settings | DeviceInfo | None:

@@ -42,6 +42,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_live,
     decode_logbook,
     decode_settings,
+    lasting_content,
     redact,
 )
 from custom_components.jk_bms.jkbms.protocol.detect import confirm_profile
@@ -172,12 +173,16 @@ class Subject:
 
     def settings(self, frame: Frame) -> None:
         """Take settings."""
-        self._confirmation.accept(decode_settings(frame, self._profile), self._time)
+        self._confirmation.accept(
+            decode_settings(frame, self._profile), self._time, lasting_content(frame)
+        )
 
     def device_info(self, frame: Frame) -> None:
         """Take device information, as it is and as diagnostics show it."""
         decode_device_info(redact(frame))
-        self._confirmation.accept(decode_device_info(frame), self._time)
+        self._confirmation.accept(
+            decode_device_info(frame), self._time, lasting_content(frame)
+        )
 
     def logbook(self, frame: Frame) -> None:
         """Take a logbook."""

@@ -18,6 +18,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
     decode_cell_data,
     decode_device_info,
     decode_settings,
+    lasting_content,
 )
 from custom_components.jk_bms.jkbms.protocol.frames import (
     Frame,
@@ -29,6 +30,7 @@ from tests.bench.bad_radio import CADENCE, CHUNKS, SPECS, campaign, day, stress
 from tests.bench.fuzz import PROFILES, Fuzzer, Subject, corpus
 from tests.thorough import THOROUGH
 from tests.virtual_bms import MODELS, Battery, Spec, State, frames
+from tests.virtual_bms.chemistry import default_settings
 
 from . import mended
 
@@ -703,6 +705,41 @@ def test_settings_never_the_same_on_a_damaged_line() -> None:
         confirmation.accept(replace(known, cell_ovp=volts), 0.0)
         for volts in (3.6, 3.61, 3.62)
     ] == [False, False, True]
+
+
+def test_records_alike_by_damage() -> None:
+    """A letter that became a blank twice is not believed: what else was hit differs."""
+    confirmation, (_, known) = Confirmation(), records()
+    assert confirmation.accept(known, 0.0, b"sent")
+    short = replace(known, setup_passcode="setup")
+    assert [
+        confirmation.accept(short, 1.0, content)
+        for content in (b"hit here", b"hit there", b"hit here")
+    ] == [False, False, True]
+
+
+def test_lasting_content_leaves_out_counter_and_run_time() -> None:
+    """Two readings of the same are the same; any other byte tells them apart."""
+    settings, battery = default_settings(GARAGE), Battery(GARAGE)
+    state = battery.state
+    later = replace(state, run_time=state.run_time + 70_000)
+    first, second = (
+        frames.info_frame(GARAGE, settings, moment, counter)
+        for moment, counter in ((state, 1), (later, 2))
+    )
+    assert first != second
+    assert content(first) == content(second) != content(first, 290)
+    first, second = (
+        frames.settings_frame(GARAGE, settings, counter) for counter in (1, 2)
+    )
+    assert content(first) == content(second) != content(first, 38)
+
+
+def content(raw: bytes, *hit: int) -> bytes:
+    """Return what lasts of a frame, in which some bytes may be damaged."""
+    if hit:
+        raw = frames.damage(raw, *hit, reseal=True)
+    return lasting_content(Frame.parse(raw))
 
 
 def test_settings_never_the_same_on_many_links() -> None:

@@ -21,7 +21,12 @@ from ..errors import (
 from ..models import CellData, DeviceInfo, LiveSample, Reading, Settings
 from ..protocol.changes import Change
 from ..protocol.confirmation import Record
-from ..protocol.decode import decode_cell_data, decode_device_info, decode_settings
+from ..protocol.decode import (
+    decode_cell_data,
+    decode_device_info,
+    decode_settings,
+    lasting_content,
+)
 from ..protocol.frames import (
     COMMAND_HEADER,
     HEADER,
@@ -214,13 +219,17 @@ class Session:
         except ImplausibleFrameError:
             self.statistics.rejected += 1
             return None
-        if not self._confirmation.accept(record, asyncio.get_running_loop().time()):
+        if not self._is_confirmed(record, frame):
             return None
         if isinstance(record, Settings):
             self._settings = record
         else:
             self._device_info = record
         return record
+
+    def _is_confirmed(self, record: Record, frame: Frame) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self._confirmation.accept(record, now, lasting_content(frame))
 
     def failure(self) -> LinkError:
         """Return why there is no reading, as far as this session has come."""
@@ -328,7 +337,7 @@ class Session:
             except ImplausibleFrameError:
                 self.statistics.rejected += 1
                 continue
-            if self._confirmation.accept(info, asyncio.get_running_loop().time()):
+            if self._is_confirmed(info, frame):
                 return info
             await self.send(ReadCommand.DEVICE_INFO)
 
@@ -399,7 +408,7 @@ class Session:
         except ImplausibleFrameError:
             self.statistics.rejected += 1
             return True
-        if self._confirmation.accept(settings, asyncio.get_running_loop().time()):
+        if self._is_confirmed(settings, frame):
             self._settings = settings
             return True
         await self.send(ReadCommand.CELL_DATA)

@@ -25,12 +25,12 @@ def _is_sound(read: Record) -> bool:
     return all(value is None or low <= value <= high for value, (low, high) in values)
 
 
-def _is_same(read: Record, before: Record, passed: float) -> bool:
+def _is_same(read: Record, before: Record, then: float, now: float) -> bool:
     """Return whether two readings agree, apart from the time between them."""
     if not isinstance(read, DeviceInfo) or not isinstance(before, DeviceInfo):
         return read == before
     run = (read.up_time or 0) - (before.up_time or 0)
-    is_later = 0 <= run <= passed + _INFO_STEP
+    is_later = 0 <= run <= now - then + _INFO_STEP
     return is_later and replace(read, up_time=before.up_time) == before
 
 
@@ -38,8 +38,8 @@ def _is_same(read: Record, before: Record, passed: float) -> bool:
 class _History:
     known: tuple[Record, float] | None = None
     """The last one believed and when it was read."""
-    unsure: list[tuple[Record, float]] = field(default_factory=list)
-    """The last ones of this link that were not believed."""
+    unsure: list[tuple[Record, float, bytes | None]] = field(default_factory=list)
+    """The last ones of this link that were not believed, with their content."""
     held: int = 0
     """Readings in a row that were not believed."""
     damaged: int = 0
@@ -72,11 +72,13 @@ class Confirmation:
         if history.known:
             record, time = history.known
             changes: dict[str, Any] = {name: value}
-            history.unsure.append((replace(record, **changes), time))
+            history.unsure.append((replace(record, **changes), time, None))
 
-    def accept(self, record: Record, time: float) -> bool:
+    def accept(self, record: Record, time: float, content: bytes = b"") -> bool:
         """Judge a decoded record; `time` is s of a clock that never jumps.
 
+        `content` are its bytes that last: damage that two readings share, such as a
+        letter that became a blank, has hit other bytes as well.
         Where it returns False, ask for it again: no more than four in a row are held
         back on one link. A damaged frame ends the row: where most are damaged, five that
         look good by chance say nothing.
@@ -84,14 +86,23 @@ class Confirmation:
         history = self._histories[type(record)]
         damaged = self._statistics.damaged
         held = history.held if history.damaged == damaged else 0
-        earlier = [*history.unsure, *([history.known] if history.known else ())]
         if (
-            any(_is_same(record, before, time - then) for before, then in earlier)
-            or (not history.known and _is_sound(record))
+            (
+                _is_same(record, *history.known, time)
+                if history.known
+                else _is_sound(record)
+            )
+            or any(
+                _is_same(record, before, then, time) and said in (content, None)
+                for before, then, said in history.unsure
+            )
             or held == _UNSURE_AT_MOST
         ):
             history.known, history.unsure, history.held = (record, time), [], 0
             return True
-        history.unsure = [*history.unsure[1 - _UNSURE_AT_MOST :], (record, time)]
+        history.unsure = [
+            *history.unsure[1 - _UNSURE_AT_MOST :],
+            (record, time, content),
+        ]
         history.held, history.damaged = held + 1, damaged
         return False

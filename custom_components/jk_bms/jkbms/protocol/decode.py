@@ -19,7 +19,7 @@ from .fields import CellSlots
 from .frames import Frame, FrameType, checksum
 from .layouts import (
     BATTERY_SENSORS,
-    CELL_DATA_VALUES,
+    CONTENT,
     DETAIL_LOG_HEAD,
     DETAIL_LOG_RECORD,
     DETAIL_LOG_RECORD_SIZE,
@@ -31,6 +31,7 @@ from .layouts import (
     LOGBOOK_ENTRY,
     MOSFET_SENSOR,
     NEED_CELLS,
+    PASSING,
     PRIVATE,
 )
 from .profile import (
@@ -81,8 +82,11 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
 
 
 def require_values(frame: Frame) -> None:
-    """Raise `ImplausibleFrameError` for cell data in which everything is 0."""
-    if not any(frame.data[CELL_DATA_VALUES]):
+    """Raise `ImplausibleFrameError` for cell data in which everything is 0.
+
+    Even with no cell, something is not.
+    """
+    if not any(frame.data[CONTENT]):
         raise ImplausibleFrameError("Every value is 0")
 
 
@@ -202,6 +206,15 @@ def decode_detail_log(frame: Frame) -> tuple[DetailLogRecord, ...]:
         )
         for i in range(count)
     )
+
+
+def lasting_content(frame: Frame) -> bytes:
+    """Return all of a record that is the same in two readings, unknown bytes as well."""
+    data = bytearray(frame.data)
+    if frame.type is FrameType.DEVICE_INFO:
+        for span in PASSING:
+            data[span] = bytes(len(data[span]))
+    return bytes(data[CONTENT])
 
 
 def redact(frame: Frame) -> Frame:

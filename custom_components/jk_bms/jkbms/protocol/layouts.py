@@ -271,8 +271,8 @@ CELLS: Final = {
     )
 }
 
-CELL_DATA_VALUES: Final = slice(6, -1)
-"""Between the frame counter and the checksum; even with no cell, some are not 0."""
+CONTENT: Final = slice(6, -1)
+"""Between the frame counter and the checksum."""
 
 LIVE_LIMITS: Final = {
     field.name: field.limits
@@ -440,12 +440,20 @@ DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
 IDENTITY: Final = Table(_DEVICE_INFO_START)
 """Device information that stands in the same place for every layout."""
 
-PRIVATE: Final = tuple(
-    slice(offset, offset + Struct(field.code).size)
-    for offset, field in DEVICE_INFO[Layout.JK02_32S]
-    if field.name in SECRET_FIELDS | {"serial_number", "device_name"}
-)
+
+def _info_spans(*names: str) -> tuple[slice, ...]:
+    return tuple(
+        slice(offset, offset + Struct(field.code).size)
+        for offset, field in DEVICE_INFO[Layout.JK02_32S]
+        if field.name in names
+    )
+
+
+PRIVATE: Final = _info_spans(*SECRET_FIELDS, "serial_number", "device_name")
 """Bytes of device information that identify the owner or are passcodes, in every layout."""
+
+PASSING: Final = _info_spans("up_time")
+"""Bytes of device information that differ from one reading to the next."""
 
 OLDEST_32S: Final = 11.0
 """First firmware of the layout."""
