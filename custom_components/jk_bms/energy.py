@@ -58,8 +58,10 @@ class EnergyMeter:
         if self._power is not None and power is not None and gap <= max_gap:
             # If the sign changes, the line is not split at 0: loads change in steps, and
             # splitting would lose 0.6 % of the energy of a house.
-            begin, end = max(self._sign * self._power, 0), max(self._sign * power, 0)
-            self.total += (begin + end) / 2 / _WATT_SECONDS_PER_KWH * gap
+            begin, end = self._sign * self._power, self._sign * power
+            if begin > 0 or end > 0:
+                watts = (max(begin, 0.0) + max(end, 0.0)) / 2
+                self.total += watts / _WATT_SECONDS_PER_KWH * gap
         self._time = time
         self._power = power
 

@@ -155,9 +155,9 @@ def decode_live(frame: Frame, profile: Profile) -> LiveData:
     and where the current is impossible. Nothing else is checked.
     """
     live = LiveData._make(profile.live.values(frame.data))
-    if 0 < (live.battery_voltage or 0) <= _MAX_VOLTAGE:
-        if abs(live.battery_current or 0) <= _MAX_CURRENT:
-            return live
+    voltage, current = live.battery_voltage or 0.0, live.battery_current or 0.0
+    if 0 < voltage <= _MAX_VOLTAGE and abs(current) <= _MAX_CURRENT:
+        return live
     return live._replace(
         battery_voltage=None, battery_current=None, reported_power=None
     )

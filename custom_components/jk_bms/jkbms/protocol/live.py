@@ -4,7 +4,8 @@ Only the live values are decoded. They are bounded by the frame's own power and 
 frame before; a doubtful frame waits until the next one confirms or refutes it.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from ..models import LiveData, LiveSample, Reading
 
@@ -19,7 +20,8 @@ A forged frame within these bounds is off by no more than an inverter's ripple.
 """
 
 
-class _Frame(NamedTuple):
+@dataclass(slots=True)
+class _Frame:
     time: float
     voltage: float
     current: float
