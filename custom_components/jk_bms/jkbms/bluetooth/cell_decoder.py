@@ -75,6 +75,9 @@ class CellDecoder:
     def has_new_states(self, frame: Frame) -> bool:
         """Return whether an alarm or a switch differs from that of the last reading."""
         assert self.profile
+        if self._live and self._live[0] is frame:
+            # It was decoded to be counted
+            return _STATES(self._live[1]) != self._states
         # Compared as they are sent, most frames need not be decoded
         raw = self.profile.select(_STATE_FIELDS).raw(frame.data)
         if raw == self._raw_states:
