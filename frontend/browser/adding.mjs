@@ -2,15 +2,13 @@
 // colours of SCHEME: each file name begins with the ms that the picture is shown.
 import { launch, openPage } from "./browser.mjs";
 
-const SLOW = 120_000;
-const { DEMO_URL, SCHEME, TO } = process.env;
+const { SCHEME, TO } = process.env;
 
 const browser = await launch();
 const { page } = await openPage(browser, {
   viewport: { width: 900, height: 640 },
   colorScheme: SCHEME,
 });
-page.setDefaultTimeout(SLOW);
 
 let number = 0;
 async function shoot(ms) {
@@ -19,7 +17,7 @@ async function shoot(ms) {
   await page.screenshot({ path: `${TO}/${name}` });
 }
 
-await page.goto(`${DEMO_URL}/config/integrations/dashboard`);
+await page.goto("/config/integrations/dashboard");
 const add = page.locator("ha-config-flow-card").getByText("Add", { exact: true });
 await add.waitFor();
 await page.waitForTimeout(3000);
@@ -48,7 +46,7 @@ await shoot(1500);
 await finish.click();
 await page.waitForTimeout(1500);
 
-await page.goto(`${DEMO_URL}/jk-bms`);
+await page.goto("/jk-bms");
 await page.locator("jk-bms-battery-card .cells li").nth(15).waitFor();
 await page.waitForTimeout(5000);
 await shoot(4000);

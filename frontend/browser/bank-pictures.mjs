@@ -13,9 +13,9 @@ const PICTURES = [
 const browser = await launch();
 for (const { name, ...options } of PICTURES) {
   const { page } = await openPage(browser, options);
-  await page.goto(`${process.env.DEMO_URL}/jk-bms/bank`);
+  await page.goto("/jk-bms/bank");
   const pack = page.locator("jk-bms-battery-card .pack");
-  await pack.nth(3).waitFor({ timeout: 60_000 });
+  await pack.nth(3).waitFor();
   // Home Assistant's own graphs draw themselves.
   await page.waitForTimeout(5000);
   await page.screenshot({ path: `${IMAGES}${name}.png` });

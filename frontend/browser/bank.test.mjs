@@ -1,37 +1,24 @@
 // A bank and its packs of 32 cells in a real Home Assistant: the demo at DEMO_URL.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { VIEWS, inspectViews, launch, letHappen, openPage } from "./browser.mjs";
+import { VIEWS, launchForTests, letHappen, openPage } from "./browser.mjs";
 
-const { ALL_VIEWS, DEMO_URL } = process.env;
-/** Ms that a page of Home Assistant has on a busy machine. */
-const SLOW = 60_000;
+const { ALL_VIEWS } = process.env;
 /** Ms after which a pack that does not respond is missing, with an interval of 30 s. */
 const MISSING = 240_000;
 
-let browser;
-let page;
-let errors;
-
-before(async () => {
-  browser = await launch();
-  ({ page, errors } = await openPage(browser, VIEWS[0]));
-  page.setDefaultTimeout(SLOW);
-});
-
-after(() => browser.close());
+const { page, inspect } = await openPage(await launchForTests(), VIEWS[0]);
 
 const card = () => page.locator("jk-bms-battery-card").first();
-const inspect = (name) => inspectViews(page, errors, name);
 
 async function showBank() {
-  await page.goto(`${DEMO_URL}/jk-bms/bank`);
+  await page.goto("/jk-bms/bank");
   await card().locator(".pack").nth(3).waitFor();
 }
 
 test("the packs of a bank are below it, and count once", async () => {
-  await page.goto(`${DEMO_URL}/jk-bms/all`);
+  await page.goto("/jk-bms/all");
   const rows = page.locator("jk-bms-overview-card .row");
   await rows.nth(4).waitFor();
   assert.match(await rows.first().innerText(), /^Bank/);
@@ -62,18 +49,16 @@ test("a fault of a pack names it, and the cell", async () => {
 });
 
 test("a pack that does not respond is missing", { skip: !ALL_VIEWS }, async () => {
-  page.setDefaultTimeout(MISSING);
   await letHappen(page, "House 3", { silent: true });
-  await card().locator(".pack.gone").filter({ hasText: "House 3" }).waitFor();
+  await card().locator(".pack.gone").filter({ hasText: "House 3" }).waitFor({ timeout: MISSING });
   await card().locator(".extremes").getByText("Incomplete").first().waitFor();
   await inspect("bank_incomplete");
   await letHappen(page, "House 3");
   await card().locator(".pack.gone").waitFor({ state: "detached" });
-  page.setDefaultTimeout(SLOW);
 });
 
 test("32 cells are shown, and a tap on their graph opens the heat map of the day", async () => {
-  await page.goto(`${DEMO_URL}/jk-bms/house`);
+  await page.goto("/jk-bms/house");
   await card().locator(".cells li").nth(31).waitFor();
   const graph = card().locator("button.graph");
   await graph.click();

@@ -1,22 +1,16 @@
 // The cards alone in a real browser, with a Home Assistant made of plain objects.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { after, before, beforeEach, test } from "node:test";
+import { beforeEach, test } from "node:test";
 
-import { launch, openPage } from "./browser.mjs";
+import { launchForTests, openPage } from "./browser.mjs";
 
 const BUILT = new URL("../../custom_components/jk_bms/frontend/", import.meta.url);
 const SITE = "http://card.test";
 
-let browser;
+const browser = await launchForTests();
 let page;
 let errors;
-
-before(async () => {
-  browser = await launch();
-});
-
-after(() => browser.close());
 
 beforeEach(async () => {
   ({ page, errors } = await openPage(browser, { viewport: { width: 500, height: 1000 } }));

@@ -5,15 +5,13 @@ import assert from "node:assert/strict";
 
 import { ask, launch, openPage } from "./browser.mjs";
 
-const SLOW = 120_000;
 /** Ms that a person takes to read a page, and to find the next button. */
 const READ = 2500;
 const FIND = 1000;
-const { DEMO_URL, TO } = process.env;
+const { TO } = process.env;
 
 const browser = await launch();
 const { page } = await openPage(browser, { viewport: { width: 900, height: 640 } });
-page.setDefaultTimeout(SLOW);
 
 let start;
 let number = 0;
@@ -33,7 +31,7 @@ async function shoot(ms) {
   if (start) console.log(`${((Date.now() - start) / 1000).toFixed(1)} s: picture ${number}`);
 }
 
-await page.goto(`${DEMO_URL}/config/integrations/dashboard`);
+await page.goto("/config/integrations/dashboard");
 await page.locator("ha-config-flow-card").first().waitFor();
 // The demo begins with its dashboard; a fresh installation has none.
 for (const { id } of await ask(page, { type: "lovelace/dashboards/list" })) {
@@ -49,7 +47,7 @@ start = Date.now();
 await click(flow.getByText("Skip and finish"));
 // The way that the last page of the dialog describes.
 await page.reload();
-await page.goto(`${DEMO_URL}/config/lovelace/dashboards`);
+await page.goto("/config/lovelace/dashboards");
 await click(page.getByText("Add dashboard").first(), FIND);
 await click(page.getByText("JK BMS batteries").first());
 await click(page.getByRole("button", { name: "Create" }).last());

@@ -21,8 +21,8 @@ const PICTURES = [
 const browser = await launch();
 for (const { name, path, ...options } of PICTURES) {
   const { page } = await openPage(browser, options);
-  await page.goto(process.env.DEMO_URL + path);
-  await page.locator("jk-bms-battery-card .graphs").first().waitFor({ timeout: 60_000 });
+  await page.goto(path);
+  await page.locator("jk-bms-battery-card .graphs").first().waitFor();
   // Home Assistant's own graphs draw themselves.
   await page.waitForTimeout(5000);
   await page.screenshot({ path: new URL(`${name}.png`, IMAGES).pathname });
@@ -32,8 +32,7 @@ for (const { name, path, ...options } of PICTURES) {
 /** Take a picture of a page that Home Assistant itself draws. */
 async function shoot(name, path, height, prepare = async () => {}) {
   const { page } = await openPage(browser, { viewport: { width: 1280, height } });
-  page.setDefaultTimeout(60_000);
-  await page.goto(process.env.DEMO_URL + path);
+  await page.goto(path);
   await prepare(page);
   await page.waitForTimeout(5000);
   await page.screenshot({ path: new URL(`${name}.png`, IMAGES).pathname });
@@ -47,7 +46,7 @@ await shoot("device", "/config/integrations/integration/jk_bms", 1150, async (pa
     const devices = await hass.callWS({ type: "config/device_registry/list" });
     return devices.find(({ name }) => name === "House").id;
   });
-  await page.goto(`${process.env.DEMO_URL}/config/devices/device/${id}`);
+  await page.goto(`/config/devices/device/${id}`);
 });
 await shoot("options", "/config/integrations/integration/jk_bms", 880, async (page) => {
   await page.getByLabel("Configure", { exact: true }).first().click();
@@ -60,8 +59,7 @@ await shoot("energy", "/energy", 800, async (page) => {
 /** Take a picture of the card of a battery alone, once the preparation is done. */
 async function shootCard(name, battery, colorScheme, prepare) {
   const { page } = await openPage(browser, { viewport: { width: 390, height: 1400 }, colorScheme });
-  page.setDefaultTimeout(60_000);
-  await page.goto(`${process.env.DEMO_URL}/jk-bms/${battery.toLowerCase()}`);
+  await page.goto(`/jk-bms/${battery.toLowerCase()}`);
   const card = page.locator("jk-bms-battery-card").first();
   await card.locator(".graphs").waitFor();
   await prepare(page, card);

@@ -1,43 +1,26 @@
 // What can happen to a battery, in a real Home Assistant: the demo with four batteries, at DEMO_URL.
 // Each scenario is shown at every width and colour scheme of VIEWS; its picture goes to PICTURES.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { VIEWS, ask, inspectViews, launch, letHappen, openPage } from "./browser.mjs";
+import { VIEWS, ask, launchForTests, letHappen, openPage } from "./browser.mjs";
 
-const { DEMO_URL } = process.env;
-/** Ms that a page of Home Assistant has on a busy machine. */
-const SLOW = 60_000;
-let browser;
-let page;
-let errors;
-
-before(async () => {
-  browser = await launch();
-  ({ page, errors } = await openPage(browser, VIEWS[0]));
-  page.setDefaultTimeout(SLOW);
-  await show("house");
-});
-
-after(async () => {
-  await browser.close();
-});
+const { page, inspect } = await openPage(await launchForTests(), VIEWS[0]);
 
 const frame = () => page.locator("jk-bms-battery-card .frame").first();
 const button = (name) => frame().getByRole("button", { name });
 
 async function show(view) {
-  await page.goto(`${DEMO_URL}/jk-bms/${view}`);
+  await page.goto(`/jk-bms/${view}`);
   await frame().locator(".cells li").first().waitFor();
 }
 
 const happen = (battery, more) => letHappen(page, battery, more);
 
-const inspect = (name) => inspectViews(page, errors, name);
-
 const confirm = (name) => page.locator("dialog-box").getByRole("button", { name }).click();
 
 test("a fault stands on top of the card and of the overview", async () => {
+  await show("house");
   await happen("House", { state: { alarms: 1 << 11 } });
   await frame().locator(".alarm").getByText("Cell undervoltage").waitFor();
   assert.match(await frame().locator(".alarm").innerText(), /\(Cells? \d+/);

@@ -18,6 +18,9 @@ CHROMIUM = next(
     None,
 )
 
+VIEWS = range(4 if os.environ.get("ALL_VIEWS") else 1)
+"""Those of browser.mjs."""
+
 pytestmark = [
     pytest.mark.usefixtures("socket_enabled"),
     # In a fresh checkout Python has to compile all of Home Assistant.
@@ -49,10 +52,11 @@ async def test_cards_alone() -> None:
     await run_node("card.test.mjs")
 
 
-async def test_dashboard_in_home_assistant() -> None:
+@pytest.mark.parametrize("view", VIEWS)
+async def test_dashboard_in_home_assistant(view: int) -> None:
     """The dashboard of three batteries in a real Home Assistant."""
     async with demo("--added", "--batteries", "3") as ready:
-        await run_node("home-assistant.test.mjs", DEMO_URL=ready.url)
+        await run_node("home-assistant.test.mjs", DEMO_URL=ready.url, VIEW=str(view))
 
 
 @pytest.mark.timeout(900)
