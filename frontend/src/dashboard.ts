@@ -193,7 +193,13 @@ function batteryView(battery: Battery, path: string | undefined, words: Words): 
           "sensor.signal_strength",
           "sensor.last_update",
           ...settings,
-        ]).map((entity) => ({ type: "tile", entity, name: { type: "entity" } })),
+        ]).map((entity) => ({
+          type: "tile",
+          entity,
+          name: { type: "entity" },
+          // When a button was pressed says nothing, and "Unknown" until then.
+          hide_state: entity.startsWith("button."),
+        })),
       ),
     ],
   ];

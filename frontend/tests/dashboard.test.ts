@@ -60,6 +60,15 @@ test("only entities that exist are shown", () => {
   expect(new Set(shown)).toEqual(new Set(Object.values(HOUSE.entities)));
 });
 
+test("the tile of a button has no state, which would be Unknown", () => {
+  const battery = makeBattery({ "button.refresh": "unknown", "switch.bluetooth_link": "on" });
+  const tiles = JSON.stringify(dashboard(battery)).match(/"[^"]+",[^,]*,"hide_state":\w+/g);
+  expect(tiles).toEqual([
+    '"switch.renamed_bluetooth_link","name":{"type":"entity"},"hide_state":false',
+    '"button.renamed_refresh","name":{"type":"entity"},"hide_state":true',
+  ]);
+});
+
 test("paths are legible, and no two are alike", () => {
   const batteries = ["Haus Süd", "Haus Süd", "12", "电池", "All"].map((title, index) => ({
     ...makeBattery({}, title),

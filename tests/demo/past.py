@@ -44,8 +44,15 @@ MEASUREMENTS: Final[dict[str, Callable[[State], float]]] = {
     "state_of_charge": lambda state: state.soc,
     "power": _power,
     "total_voltage": lambda state: state.voltage,
+    "current": lambda state: state.current,
     "min_cell_voltage": lambda state: min(state.cells),
     "max_cell_voltage": lambda state: max(state.cells),
+    # Where a sensor is missing, the entity is as well.
+    "temperature_sensor_1": lambda state: state.temperatures[0] or 0.0,
+    "temperature_sensor_2": lambda state: state.temperatures[1] or 0.0,
+    "temperature_sensor_4": lambda state: state.temperatures[2] or 0.0,
+    "temperature_sensor_5": lambda state: state.temperatures[3] or 0.0,
+    "mosfet_temperature": lambda state: state.mosfet_temperature or 0.0,
 }
 ENERGIES: Final[dict[str, Callable[[State], float]]] = {
     "energy_charged": lambda state: max(_power(state), 0) / 1000,
@@ -58,6 +65,7 @@ OF_A_BANK: Final[dict[str, Callable[[Sequence[float]], float]]] = {
     "state_of_charge": fmean,
     "power": fsum,
     "total_voltage": fmean,
+    "current": fsum,
     "min_cell_voltage": min,
     "max_cell_voltage": max,
     "energy_charged": fsum,
@@ -86,9 +94,10 @@ async def async_remember(
         if _entity_id(hass, bms.address, "energy_charged"):
             sources.append(_energy_source(hass, bms.address, bms.spec.name))
     if bank:
-        for key, value in (MEASUREMENTS | ENERGIES).items():
+        for key, combine in OF_A_BANK.items():
+            value = (MEASUREMENTS | ENERGIES)[key]
             of_packs = [
-                OF_A_BANK[key]([value(state) for state in states])
+                combine([value(state) for state in states])
                 for states in zip(*days, strict=True)
             ]
             remember = _remember_sum if key in ENERGIES else _remember_mean
