@@ -1,5 +1,5 @@
-// Take the pictures of a bank for docs/images from `scripts/demo --bank --batteries 4` at DEMO_URL:
-// scripts/pictures does it.
+// Take the pictures of a bank of packs of 32 cells for docs/images from
+// `scripts/demo --bank --batteries 4 --cells 32` at DEMO_URL: scripts/pictures does it.
 import { fileURLToPath } from "node:url";
 
 import { launch, openPage } from "./browser.mjs";
@@ -21,4 +21,11 @@ for (const { name, ...options } of PICTURES) {
   await page.screenshot({ path: `${IMAGES}${name}.png` });
   await page.context().close();
 }
+const { page } = await openPage(browser, { viewport: { width: 390, height: 1150 } });
+await page.goto("/jk-bms/house");
+const card = page.locator("jk-bms-battery-card");
+await card.locator("button.graph").click();
+await card.locator(".heat-map rect").nth(32).waitFor();
+await page.waitForTimeout(2000);
+await page.screenshot({ path: `${IMAGES}heat_map.png` });
 await browser.close();

@@ -51,6 +51,11 @@ await shoot("device", "/config/integrations/integration/jk_bms", 1150, async (pa
 await shoot("options", "/config/integrations/integration/jk_bms", 880, async (page) => {
   await page.getByLabel("Configure", { exact: true }).first().click();
 });
+await shoot("confirm", "/jk-bms/house", 800, async (page) => {
+  const charging = page.getByRole("switch", { name: "Charging allowed", exact: true });
+  await charging.click();
+  await page.locator("dialog-box").getByRole("button", { name: "OK" }).waitFor();
+});
 await shoot("energy", "/energy", 800, async (page) => {
   // Yesterday, which is a whole day
   await page.getByRole("button", { name: "Previous" }).first().click();
