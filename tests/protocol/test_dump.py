@@ -146,6 +146,20 @@ def test_damaged_frame_is_never_found(
     assert unique([frame.data for frame in found.frames]) == unique(frames)
 
 
+@pytest.mark.parametrize(
+    ("notation", "size"),
+    [("candump", 300), ("CSV, a handle", 244), ("Wireshark, hex dump", 20)],
+)
+def test_wrong_reading_with_the_right_checksum_is_not_believed(
+    notation: str, size: int
+) -> None:
+    """Of 256 wrong readings of a damaged frame, one has it by chance."""
+    for value in range(1, 256):
+        for at in (27, 290):
+            dump = NOTATIONS[notation](cut(damaged(FRAME, at, value), size))
+            assert data_of(dump) == []
+
+
 def test_frame_counts_where_another_reading_lacks_a_part_of_it() -> None:
     """The plain alphabet of base64 reads the second frame, and of the first all but a line."""
     first = mended(FRAME[:40] + b"\xff" * 20 + FRAME[60:])

@@ -7,7 +7,7 @@ No format is assumed: a frame is what has the header, the length and the checksu
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, product
+from itertools import accumulate, chain, pairwise, product
 import re
 from typing import Final, NamedTuple, override
 
@@ -81,6 +81,8 @@ class _Found(NamedTuple):
     end: int
     frame: Frame | None
     remark: str = ""
+    is_whole: bool = False
+    """Whether there are as many bytes as a frame has up to the next header, or the end."""
 
 
 def read_dump(dump: str | bytes) -> Dump:
@@ -103,8 +105,8 @@ def read_dump(dump: str | bytes) -> Dump:
 
     found = _find_in_text(dump)
     if breaks:
-        frames = [each for each in found if each.frame]
-        found = _merge([frames, _find_in_wrapped_text(dump), found])
+        certain = [each for each in found if each.frame or each.is_whole]
+        found = _merge([certain, _find_in_wrapped_text(dump), found])
     if not found and (chunk := _longest_chunk(dump)):
         remark = Remark(line(chunk.begin), _why_no_frame(chunk), is_rejected=False)
         return Dump((), (), (remark,))
@@ -157,18 +159,24 @@ def _find_in_text(text: str) -> list[_Found]:
 def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
     """Unite what several readings of a text find.
 
-    The first reading that finds a frame at a place is right about that place, whatever
-    the others miss there. Without any frame, the reading with the most remarks is kept.
+    Of 256 wrong readings, one has the right checksum by chance. So a reading in which a
+    frame has its length is right about that place, even if the checksum is wrong; else the
+    first reading that finds a frame there, whatever the others miss. Without any frame,
+    the reading with the most remarks is kept.
     """
     readings = [*readings]
-    useful = [found for found in readings if any(each.frame for each in found)]
+    useful = [
+        found
+        for found in readings
+        if any(each.frame or each.is_whole for each in found)
+    ]
     if not useful:
         return [*max(readings, key=len, default=())]
     merged: list[_Found] = []
-    for wanted, found in product((True, False), useful):
+    for rank, found in product(sorted({*map(_rank, chain(*useful))}), useful):
         begins, ends = [each.begin for each in merged], [each.end for each in merged]
         for each in found:
-            if bool(each.frame) is not wanted:
+            if _rank(each) != rank:
                 continue
             # Ends are estimates where a frame ends within a chunk
             middle = (each.begin + each.end) / 2
@@ -177,6 +185,11 @@ def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
                 merged.append(each)
         merged.sort(key=lambda each: each.begin)
     return merged
+
+
+def _rank(found: _Found) -> tuple[bool, bool]:
+    """Return the order in which what is found counts."""
+    return not found.is_whole, found.frame is None
 
 
 def _find_in_wrapped_text(text: str) -> list[_Found]:
@@ -214,7 +227,7 @@ def _find_in_notifications(chunks: Sequence[Chunk]) -> list[_Found]:
         size = int.from_bytes(match[1] + match[2], "little") - _NOTIFICATION_HEADER
         begin, end = match.end(), min(match.end() + size, next_start)
         values.append(Chunk(position(begin), position(end), data[begin:end]))
-    return [each for each in _find_frames(values) if each.frame]
+    return [each for each in _find_frames(values) if each.frame or each.is_whole]
 
 
 def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
@@ -249,11 +262,25 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
         except FrameError as err:
             if not lost:
                 reason = _reason(candidate, following - start, err)
-                found.append(_Found(place(start), place(following), None, reason))
+                found.append(
+                    _Found(
+                        place(start),
+                        place(following),
+                        None,
+                        reason,
+                        is_whole=following == end,
+                    )
+                )
         else:
             remark = f"the first byte of the frame, {lost.hex()}, was missing"
             found.append(
-                _Found(place(start), place(end), frame, remark if lost else "")
+                _Found(
+                    place(start),
+                    place(end),
+                    frame,
+                    remark if lost else "",
+                    is_whole=following == end,
+                )
             )
             done = end
     return found

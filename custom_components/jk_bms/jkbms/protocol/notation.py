@@ -246,7 +246,7 @@ def _read_selection(
     _drop_labels(data)
     words = [*_words(text, data)]
     yield _chunks(words)
-    if is_wide:
+    if is_wide and all(len(word.digits) <= _MAX_GROUP for word in words):
         # hexdump and gdb print words of two or four bytes, the low one last
         yield _chunks(
             [
