@@ -76,14 +76,24 @@ async def setup_integration(
 
 
 @callback
-def fire_timers(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
-    """Fire the timers of this time span.
+def timers_by_due_time(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
+    """Return the timers of a loop, the next one first."""
+    return sorted(get_scheduled_timer_handles(loop), key=asyncio.TimerHandle.when)
 
-    The plug-in of Home Assistant takes the time of the machine for each of them. On a
-    busy one the last were no longer due, since the clock of the loop stands still.
+
+def fire_timers(hass: HomeAssistant, delay: timedelta = DEFAULT_INTERVAL) -> None:
+    """Fire the timers of this time span, in the order in which they are due.
+
+    The plug-in of Home Assistant fires them in that of the heap of the loop, and takes
+    the time of the machine for each of them. On a busy one the last were no longer due,
+    since the clock of the loop stands still.
     """
     now = dt_util.utcnow()
-    with patch.object(common, "time", SimpleNamespace(time=now.timestamp)):
+    clock = SimpleNamespace(time=now.timestamp)
+    with (
+        patch.object(common, "time", clock),
+        patch.object(common, "get_scheduled_timer_handles", timers_by_due_time),
+    ):
         async_fire_time_changed(hass, now + delay)
 
 

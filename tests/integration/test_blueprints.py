@@ -60,11 +60,16 @@ async def test_cells_that_drift_apart_are_notified_after_a_while(
     registry = dr.async_get(hass)
     (device,) = dr.async_entries_for_config_entry(registry, entry.entry_id)
     registry.async_update_device(device.id, name_by_user="Garden house")
-    await automate("cells_drift_apart", spread=["sensor.house_delta_cell_voltage"])
+    await automate(
+        "cells_drift_apart",
+        spread=["sensor.house_delta_cell_voltage"],
+        # Shorter than the time in which a battery has to be read again.
+        duration={"minutes": 1},
+    )
     bms.battery.override(cells=(3.31, 3.3, 3.15, *[3.3] * 13))
     await pass_time(hass)
     assert not notifications
-    await pass_time(hass, timedelta(minutes=5))
+    await pass_time(hass, timedelta(minutes=1))
     assert notification_texts(notifications) == [
         (
             "Garden house",
