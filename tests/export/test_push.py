@@ -542,7 +542,7 @@ async def test_tried_until_time_is_up(
     async with serving(refuse) as address:
         target = PushTarget.parse(f"http://{address}{IMPORT}")
         with pytest.raises(PushServerError, match="HTTP 500"):
-            await push(session, target, STATES, deadline=2.0)
+            await push(session, target, STATES, deadline=5.0)
     # The pauses grow: else it would be thousands
     assert 1 < tries < 15
 
@@ -668,7 +668,7 @@ async def test_last_failure_is_raised(session: aiohttp.ClientSession) -> None:
                 session,
                 PushTarget.parse(f"http://{address}{IMPORT}"),
                 STATES,
-                deadline=2.0,
+                deadline=5.0,
             )
         silent.set()
     assert tries == 2

@@ -141,17 +141,17 @@ class FrameAssembler:
 
     def feed(self, chunk: bytes | bytearray) -> list[Frame]:
         """Take one notification and return the frames that it completes."""
-        chunk = bytes(chunk)
         size = len(chunk)
-        if chunk == IDLE_LINE and not (self._unread or self._doubled):
-            self._last = chunk
-            self.statistics.skipped += size
-            return []
         missing = (self._missing or self._begun_by(chunk)) - size
         if missing > 0 and size >= _USUAL_SIZE:
             # As with most notifications: they complete nothing
-            self._unread.append(chunk)
+            self._unread.append(bytes(chunk))
             self._missing = missing
+            return []
+        chunk = bytes(chunk)
+        if chunk == IDLE_LINE and not (self._unread or self._doubled):
+            self._last = chunk
+            self.statistics.skipped += size
             return []
         chunks = [*self._unread, chunk]
         self._unread, self._missing = [], 0
@@ -169,7 +169,7 @@ class FrameAssembler:
             self._read(unread, frames)
         return frames
 
-    def _begun_by(self, chunk: bytes) -> int:
+    def _begun_by(self, chunk: bytes | bytearray) -> int:
         """Return the size of the frame that a notification is the clean beginning of."""
         is_clean = chunk.startswith(HEADER) and not (self._buffer or self._doubled)
         return FRAME_SIZE if is_clean else 0
