@@ -86,18 +86,16 @@ class Confirmation:
         history = self._histories[type(record)]
         damaged = self._statistics.damaged
         held = history.held if history.damaged == damaged else 0
-        if (
-            (
-                _is_same(record, *history.known, time)
-                if history.known
-                else _is_sound(record)
-            )
-            or any(
-                _is_same(record, before, then, time) and said in (content, None)
-                for before, then, said in history.unsure
-            )
-            or held == _UNSURE_AT_MOST
-        ):
+        is_expected = (
+            _is_same(record, *history.known, time)
+            if history.known
+            else _is_sound(record)
+        )
+        was_read_before = any(
+            _is_same(record, before, then, time) and said in (content, None)
+            for before, then, said in history.unsure
+        )
+        if is_expected or was_read_before or held == _UNSURE_AT_MOST:
             history.known, history.unsure, history.held = (record, time), [], 0
             return True
         history.unsure = [
