@@ -24,7 +24,7 @@ VIEWS = range(4 if os.environ.get("ALL_VIEWS") else 1)
 pytestmark = [
     pytest.mark.usefixtures("socket_enabled"),
     # In a fresh checkout Python has to compile all of Home Assistant.
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not NODE, reason="Node.js is missing"),
     pytest.mark.skipif(not CHROMIUM, reason="Chromium is missing"),
     pytest.mark.skipif(
@@ -59,14 +59,12 @@ async def test_dashboard_in_home_assistant(view: int) -> None:
         await run_node("home-assistant.test.mjs", DEMO_URL=ready.url, VIEW=str(view))
 
 
-@pytest.mark.timeout(900)
 async def test_bank_in_home_assistant() -> None:
     """A bank of four packs of 32 cells, and the heat map of a pack."""
     async with demo("--batteries", "4", "--bank", "--cells", "32") as ready:
         await run_node("bank.test.mjs", DEMO_URL=ready.url)
 
 
-@pytest.mark.timeout(900)
 async def test_whatever_happens_to_a_battery_is_shown() -> None:
     """Faults, controls, the link and a lost battery, where resources are kept in YAML."""
     async with demo("--added", "--batteries", "4", "--yaml-resources") as ready:
