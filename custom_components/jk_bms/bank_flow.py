@@ -25,7 +25,7 @@ from .bank_coordinator import (
     async_name_packs,
     is_bank,
 )
-from .const import DOMAIN
+from .const import DOMAIN, PAGES
 from .jkbms.bank import Wiring
 from .options_flow import JkBmsOptionsFlow
 
@@ -77,7 +77,12 @@ class BankFlow(ConfigFlow):
         errors: dict[str, str] = {}
         if user_input is not None and not (errors := self._check(user_input)):
             data = dict(user_input)
-            return self.async_create_entry(title=data.pop(CONF_NAME), data=data)
+            return self.async_create_entry(
+                title=data.pop(CONF_NAME),
+                data=data,
+                description="with_energy",
+                description_placeholders=PAGES,
+            )
         return self._show_packs("bank", {CONF_NAME: TextSelector()}, user_input, errors)
 
     async def async_step_reconfigure_bank(
@@ -127,6 +132,12 @@ class BankFlow(ConfigFlow):
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, user_input),
             errors=errors,
+            description_placeholders={
+                "cells": ", ".join(
+                    f"{name} {count}"
+                    for name, count in self._count_cells(user_input, bank_id).items()
+                )
+            },
         )
 
     def _check(
@@ -138,7 +149,25 @@ class BankFlow(ConfigFlow):
         if not set(user_input[CONF_PACKS]) <= self._free_packs(bank_id).keys():
             # Another dialog was faster.
             return {CONF_PACKS: "pack_taken"}
+        counts = self._count_cells(user_input, bank_id)
+        if user_input[CONF_WIRING] == Wiring.PARALLEL and len({*counts.values()}) > 1:
+            return {CONF_PACKS: "different_cells"}
         return {}
+
+    def _count_cells(
+        self, user_input: Mapping[str, Any] | None, bank_id: str | None
+    ) -> dict[str, int]:
+        """Return the cells of each chosen pack that was read, by its name."""
+        names = self._free_packs(bank_id)
+        loaded = {
+            entry.entry_id: entry.runtime_data
+            for entry in self.hass.config_entries.async_loaded_entries(DOMAIN)
+        }
+        return {
+            names[pack]: len(loaded[pack].data.cell_data.cell_voltage)
+            for pack in (user_input or {}).get(CONF_PACKS, ())
+            if pack in names and pack in loaded and loaded[pack].last_update
+        }
 
     def _free_packs(self, bank_id: str | None = None) -> dict[str, str]:
         """Return the names of the batteries that are in no other bank, by entry id."""

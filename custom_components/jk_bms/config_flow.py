@@ -30,7 +30,7 @@ from .bank_flow import BankFlow, BankOptionsFlow
 from .battery_client import FirstRead, async_create_client, async_hand_over
 from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
 from .connection_slots import async_get_connection_slots
-from .const import DOMAIN, SERVICE_UUID, USUAL_NAME
+from .const import DOMAIN, PAGES, SERVICE_UUID, USUAL_NAME
 from .coordinator import JkBmsConfigEntry
 from .diagnosis import PAIRING_POSSIBLE, UNKNOWN, async_diagnose
 from .entity import async_move_entities
@@ -50,11 +50,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.ASCII)
 
-PAGES: Final = {
-    "dashboards": "/config/lovelace/dashboards",
-    "energy": "/config/energy/electricity",
-}
-"""Pages of Home Assistant that the end of the dialog leads to."""
 CAN_PAIR: Final = {"base": PAIRING_POSSIBLE}
 
 

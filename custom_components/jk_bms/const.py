@@ -21,3 +21,9 @@ UNIT_AMPERE_HOUR: Final = "Ah"
 # at once. A link that breaks sooner would break again; retrying without a pause would
 # keep the connection slot busy and the battery out of reach of other clients.
 MIN_LINK_LIFETIME: Final = 5.0
+
+PAGES: Final = {
+    "dashboards": "/config/lovelace/dashboards",
+    "energy": "/config/energy/electricity",
+}
+"""Pages of Home Assistant that the end of a dialog leads to."""

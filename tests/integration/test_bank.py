@@ -482,12 +482,39 @@ async def test_bank_is_added_in_the_ui(
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "bank"
     assert result["data"] == {CONF_PACKS: addresses, CONF_WIRING: "series"}
+    assert result["description"] == "with_energy"
     await hass.async_block_till_done()
     assert result["result"].state is ConfigEntryState.LOADED
     late = await submit(hass, other, chosen)
     assert late["errors"] == {CONF_PACKS: "pack_taken"}
     # No packs are left for another bank: what is added is a battery.
     assert (await start(hass))["step_id"] == "user"
+
+
+async def test_packs_of_different_size_are_not_wired_in_parallel(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    packs: list[VirtualBms],
+    entries: list[MockConfigEntry],
+    make_bms: MakeBms,
+) -> None:
+    """They would short each other; in series they may be."""
+    small = make_bms(
+        "JK_PB2A16S20P 15.41", name="small", address="C8:47:80:77:00:04", cells=4
+    )
+    proxy.advertise(small)
+    await setup_integration(hass, small)
+    flow = await submit(hass, await start(hass), {"next_step_id": "bank"})
+    chosen = {
+        "name": "bank",
+        CONF_PACKS: [packs[0].address, small.address],
+        CONF_WIRING: "parallel",
+    }
+    flow = await submit(hass, flow, chosen)
+    assert flow["errors"] == {CONF_PACKS: "different_cells"}
+    assert flow["description_placeholders"]["cells"] == "pack_a 16, small 4"
+    result = await submit(hass, flow, chosen | {CONF_WIRING: "series"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
 async def test_menu_leads_to_a_battery_as_well(

@@ -84,6 +84,7 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     assert dialog["step"]["pair"] == texts["config"]["step"]["pair"]
     assert dialog["error"] == {key: shown[key] for key in PAIRING_ERROR_KEYS.values()}
     assert set(shown) - set(expected) - set(dialog["error"]) == {
+        "different_cells",
         "invalid_address",
         "other_battery",
         "pack_taken",
@@ -172,5 +173,5 @@ def test_end_of_dialog_names_what_the_other_dialogs_show(language: str) -> None:
     sensors = texts["entity"]["sensor"]
     assert words["dashboard_name"] in end["default"]
     assert end["with_energy"].startswith(end["default"])
-    for key in ("energy_charged", "energy_discharged", "power"):
+    for key in ("energy_charged", "energy_discharged", "power", "state_of_charge"):
         assert f"*{sensors[key]['name']}*" in end["with_energy"]
