@@ -9,7 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
-from typing import Any, NamedTuple, override
+from typing import Any, Final, NamedTuple, override
 
 import pytest
 
@@ -894,15 +894,15 @@ def test_help_that_does_not_arrive(
     assert capsys.readouterr().err == ""
 
 
-def test_closed_standard_streams_are_no_failure(
+def test_closed_standard_streams(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A closed stream is no failure: only the exit code is wanted."""
+    """Output for a closed stdout is a failure; stdin and stderr may be closed."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
-    assert main(["--decode", str(path), "-f", "table"]) == 0
+    assert main(["--decode", str(path), "-f", "table"]) == 1
     assert main(["--decode", "-"]) == 1
     with pytest.raises(SystemExit) as stop:
         main(["--watch"])
@@ -912,23 +912,32 @@ def test_closed_standard_streams_are_no_failure(
     assert capsys.readouterr() == ("", "")
 
 
+ONE_GOOD: Final = "jkbms: 1 frame good, 0 rejected"
+
+
 @pytest.mark.parametrize(
-    ("closed", "out", "err"),
+    ("closed", "code", "out", "complaints"),
     [
-        (">&-", "", "jkbms: 1 frame good, 0 rejected\n"),
-        ("2>&-", '{\n  "device_info": []', ""),
-        ("<&-", '{\n  "device_info": []', "jkbms: 1 frame good, 0 rejected\n"),
+        (
+            ">&-",
+            1,
+            "",
+            [ONE_GOOD, "jkbms: Cannot write the output: Bad file descriptor"],
+        ),
+        ("2>&-", 0, '{\n  "device_info": []', []),
+        ("<&-", 0, '{\n  "device_info": []', [ONE_GOOD]),
     ],
 )
 def test_process_with_a_closed_stream(
-    tmp_path: Path, closed: str, out: str, err: str
+    tmp_path: Path, closed: str, code: int, out: str, complaints: list[str]
 ) -> None:
-    """It goes on with the others."""
+    """It goes on with the others; output that goes nowhere is a failure."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
     command = [sys.executable, "-m", "jkbms", "--decode", str(path)]
     result = process(["sh", "-c", f'exec "$@" {closed}', "sh", *command])
-    assert (result.code, result.out[: len(out)], result.err) == (0, out, err)
+    assert (result.code, result.out[: len(out)]) == (code, out)
+    assert result.err.splitlines() == complaints
     assert bool(result.out) is bool(out)
 
 

@@ -13,10 +13,13 @@ from .report import Report
 
 
 def open_streams() -> None:
-    """Replace each standard stream that is closed by one that discards its text."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Replace each standard stream that is closed: stdin is empty, stdout fails."""
+    for name, mode in (("stdin", "r"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+    if sys.stdout is None:
+        unwritable = os.open(os.devnull, os.O_RDONLY)
+        sys.stdout = os.fdopen(unwritable, "w", encoding="utf-8")
 
 
 def print_error(text: str) -> None:
