@@ -367,6 +367,11 @@ def test_section_that_is_not_requested_is_left_out(run: Run) -> None:
     assert text.endswith(" }] }\n")
 
 
+def test_url_without_a_use_is_ignored(run: Run) -> None:
+    """A script may always pass it."""
+    assert run("-u", "http://x", "-i", "-f", "j") == run("-i", "-f", "j")
+
+
 def test_metrics_are_sorted_and_whole_numbers_have_no_point(run: Run) -> None:
     """Names, types and labels are those of ubmsc; -c exports poweron_times as well."""
     lines = run("-f", "m", "-c", "-d", "UPS_BMS", **METRICS_VALUES).splitlines()
