@@ -371,6 +371,8 @@ def test_credentials_from_a_file(tmp_path: Path) -> None:
     assert Credentials.from_file(path) == USER
     path.write_text("t0ken-7919", "utf-8")
     assert Credentials.from_file(path) == TOKEN
+    path.write_text("t0ken-7919", "utf-8-sig")
+    assert Credentials.from_file(path) == TOKEN
 
 
 @pytest.mark.parametrize(

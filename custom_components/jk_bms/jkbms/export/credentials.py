@@ -57,7 +57,7 @@ class Credentials:
         Raises `CredentialsError`.
         """
         try:
-            text = path.read_text("utf-8").strip()
+            text = path.read_text("utf-8-sig").strip()
         except OSError as err:
             raise CredentialsError(f"{path}: {err.strerror}") from err
         except UnicodeDecodeError as err:
