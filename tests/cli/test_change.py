@@ -254,6 +254,7 @@ def test_backup_and_restore(bms: VirtualBms, run: Run, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("no toml", "Expected"),
+        (f"a = {'[' * 20_000}", "it is nested too deeply"),
         ("[device_info]", "it has no [[settings]]"),
         ("[[settings]]\n[[settings]]\n", "the settings of one battery"),
         (None, "No such file"),
@@ -269,6 +270,30 @@ def test_file_without_settings(
     result = run(*BMS, "--apply", str(path))
     assert result.code == 2
     assert message in result.err
+    assert len(result.complaints) == 1
+
+
+def test_file_with_a_byte_order_mark(bms: VirtualBms, run: Run, tmp_path: Path) -> None:
+    """Some editors write one."""
+    path = tmp_path / "file"
+    path.write_text("[[settings]]\nsoc_0 = 2.9\n", "utf-8-sig")
+    assert run(*BMS, "--apply", str(path), "--dry-run").out == "soc_0: 2.7 V -> 2.9 V\n"
+
+
+def test_file_of_which_nothing_can_be_restored(
+    bms: VirtualBms, run: Run, tmp_path: Path
+) -> None:
+    """That is a failure, unless something else is set."""
+    path = tmp_path / "file"
+    path.write_text("[[settings]]\ncell_ovp = 4.2\nunknown = {}\n", "utf-8")
+    result = run(*BMS, "--apply", str(path), "--yes")
+    assert (result.code, result.out) == (1, "")
+    assert result.complaints == [
+        "jkbms: nothing of the file can be restored: cell_ovp, unknown"
+    ]
+    result = run(*BMS, "--apply", str(path), "--set", "charging=off", "--yes")
+    assert result.code == 0
+    assert result.complaints == ["jkbms: not restored: cell_ovp, unknown"]
 
 
 @pytest.mark.parametrize(
@@ -276,9 +301,11 @@ def test_file_without_settings(
     [
         ('charging = "off"', "must be on or off"),
         ("soc_0 = nan", "not a value"),
+        ('soc_0 = "2.9"', "must be a number"),
+        ("soc_0 = true", "must be a number"),
+        ("soc_0 = 2026-11-29", "must be a number"),
         ("soc_0 = 3.65", "not allowed"),
         ("balance_trigger = [1]", "not a value"),
-        ("cell_ovp = 4.2\nunknown = {}", "not restored: cell_ovp, unknown"),
     ],
 )
 def test_hostile_file(

@@ -73,7 +73,8 @@ def change_settings(options: Options) -> ExitCode:
     reading = battery.reading
     assert reading
     try:
-        target = _restorable(saved, reading) | _parsed(texts, reading)
+        target = _parsed(texts, reading)
+        target = _restorable(saved, reading, is_all=not target) | target
         changes = plan(target, reading)
         _show_plan(changes)
         if options.dry_run or not changes:
@@ -107,7 +108,10 @@ def _assignments(arguments: Iterable[str]) -> dict[str, str]:
 def _load(path: str) -> dict[str, Any]:
     """Return the settings of a file that `--settings -f toml` wrote."""
     try:
-        document = tomllib.loads(Path(path).read_text("utf-8"))
+        # Editors of Windows begin a file with a byte order mark
+        document = tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except RecursionError as err:
+        raise _ChangeError(f"{path}: it is nested too deeply") from err
     except (OSError, ValueError) as err:
         reason = getattr(err, "strerror", None) or err
         raise _ChangeError(f"{path}: {reason}") from err
@@ -120,8 +124,13 @@ def _load(path: str) -> dict[str, Any]:
             raise _ChangeError(f"{path}: it has no [[settings]]")
 
 
-def _restorable(saved: Mapping[str, Any], reading: Reading) -> dict[str, Value]:
-    """Return what may be written of saved settings; name what else differs."""
+def _restorable(
+    saved: Mapping[str, Any], reading: Reading, *, is_all: bool
+) -> dict[str, Value]:
+    """Return what may be written of saved settings; name what else differs.
+
+    Raises `_ChangeError` if that is nothing, and all that was requested.
+    """
     accepted = accepted_registers(reading)
     target: dict[str, Value] = {}
     left_out = []
@@ -131,8 +140,11 @@ def _restorable(saved: Mapping[str, Any], reading: Reading) -> dict[str, Value]:
             target[name] = value
         elif name != "register_support" and now != value:
             left_out.append(name)
+    names = ", ".join(left_out)
+    if left_out and is_all and not target:
+        raise _ChangeError(f"nothing of the file can be restored: {names}")
     if left_out:
-        print_error(f"not restored: {', '.join(left_out)}")
+        print_error(f"not restored: {names}")
     return target
 
 

@@ -112,11 +112,9 @@ class Register:
                 raise ValueError("The value must be on or off")
             return pack(f"<{self.code}", value)
         # A subclass could compare as it likes
-        if (
-            isinstance(value, str)
-            or type(value) not in (int, float)
-            or not self.minimum <= value <= self.maximum
-        ):
+        if isinstance(value, str) or type(value) not in (int, float):
+            raise ValueError("The value must be a number")
+        if not self.minimum <= value <= self.maximum:
             raise ValueError(
                 f"The value must be between {self.minimum:g} and {self.maximum:g}"
             )
@@ -135,7 +133,7 @@ def _encode_text(value: Value) -> bytes:
         or not 0 < len(value) <= MAX_VALUE_SIZE
     ):
         raise ValueError(
-            f"The value must be 1 to {MAX_VALUE_SIZE} printable ASCII characters"
+            f"The value must be text of 1 to {MAX_VALUE_SIZE} printable ASCII characters"
         )
     return value.encode()
 
