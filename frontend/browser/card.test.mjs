@@ -560,6 +560,31 @@ test("the overview counts the packs of a bank once, below their bank", async () 
   assert.match(await rows.first().innerText(), /Spread 19 mV/);
 });
 
+test("the packs of a bank that lacks one are counted, down to none", async () => {
+  await page.evaluate(() => {
+    const [a, b] = ["a", "b"].map((name) => home.battery(4, {}, name));
+    const sums = { "sensor.power": ["1936", "W"], "sensor.state_of_charge": ["62", "%"] };
+    home.showOverview([a, b, home.bank([a, b], sums)], {}, {});
+  });
+  await page.locator(".row.pack").nth(1).waitFor();
+  // The row of the only bank is the total.
+  const total = page.locator(".total");
+  assert.equal(await total.count(), 0);
+  await page.evaluate(() => {
+    for (const battery of ["b", "bank"]) {
+      for (const key of ["power", "state_of_charge"])
+        home.change(`sensor.${battery}_${key}`, "unavailable");
+    }
+    home.publish();
+  });
+  await total.getByText("968 W").waitFor();
+  assert.match(await total.innerText(), /^All batteries\s+1 of 2 counted\s+62%/);
+  assert.doesNotMatch(await page.locator(".row").first().innerText(), /1936/);
+  await page.evaluate(() => home.setAll("unavailable"));
+  await total.getByText("0 of 2 counted").waitFor();
+  assert.match(await total.innerText(), /^All batteries\s+0 of 2 counted$/);
+});
+
 test("the units that a user chose change no sum", async () => {
   await page.evaluate(() => {
     const inKilowatts = home.battery(4, { "sensor.power": ["0.968", "kW"] });

@@ -127,12 +127,9 @@ export class Memory {
   readonly #states = new Map<string, HassEntity>();
 
   /** Return the entity, or as it was before it became unavailable. */
-  recall(entity: HassEntity): { readonly entity: HassEntity; readonly stale: boolean } {
-    if (entity.state !== "unavailable") {
-      this.#states.set(entity.entity_id, entity);
-      return { entity, stale: false };
-    }
-    return { entity: this.#states.get(entity.entity_id) ?? entity, stale: true };
+  recall(entity: HassEntity): HassEntity {
+    if (entity.state !== "unavailable") this.#states.set(entity.entity_id, entity);
+    return this.#states.get(entity.entity_id) ?? entity;
   }
 }
 
@@ -148,9 +145,10 @@ export function buildModel(
     const shown = entityId === undefined ? undefined : hass.states[entityId];
     if (!shown) return undefined;
     const recalled = memory.recall(shown);
-    const { entity } = recalled;
+    // A bank that is read lacks the sums while a pack is missing.
+    const entity = battery.packs.length && live?.available ? shown : recalled;
     if (GONE.has(entity.state)) return undefined;
-    stale ||= recalled.stale;
+    stale ||= entity !== shown;
     return {
       entityId: entity.entity_id,
       state: entity.state,

@@ -38,6 +38,11 @@ interface Row {
   readonly pack?: boolean;
 }
 
+/** What a lost battery did last is over. */
+function isCounted({ model: { stale, soc, power } }: Row): boolean {
+  return !stale && Boolean(soc ?? power);
+}
+
 export class OverviewCard extends BatteriesElement {
   static override styles = [unsafeCSS(shared), unsafeCSS(overviewStyles)];
   static override properties = { _config: { state: true } };
@@ -92,20 +97,28 @@ export class OverviewCard extends BatteriesElement {
       })
       .sort((a, b) => urgency(a) - urgency(b));
     const packs = new Set(this.shown.flatMap((battery) => battery.packs));
-    const alone = rows.filter(({ battery }) => !packs.has(battery.entry_id));
-    // A bank is as urgent as the worst of its packs.
-    const groups = alone
-      .map((row) => [
-        row,
-        ...rows
+    const groups = rows
+      .filter(({ battery }) => !packs.has(battery.entry_id))
+      .map((row) => {
+        const packs = rows
           .filter(({ battery }) => row.battery.packs.includes(battery.entry_id))
-          .map((pack) => ({ ...pack, pack: true })),
-      ])
-      .map((group) => ({ group, worst: Math.min(...group.map(urgency)) }))
+          .map((pack) => ({ ...pack, pack: true }));
+        const group = [row, ...packs];
+        return {
+          group,
+          // The packs stand for a bank that has no sums.
+          counted: packs.length && !isCounted(row) ? packs : [row],
+          // A bank is as urgent as the worst of its packs.
+          worst: Math.min(...group.map(urgency)),
+        };
+      })
       .sort((a, b) => a.worst - b.worst);
     return html`<ha-card>
       <div class="frame">
-        ${this.#total(hass, alone)}
+        ${this.#total(
+          hass,
+          groups.flatMap(({ counted }) => counted),
+        )}
         <ul class="rows">
           ${groups.flatMap(({ group }) => group.map((row) => html`<li>${this.#row(hass, row)}</li>`))}
         </ul>
@@ -117,10 +130,7 @@ export class OverviewCard extends BatteriesElement {
     if (rows.length < 2) return nothing;
     // A balancer measures neither charge nor power, and is not missed.
     const all = rows.filter(({ battery: { entities } }) => MEASURED.some((key) => entities[key]));
-    // What a lost battery did last is over.
-    const models = all
-      .map(({ model }) => model)
-      .filter(({ stale, soc, power }) => !stale && (soc ?? power));
+    const models = all.filter(isCounted).map(({ model }) => model);
     const charge = totalCharge(models);
     const powers = models.flatMap(({ power }) => (power ? [power.number] : []));
     const power = powers.reduce((sum, each) => sum + each, 0);

@@ -152,6 +152,23 @@ test("the last values stay, marked as stale, while a battery is unavailable", ()
   expect(later).toMatchObject({ stale: true, power: { number: 100 } });
 });
 
+test("a bank that lacks a pack shows no old sums, and all of them in grey once it is lost", () => {
+  const memory = new Memory();
+  const bank = {
+    ...makeBattery({ "sensor.power": "", "sensor.max_cell_voltage": "" }),
+    packs: ["one", "other"],
+  };
+  const shown = (power: string, cell: string, available = true) => {
+    const states = { "sensor.power": power, "sensor.max_cell_voltage": cell };
+    const model = buildModel(makeHass(states), bank, { ...LIVE, available }, memory);
+    const numbers = Object.keys(states).map((key) => model.value(key)?.number);
+    return [model.stale, ...numbers];
+  };
+  expect(shown("100", "3.33")).toEqual([false, 100, 3.33]);
+  expect(shown("unavailable", "3.32")).toEqual([false, undefined, 3.32]);
+  expect(shown("unavailable", "unavailable", false)).toEqual([true, 100, 3.32]);
+});
+
 test.each([
   [{}, false],
   [{ reason: { key: "not_reachable", placeholders: {} } }, true],
