@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from bluetooth_data_tools import monotonic_time_coarse
 from habluetooth import get_manager
 
 from homeassistant.components import bluetooth
@@ -33,6 +34,9 @@ from .jkbms.text import printable
 # The signal strength, in dBm, at or below which a failed connection is put down to the
 # signal. Advertisements still arrive at this level, but connections hardly ever succeed.
 WEAK_SIGNAL: Final = -90
+
+# In s. A battery advertises about every second, unless a client is connected.
+SILENT_AFTER: Final = 10.0
 
 PAIRING_POSSIBLE: Final = "pairing_possible"
 """The battery requires pairing, and an adapter that can do so is in range."""
@@ -101,7 +105,8 @@ def async_diagnose(
     elif isinstance(error, ConnectionLostError):
         key = "connection_lost"
     elif isinstance(error, NotReachableError):
-        key = _why_not_reachable(hass, address, seen, last_source)
+        is_gone = error.is_missing and not _advertises(seen)
+        key = _why_not_reachable(hass, address, seen, last_source, is_gone=is_gone)
     elif isinstance(error, NotJkBmsError) and model:
         # It was a JK BMS before, so this time the data were disturbed.
         key = "implausible"
@@ -115,13 +120,18 @@ def async_diagnose(
             # The error about slots includes the reachability already.
             "reason": str(error)
             if isinstance(error, NoFreeSlotError)
-            else f"{error}. {reachability}",
+            else _sentences(str(error), reachability),
             "holders": ", ".join(_slot_holders(hass, address)) or UNKNOWN,
             "rssi": str(seen.rssi) if seen else UNKNOWN,
             "model": model or UNKNOWN,
             "firmware": firmware or UNKNOWN,
         },
     )
+
+
+def _sentences(*texts: str) -> str:
+    """Join texts, of which each may begin in lower case and end without a full stop."""
+    return ". ".join(text[:1].upper() + text[1:].rstrip(". ") for text in texts)
 
 
 def _identity(
@@ -150,17 +160,28 @@ def _only_others_see(hass: HomeAssistant, address: str, adapter: str) -> bool:
     return bool(found) and all(device.scanner.source != adapter for device in found)
 
 
+def _advertises(seen: BluetoothServiceInfoBleak | None) -> bool:
+    """Return whether the battery has advertised lately."""
+    return seen is not None and monotonic_time_coarse() - seen.time <= SILENT_AFTER
+
+
 def _why_not_reachable(
     hass: HomeAssistant,
     address: str,
     seen: BluetoothServiceInfoBleak | None,
     last_source: str | None,
+    *,
+    is_gone: bool,
 ) -> str:
     if seen and seen.rssi <= WEAK_SIGNAL:
         return "weak_signal"
-    if bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):
+    # Scanners keep a device for minutes after its last advertisement.
+    devices = bluetooth.async_scanner_devices_by_address(
+        hass, address, connectable=False
+    )
+    if not is_gone and any(device.scanner.connectable for device in devices):
         return "not_reachable"
-    if bluetooth.async_scanner_devices_by_address(hass, address, connectable=False):
+    if any(not device.scanner.connectable for device in devices):
         return "not_heard"
     # A battery stops advertising while a client is connected. If the scanner that saw it
     # last with a good signal is still there, a client is more likely than a move.

@@ -13,7 +13,7 @@ from bluetooth_data_tools import monotonic_time_coarse
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.jk_bms.diagnosis import ERROR_KEYS
+from custom_components.jk_bms.diagnosis import ERROR_KEYS, async_diagnose
 from custom_components.jk_bms.jkbms import errors
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.options import DEFAULT_INTERVAL
@@ -312,6 +312,38 @@ async def test_poll_failures_mark_unavailable_by_age_and_recover(
         await pass_time(hass)
     assert soc(hass) == "40"
     assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
+
+
+@pytest.mark.parametrize(
+    ("age", "error"), [(60.0, "other_client"), (0.0, "not_reachable")]
+)
+async def test_battery_that_stopped_advertising_is_not_in_range(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    short_deadline: float,
+    age: float,
+    error: str,
+) -> None:
+    """It is not, while Home Assistant still knows it, if the Bluetooth stack does not."""
+    receive_advertisement(proxy, bms, later=-age)
+    proxy.remove(bms)
+    await pass_time(hass)
+    assert entry.runtime_data.diagnosis.key == error
+    reason = entry.runtime_data.diagnosis.placeholders["reason"]
+    assert reason.startswith(
+        f"Connecting failed: Device {bms.address} was not found. In connectable history"
+    )
+
+
+async def test_details_are_sentences(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
+) -> None:
+    """Each has one full stop, whether the error of the Bluetooth stack has one or not."""
+    diagnosis = async_diagnose(hass, bms.address, errors.SilentError("no response."))
+    reason = diagnosis.placeholders["reason"]
+    assert reason.startswith("No response. In connectable history;")
 
 
 async def test_loss_without_a_failed_read_has_a_reason(

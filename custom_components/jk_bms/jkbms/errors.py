@@ -56,6 +56,11 @@ class LinkError(JkBmsError):
 class NotReachableError(LinkError):
     """The battery is out of range, refuses connections or drops them."""
 
+    def __init__(self, message: str, *, is_missing: bool = False) -> None:
+        """`is_missing` is whether the Bluetooth stack does not see the battery."""
+        super().__init__(message)
+        self.is_missing = is_missing
+
 
 class ConnectionLostError(NotReachableError):
     """The battery was connected and responding, and then no longer was."""

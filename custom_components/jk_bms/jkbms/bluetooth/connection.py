@@ -10,6 +10,7 @@ from bleak import BleakClient
 from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bleak.backends.service import BleakGATTServiceCollection
+from bleak.exc import BleakDeviceNotFoundError
 from bleak.uuids import normalize_uuid_str
 import bleak_retry_connector
 from bleak_retry_connector import (
@@ -189,7 +190,8 @@ class Connection:
         is_empty = self.may_require_pairing and _NO_SERVICES in reason
         if is_empty or _lacks_security(reason):
             return PairingRequiredError(PAIRING_REQUIRED)
-        return NotReachableError(f"Connecting failed: {reason}")
+        is_missing = isinstance(self._connect_error, BleakDeviceNotFoundError)
+        return NotReachableError(f"Connecting failed: {reason}", is_missing=is_missing)
 
     async def _disconnect(self, client: BleakClient) -> None:
         with suppress(*_STACK_ERRORS):
