@@ -15,8 +15,11 @@ from aiohttp import ClientSession
 import pytest
 import yaml
 
+from homeassistant.core import HomeAssistant
 from tests.demo.__main__ import FAULTS
+from tests.demo.batteries import make_batteries
 from tests.demo.home import CONFIGURATION
+from tests.demo.incidents import async_register
 from tests.demo.trouble import NONE, TROUBLES
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +177,16 @@ def test_every_fault_can_be_chosen_everywhere() -> None:
     switch = yaml.safe_load(CONFIGURATION.replace("!include", ""))["input_select"]
     assert switch["demo_fault"]["options"] == [*FAULTS]
     assert [NONE, *TROUBLES] == [*FAULTS]
+
+
+async def test_pinned_state_of_charge_has_its_capacity(hass: HomeAssistant) -> None:
+    """A picture shows both."""
+    (bms,) = make_batteries(1)
+    async_register(hass, [bms])
+    data = {"battery": bms.battery.spec.name, "state": {"soc": 4}}
+    await hass.services.async_call("demo_battery", "let", data, blocking=True)
+    state = bms.battery.state
+    assert (state.soc, state.remaining) == (4, pytest.approx(0.04 * state.full))
 
 
 async def test_demo_added_starts_with_values_and_dashboard() -> None:

@@ -667,6 +667,23 @@ def test_overrides_stay_and_adapt_dependent_fields() -> None:
         battery.override(curent=1.0)
 
 
+@pytest.mark.parametrize(
+    ("hour", "mosfet"), [(12.0, "charging"), (20.0, "discharging")]
+)
+def test_pinned_mosfet_stops_its_current(hour: float, mosfet: str) -> None:
+    """At once, and the charge stays where it is; a current that is given as well wins."""
+    battery = Battery(MODELS[BMS_PB], hour=hour, soc=0.5)
+    before = battery.advance(60)
+    assert abs(before.current) > 1
+    battery.override(**{mosfet: False})
+    assert (battery.state.current, battery.state.power) == (0, 0)
+    battery.advance(60)
+    settled = battery.state.remaining
+    assert battery.advance(600).remaining == settled
+    battery.override(current=before.current)
+    assert battery.state.current == before.current
+
+
 def test_set_alarms_are_sent_and_logged() -> None:
     """Bits set by a test are added, and logged when time passes."""
     battery = Battery(MODELS[BMS_8S], hour=3.0)

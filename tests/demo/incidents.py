@@ -31,6 +31,10 @@ def async_register(hass: HomeAssistant, batteries: Iterable[VirtualBms]) -> None
     def let(call: ServiceCall) -> None:
         bms = by_name[call.data["battery"]]
         state: dict[str, Any] = call.data["state"]
+        if "soc" in state:
+            # So that the card shows no contradiction.
+            remaining = state["soc"] / 100 * bms.battery.spec.capacity
+            state = {"remaining": round(remaining, 3), **state}
         bms.battery.release()
         bms.battery.override(**state)
         bms.faults = replace(bms.faults, silent=call.data["silent"])

@@ -510,7 +510,7 @@ async def test_states_are_written_only_when_they_change(
     reported: dict[str, Any] = {}
     bms = make_bms(model, name="battery")
     # Equal cells, so that it does not matter which of them is the highest.
-    bms.battery.override(cells=(3.3,) * 8, soc=40, charging=True)
+    bms.battery.override(cells=(3.3,) * 8, soc=40, current=12.5)
     await setup(hass, proxy, bms)
     assert len(written()) > 20
     await pass_time(hass)

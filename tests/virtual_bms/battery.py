@@ -137,7 +137,8 @@ class Battery:
         state = self._simulated()
         if not self._overrides:
             return state
-        state = replace(state, **_consequences(self._overrides), **self._overrides)
+        derived = _consequences(self._overrides, state.current)
+        state = replace(state, **derived, **self._overrides)
         if "power" in self._overrides:
             return state
         return replace(state, power=round(abs(state.voltage * state.current), 3))
@@ -207,7 +208,9 @@ class Battery:
                 settling = max(self._open) > settings.request_float_voltage
                 return -0.003 * spec.capacity if settling else 0.0
             return min(wish, settings.max_charge_current) * self._taper()
-        if not settings.discharging or self._soc <= 0.002:
+        if not self._overrides.get("discharging", settings.discharging):
+            return 0.0
+        if self._soc <= 0.002:
             return 0.0
         return max(wish, -settings.max_discharge_current)
 
@@ -265,7 +268,7 @@ class Battery:
         return min(1.0, max(0.0, (limit - max(self._open)) / 0.12))
 
     def _charge_mosfet(self) -> bool:
-        if not self.settings.charging:
+        if not self._overrides.get("charging", self.settings.charging):
             return False
         return self.spec.firmware.phases or not self._full
 
@@ -472,9 +475,12 @@ _BALANCER_ZEROS: dict[str, Any] = {
 }
 
 
-def _consequences(given: dict[str, Any]) -> dict[str, Any]:
+def _consequences(given: dict[str, Any], current: float) -> dict[str, Any]:
     """Fields that must change with the given ones, unless they are given."""
     derived: dict[str, Any] = {}
+    blocking = "charging" if current > 0 else "discharging"
+    if not given.get(blocking, True):
+        derived["current"] = 0.0
     if "cells" in given:
         cells = given["cells"]
         derived["enabled"] = (1 << len(cells)) - 1
