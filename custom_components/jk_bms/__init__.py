@@ -14,6 +14,7 @@ from .bonds import async_remove_bond
 from .compatibility import async_enable_group
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .dashboard_link import async_setup_dashboard_link
 from .energy_store import async_remove_energy, async_save_energy
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
@@ -46,6 +47,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     async_setup_services(hass)
     async_setup_websocket(hass)
     await async_setup_frontend(hass)
+    await async_setup_dashboard_link(hass)
     return True
 
 

@@ -26,6 +26,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from .bank_coordinator import CONF_PACKS, BankCoordinator
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .dashboard_link import view_paths
 from .energy import SmoothedCurrent
 from .jkbms import __version__
 from .jkbms.estimates import time_to_empty, time_to_full
@@ -89,6 +90,8 @@ class BatteryCard:
     entry_id: str
     device_id: str
     title: str
+    path: str
+    """Of its view of the dashboard."""
     entities: dict[str, str]
     """Entity ids of the enabled entities, by platform and key: `sensor.cell_voltage_7`."""
     cell_count: int | None
@@ -221,12 +224,15 @@ class _Subscription:
     def _find_batteries(self) -> list[tuple[BatteryCard, Live]]:
         """Return the batteries that were ever read, sorted by name."""
         devices = dr.async_get(self._hass)
+        paths = view_paths(self._hass)
         entries = self._hass.config_entries.async_entries(
             DOMAIN, include_disabled=False
         )
         found = [
             (
-                _battery(self._hass, entry, device, _coordinator(entry)),
+                _battery(
+                    self._hass, entry, device, paths[device.id], _coordinator(entry)
+                ),
                 self._live_of(entry),
             )
             for entry in entries
@@ -255,6 +261,7 @@ def _battery(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
     device: dr.DeviceEntry,
+    path: str,
     coordinator: JkBmsCoordinator | BankCoordinator | None,
 ) -> BatteryCard:
     entities = er.async_entries_for_device(er.async_get(hass), device.id)
@@ -268,6 +275,7 @@ def _battery(
         entry_id=entry.entry_id,
         device_id=device.id,
         title=device.name_by_user or device.name or entry.title,
+        path=path,
         entities={
             # A unique id is the address, which has no underscore, and the key.
             f"{entity.domain}.{entity.unique_id.partition('_')[2]}": entity.entity_id

@@ -91,6 +91,17 @@ test("each battery has a view, to which a tap on its row leads, and the name of 
   await page.context().close();
 });
 
+test("the page of a device leads to the view of its battery", async () => {
+  const { page, hasNoErrors } = await open("/jk-bms/house");
+  const id = await idOf(page, "House");
+  await page.goto(`/config/devices/device/${id}`);
+  await page.getByText("Visit", { exact: true }).click();
+  await page.waitForURL("**/jk-bms/house");
+  await lastCell(page).waitFor();
+  hasNoErrors();
+  await page.context().close();
+});
+
 test("a renamed entity stays, a disabled one goes, and the others keep their numbers", async () => {
   const { page, inspect } = await open("/jk-bms/house");
   await lastCell(page).waitFor();

@@ -32,6 +32,8 @@ export interface Battery {
   readonly entry_id: string;
   readonly device_id: string;
   readonly title: string;
+  /** Of its view of the dashboard. */
+  readonly path: string;
   /** Entity ids by platform and key: `sensor.cell_voltage_7`. */
   readonly entities: Readonly<Record<string, string | undefined>>;
   readonly cell_count: number | null;

@@ -38,31 +38,6 @@ export async function currentBatteries(
 
 type Devices = Hass["devices"];
 
-/**
- * Return one path for each battery, no two alike. It is made of the name that the battery itself gives,
- * so that a page stays where it is when its device is renamed.
- */
-export function pathsOf(
-  batteries: readonly Battery[],
-  devices: Devices = {},
-): Record<string, string> {
-  const paths: Record<string, string> = {};
-  for (const { device_id, title } of batteries) {
-    const slug =
-      (devices[device_id]?.name ?? title)
-        .normalize("NFKD")
-        .toLowerCase()
-        .replace(/[^a-z0-9]+/g, "-")
-        .replace(/^-+|-+$/g, "") || "battery";
-    // A number alone would be taken for the index of a view.
-    const base = /^\d+$/.test(slug) || slug === "all" ? `battery-${slug}` : slug;
-    let path = base;
-    for (let n = 2; Object.values(paths).includes(path); n += 1) path = `${base}-${n}`;
-    paths[device_id] = path;
-  }
-  return paths;
-}
-
 const TEMPERATURES = [
   ...[1, 2, 4, 5].map((number) => `sensor.temperature_sensor_${number}`),
   "sensor.mosfet_temperature",
@@ -92,9 +67,8 @@ export function makeDashboard(
 ): Config {
   if (!found.length) return { views: [noBatteries(words)] };
   const batteries = inOrder(found, devices);
-  const paths = pathsOf(batteries, devices);
-  const views = batteries.map((battery) => batteryView(battery, paths[battery.device_id], words));
-  return { views: batteries.length > 1 ? [overview(batteries, paths, words), ...views] : views };
+  const views = batteries.map((battery) => batteryView(battery, words));
+  return { views: batteries.length > 1 ? [overview(batteries, words), ...views] : views };
 }
 
 function noBatteries(words: Words): Config {
@@ -106,11 +80,8 @@ function noBatteries(words: Words): Config {
   };
 }
 
-function overview(
-  batteries: readonly Battery[],
-  paths: Readonly<Record<string, string>>,
-  words: Words,
-): Config {
+function overview(batteries: readonly Battery[], words: Words): Config {
+  const paths = Object.fromEntries(batteries.map(({ device_id, path }) => [device_id, path]));
   return {
     title: words("all_batteries"),
     path: "all",
@@ -123,7 +94,7 @@ function overview(
   };
 }
 
-function batteryView(battery: Battery, path: string | undefined, words: Words): Config {
+function batteryView(battery: Battery, words: Words): Config {
   const ids = (keys: readonly string[]) =>
     keys.map((key) => battery.entities[key]).filter((id) => id !== undefined);
   const group = (title: Word, icon: string, cards: readonly Config[]) =>
@@ -205,7 +176,7 @@ function batteryView(battery: Battery, path: string | undefined, words: Words): 
   ];
   return {
     title: battery.title,
-    path: path ?? "battery",
+    path: battery.path,
     type: "sections",
     max_columns: 3,
     sections: sections.filter((cards) => cards.length).map((cards) => grid(...cards)),

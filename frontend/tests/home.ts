@@ -29,6 +29,7 @@ export function makeBattery(states: Readonly<Record<string, string>>, title = "H
     entry_id: "entry",
     device_id: title.toLowerCase(),
     title,
+    path: title.toLowerCase(),
     entities: Object.fromEntries(Object.keys(states).map((key) => [key, entityId(key)])),
     cell_count: 4,
     chemistry: "lfp",

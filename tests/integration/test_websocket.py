@@ -85,6 +85,7 @@ async def test_batteries_with_their_entities_and_limits(
     assert event["version"] == __version__
     [battery] = event["batteries"]
     device = device_of(hass, entry)
+    assert battery["path"] == "house-24v"
     assert battery["device_id"] == device.id
     assert battery["entry_id"] == entry.entry_id
     assert battery["title"] == entry.title
