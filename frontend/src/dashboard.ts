@@ -126,7 +126,6 @@ function batteryView(battery: Battery, words: Words): Config {
           ...week,
           period: "hour",
           stat_types: ["min", "max"],
-          hide_legend: true,
         }),
       ]),
     ],

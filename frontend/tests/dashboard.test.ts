@@ -84,3 +84,11 @@ test("a view keeps its number when the user renames a battery", () => {
   expect(paths(["Camper", "Camper"], ["House", "House"])).toEqual(["all", "camper", "house"]);
   expect(paths(["House", "House"], ["Camper", "Van"])).toEqual(["all", "camper", "house"]);
 });
+
+test("the graph of the highest and the lowest cell says which line is which", () => {
+  const battery = makeBattery({
+    "sensor.max_cell_voltage": "3.3",
+    "sensor.min_cell_voltage": "3.2",
+  });
+  expect(JSON.stringify(dashboard(battery))).not.toContain("hide_legend");
+});
