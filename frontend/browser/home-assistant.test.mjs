@@ -93,6 +93,7 @@ test("each battery has a view, to which a tap on its row leads, and the name of 
 
 test("the page of a device leads to the view of its battery", async () => {
   const { page, hasNoErrors } = await open("/jk-bms/house");
+  await lastCell(page).waitFor();
   const id = await idOf(page, "House");
   await page.goto(`/config/devices/device/${id}`);
   await page.getByText("Visit", { exact: true }).click();
