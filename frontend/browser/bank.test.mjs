@@ -67,6 +67,10 @@ test("32 cells are shown, and a tap on their graph opens the heat map of the day
     await card().locator(".heat-map svg").getAttribute("aria-label"),
     /^Voltage of 32 cells over 24 hours/,
   );
+  const [numbers, times] = await card().locator(".heat-map .ends").allInnerTexts();
+  assert.match(numbers, /^1\s+32$/);
+  // A day ago it was as late as it is now.
+  assert.match(times, /^(\d+:\d\d [AP]M)\s+\d+:\d\d [AP]M\s+\1$/);
   await inspect("heat_map");
   await graph.click();
   await card().locator(".heat-map").waitFor({ state: "detached" });

@@ -5,7 +5,7 @@ import type { Pack } from "./bank.ts";
 import type { Battery, Live } from "./batteries.ts";
 import batteryStyles from "./battery-card.css";
 import { BatteriesElement } from "./element.ts";
-import { formatDuration, formatNumber, formatPercent } from "./format.ts";
+import { formatDuration, formatNumber, formatPercent, formatTime } from "./format.ts";
 import { runAction, showMoreInfo, type GridOptions, type Hass } from "./hass.ts";
 import { fetchHistory, path, points, type History, type Point } from "./history.ts";
 import {
@@ -588,6 +588,7 @@ export class BatteryCard extends BatteriesElement {
       svg,
       words: this.words,
       millivolts: (volts: number) => millivolts(hass, volts),
+      time: (time: Date) => formatTime(hass, time),
     };
     this._heat = heatMap(
       kit,

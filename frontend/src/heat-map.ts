@@ -17,11 +17,15 @@ interface Kit {
   readonly svg: typeof svg;
   readonly words: Words;
   readonly millivolts: (volts: number) => string;
+  readonly time: (time: Date) => string;
 }
 
 /** Half of the colour scale, in V, at least: less than this is no difference. */
 const LEAST = 0.01;
 const COLUMNS = 24;
+
+/** Hours ago whose time stands below the map. */
+const MARKS = [24, 12, 0];
 
 /** Return the map, `undefined` if no cell has a history. */
 export function heatMap(kit: Kit, lines: readonly Line[]): TemplateResult | undefined {
@@ -44,13 +48,16 @@ export function heatMap(kit: Kit, lines: readonly Line[]): TemplateResult | unde
   }
   const largest = Math.max(LEAST, ...squares.map(({ deviation }) => Math.abs(deviation)));
   const spread = kit.millivolts(largest);
+  const now = Date.now();
   return html`<style>
       ${css}
     </style>
     <section class="heat-map" style="--rows: ${rows.length}">
       <span class="bar-head summary"
-        ><span>${kit.words("all_cells_24_h")}</span>
-        <span class="value">${rows[0]?.cell} – ${rows.at(-1)?.cell}, ± ${spread}</span></span
+        ><span>${kit.words("all_cells_24_h")}</span> <span class="value">± ${spread}</span></span
+      >
+      <span class="ends numbers"
+        ><span>${rows[0]?.cell}</span><span>${rows.at(-1)?.cell}</span></span
       >
       <svg
         viewBox="0 0 ${COLUMNS} ${rows.length}"
@@ -63,6 +70,9 @@ export function heatMap(kit: Kit, lines: readonly Line[]): TemplateResult | unde
             svg`<rect x=${x} y=${y} width="0.96" height="0.9" style=${colour(deviation / largest)}></rect>`,
         )}
       </svg>
+      <span class="ends"
+        >${MARKS.map((hours) => html`<span>${kit.time(new Date(now - hours * 3_600_000))}</span>`)}</span
+      >
     </section>`;
 }
 
