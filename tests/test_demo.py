@@ -17,7 +17,7 @@ import yaml
 
 from homeassistant.core import HomeAssistant
 from tests.demo.__main__ import FAULTS
-from tests.demo.batteries import make_batteries
+from tests.demo.batteries import KINDS, PASSCODE, make_batteries
 from tests.demo.home import CONFIGURATION
 from tests.demo.incidents import async_register
 from tests.demo.trouble import NONE, TROUBLES
@@ -108,7 +108,10 @@ async def demo(*arguments: str) -> AsyncGenerator[Demo]:
         assert process.stdout
         assert await process.stdout.readline() == b"demo: starting Home Assistant\n"
         line = await process.stdout.readline()
-        assert line.startswith(f"demo: ready at http://localhost:{port} ".encode())
+        ready = (
+            f"demo: ready at http://localhost:{port} (settings passcode {PASSCODE}; "
+        )
+        assert line.startswith(ready.encode())
         yield Demo(process, port)
     finally:
         with suppress(ProcessLookupError):
@@ -177,6 +180,13 @@ def test_every_fault_can_be_chosen_everywhere() -> None:
     switch = yaml.safe_load(CONFIGURATION.replace("!include", ""))["input_select"]
     assert switch["demo_fault"]["options"] == [*FAULTS]
     assert [NONE, *TROUBLES] == [*FAULTS]
+
+
+def test_batteries_of_the_demo_have_its_passcode() -> None:
+    """The others have none: only their switches can be changed."""
+    specs = [bms.battery.spec for bms in make_batteries(len(KINDS))]
+    assert {spec.setup_passcode for spec in specs} == {PASSCODE, ""}
+    assert specs[0].setup_passcode == PASSCODE
 
 
 async def test_pinned_state_of_charge_has_its_capacity(hass: HomeAssistant) -> None:

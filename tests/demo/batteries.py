@@ -13,6 +13,9 @@ HOUR: Final = 10.5
 
 SLOTS: Final = 3
 
+PASSCODE: Final = "246810"
+"""The settings passcode of all batteries that have one; the options ask for it."""
+
 # One of each layout first; then other boards, cell counts and chemistries.
 KINDS: Final = (
     ("House", "JK_PB2A16S20P 15.41"),
@@ -45,12 +48,14 @@ def make_batteries(
 def _spec(index: int, kinds: Sequence[tuple[str, str]]) -> Spec:
     turn, kind = divmod(index, len(kinds))
     name, model = kinds[kind]
+    spec = MODELS[model]
     return replace(
-        MODELS[model],
+        spec,
         name=f"{name} {turn + 1}" if turn else name,
         address=f"C8:47:8C:20:00:{index + 1:02X}",
         # Not every unit advertises something recognisable, or its own name.
         advert="common",
+        setup_passcode=PASSCODE if spec.setup_passcode else "",
         dip_address=None,
     )
 

@@ -20,7 +20,7 @@ from homeassistant.runner import RuntimeConfig, create_event_loop
 from tests.virtual_bms import VirtualBms
 
 from . import incidents
-from .batteries import KINDS, PACKS, make_batteries, start_proxies
+from .batteries import KINDS, PACKS, PASSCODE, make_batteries, start_proxies
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
 from .owner import async_add, async_add_bank, async_allow_controls, async_discover
 from .past import async_remember
@@ -115,4 +115,7 @@ async def _async_prepare(
         hass.async_create_task(hass.async_stop(1))
     else:
         url = URL.build(scheme="http", host=options.host, port=options.port)
-        print(f"demo: ready at {url} (Ctrl-C stops it)", flush=True)
+        print(
+            f"demo: ready at {url} (settings passcode {PASSCODE}; Ctrl-C stops it)",
+            flush=True,
+        )
