@@ -142,6 +142,14 @@ def links() -> Iterator[tuple[Path, str]]:
                 yield page, address
 
 
+def test_site_fetches_nothing_from_other_servers() -> None:
+    """Neither a picture, nor what the theme asks GitHub about the repository."""
+    foreign = re.compile(r"!\[[^\]]*\]\(\w+://|src(?:set)?=\"\w+://")
+    pages = (ROOT / "docs").glob("*.md")
+    assert [page.name for page in pages if foreign.search(page.read_text())] == []
+    assert "\nrepo_url:" not in (ROOT / "mkdocs.yml").read_text()
+
+
 def anchors(page: Path) -> set[str]:
     """Return what links to the headings of a page look like."""
     return {
