@@ -54,7 +54,7 @@ environment:
   JKBMS_SETTINGS_PASSCODE: for --set and --apply, instead of typing it
   JKBMS_PUSH_USER and JKBMS_PUSH_PASSWORD, or JKBMS_PUSH_TOKEN: for --push
 
-exit codes: 0 all answered, 1 something failed, 2 usage error,
+exit codes: 0 all responded, 1 something failed, 2 usage error,
   130 interrupted, 143 terminated (with --exporter: 0)
 """
 _HELP_COLUMN: Final = 35

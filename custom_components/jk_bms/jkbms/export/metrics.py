@@ -157,10 +157,12 @@ _VALUES: Final = (
         lambda state: getattr(state.device_info, "poweron_times", None),
     ),
 )
-"""Values of a battery; a battery that stops answering loses them."""
+"""Values of a battery; a battery that no longer responds loses them."""
 
 _LINK: Final = (
-    _gauge("up", "Whether the battery answers (1) or not (0).", lambda state: state.up),
+    _gauge(
+        "up", "Whether the battery responds (1) or not (0).", lambda state: state.up
+    ),
     _gauge(
         "last_update_timestamp_seconds",
         "Unix time of the latest values in s.",
