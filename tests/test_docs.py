@@ -33,6 +33,8 @@ RAW: Final = "https://raw.githubusercontent.com/jk-bms/ha-jk-bms/main/"
 MANUAL: Final = {
     ("prometheus.md", "sudo"): "installs into the system",
     ("ubmsc.md", "sudo"): "test_link_of_the_old_name_starts_the_command",
+    ("README.md", "git"): "fetches the repository",
+    ("contributing.md", "git"): "fetches the repository",
     ("README.md", "uv"): "tests/cli/test_wheel.py builds and installs the wheel",
 }
 """Commands that no test of this module runs, by page and program, and why."""
