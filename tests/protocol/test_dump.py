@@ -224,6 +224,7 @@ SCRAPS = {
     "packets": "ff020400 1b1000 ",
     "labels": "Value: 55AAEB90 7 ",
     "digits": "1",
+    "runs on one line": "55 AA EB 90 01 02 03 04 05 06 07 08 09 0a;x ",
 }
 
 
@@ -234,7 +235,7 @@ def test_time_is_linear(scrap: str) -> None:
 
 
 @pytest.mark.skipif(not THOROUGH, reason="takes half a minute")
-@pytest.mark.parametrize("name", ["labels", "escapes"])
+@pytest.mark.parametrize("name", ["labels", "escapes", "runs on one line"])
 def test_time_is_linear_up_to_two_megabytes(name: str) -> None:
     """Whatever only shows there: a limit of a cache, a text that is copied."""
     scrap = SCRAPS[name]

@@ -307,12 +307,14 @@ def test_damaged_acknowledgement() -> None:
     assert assembler.statistics == FrameStatistics(good=1, skipped=20)
 
 
-def test_command_header_inside_frame() -> None:
-    """Within a good frame the header of a command is content."""
-    data = build(0x02, {100: ACKNOWLEDGEMENT})
+def test_command_inside_frame_is_no_content() -> None:
+    """Commands stand between frames: with one inside, as many bytes are missing."""
+    data = build(0x02, {280: ACKNOWLEDGEMENT[:19]})
     assembler = FrameAssembler()
-    assert feed(assembler, cut(data, 110)) == [data]
-    assert assembler.statistics == FrameStatistics(good=1)
+    assert feed(assembler, [*cut(data, 110), A]) == [A]
+    assert assembler.statistics.good == 1
+    with pytest.raises(FrameError, match="command"):
+        Frame.parse(data)
 
 
 def test_noise_is_dropped_except_for_the_start_of_a_header() -> None:

@@ -17,7 +17,7 @@ _ESCAPE: Final = re.compile(
     r"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,2})\}"
     r"|([0-7]{1,3})|(.))",
 )
-_NAMED_ESCAPES: Final = dict(zip("abtnvfr", "\a\b\t\n\v\f\r", strict=True))
+_NAMED_ESCAPES: Final = dict(zip("abtnvfre", "\a\b\t\n\v\f\r\x1b", strict=True))
 
 
 class Chunk(NamedTuple):

@@ -83,6 +83,8 @@ class Frame:
             raise FrameError(f"Unknown frame type {data[4]}")
         if data.find(HEADER, len(HEADER)) >= 0:
             raise FrameError("Another frame starts inside")
+        if COMMAND_HEADER in data:
+            raise FrameError("A command or its acknowledgement starts inside")
         if checksum(data[:-1]) != data[-1]:
             raise FrameError("Wrong checksum")
         return cls(kind, data[5], data)

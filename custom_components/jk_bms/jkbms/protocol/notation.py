@@ -26,12 +26,16 @@ _MAX_SEPARATOR: Final = 5
 """Characters between two bytes; `", "` with both quotes are four."""
 _MAX_COLUMNS: Final = 96
 """Numbers on one line of a hex dump, those that its column of text looks like included."""
+_BORDER: Final = " \t\r\n|"
+"""What stands around the column of text."""
+_MAX_BORDER: Final = 80
+"""Characters behind the last number: the rest of the column, and what stands around it."""
 _MAX_GROUP: Final = 8
 """Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
 _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
-_MAX_LABELS: Final = 3
-"""Numbers in front of the bytes of a line: those of the line, of a handle, of the bytes."""
+_MAX_LABELS: Final = 8
+"""Numbers in front of the bytes of a line: its own, a handle, an address, the count of bytes."""
 _SWAPPED: Final = frozenset({4, 8})
 """Digits of numbers that a little-endian machine prints with the low byte last."""
 _DIGITS: Final = re.compile("[0-9A-Fa-f]+")
@@ -77,6 +81,8 @@ class _Run:
     """Whether the numbers have several bytes each."""
     separator: str = ""
     """Empty for a single number."""
+    is_data: bool = False
+    """Whether nothing but data is that long, or it holds a header."""
 
     @property
     def size(self) -> int:
@@ -89,11 +95,6 @@ class _Run:
     def is_grouped(self) -> bool:
         """Whether it is a row of a hex dump with some bytes per number."""
         return len(self.words) > 1 and 2 < len(self.words[0].digits) <= _MAX_GROUP
-
-    @property
-    def is_data(self) -> bool:
-        """Whether nothing but data is that long, or it holds a header."""
-        return self.size >= COMMAND_SIZE or _HEADER_DIGITS in self.digits
 
     @property
     def digits(self) -> str:
@@ -119,9 +120,7 @@ class _Notation:
     sign: re.Pattern[str]
     """What a text must contain to hold the header of a frame."""
     word: re.Pattern[str]
-    """A word, whether it is a number or not."""
-    number: re.Pattern[str]
-    """A word that is a number of `size` bytes; with base 16 of any number of digits."""
+    """A word; its group is a number of `size` bytes, with base 16 of any number of digits."""
     size: int = 1
 
     def readings(self, text: str) -> Iterator[Reading]:
@@ -132,6 +131,7 @@ class _Notation:
             end = begin + len(part)
             lines.append(_Line(begin, end, self._runs(text, begin, end)))
             begin = end
+        lines = _with_omitted_rows(text, lines)
         sizes = Counter[str | None]()
         for line in lines:
             for run in line.runs:
@@ -145,8 +145,7 @@ class _Notation:
         runs: list[_Run] = []
         run: _Run | None = None
         for match in self.word.finditer(text, begin, end):
-            digits = self._digits(match[0])
-            if not digits:
+            if not (match[1] and (digits := self._digits(match[1]))):
                 run = None
                 continue
             word = _Word(*match.span(), digits)
@@ -173,15 +172,15 @@ class _Notation:
                         continue
             run = _Run([word], is_wide)
             runs.append(run)
+        for run in runs:
+            run.is_data = run.size >= COMMAND_SIZE or _HEADER_DIGITS in run.digits
         return runs
 
-    def _digits(self, word: str) -> str:
-        """Return a number in base 16, empty for a word that is no byte."""
-        if not self.number.fullmatch(word):
-            return ""
+    def _digits(self, number: str) -> str:
+        """Return a number in base 16, empty for one that is no byte."""
         if self.base == 16:
-            return word.lower()
-        value, limit = int(word, self.base), 1 << 8 * self.size
+            return number.lower()
+        value, limit = int(number, self.base), 1 << 8 * self.size
         is_number = -limit // 2 <= value < limit
         return f"{value % limit:0{2 * self.size}x}" if is_number else ""
 
@@ -190,25 +189,85 @@ _NOTATIONS: Final = (
     _Notation(
         16,
         re.compile("e.{0,8}b", re.IGNORECASE | re.DOTALL),
-        re.compile(r"\w+"),
-        re.compile("[0-9A-Fa-f]+"),
+        re.compile(r"([0-9A-Fa-f]++)(?!\w)|\w+"),
     ),
     _Notation(
         10,
         re.compile("235|-21"),
-        re.compile(r"(?<!\w)-?\d+(?!\w)|\w+"),
-        re.compile(r"-?[0-9]{1,3}"),
+        re.compile(r"((?<!\w)-?[0-9]{1,3}(?!\w))|\w+"),
     ),
-    _Notation(8, re.compile("353"), re.compile(r"\w+"), re.compile("[0-7]{3}")),
+    _Notation(8, re.compile("353"), re.compile(r"([0-7]{3}(?!\w))|\w+")),
     # od without an option, and od -d: the low byte of each number first
-    _Notation(
-        8, re.compile("125125"), re.compile(r"\w+"), re.compile("[0-7]{6}"), size=2
-    ),
-    _Notation(
-        10, re.compile("43605"), re.compile(r"\w+"), re.compile("[0-9]{1,5}"), size=2
-    ),
-    _Notation(2, re.compile("11101011"), re.compile(r"\w+"), re.compile("[01]{8}")),
+    _Notation(8, re.compile("125125"), re.compile(r"([0-7]{6}(?!\w))|\w+"), size=2),
+    _Notation(10, re.compile("43605"), re.compile(r"([0-9]{1,5}(?!\w))|\w+"), size=2),
+    _Notation(2, re.compile("11101011"), re.compile(r"([01]{8}(?!\w))|\w+")),
 )
+
+
+_OFFSET: Final = re.compile(r"\s*([0-9A-Fa-f]+)\b")
+
+
+def _with_omitted_rows(text: str, lines: Sequence[_Line]) -> list[_Line]:
+    """Return the lines with the rows of a hex dump for which an asterisk stands.
+
+    Each is equal to the row before it, but for its offset.
+    """
+    stars = [text[line.begin : line.end].strip() == "*" for line in lines]
+    if not any(stars):
+        return [*lines]
+    offsets = [_OFFSET.match(text, line.begin, line.end) for line in lines]
+    base, size = max(
+        (_row_size(lines, offsets, base) for base in (16, 10, 8)),
+        key=lambda found: found[0],
+    )[1]
+    expanded: list[_Line] = []
+    for number, (line, is_star) in enumerate(zip(lines, stars, strict=True)):
+        if not is_star:
+            expanded.append(line)
+            continue
+        around = offsets[max(0, number - 1)], offsets[min(number + 1, len(lines) - 1)]
+        first, last = (_value(match[1], base) if match else None for match in around)
+        if first is None or last is None or not 0 < last - first <= 2 * FRAME_SIZE:
+            continue
+        for offset in range(first + size, last, size):
+            expanded.append(_moved(lines[number - 1], around[0], offset, base))
+    return expanded
+
+
+def _row_size(
+    lines: Sequence[_Line], offsets: Sequence[re.Match[str] | None], base: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how well a base explains the offsets, and with it the bytes of a row."""
+    steps = Counter[int]()
+    fits = 0
+    for line, (match, following) in zip(lines, pairwise(offsets), strict=False):
+        if not (match and following and len(match[1]) == len(following[1])):
+            continue
+        here, there = _value(match[1], base), _value(following[1], base)
+        if here is None or there is None or there <= here:
+            continue
+        steps[there - here] += 1
+        words = [
+            word for run in line.runs for word in run.words if word.begin >= match.end()
+        ]
+        fits += sum((len(word.digits) + 1) // 2 for word in words) == there - here
+    size, count = max(steps.items(), key=lambda step: step[1], default=(1, 0))
+    return (fits, count), (base, size)
+
+
+def _moved(
+    line: _Line, printed: re.Match[str] | None, offset: int, base: int
+) -> _Line:
+    """Return a row of a hex dump as if it stood at this offset."""
+    code = {8: "o", 10: "d", 16: "x"}[base]
+    runs = []
+    for run in line.runs:
+        words = [*run.words]
+        if printed and words[0].begin == printed.start(1):
+            digits = format(offset, f"0{len(printed[1])}{code}")
+            words[0] = words[0]._replace(digits=digits)
+        runs.append(replace(run, words=words))
+    return _Line(line.begin, line.end, runs)
 
 
 def _read(text: str, lines: Sequence[_Line], style: str | None) -> Iterator[Reading]:
@@ -244,18 +303,11 @@ def _read_selection(
             _drop_text_column(text, line.end, run)
     _drop_offsets([run for line in data for run in line.runs])
     _drop_labels(data)
-    words = [*_words(text, data)]
+    words = [*_words(data)]
     yield _chunks(words)
     if is_wide and all(len(word.digits) <= _MAX_GROUP for word in words):
         # hexdump and gdb print words of two or four bytes, the low one last
-        yield _chunks(
-            [
-                word._replace(digits=bytes.fromhex(word.digits)[::-1].hex())
-                if len(word.digits) in _SWAPPED
-                else word
-                for word in words
-            ]
-        )
+        yield _chunks(_swapped(words))
 
 
 def _select(
@@ -314,17 +366,39 @@ def _drop_text_column(text: str, line_end: int, run: _Run) -> None:
     """Drop what follows the data if it shows the same bytes as characters."""
     if len(run.words) > _MAX_COLUMNS:
         return
-    digits = run.digits
+    size = run.size
+    end = min(line_end, run.words[-1].end + size + _MAX_BORDER)
+    column_end = run.words[-1].end + len(text[run.words[-1].end : end].rstrip(_BORDER))
+    shown: tuple[str, ...] = ()
+    for count in range(len(run.words) - 1, 0, -1):
+        size -= len(run.words[count].digits) // 2 if run.is_wide else 1
+        if column_end - run.words[count].begin > size:
+            # Longer than what it would show, and the more so with fewer words
+            return
+        shown = shown or (_shown(run.words), _shown(_swapped(run.words)))
+        column = text[run.words[count - 1].end : column_end].lstrip(_BORDER)
+        if any(column == each[:size].strip(_BORDER) for each in shown):
+            del run.words[count:]
+            return
+
+
+def _shown(words: Sequence[_Word]) -> str:
+    """Return the bytes as the column of text of a hex dump shows them."""
+    digits = "".join(word.digits.zfill(2) for word in words)
     data = bytes.fromhex(digits[: len(digits) // 2 * 2])
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
     # The text has been masked as well
-    shown = without_markup(shown)
-    sizes = [len(word.digits) // 2 if run.is_wide else 1 for word in run.words]
-    for count in range(len(sizes) - 1, 0, -1):
-        column = text[run.words[count - 1].end : line_end].strip().strip("|").strip()
-        if column == shown[: sum(sizes[:count])].strip():
-            del run.words[count:]
-            return
+    return without_markup(shown)
+
+
+def _swapped(words: Sequence[_Word]) -> list[_Word]:
+    """Return numbers of two or four bytes with the last byte first."""
+    return [
+        word._replace(digits=bytes.fromhex(word.digits)[::-1].hex())
+        if len(word.digits) in _SWAPPED
+        else word
+        for word in words
+    ]
 
 
 def _drop_offsets(runs: Sequence[_Run]) -> None:
@@ -385,49 +459,18 @@ def _value(digits: str, base: int) -> int | None:
         return None
 
 
-_OFFSET: Final = re.compile(r"\s*([0-9A-Fa-f]+)")
-_OCTAL_OFFSET: Final = 7
-"""Digits of the offsets of od; others are hexadecimal."""
-
-
-def _words(text: str, lines: Sequence[_Line]) -> Iterator[_Word]:
-    """Yield each word of wide numbers, and each run of others as one word.
-
-    A line that is an asterisk stands for rows that are equal to the last one.
-    """
+def _words(lines: Sequence[_Line]) -> Iterator[_Word]:
+    """Yield each word of wide numbers, and each run of others as one word."""
     runs = [run for line in lines for run in line.runs if not run.is_wide]
     is_unpadded = all(len(run.words) < 2 for run in runs) or any(
         len(word.digits) == 1 for run in runs for word in run.words[1:-1]
     )
-    last: tuple[int, str] | None = None
-    is_repeated = False
-    for line in lines:
-        offset = _offset(text, line)
-        if is_repeated and last and offset is not None:
-            missing = (offset - last[0]) * 2 - len(last[1])
-            if 0 < missing <= 2 * FRAME_SIZE and missing % len(last[1]) == 0:
-                digits = last[1] * (missing // len(last[1]))
-                yield _Word(line.begin, line.begin + 1, digits)
-        if text[line.begin : line.end].strip() == "*":
-            is_repeated = True
-            continue
-        is_repeated = False
-        row = ""
-        for run in line.runs:
-            row += run.digits
-            if run.is_wide:
-                yield from run.words
-            elif run.words:
-                digits = run.digits if is_unpadded else _unpadded(run)
-                yield _Word(run.words[0].begin, run.words[-1].end, digits)
-        last = (offset, row) if row and offset is not None else None
-
-
-def _offset(text: str, line: _Line) -> int | None:
-    match = _OFFSET.match(text, line.begin, line.end)
-    if not match:
-        return None
-    return _value(match[1], 8 if len(match[1]) == _OCTAL_OFFSET else 16)
+    for run in (run for line in lines for run in line.runs if run.words):
+        if run.is_wide:
+            yield from run.words
+        else:
+            digits = run.digits if is_unpadded else _unpadded(run)
+            yield _Word(run.words[0].begin, run.words[-1].end, digits)
 
 
 def _unpadded(run: _Run) -> str:
