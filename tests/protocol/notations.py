@@ -2,7 +2,6 @@
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 import json
 from typing import Final
 
@@ -37,53 +36,46 @@ def _rows(data: bytes, size: int = 16) -> Iterable[tuple[int, bytes]]:
     return ((at, data[at : at + size]) for at in range(0, len(data), size))
 
 
-def _hexdump(data: bytes) -> str:
-    """Write what `hexdump -C` does, equal rows as an asterisk."""
-    lines, last = [], b""
-    for at, row in _rows(data):
-        if row == last:
-            if lines[-1] != "*":
-                lines.append("*")
-            continue
-        last = row
-        digits = f"{row[:8].hex(' ')}  {row[8:].hex(' ')}"
-        lines.append(f"{at:08x}  {digits:48}  |{_shown(row)}|")
-    return "\n".join((*lines, f"{len(data):08x}", ""))
+def _dumped(
+    offset: str, form: Callable[[bytes], str], *, squeeze: bool = True
+) -> Notation:
+    """Write rows behind their offset, equal ones as an asterisk unless told otherwise."""
+
+    def dump(data: bytes) -> str:
+        lines, last = [], b""
+        for at, row in _rows(data):
+            if squeeze and row == last:
+                if lines[-1] != "*":
+                    lines.append("*")
+                continue
+            last = row
+            lines.append(f"{at:{offset}}{form(row)}")
+        return "\n".join((*lines, f"{len(data):{offset}}" if squeeze else "", ""))
+
+    return _whole(dump)
 
 
-def _xxd(data: bytes) -> str:
-    return "".join(
-        f"{at:08x}: {row.hex(' ', -2):39}  {_shown(row)}\n" for at, row in _rows(data)
+def _numbers(form: str, size: int) -> Callable[[bytes], str]:
+    """Write a row as numbers of some bytes on a small-endian machine."""
+    return lambda row: "".join(
+        " " + format(int.from_bytes(row[at : at + size], "little"), form)
+        for at in range(0, len(row), size)
     )
 
 
-def _words_of_two_bytes(data: bytes) -> str:
-    """Write what `hexdump` does on a small-endian machine."""
-    return "".join(
-        f"{at:07x} "
-        + " ".join(
-            f"{high:02x}{low:02x}"
-            for low, high in zip(row[::2], row[1::2], strict=True)
-        )
-        + "\n"
-        for at, row in _rows(data)
-    )
+def _with_text(row: bytes) -> str:
+    """Write a row as `hexdump -C` does."""
+    return f"  {row[:8].hex(' ')}  {row[8:].hex(' '):23}  |{_shown(row)}|"
 
 
-def _octal_dump(data: bytes) -> str:
-    return "".join(
-        f"{at:07o} {' '.join(f'{byte:03o}' for byte in row)}\n"
-        for at, row in _rows(data)
-    )
+def _swapped(row: bytes) -> str:
+    """Write a row as `xxd -e` does."""
+    words = (row[at : at + 4][::-1].hex() for at in range(0, len(row), 4))
+    return f": {' '.join(words):35}  {_shown(row)}"
 
 
-def _od(data: bytes, form: Callable[[int], str]) -> str:
-    """Write what `od` does on a small-endian machine."""
-    words = (
-        (at, [low | high << 8 for low, high in zip(row[::2], row[1::2], strict=True)])
-        for at, row in _rows(data)
-    )
-    return "".join(f"{at:07o}{''.join(map(form, row))}\n" for at, row in words)
+def _xxd(row: bytes) -> str:
+    return f": {row.hex(' ', -2):39}  {_shown(row)}"
 
 
 def _offsets(form: str, size: int = 16) -> Notation:
@@ -210,13 +202,20 @@ NOTATIONS: Final[dict[str, Notation]] = {
     ),
     "base64": _lines(lambda chunk: b64encode(chunk).decode()),
     "base64 for URLs": _lines(lambda chunk: urlsafe_b64encode(chunk).decode()),
-    "hexdump -C": _whole(_hexdump),
-    "xxd": _whole(_xxd),
-    "hexdump": _whole(_words_of_two_bytes),
-    "od -b": _whole(_octal_dump),
-    "od": _whole(partial(_od, form=" {:06o}".format)),
-    "od -d": _whole(partial(_od, form=" {:5d}".format)),
-    "od -x": _whole(partial(_od, form=" {:04x}".format)),
+    "hexdump -C": _dumped("08x", _with_text),
+    "hexdump": _dumped("07x", _numbers("04x", 2)),
+    "hexdump -d": _dumped("07x", _numbers(">8d", 2)),
+    "hexdump -o": _dumped("07x", _numbers("06o", 2)),
+    "hexdump -b": _dumped("07x", _numbers("03o", 1)),
+    "xxd": _dumped("08x", _xxd, squeeze=False),
+    "xxd -a": _dumped("08x", _xxd),
+    "xxd -e": _dumped("08x", _swapped, squeeze=False),
+    "od": _dumped("07o", _numbers("06o", 2)),
+    "od -b": _dumped("07o", _numbers("03o", 1)),
+    "od -d": _dumped("07o", _numbers(">6d", 2)),
+    "od -x": _dumped("07o", _numbers("04x", 2)),
+    "od -tx4": _dumped("07o", _numbers("08x", 4)),
+    "od -Ad -tx1": _dumped("07d", _numbers("02x", 1)),
     "offsets of 4 digits": _offsets("04x"),
     "offsets of 2 digits": _offsets("02x"),
     "offsets with a colon": _offsets("#06x"),

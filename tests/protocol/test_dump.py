@@ -262,7 +262,10 @@ def remarks(dump: str | bytes) -> list[str]:
 
 
 FRAME = FRAMES[2]
-WHOLE_WORDS = {"hexdump", "od", "od -d", "od -x", "words of four bytes"}
+WHOLE_WORDS = {
+    *("hexdump", "hexdump -d", "hexdump -o", "xxd -e"),
+    *("od", "od -d", "od -x", "od -tx4", "words of four bytes"),
+}
 """Notations that can write no odd number of bytes."""
 
 

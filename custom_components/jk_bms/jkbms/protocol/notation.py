@@ -229,8 +229,10 @@ def _with_omitted_rows(text: str, lines: Sequence[_Line]) -> list[_Line]:
         first, last = (_value(match[1], base) if match else None for match in around)
         if first is None or last is None or not 0 < last - first <= 2 * FRAME_SIZE:
             continue
-        for offset in range(first + size, last, size):
-            expanded.append(_moved(lines[number - 1], around[0], offset, base))
+        expanded += [
+            _moved(lines[number - 1], around[0], offset, base)
+            for offset in range(first + size, last, size)
+        ]
     return expanded
 
 
@@ -255,9 +257,7 @@ def _row_size(
     return (fits, count), (base, size)
 
 
-def _moved(
-    line: _Line, printed: re.Match[str] | None, offset: int, base: int
-) -> _Line:
+def _moved(line: _Line, printed: re.Match[str] | None, offset: int, base: int) -> _Line:
     """Return a row of a hex dump as if it stood at this offset."""
     code = {8: "o", 10: "d", 16: "x"}[base]
     runs = []
