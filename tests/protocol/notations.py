@@ -200,7 +200,21 @@ NOTATIONS: Final[dict[str, Notation]] = {
             f"x|04EA: RX BLE data (cnt.): {bytearray(chunk)!r}"
         )
     ),
+    "Python bytearray in a log in JSON": _lines(
+        lambda chunk: json.dumps({"log": f"RX BLE data: {bytearray(chunk)!r}\n"})
+    ),
     "base64": _lines(lambda chunk: b64encode(chunk).decode()),
+    "base64, indented": _whole(
+        lambda data: (
+            "raw: !!binary |\n  "
+            + _wrapped(b64encode(data).decode(), 76).replace("\n", "\n  ")
+        )
+    ),
+    "count in front": _lines(lambda chunk: f"len={len(chunk)} {chunk.hex(' ')}"),
+    "count behind": _lines(lambda chunk: f"{chunk.hex(' ')} {len(chunk)}"),
+    "address in front": _lines(
+        lambda chunk: f"C8:47:80:12:34:56: {chunk.hex(':').upper()}"
+    ),
     "base64 for URLs": _lines(lambda chunk: urlsafe_b64encode(chunk).decode()),
     "hexdump -C": _dumped("08x", _with_text),
     "hexdump": _dumped("07x", _numbers("04x", 2)),

@@ -253,6 +253,38 @@ def duration(scrap: str, size: int) -> float:
     return min(times)
 
 
+def test_batteries_whose_notifications_alternate_are_told_apart() -> None:
+    """By the address on each line; that of the proxy is the same for all."""
+    batteries = [f"C8:47:80:11:22:0{number}" for number in range(3)]
+    frames = [
+        mended(FRAMES[0][:5] + bytes([number]) + FRAMES[0][6:]) for number in range(30)
+    ]
+    lines = [
+        f"[24:6F:28:AA:BB:CC]: {batteries[number % 3]}: data: {chunk!r}\n"
+        for number, frame in enumerate(frames)
+        for chunk in cut(frame, 128, 22)
+    ]
+    alternating = [
+        lines[start + number * 4 + part]
+        for start in range(0, len(lines), 12)
+        for part in range(4)
+        for number in range(3)
+    ]
+    dump = read_dump("".join(alternating))
+    assert {frame.data for frame in dump.frames} == {*frames}
+    assert dump.remarks == ()
+
+
+@pytest.mark.parametrize("number", range(1, 15))
+def test_notification_that_comes_twice_is_dropped(number: int) -> None:
+    """Where the other ones come once; which one of zeros it was cannot be told."""
+    chunks = cut(FRAME, 20)
+    expected = ([FRAME],) if any(chunks[number]) else ([FRAME], [])
+    chunks.insert(number, chunks[number])
+    log = "".join(f"value: {chunk.hex()}\n" for chunk in chunks)
+    assert data_of(log) in expected
+
+
 # What is wrong
 
 

@@ -36,6 +36,11 @@ _START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
 _LINE_BREAK: Final = re.compile(r"\r?\n")
 _INVISIBLE: Final = re.compile("[\\u00ad\\u200b-\\u200f\\u2060\\ufeff]")
 """Soft hyphens, and characters without width, which chats and web pages put in."""
+_ADDRESS: Final = re.compile(
+    r"(?:\bdev_|(?<!\w)(?<![0-9A-Fa-f][:-]))"
+    r"((?:[0-9A-Fa-f]{2}[:_-]){5}[0-9A-Fa-f]{2})(?!\w|[:-][0-9A-Fa-f])"
+)
+"""Of a Bluetooth device, also in the notation of BlueZ."""
 _NOTIFICATION: Final = re.compile(
     rb"([\x04-\xff])([\x00-\x02])\x04\x00\x1b..", re.DOTALL
 )
@@ -107,6 +112,7 @@ def read_dump(dump: str | bytes) -> Dump:
     if breaks:
         certain = [each for each in found if each.frame or each.is_whole]
         found = _merge([certain, _find_in_wrapped_text(dump), found])
+        found = max(found, _find_by_address(dump), key=_count_whole)
     if not found and (chunk := _longest_chunk(dump)):
         remark = Remark(line(chunk.begin), _why_no_frame(chunk), is_rejected=False)
         return Dump((), (), (remark,))
@@ -210,6 +216,43 @@ def _find_in_wrapped_text(text: str) -> list[_Found]:
     ]
 
 
+def _count_whole(found: Sequence[_Found]) -> int:
+    return sum(each.is_whole and each.frame is not None for each in found)
+
+
+def _find_by_address(text: str) -> list[_Found]:
+    """Find the frames of several batteries, whose notifications may alternate.
+
+    A line without an address belongs to the line before it.
+    """
+    parts: dict[frozenset[str], list[tuple[int, str]]] = {}
+    addresses = frozenset[str]()
+    position = 0
+    for line in text.splitlines(keepends=True):
+        if found := _ADDRESS.findall(line):
+            addresses = frozenset(found)
+        parts.setdefault(addresses, []).append((position, line))
+        position += len(line)
+    parts.pop(frozenset(), None)
+    if len(parts) < 2:
+        return []
+    return sorted(each for lines in parts.values() for each in _find_in_lines(lines))
+
+
+def _find_in_lines(lines: Sequence[tuple[int, str]]) -> list[_Found]:
+    """Find frames in some lines of a text, each with its position there."""
+    offsets = [*accumulate((len(line) for _, line in lines), initial=0)]
+
+    def original(position: int) -> int:
+        number = min(bisect_right(offsets, position), len(lines)) - 1
+        return lines[number][0] + position - offsets[number]
+
+    return [
+        each._replace(begin=original(each.begin), end=original(each.end))
+        for each in _find_in_text("".join(line for _, line in lines))
+    ]
+
+
 def _find_in_notifications(chunks: Sequence[Chunk]) -> list[_Found]:
     """Find frames in the notifications of captured packets (Wireshark, btmon, btsnoop)."""
     data = b"".join(chunk.data for chunk in chunks)
@@ -247,9 +290,17 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
 
     found = []
     done = 0
+    doubled = [
+        offset
+        for offset, (before, chunk) in zip(offsets[1:], pairwise(chunks), strict=False)
+        if before.data == chunk.data
+    ]
     starts = [match.start() for match in _START.finditer(data)]
     for start, following in pairwise([*starts, len(data)]):
         if start < done:
+            continue
+        if frame := _without_doubled(data[start:following], start, doubled):
+            found.append(_Found(place(start), place(following), frame, is_whole=True))
             continue
         lost = b"" if data.startswith(HEADER, start) else HEADER[:1]
         end = start + FRAME_SIZE - len(lost)
@@ -284,6 +335,32 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
             )
             done = end
     return found
+
+
+def _without_doubled(data: bytes, start: int, doubled: Sequence[int]) -> Frame | None:
+    """Return the frame of which one notification came twice, `None` if there is none.
+
+    `data` reaches to the next header; `doubled` are the places of notifications that are
+    equal to the one before, as many in a frame are that are all zeros.
+    """
+    size = len(data) - FRAME_SIZE
+    if not 0 < size <= FRAME_SIZE:
+        return None
+    first, end = (bisect_left(doubled, start + at) for at in (size, FRAME_SIZE + 1))
+    candidates = {
+        data[:at] + data[at + size :]
+        for at in (place - start for place in doubled[first:end])
+        if data[at - size : at] == data[at : at + size]
+    }
+    frames = [frame for frame in map(_parsed, candidates) if frame]
+    return frames[0] if len(frames) == 1 else None
+
+
+def _parsed(candidate: bytes) -> Frame | None:
+    try:
+        return Frame.parse(candidate)
+    except FrameError:
+        return None
 
 
 def _reason(candidate: bytes, length: int, err: FrameError) -> str:

@@ -9,10 +9,14 @@ _MIN_BASE64: Final = 24
 """Characters, which are 18 bytes: words of prose are shorter."""
 _BASE64_ALPHABETS: Final = (b"+/", b"-_")
 """The last two characters: of base64, and of its variant for URLs."""
-_OPENING_QUOTES: Final = (re.compile(r"\bb[\"']"), re.compile('"'), re.compile("'"))
+_BYTE_STRING: Final = re.compile(r"\bb[\"']")
+_DOUBLE_QUOTE: Final = re.compile('"')
+_SINGLE_QUOTE: Final = re.compile("'")
 _CONTENT: Final = {
     quote: re.compile(rf"(?:[^\\{quote}]+|\\.)*+", re.DOTALL) for quote in "\"'"
 }
+_QUOTED: Final = re.compile(r"\\([\\\"])")
+"""A backslash or a quote in a string of JSON."""
 _ESCAPE: Final = re.compile(
     r"\\(?:x([0-9A-Fa-f]{2})|u00([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]{1,2})\}"
     r"|([0-7]{1,3})|(.))",
@@ -33,20 +37,42 @@ type Reading = Sequence[Chunk]
 
 
 def literals(text: str) -> Iterator[Reading]:
-    """Yield the byte strings of Python, then all strings with escapes of each quote."""
-    for opening in _OPENING_QUOTES:
-        chunks = []
-        position = 0
-        while match := opening.search(text, position):
-            content = _CONTENT[match[0][-1]].match(text, match.end())
-            assert content
-            position = content.end() + 1
-            if match[0][0] == "b" or "\\" in content[0]:
-                # A line break inside a literal is where the text was wrapped
-                literal = content[0].replace("\r", "").replace("\n", "")
-                data = _ESCAPE.sub(_unescape, literal).encode("latin-1", "replace")
-                chunks.append(Chunk(match.start(), content.end(), data))
-        yield chunks
+    """Yield the byte strings of Python, then all strings with escapes of each quote.
+
+    A log in JSON has the byte strings within strings.
+    """
+    yield [
+        Chunk(begin, end, _unescaped(content))
+        for begin, end, content in _strings(text, _BYTE_STRING)
+    ]
+    yield [
+        Chunk(begin, end, _unescaped(inner))
+        for begin, end, content in _strings(text, _DOUBLE_QUOTE)
+        if "b'" in content or 'b\\"' in content
+        for _, _, inner in _strings(_QUOTED.sub(r"\1", content), _BYTE_STRING)
+    ]
+    for opening in (_DOUBLE_QUOTE, _SINGLE_QUOTE):
+        yield [
+            Chunk(begin, end, _unescaped(content))
+            for begin, end, content in _strings(text, opening)
+            if "\\" in content
+        ]
+
+
+def _strings(text: str, opening: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield where each string begins and ends, and what stands between its quotes."""
+    position = 0
+    while match := opening.search(text, position):
+        content = _CONTENT[match[0][-1]].match(text, match.end())
+        assert content
+        position = content.end() + 1
+        yield match.start(), content.end(), content[0]
+
+
+def _unescaped(content: str) -> bytes:
+    # A line break inside a literal is where the text was wrapped
+    literal = content.replace("\r", "").replace("\n", "")
+    return _ESCAPE.sub(_unescape, literal).encode("latin-1", "replace")
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -72,13 +98,13 @@ def _base64_words(alphabet: bytes) -> re.Pattern[str]:
     one = f"[A-Za-z0-9{re.escape(alphabet.decode())}]"
     return re.compile(
         rf"{one}{{{_MIN_BASE64},}}"
-        rf"|^(?:{one}{{4}}){{0,5}}(?:{one}{{2}}==|{one}{{3}}=|{one}{{4}})(?=\r?$)",
+        rf"|^[ \t]*+(?:{one}{{4}}){{0,5}}(?:{one}{{2}}==|{one}{{3}}=|{one}{{4}})(?=\r?$)",
         re.MULTILINE,
     )
 
 
 def _decode_base64(word: str, alphabet: bytes) -> bytes:
-    word = word.rstrip("=")
+    word = word.strip().rstrip("=")
     # A single character behind the last group holds no byte
     word = word[:-1] if len(word) % 4 == 1 else word
     return b64decode(word + "=" * (-len(word) % 4), alphabet)

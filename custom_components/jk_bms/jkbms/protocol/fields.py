@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import Placeholder, partial
 from itertools import compress, repeat
-from math import isfinite
 from operator import call, itemgetter, truediv
 from struct import Struct
 from typing import Any, Final
@@ -44,10 +43,14 @@ def member[E](*members: E, unknown: E) -> Convert:
     return (members + (unknown,) * (0x100 - len(members))).__getitem__
 
 
+_MAX_SINGLE: Final = 1e6
+"""More than any value of a battery: other bytes taken for a number are mostly beyond it."""
+
+
 def single(raw: float) -> float:
     """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
-    if not isfinite(raw):
-        raise ImplausibleFrameError("A value is not a number")
+    if not abs(raw) < _MAX_SINGLE:
+        raise ImplausibleFrameError("A value is not a number, or too large for one")
     # The sum makes 0.0 of -0.0
     return round(raw, 6) + 0.0
 
