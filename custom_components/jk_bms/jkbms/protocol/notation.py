@@ -20,7 +20,6 @@ from .frames import COMMAND_SIZE
 from .markup import without_markup
 from .rows import (
     HEADER_DIGITS,
-    MAX_GROUP,
     Line,
     Run,
     Word,
@@ -28,6 +27,7 @@ from .rows import (
     drop_labels,
     drop_offsets,
     drop_text_column,
+    is_group,
     swapped,
     with_omitted_rows,
 )
@@ -186,7 +186,7 @@ def _read_selection(
     drop_counts(text, data)
     words = [*_words(data)]
     yield _chunks(words)
-    if is_wide and all(len(word.digits) <= MAX_GROUP for word in words):
+    if is_wide and 2 * sum(map(is_group, words)) > len(words):
         # hexdump and gdb print words of two or four bytes, the low one last
         yield _chunks(swapped(words))
 

@@ -19,13 +19,13 @@ _BORDER: Final = " \t\r\n|"
 """What stands around the column of text."""
 _MAX_BORDER: Final = 80
 """Characters behind the last number: the rest of the column, and what stands around it."""
-MAX_GROUP: Final = 8
+_MAX_GROUP: Final = 8
 """Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
 _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
 _MAX_LABELS: Final = 8
 """Numbers in front of the bytes of a line: its own, a handle, an address, the count of bytes."""
-_SWAPPED: Final = frozenset({4, 8})
+_GROUPS: Final = frozenset({4, 8})
 """Digits of numbers that a little-endian machine prints with the low byte last."""
 HEADER_DIGITS: Final = HEADER.hex()
 _FRAME_START: Final = HEADER[1:].hex()
@@ -63,7 +63,7 @@ class Run:
     @property
     def is_grouped(self) -> bool:
         """Whether it is a row of a hex dump with some bytes per number."""
-        return len(self.words) > 1 and 2 < len(self.words[0].digits) <= MAX_GROUP
+        return len(self.words) > 1 and 2 < len(self.words[0].digits) <= _MAX_GROUP
 
     @property
     def digits(self) -> str:
@@ -176,11 +176,16 @@ def _shown(words: Sequence[Word]) -> str:
     return without_markup(shown)
 
 
+def is_group(word: Word) -> bool:
+    """Return whether a number has two or four bytes."""
+    return len(word.digits) in _GROUPS
+
+
 def swapped(words: Sequence[Word]) -> list[Word]:
     """Return numbers of two or four bytes with the last byte first."""
     return [
         word._replace(digits=bytes.fromhex(word.digits)[::-1].hex())
-        if len(word.digits) in _SWAPPED
+        if is_group(word)
         else word
         for word in words
     ]
