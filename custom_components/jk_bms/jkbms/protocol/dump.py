@@ -155,11 +155,17 @@ def _decode(raw: bytes) -> str:
 
 
 def _find_in_text(text: str) -> list[_Found]:
-    return _merge(
-        find(chunks)
-        for chunks in readings(text)
-        for find in (_find_in_notifications, _find_frames)
-    )
+    """Find frames in all readings of a text; what stands in packets stands nowhere else."""
+    chunks = [*readings(text)]
+    packets = _merge(map(_find_in_notifications, chunks))
+    ends = [each.end for each in packets]
+    others = [
+        each
+        for each in _merge(map(_find_frames, chunks))
+        if (number := bisect_right(ends, each.begin)) == len(packets)
+        or packets[number].begin >= each.end
+    ]
+    return sorted(packets + others, key=lambda each: each.begin)
 
 
 def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
@@ -236,7 +242,8 @@ def _find_by_address(text: str) -> list[_Found]:
     parts.pop(frozenset(), None)
     if len(parts) < 2:
         return []
-    return sorted(each for lines in parts.values() for each in _find_in_lines(lines))
+    found = [each for lines in parts.values() for each in _find_in_lines(lines)]
+    return sorted(found, key=lambda each: each.begin)
 
 
 def _find_in_lines(lines: Sequence[tuple[int, str]]) -> list[_Found]:
