@@ -1,7 +1,7 @@
 // The cards alone in a real browser, with a Home Assistant made of plain objects.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { beforeEach, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 
 import { launchForTests, openPage } from "./browser.mjs";
 
@@ -28,6 +28,8 @@ beforeEach(async () => {
   await page.addScriptTag({ type: "module", url: `${SITE}/jk-bms.js?v=0.1.0-12345678` });
   await page.waitForFunction(() => window.customElements.get("jk-bms-battery-card"));
 });
+
+afterEach(() => page.context().close());
 
 const text = () => page.locator("jk-bms-battery-card .frame").innerText();
 const cell = (number) => page.getByRole("button", { name: new RegExp(`^Cell voltage ${number}:`) });
