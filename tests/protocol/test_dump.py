@@ -212,6 +212,8 @@ SCRAPS = {
     "quotes": "'\"",
     "open literals": "b'",
     "asterisks": "00000000 00 00\n*\n",
+    "asterisks between bytes": "00 eb\n01 eb\n*\n0259 eb\n",
+    "asterisks between rows": "0000 eb 01 02 03 04 05 06 07\n0008 01\n*\n0130 02\n",
     "decimal": "85, 170, 235, 144, ",
     "one line of hex": "00",
     "columns": "00 41  A",

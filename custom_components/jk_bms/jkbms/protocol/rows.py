@@ -21,6 +21,8 @@ _MAX_BORDER: Final = 80
 """Characters behind the last number: the rest of the column, and what stands around it."""
 _MAX_GROUP: Final = 8
 """Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
+_MIN_ROW: Final = 8
+"""Bytes in a row of a hex dump with an asterisk; with fewer, one could stand for hundreds."""
 _MIN_OFFSETS: Final = 4
 """Rows in a row whose first number counts the bytes: no data do that by chance."""
 _MAX_LABELS: Final = 8
@@ -104,7 +106,9 @@ def with_omitted_rows(text: str, lines: Sequence[Line]) -> list[Line]:
             continue
         around = offsets[max(0, number - 1)], offsets[min(number + 1, len(lines) - 1)]
         first, last = (_value(match[1], base) if match else None for match in around)
-        if first is None or last is None or not 0 < last - first <= 2 * FRAME_SIZE:
+        if first is None or last is None or size < _MIN_ROW:
+            continue
+        if not 0 < last - first <= FRAME_SIZE + size or (last - first) % size:
             continue
         expanded += [
             _moved(lines[number - 1], around[0], offset, base)
