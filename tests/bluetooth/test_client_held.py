@@ -194,6 +194,29 @@ def test_every_frame_of_a_held_link_is_counted(power_on: PowerOn) -> None:
     assert all(sample.power and sample.power < -1000 for sample in loaded)
 
 
+@pytest.mark.parametrize("frames", range(4, 9))
+def test_all_frames_up_to_a_reading_and_to_the_end_are_counted(
+    power_on: PowerOn, frames: int
+) -> None:
+    """However many came since the reading before."""
+    harness = power_on(habits=STEADY)
+    samples: list[LiveSample] = []
+    counted: list[float] = []
+    held_link = HeldLink(
+        harness,
+        interval=(frames - 0.5) * CADENCE,
+        lifetime=(10 * frames + 3.5) * CADENCE,
+        on_live=samples.append,
+    )
+    held_link.then = lambda _: counted.append(samples[-1].time)
+
+    held_link.run()
+
+    assert counted == exactly(held_link.times)
+    assert len(counted) == 11
+    assert samples[-1].time == exactly(CELLS_COMPLETE + (10 * frames + 3) * CADENCE)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_can_be_held(power_on: PowerOn, model: str) -> None:
     """Readings are never closer together than the interval."""

@@ -284,7 +284,7 @@ class CellData:
 
 
 class LiveData(NamedTuple):
-    """The few values of `CellData` that are read from every frame of a held link.
+    """The few values of cell data that are counted from every frame of a held link.
 
     A tuple, which is constructed of the decoded values in one call.
     """
@@ -294,14 +294,6 @@ class LiveData(NamedTuple):
     battery_current: float | None = None
     reported_power: float | None = None
     """W, without a sign, as the BMS reports it; often that of the frame before."""
-    alarm_mask: int | None = None
-    """Of `Alarm`."""
-    charging: bool | None = None
-    """The charge MOSFET is on."""
-    discharging: bool | None = None
-    """The discharge MOSFET is on."""
-    heating: bool | None = None
-    precharging: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,23 +13,14 @@ from ..models import CellData, DeviceInfo, LiveData
 from ..protocol.decode import INVALID_FRAMES, decode_cell_data, decode_live
 from ..protocol.detect import confirm_profile
 from ..protocol.frames import Frame
-from ..protocol.profile import Profile, choose_profile
+from ..protocol.profile import STATE_FIELDS, Profile, choose_profile
 from .memory import Memory
 
 _LOGGER = logging.getLogger(__name__)
 
 _BLANK_FRAMES: Final = 2
 """Cell data in a row without any cell that are skipped; the next one is believed."""
-_STATE_FIELDS: Final = (
-    "alarm_mask",
-    "charging",
-    "discharging",
-    "heating",
-    "precharging",
-)
-"""What is published as soon as it changes."""
-_STATES: Final = attrgetter(*_STATE_FIELDS)
-"""Of `CellData` or `LiveData`."""
+_STATES: Final = attrgetter(*STATE_FIELDS)
 
 
 class CellDecoder:
@@ -46,8 +37,6 @@ class CellDecoder:
         """What the device information implies, if anything."""
         self.profile: Profile | None = None
         """What the cell data confirmed; set with the first reading."""
-        self._live: tuple[Frame, LiveData] | None = None
-        """The last frame of which the live values were decoded."""
         self._states: tuple[Any, ...] = ()
         """The `_STATES` of the last reading."""
         self._raw_states: tuple[Any, ...] = ()
@@ -67,22 +56,17 @@ class CellDecoder:
 
     def live(self, frame: Frame) -> LiveData:
         """Return the live values of cell data, once a layout is confirmed."""
-        if not self._live or self._live[0] is not frame:
-            assert self.profile
-            self._live = frame, decode_live(frame, self.profile)
-        return self._live[1]
+        assert self.profile
+        return decode_live(frame, self.profile)
 
     def has_new_states(self, frame: Frame) -> bool:
         """Return whether an alarm or a switch differs from that of the last reading."""
         assert self.profile
-        if self._live and self._live[0] is frame:
-            # It was decoded to be counted
-            return _STATES(self._live[1]) != self._states
         # Compared as they are sent, most frames need not be decoded
-        raw = self.profile.select(_STATE_FIELDS).raw(frame.data)
+        raw = self.profile.states.raw(frame.data)
         if raw == self._raw_states:
             return False
-        if _STATES(self.live(frame)) != self._states:
+        if self.profile.states.values(frame.data) != self._states:
             return True
         self._raw_states = raw
         return False

@@ -22,6 +22,14 @@ from .layouts import (
 )
 
 CELL_DATA_FIELDS: Final = tuple(field.name for field in fields(CellData))
+STATE_FIELDS: Final = (
+    "alarm_mask",
+    "charging",
+    "discharging",
+    "heating",
+    "precharging",
+)
+"""Of `CellData`: what is published as soon as it changes."""
 
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
@@ -57,6 +65,11 @@ class Profile:
     def live(self) -> Table:
         """The values of `LiveData`, in its order."""
         return Table(_carried(self), LiveData._fields)
+
+    @cached_property
+    def states(self) -> Table:
+        """The `STATE_FIELDS`."""
+        return Table(_carried(self), STATE_FIELDS)
 
     def select(self, names: tuple[str, ...]) -> Table:
         """Return a table of some values of cell data, whatever the model carries."""
