@@ -162,7 +162,11 @@ def _only_others_see(hass: HomeAssistant, address: str, adapter: str) -> bool:
 
 def _advertises(seen: BluetoothServiceInfoBleak | None) -> bool:
     """Return whether the battery has advertised lately."""
-    return seen is not None and monotonic_time_coarse() - seen.time <= SILENT_AFTER
+    return seen is not None and _is_recent(seen.time)
+
+
+def _is_recent(time: float) -> bool:
+    return monotonic_time_coarse() - time <= SILENT_AFTER
 
 
 def _why_not_reachable(
@@ -181,7 +185,11 @@ def _why_not_reachable(
     )
     if not is_gone and any(device.scanner.connectable for device in devices):
         return "not_reachable"
-    if any(not device.scanner.connectable for device in devices):
+    if any(
+        not device.scanner.connectable
+        and _is_recent(device.scanner.discovered_device_timestamps[address])
+        for device in devices
+    ):
         return "not_heard"
     # A battery stops advertising while a client is connected. If the scanner that saw it
     # last with a good signal is still there, a client is more likely than a move.

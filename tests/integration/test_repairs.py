@@ -223,14 +223,20 @@ async def test_failing_setup_raises_an_issue(
     assert issues(hass) == {}
 
 
+@pytest.mark.parametrize(("age", "error"), [(0.0, "not_heard"), (60.0, "other_client")])
 async def test_passive_scanner_is_diagnosed_as_out_of_range(
     hass: HomeAssistant,
     proxy: VirtualProxy,
     bms: VirtualBms,
     entry: MockConfigEntry,
     clock: Clock,
+    age: float,
+    error: str,
 ) -> None:
-    """A proxy that only listens does not help, and the issue says so."""
+    """A proxy that only listens does not help, and the issue says so.
+
+    If it hears nothing any more, it only remembers what another client has taken.
+    """
     shelly = VirtualProxy("AA:00:00:00:00:02", "shelly")
     shelly.connectable = False
     shelly.connector = None
@@ -238,9 +244,9 @@ async def test_passive_scanner_is_diagnosed_as_out_of_range(
     shelly.start()
     try:
         forget(proxy, bms)
-        receive_advertisement(shelly, bms)
+        receive_advertisement(shelly, bms, later=-age)
         await pass_time(hass)
-        assert entry.runtime_data.diagnosis.key == "not_heard"
+        assert entry.runtime_data.diagnosis.key == error
     finally:
         shelly.stop()
 
