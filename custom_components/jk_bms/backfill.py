@@ -27,7 +27,7 @@ from homeassistant.util import dt as dt_util
 
 from .coordinator import JkBmsConfigEntry
 from .jkbms.models import DetailLogRecord
-from .jkbms.protocol.timestamps import Dated
+from .jkbms.protocol.timestamps import Timestamped
 from .sensor_descriptions import SENSORS
 
 # The minimum age of the start of an hour to import. The recorder compiles the statistics
@@ -61,7 +61,7 @@ _NATIVE_UNITS: Final = {
 async def async_backfill(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
-    log: Iterable[Dated[DetailLogRecord]],
+    log: Iterable[Timestamped[DetailLogRecord]],
 ) -> dict[str, int]:
     """Import the hours without statistics; return their number by entity."""
     hours = _by_hour(log, until=dt_util.utcnow() - MIN_AGE)
@@ -115,15 +115,15 @@ def _find_entities(hass: HomeAssistant, entry: JkBmsConfigEntry) -> dict[str, st
 
 
 def _by_hour(
-    log: Iterable[Dated[DetailLogRecord]], *, until: datetime
+    log: Iterable[Timestamped[DetailLogRecord]], *, until: datetime
 ) -> dict[datetime, list[DetailLogRecord]]:
     """Group the records by hour, leaving out hours that begin after `until`."""
     hours = defaultdict(list)
-    for dated in log:
-        if dated.time:
-            start = dt_util.as_utc(dated.time).replace(minute=0, second=0)
+    for timestamped in log:
+        if timestamped.time:
+            start = dt_util.as_utc(timestamped.time).replace(minute=0, second=0)
             if start <= until:
-                hours[start].append(dated.entry)
+                hours[start].append(timestamped.entry)
     return hours
 
 

@@ -41,7 +41,7 @@ CONF_MISSING: Final = "count_missing"
 # the other; without it, a bank of 16 would write 16 times as many states as a battery.
 PUBLISH_INTERVAL: Final = 10.0
 
-ISSUE: Final = "pack_removed"
+ISSUE_PACK_REMOVED: Final = "pack_removed"
 EVENT_PACK_FAULT: Final = f"{DOMAIN}_pack_fault"
 """Fired when a fault of a pack is raised or cleared."""
 
@@ -353,7 +353,7 @@ class BankCoordinator:
             _issue_id(self.config_entry),
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
-            translation_key=ISSUE,
+            translation_key=ISSUE_PACK_REMOVED,
             translation_placeholders={"name": self.config_entry.title},
         )
 
@@ -365,4 +365,4 @@ def async_clear_bank_issue(hass: HomeAssistant, entry: BankConfigEntry) -> None:
 
 
 def _issue_id(entry: BankConfigEntry) -> str:
-    return f"{entry.entry_id}_{ISSUE}"
+    return f"{entry.entry_id}_{ISSUE_PACK_REMOVED}"

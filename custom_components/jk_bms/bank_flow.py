@@ -25,7 +25,7 @@ from .bank_coordinator import (
     async_name_packs,
     is_bank,
 )
-from .const import DOMAIN, PAGES
+from .const import DOMAIN, FRONTEND_PATHS
 from .jkbms.bank import Wiring
 from .options_flow import JkBmsOptionsFlow
 
@@ -81,7 +81,7 @@ class BankFlow(ConfigFlow):
                 title=data.pop(CONF_NAME),
                 data=data,
                 description="with_energy",
-                description_placeholders=PAGES,
+                description_placeholders=FRONTEND_PATHS,
             )
         return self._show_packs("bank", {CONF_NAME: TextSelector()}, user_input, errors)
 

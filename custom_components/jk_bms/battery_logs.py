@@ -15,7 +15,12 @@ from homeassistant.util import dt as dt_util
 from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import JkBmsError, LogUnansweredError
 from .jkbms.models import DetailLogRecord, Log, LogEntry, Reading
-from .jkbms.protocol.timestamps import Dated, date_detail_log, date_logbook, run_time
+from .jkbms.protocol.timestamps import (
+    Timestamped,
+    run_time,
+    timestamp_detail_log,
+    timestamp_logbook,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ LOGBOOK_INTERVAL: Final = 270.0
 UNANSWERED_LOGBOOK_INTERVAL: Final = 86400.0
 
 type Publish = Callable[[Reading], None]
-type LogbookListener = Callable[[tuple[Dated[LogEntry], ...]], None]
+type LogbookListener = Callable[[tuple[Timestamped[LogEntry], ...]], None]
 
 
 class BatteryLogs:
@@ -65,16 +70,18 @@ class BatteryLogs:
         """Do not read the logbook for the listener within so many seconds."""
         self._due = max(self._due, monotonic_time_coarse() + seconds)
 
-    async def async_read_logbook(self, publish: Publish) -> tuple[Dated[LogEntry], ...]:
+    async def async_read_logbook(
+        self, publish: Publish
+    ) -> tuple[Timestamped[LogEntry], ...]:
         """Read the logbook. Raises a `JkBmsError`."""
-        return _date_logbook(await self._client.read_logbook(publish))
+        return _timestamp_logbook(await self._client.read_logbook(publish))
 
     async def async_read_detail_log(
         self, publish: Publish
-    ) -> tuple[Dated[DetailLogRecord], ...]:
+    ) -> tuple[Timestamped[DetailLogRecord], ...]:
         """Read the detail log. Raises a `JkBmsError`."""
         log = await self._client.read_detail_log(publish)
-        return date_detail_log(
+        return timestamp_detail_log(
             log.entries,
             clock=_extrapolate(log.reading, log.reading.cell_data.clock),
             now=dt_util.now(),
@@ -106,7 +113,7 @@ class BatteryLogs:
             return
         self._has_logbook = True
         if self._listener:
-            self._listener(_date_logbook(log))
+            self._listener(_timestamp_logbook(log))
 
     async def async_update_listener_held(self, publish: Publish) -> None:
         """Read it on a held link: if that is lost, its holder reports the failure."""
@@ -114,10 +121,10 @@ class BatteryLogs:
             await self.async_update_listener(publish)
 
 
-def _date_logbook(log: Log[LogEntry]) -> tuple[Dated[LogEntry], ...]:
+def _timestamp_logbook(log: Log[LogEntry]) -> tuple[Timestamped[LogEntry], ...]:
     reading = log.reading
     counter = run_time(reading.layout, reading.device_info, reading.cell_data)
-    return date_logbook(
+    return timestamp_logbook(
         log.entries, run_time=_extrapolate(reading, counter), now=dt_util.now()
     )
 

@@ -20,7 +20,7 @@ ONLY_FOR_CARDS: Final = frozenset(
     }
 )
 """Keys of entities that repeat in another form what other entities show."""
-GROUP: Final = (
+COMPATIBILITY_KEYS: Final = (
     ONLY_FOR_CARDS
     | {
         "average_cell_voltage",
@@ -46,7 +46,7 @@ def async_enable_group(hass: HomeAssistant, entry_id: str) -> None:
     for entity in er.async_entries_for_config_entry(registry, entry_id):
         if (
             entity.disabled_by is RegistryEntryDisabler.INTEGRATION
-            and _key(entity) in GROUP
+            and _key(entity) in COMPATIBILITY_KEYS
         ):
             registry.async_update_entity(entity.entity_id, disabled_by=None)
 

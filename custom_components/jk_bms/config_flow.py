@@ -30,7 +30,7 @@ from .bank_flow import BankFlow, BankOptionsFlow
 from .battery_client import FirstRead, async_create_client, async_hand_over
 from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
 from .connection_slots import async_get_connection_slots
-from .const import DOMAIN, PAGES, SERVICE_UUID, USUAL_NAME
+from .const import DOMAIN, FRONTEND_PATHS, SERVICE_UUID, USUAL_NAME
 from .coordinator import JkBmsConfigEntry
 from .diagnosis import PAIRING_POSSIBLE, UNKNOWN, async_diagnose
 from .entity import async_move_entities
@@ -40,7 +40,7 @@ from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
 from .jkbms.text import printable
 from .ledger import async_load_ledger
-from .options import CONF_CONTROLS, CONF_FOUND
+from .options import CONF_CONFIRMED_CURRENTS, CONF_CONTROLS
 from .options_flow import JkBmsOptionsFlow
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
 from .timed_changes import async_load_timed_changes
@@ -241,7 +241,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
                 title=description["name"],
                 data=self._entry_data,
                 description="with_energy" if has_current else None,
-                description_placeholders=PAGES,
+                description_placeholders=FRONTEND_PATHS,
             )
         return self.async_show_form(
             step_id="confirm", description_placeholders=description
@@ -351,7 +351,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         options = {
             key: value
             for key, value in entry.options.items()
-            if key not in (CONF_CONTROLS, CONF_FOUND)
+            if key not in (CONF_CONTROLS, CONF_CONFIRMED_CURRENTS)
         }
         self.hass.config_entries.async_update_entry(entry, options=options)
         timed = await async_load_timed_changes(self.hass, entry.entry_id)

@@ -22,7 +22,7 @@ UNIT_AMPERE_HOUR: Final = "Ah"
 # keep the connection slot busy and the battery out of reach of other clients.
 MIN_LINK_LIFETIME: Final = 5.0
 
-PAGES: Final = {
+FRONTEND_PATHS: Final = {
     "dashboards": "/config/lovelace/dashboards",
     "energy": "/config/energy/electricity",
 }

@@ -195,7 +195,7 @@ def _takes_confirmation(options: JkBmsOptions, change: Change) -> bool:
     register, new = change.register, change.new
     if register.is_current:
         assert isinstance(new, int | float)
-        return new > options.found.get(register.name, 0.0)
+        return new > options.confirmed_currents.get(register.name, 0.0)
     return register.name in RESTARTING or bool(register.allowed)
 
 

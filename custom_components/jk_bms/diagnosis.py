@@ -190,13 +190,13 @@ def _why_not_reachable(
         and _is_recent(device.scanner.discovered_device_timestamps[address])
         for device in devices
     ):
-        return "not_heard"
+        return "not_in_range"
     # A battery stops advertising while a client is connected. If the scanner that saw it
     # last with a good signal is still there, a client is more likely than a move.
     source = seen.source if seen else last_source
     if source and bluetooth.async_scanner_by_source(hass, source):
         return "other_client"
-    return "not_heard"
+    return "not_in_range"
 
 
 def _slot_holders(hass: HomeAssistant, address: str) -> list[str]:

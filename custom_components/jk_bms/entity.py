@@ -17,7 +17,7 @@ from homeassistant.helpers.entity import EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import slugify
 
-from .compatibility import GROUP
+from .compatibility import COMPATIBILITY_KEYS
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .jkbms.models import Reading
@@ -149,7 +149,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     def entity_registry_enabled_default(self) -> bool:
         """Return whether a new entity is enabled; an option enables a whole group."""
         return super().entity_registry_enabled_default or (
-            self.entity_description.key in GROUP
+            self.entity_description.key in COMPATIBILITY_KEYS
             and self.coordinator.options.compatibility
         )
 

@@ -24,7 +24,7 @@ from .entity import (
 from .jkbms.bluetooth.logs import has_logbook
 from .jkbms.models import LogEntry
 from .jkbms.protocol.codes import LOG_EVENTS
-from .jkbms.protocol.timestamps import Dated
+from .jkbms.protocol.timestamps import Timestamped
 
 # Read only: all values come from the coordinator.
 PARALLEL_UPDATES = 0
@@ -161,24 +161,26 @@ class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
         )
 
     @callback
-    def _report_new(self, log: tuple[Dated[LogEntry], ...]) -> None:
+    def _report_new(self, log: tuple[Timestamped[LogEntry], ...]) -> None:
         """Write one state for each new entry; those of the first read are not new."""
         known = self._known
-        self._known = [(dated.entry.time, dated.entry.code) for dated in log]
+        self._known = [
+            (timestamped.entry.time, timestamped.entry.code) for timestamped in log
+        ]
         if known is None:
             return
         old = Counter(known)
-        for dated, key in zip(log, self._known, strict=True):
+        for timestamped, key in zip(log, self._known, strict=True):
             if old[key]:
                 # The same event can be logged twice within one second.
                 old[key] -= 1
                 continue
-            entry = dated.entry
-            self._trigger_event(entry.event, _details(dated))
+            entry = timestamped.entry
+            self._trigger_event(entry.event, _details(timestamped))
             self.async_write_ha_state()
 
 
-def _details(dated: Dated[LogEntry]) -> dict[str, Any]:
-    entry = dated.entry
+def _details(timestamped: Timestamped[LogEntry]) -> dict[str, Any]:
+    entry = timestamped.entry
     of_cell = {} if entry.cell is None else {"cell": entry.cell}
-    return {"time": dated.isoformat, "code": entry.code} | of_cell
+    return {"time": timestamped.isoformat, "code": entry.code} | of_cell

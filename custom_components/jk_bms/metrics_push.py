@@ -48,7 +48,7 @@ MAX_RETRY_AFTER: Final = 3600.0
 # It may come back without the user; a request that it refuses will not succeed.
 OUTAGE_ISSUE_AFTER: Final = 86400.0
 
-ISSUE: Final = "push_failed"
+ISSUE_PUSH_FAILED: Final = "push_failed"
 
 _REQUESTS: HassKey[dict[str, asyncio.Task[None]]] = HassKey(f"{DOMAIN}_push")
 """The latest push of each entry, by its id; it may outlive the entry."""
@@ -276,7 +276,7 @@ class _Push:
                 self._issue_id,
                 is_fixable=False,
                 severity=ir.IssueSeverity.WARNING,
-                translation_key=ISSUE,
+                translation_key=ISSUE_PUSH_FAILED,
                 translation_placeholders={
                     "name": self._entry.title,
                     "reason": str(error),
@@ -296,4 +296,4 @@ class _Push:
 
     @property
     def _issue_id(self) -> str:
-        return f"{self._entry.entry_id}_{ISSUE}"
+        return f"{self._entry.entry_id}_{ISSUE_PUSH_FAILED}"

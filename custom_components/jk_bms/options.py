@@ -39,8 +39,9 @@ CONF_LINK: Final = "link"
 CONF_PAUSE: Final = "pause"
 CONF_COMPATIBILITY: Final = "compatibility"
 CONF_CONTROLS: Final = "controls"
-CONF_FOUND: Final = "found"
-"""Currents that the battery had when tuning was allowed."""
+# The stored key keeps its old name, which existing entries have.
+CONF_CONFIRMED_CURRENTS: Final = "found"
+"""Current settings of the battery when tuning was allowed."""
 CONF_PUSH: Final = "push"
 """The section about pushing."""
 CONF_KIND: Final = "kind"
@@ -158,8 +159,8 @@ class JkBmsOptions:
     compatibility: bool = False
     """Whether the entities that cards for esphome-jk-bms read are enabled."""
     controls: Controls = Controls.READ_ONLY
-    found: Mapping[str, float] = field(default_factory=dict)
-    """Currents in A by setting: a higher one takes a confirmation."""
+    confirmed_currents: Mapping[str, float] = field(default_factory=dict)
+    """Amperes by setting: a higher current needs confirmation."""
     push: PushOptions | None = None
     """`None` does not push."""
 
@@ -174,7 +175,7 @@ class JkBmsOptions:
             ),
             compatibility=options.get(CONF_COMPATIBILITY, False),
             controls=Controls(options.get(CONF_CONTROLS, Controls.READ_ONLY)),
-            found=options.get(CONF_FOUND, {}),
+            confirmed_currents=options.get(CONF_CONFIRMED_CURRENTS, {}),
             push=PushOptions.parse(options.get(CONF_PUSH, {})),
         )
 

@@ -23,8 +23,8 @@ from .jkbms.protocol.changes import passcode_matches, present_currents
 from .metrics_push import async_try_push
 from .options import (
     CONF_COMPATIBILITY,
+    CONF_CONFIRMED_CURRENTS,
     CONF_CONTROLS,
-    CONF_FOUND,
     CONF_PUSH,
     PUSH_SCHEMA,
     SCHEMA,
@@ -135,7 +135,9 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
                 errors["base"] = "wrong_settings_passcode"
             else:
                 found = present_currents(reading)
-                return self.async_create_entry(data=self._data | {CONF_FOUND: found})
+                return self.async_create_entry(
+                    data=self._data | {CONF_CONFIRMED_CURRENTS: found}
+                )
         return self.async_show_form(
             step_id="tuning", data_schema=_PASSCODE_SCHEMA, errors=errors
         )
@@ -150,7 +152,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
             now = JkBmsOptions.parse(self.config_entry.options)
             if now.controls is not Controls.TUNING:
                 return await self.async_step_tuning()
-            data[CONF_FOUND] = now.found
+            data[CONF_CONFIRMED_CURRENTS] = now.confirmed_currents
         return self.async_create_entry(data=data)
 
     async def _async_read(self) -> Reading | None:

@@ -22,9 +22,9 @@ from .coordinator import JkBmsCoordinator
 from .diagnosis import translated_error
 from .jkbms.bluetooth.logs import has_detail_log
 from .jkbms.models import DetailLogRecord
-from .jkbms.protocol.contents import decode_all
 from .jkbms.protocol.dump import NOTHING_FOUND, read_dump
-from .jkbms.protocol.timestamps import Dated
+from .jkbms.protocol.dump_contents import decode_all
+from .jkbms.protocol.timestamps import Timestamped
 from .service_target import async_get_target, async_require_control, target_schema
 from .setting_services import async_setup_setting_services
 
@@ -75,13 +75,13 @@ async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
     return {
         "entries": [
             {
-                "time": dated.isoformat,
-                "event": dated.entry.event,
-                "cell": dated.entry.cell,
-                "code": dated.entry.code,
-                "run_time": dated.entry.time,
+                "time": timestamped.isoformat,
+                "event": timestamped.entry.event,
+                "cell": timestamped.entry.cell,
+                "code": timestamped.entry.code,
+                "run_time": timestamped.entry.time,
             }
-            for dated in log
+            for timestamped in log
         ]
     }
 
@@ -90,7 +90,10 @@ async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
     """Return the records of the detail log, oldest first."""
     log = await _async_read_detail_log(async_get_target(call).runtime_data)
     return {
-        "records": [{"time": dated.isoformat} | asdict(dated.entry) for dated in log]
+        "records": [
+            {"time": timestamped.isoformat} | asdict(timestamped.entry)
+            for timestamped in log
+        ]
     }
 
 
@@ -101,7 +104,7 @@ async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
     if DATA_INSTANCE not in call.hass.data:
         raise translated_error(ServiceValidationError, "no_recorder")
     log = await _async_read_detail_log(entry.runtime_data)
-    if not any(dated.time for dated in log):
+    if not any(timestamped.time for timestamped in log):
         raise translated_error(HomeAssistantError, "no_clock")
     imported = await async_backfill(call.hass, entry, log)
     return {"imported_hours": {**imported}} if call.return_response else None
@@ -109,7 +112,7 @@ async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
 
 async def _async_read_detail_log(
     coordinator: JkBmsCoordinator,
-) -> tuple[Dated[DetailLogRecord], ...]:
+) -> tuple[Timestamped[DetailLogRecord], ...]:
     if coordinator.last_update and has_detail_log(coordinator.data) is False:
         # The battery would not answer, which only shows after many seconds.
         raise translated_error(ServiceValidationError, "no_detail_log")

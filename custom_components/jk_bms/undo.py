@@ -24,7 +24,7 @@ from .timed_changes import TimedChange, async_get_timed_changes
 
 LAPSES_AFTER: Final = timedelta(hours=24)
 """How long after its time a value is still written back."""
-ISSUE: Final = "timed_change_lapsed"
+ISSUE_TIMED_CHANGE_LAPSED: Final = "timed_change_lapsed"
 
 _CHARGE: Final = "request_charge_voltage"
 _FLOAT: Final = "request_float_voltage"
@@ -236,7 +236,7 @@ def async_lapse(
             is_fixable=False,
             is_persistent=True,
             severity=ir.IssueSeverity.WARNING,
-            translation_key=ISSUE,
+            translation_key=ISSUE_TIMED_CHANGE_LAPSED,
             translation_placeholders={
                 "name": entry.title,
                 "setting": async_setting_name(hass, name),

@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import yaml
 
 from custom_components.jk_bms.binary_sensor import BINARY_SENSORS
-from custom_components.jk_bms.compatibility import GROUP, ONLY_FOR_CARDS
+from custom_components.jk_bms.compatibility import COMPATIBILITY_KEYS, ONLY_FOR_CARDS
 from custom_components.jk_bms.compatibility_sensors import COMPATIBILITY_SENSORS
 from custom_components.jk_bms.jkbms.models import (
     Alarm,
@@ -170,7 +170,7 @@ async def test_option_enables_and_disables_the_group(
         return {
             key
             for entity in er.async_entries_for_config_entry(registry, entry.entry_id)
-            if (key := entity.unique_id.partition("_")[2]) in GROUP
+            if (key := entity.unique_id.partition("_")[2]) in COMPATIBILITY_KEYS
             and entity.disabled_by is None
         }
 
@@ -179,13 +179,13 @@ async def test_option_enables_and_disables_the_group(
     assert hass.states.get("sensor.house_errors") is None
     await set_option(hass, entry, on=True)
     existing = {row.key for row in ROWS if row.exists(entry.runtime_data.data)}
-    assert enabled() == GROUP & existing
+    assert enabled() == COMPATIBILITY_KEYS & existing
     state = hass.states.get("sensor.house_errors")
     assert state
     assert state.state == ""
 
     await set_option(hass, entry, on=False)
-    assert enabled() == (GROUP - ONLY_FOR_CARDS) & existing
+    assert enabled() == (COMPATIBILITY_KEYS - ONLY_FOR_CARDS) & existing
     assert hass.states.get("sensor.house_errors") is None
 
 
@@ -218,7 +218,7 @@ def test_the_group_is_that_of_the_table() -> None:
     for row in COMPATIBILITY_SENSORS:
         assert row.entity_category is EntityCategory.DIAGNOSTIC
     default = {row.key: row.entity_registry_enabled_default for row in ROWS}
-    assert [key for key in GROUP if default[key]] == ["heating"]
+    assert [key for key in COMPATIBILITY_KEYS if default[key]] == ["heating"]
     switches = {row.key: row.entity_registry_enabled_default for row in SWITCHES}
     assert not switches["heating"]
 

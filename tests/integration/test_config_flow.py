@@ -432,7 +432,7 @@ async def test_invalid_address_is_an_error(
     assert field.description == {"suggested_value": typed}
 
     result = await submit(hass, result, {CONF_ADDRESS: bms.address})
-    assert result["errors"] == {"base": "not_heard"}
+    assert result["errors"] == {"base": "not_in_range"}
     assert result["description_placeholders"]
     assert "never seen" in result["description_placeholders"]["reason"]
 

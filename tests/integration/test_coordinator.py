@@ -412,7 +412,7 @@ async def test_unplugged_proxy_is_reported_and_recovers(
     for _ in range(2):
         await hass.async_block_till_done(wait_background_tasks=True)
         error = str(entry.runtime_data.last_exception)
-        assert error.startswith(sentence("not_heard"))
+        assert error.startswith(sentence("not_in_range"))
         assert soc(hass) == "40"
         await pass_time(hass)
 

@@ -65,7 +65,7 @@ async def test_setup_retries_when_battery_advertises(
     """A battery that is out of range at first is set up at its first advertisement."""
     entry = await setup_integration(hass, bms)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-    assert entry.error_reason_translation_key == "not_heard"
+    assert entry.error_reason_translation_key == "not_in_range"
     assert entry.reason
     assert "never seen by any scanner" in entry.reason
     assert hass.states.get(VOLTAGE) is None

@@ -472,7 +472,7 @@ async def test_server_that_is_off_is_an_issue_after_a_day(
     monkeypatch.setattr(push, "DEADLINE", 0.2)
     receiver.status = 503
     entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
-    issue_id = f"{entry.entry_id}_{push.ISSUE}"
+    issue_id = f"{entry.entry_id}_{push.ISSUE_PUSH_FAILED}"
     clock, passed = hass.loop.time, [0.0]
     monkeypatch.setattr(hass.loop, "time", lambda: clock() + passed[-1])
     for later, is_there in ((86000.0, False), (86500.0, True)):
@@ -539,7 +539,7 @@ async def test_push_failure_is_logged_once_and_raises_an_issue(
     entry = await set_up(
         hass, proxy, bms, title="x", url=receiver.url, username="me", password=SECRET
     )
-    issue_id = f"{entry.entry_id}_{push.ISSUE}"
+    issue_id = f"{entry.entry_id}_{push.ISSUE_PUSH_FAILED}"
 
     def logged() -> list[str]:
         return [r.message for r in caplog.records if r.name == push.__name__]

@@ -223,7 +223,9 @@ async def test_failing_setup_raises_an_issue(
     assert issues(hass) == {}
 
 
-@pytest.mark.parametrize(("age", "error"), [(0.0, "not_heard"), (60.0, "other_client")])
+@pytest.mark.parametrize(
+    ("age", "error"), [(0.0, "not_in_range"), (60.0, "other_client")]
+)
 async def test_passive_scanner_is_diagnosed_as_out_of_range(
     hass: HomeAssistant,
     proxy: VirtualProxy,
@@ -287,7 +289,7 @@ async def test_few_failures_raise_no_issue(
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
-        (unplug, "not_heard"),
+        (unplug, "not_in_range"),
         (carry_away(-90), "weak_signal"),
         (carry_away(-89), "not_reachable"),
         (fails_by(Faults(silent=True)), "silent"),

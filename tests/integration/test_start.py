@@ -63,7 +63,7 @@ async def test_start_sets_up_absent_battery_and_reads_it_when_back(
     assert "restored" not in state.attributes
     await hass.async_block_till_done(wait_background_tasks=True)
     error = entry.runtime_data.last_exception
-    assert str(error).startswith(sentence("not_heard"))
+    assert str(error).startswith(sentence("not_in_range"))
     await pass_time(hass, MAX_DATA_AGE)
     (line,) = [each for each in our_lines(caplog, logging.INFO) if "unavail" in each]
     assert line == f"{entry.title} is unavailable: {error}"
@@ -124,7 +124,7 @@ async def test_start_does_not_wait_for_48_batteries(
     assert hass.loop.time() - begin < 10
     await hass.async_block_till_done(wait_background_tasks=True)
     for entry in entries:
-        assert entry.runtime_data.diagnosis.key == "not_heard"
+        assert entry.runtime_data.diagnosis.key == "not_in_range"
 
 
 async def test_error_of_the_stack_before_the_first_read_retries(

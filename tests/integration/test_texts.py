@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from custom_components import jk_bms
-from custom_components.jk_bms.bank_coordinator import ISSUE as PACK_REMOVED
+from custom_components.jk_bms.bank_coordinator import ISSUE_PACK_REMOVED
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.diagnosis import ERROR_KEYS, PAIRING_POSSIBLE
 from custom_components.jk_bms.issues import IMPLAUSIBLE_VALUES, RAISED_AFTER
 from custom_components.jk_bms.jkbms import __version__
 from custom_components.jk_bms.jkbms.bluetooth.advertisement import MANUFACTURER_IDS
-from custom_components.jk_bms.metrics_push import ISSUE as PUSH_FAILED
+from custom_components.jk_bms.metrics_push import ISSUE_PUSH_FAILED
 from custom_components.jk_bms.pairing_flow import PAIRING_ERROR_KEYS
-from custom_components.jk_bms.undo import ISSUE as LAPSED
+from custom_components.jk_bms.undo import ISSUE_TIMED_CHANGE_LAPSED
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_bluetooth
 
@@ -60,11 +60,11 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
         for key, text in texts["issues"].items()
         if key
         not in {
-            PUSH_FAILED,
-            PACK_REMOVED,
+            ISSUE_PUSH_FAILED,
+            ISSUE_PACK_REMOVED,
             PAIRING_POSSIBLE,
             IMPLAUSIBLE_VALUES,
-            LAPSED,
+            ISSUE_TIMED_CHANGE_LAPSED,
         }
     }
     shown = texts["config"]["error"]
@@ -73,7 +73,7 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     # A battery that is away, far or silent has no issue.
     expected |= {
         key: raised[key]
-        for key in {*ERROR_KEYS.values(), "not_heard", "other_client", "weak_signal"}
+        for key in {*ERROR_KEYS.values(), "not_in_range", "other_client", "weak_signal"}
         - expected.keys()
     }
     assert {key: shown[key] for key in expected} == expected

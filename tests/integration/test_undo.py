@@ -21,7 +21,7 @@ from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 from custom_components.jk_bms.ledger import async_get_ledger
 from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
-from custom_components.jk_bms.undo import ISSUE
+from custom_components.jk_bms.undo import ISSUE_TIMED_CHANGE_LAPSED
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
     ATTR_CONFIG_ENTRY_ID,
@@ -123,7 +123,7 @@ def lapsed(hass: HomeAssistant) -> list[str]:
     return [
         issue.issue_id.rpartition("_lapsed_")[2]
         for issue in ir.async_get(hass).issues.values()
-        if issue.translation_key == ISSUE
+        if issue.translation_key == ISSUE_TIMED_CHANGE_LAPSED
     ]
 
 

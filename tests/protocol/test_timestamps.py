@@ -15,10 +15,10 @@ from custom_components.jk_bms.jkbms.models import (
 )
 from custom_components.jk_bms.jkbms.protocol.decode import decode_detail_log
 from custom_components.jk_bms.jkbms.protocol.timestamps import (
-    Dated,
-    date_detail_log,
-    date_logbook,
+    Timestamped,
     run_time,
+    timestamp_detail_log,
+    timestamp_logbook,
 )
 
 from . import DETAIL_LOG, build_frame
@@ -58,35 +58,35 @@ def test_run_time_of_an_entry_becomes_a_time() -> None:
         LogEntry(time=1000, code=1, event="boot"),
         LogEntry(time=4000, code=2, event="shutdown"),
     )
-    dated = date_logbook(entries, run_time=4600.25, now=NOW)
-    assert [entry.entry for entry in dated] == list(entries)
-    assert [entry.isoformat for entry in dated] == [
+    timestamped = timestamp_logbook(entries, run_time=4600.25, now=NOW)
+    assert [entry.entry for entry in timestamped] == list(entries)
+    assert [entry.isoformat for entry in timestamped] == [
         "2026-11-01T11:00:00+00:00",
         "2026-11-01T11:50:00+00:00",
     ]
 
 
 def test_logbook_without_a_run_time() -> None:
-    """What cannot be dated has no time."""
+    """An entry without a known time has none."""
     entry = LogEntry(time=1000, code=1, event="boot")
-    (dated,) = date_logbook([entry], run_time=None, now=NOW)
-    assert dated == Dated(time=None, entry=entry)
-    assert dated.isoformat is None
+    (timestamped,) = timestamp_logbook([entry], run_time=None, now=NOW)
+    assert timestamped == Timestamped(time=None, entry=entry)
+    assert timestamped.isoformat is None
 
 
 def test_nothing_happens_in_the_future() -> None:
     """A run time that is reported late does not put an event in the future."""
     entry = LogEntry(time=1000, code=1, event="boot")
-    (dated,) = date_logbook([entry], run_time=800, now=NOW)
-    assert dated.time == NOW.replace(microsecond=0)
+    (timestamped,) = timestamp_logbook([entry], run_time=800, now=NOW)
+    assert timestamped.time == NOW.replace(microsecond=0)
 
 
 def test_change_of_the_offset() -> None:
     """Hours are hours, and times are in the zone of now."""
     now = datetime(2026, 10, 25, 12, tzinfo=ZoneInfo("Europe/Berlin"))
     entry = LogEntry(time=0, code=1, event="boot")
-    (dated,) = date_logbook([entry], run_time=12 * HOUR, now=now)
-    assert dated.isoformat == "2026-10-25T01:00:00+02:00"
+    (timestamped,) = timestamp_logbook([entry], run_time=12 * HOUR, now=now)
+    assert timestamped.isoformat == "2026-10-25T01:00:00+02:00"
 
 
 def records(*entries: tuple[int, str]) -> list[DetailLogRecord]:
@@ -98,14 +98,14 @@ def records(*entries: tuple[int, str]) -> list[DetailLogRecord]:
 
 
 def ages(*entries: tuple[int, str], clock: float | None = CLOCK) -> list[float | None]:
-    """Return how many s ago each record is dated."""
+    """Return the age of each record in seconds."""
     log = records(*entries)
-    dated = date_detail_log(log, clock=clock, now=NOW)
-    assert [entry.entry for entry in dated] == log
+    timestamped = timestamp_detail_log(log, clock=clock, now=NOW)
+    assert [entry.entry for entry in timestamped] == log
     now = NOW.replace(microsecond=0)
     return [
         None if entry.time is None else (now - entry.time) / timedelta(seconds=1)
-        for entry in dated
+        for entry in timestamped
     ]
 
 
@@ -119,7 +119,7 @@ def test_detail_log() -> None:
 
 @pytest.mark.parametrize("clock", [None, 0.0])
 def test_no_clock(clock: float | None) -> None:
-    """Without a clock nothing can be dated."""
+    """Without a clock no record has a time."""
     assert ages((0, "sample"), (0, "sample"), clock=clock) == [None, None]
 
 

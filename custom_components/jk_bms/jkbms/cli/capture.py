@@ -5,8 +5,8 @@ from pathlib import Path
 import sys
 from typing import Final
 
-from ..protocol.contents import SECTIONS, Contents, decode_all
 from ..protocol.dump import NOTHING_FOUND, read_dump
+from ..protocol.dump_contents import SECTIONS, Contents, decode_all
 from .arguments import ExitCode, Options
 from .report import BatteryReport, ReadReport
 from .terminal import print_error, show

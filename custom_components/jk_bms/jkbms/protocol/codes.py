@@ -1,4 +1,7 @@
-"""Names of alarms and log events (docs/protocol.md 12)."""
+"""Alarms by layout and names of log events (docs/protocol.md 12).
+
+The alarms and their names are in `models.Alarm`.
+"""
 
 from typing import Final
 

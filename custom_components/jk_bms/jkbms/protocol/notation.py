@@ -17,8 +17,7 @@ from typing import Final
 
 from .encoded_text import Chunk, Reading, base64, literals
 from .frames import COMMAND_SIZE
-from .markup import without_markup
-from .rows import (
+from .hex_dump_rows import (
     HEADER_DIGITS,
     Line,
     Run,
@@ -31,6 +30,7 @@ from .rows import (
     swapped,
     with_omitted_rows,
 )
+from .markup import without_markup
 
 _MAX_STYLES: Final = 4
 """Separators that are tried, those with the most bytes first."""

@@ -1,7 +1,7 @@
 """The wall time of the entries of the battery's own logs (docs/protocol.md 10 and 11).
 
 Neither log knows the time of day: the logbook counts run time, the detail log has the
-device's own clock. Their present readings convert the entries to wall time.
+device's own clock. The current values of these clocks convert the entries to wall time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,14 +13,16 @@ from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry
 
 _CLOCK_SET: Final = "clock_set"
 _CORRECTION: Final = 600
-"""s by which a clock may be set back and still count as unchanged."""
+"""Seconds by which a clock may be set back and still count as unchanged."""
 _PAUSE: Final = 7200
-"""s between two records (usually an hour) above which a clock change between them is
-assumed to be the reason."""
+"""Seconds between two records above which a clock change between them explains the gap.
+
+Records are usually an hour apart.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dated[EntryT]:
+class Timestamped[EntryT]:
     """An entry of a log and its wall time."""
 
     time: datetime | None
@@ -45,16 +47,16 @@ def run_time(
     return cell_data.up_time
 
 
-def date_logbook(
+def timestamp_logbook(
     entries: Iterable[LogEntry], *, run_time: float | None, now: datetime
-) -> tuple[Dated[LogEntry], ...]:
-    """Date a logbook by the run time in s that the battery has now.
+) -> tuple[Timestamped[LogEntry], ...]:
+    """Timestamp a logbook by the run time in s that the battery has now.
 
     Run time does not advance while the battery is off, so entries from before such a
     pause get a time that is too late.
     """
     return tuple(
-        Dated(
+        Timestamped(
             time=None if run_time is None else _before(now, run_time - entry.time),
             entry=entry,
         )
@@ -62,15 +64,15 @@ def date_logbook(
     )
 
 
-def date_detail_log(
+def timestamp_detail_log(
     records: Sequence[DetailLogRecord], *, clock: float | None, now: datetime
-) -> tuple[Dated[DetailLogRecord], ...]:
-    """Date a detail log, oldest first, by what the battery's clock shows now, in s.
+) -> tuple[Timestamped[DetailLogRecord], ...]:
+    """Timestamp a detail log, oldest first, by the battery's clock, in s.
 
     The clock need not be right, but it must not have been set since: records older than
     a change of more than `_CORRECTION` get no time.
     """
-    dated: list[Dated[DetailLogRecord]] = []
+    timestamped: list[Timestamped[DetailLogRecord]] = []
     is_same = bool(clock)
     later, later_event = clock or 0.0, ""
     for record in reversed(records):
@@ -78,9 +80,9 @@ def date_detail_log(
         was_set = _CLOCK_SET in (record.event, later_event)
         is_same &= passed >= -_CORRECTION and not (was_set and passed > _PAUSE)
         time = _before(now, (clock or 0.0) - record.clock) if is_same else None
-        dated.append(Dated(time=time, entry=record))
+        timestamped.append(Timestamped(time=time, entry=record))
         later, later_event = record.clock, record.event
-    return tuple(reversed(dated))
+    return tuple(reversed(timestamped))
 
 
 def _before(now: datetime, seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""Rows of numbers, and what is printed beside the bytes: offsets, labels, counts, text.
+"""The rows of a hex dump: bytes, and the offsets, labels, counts and text beside them.
 
 All steps take linear time.
 """
