@@ -50,9 +50,9 @@ def async_create_client_mixin(
     slots; it does not report which, and cannot be restricted to one. An adapter that
     holds a bond is the only path: over any other the battery sends nothing.
 
-    There is no public way to take part in that choice. The overridden method is the only
-    private part of another package that the integration uses. In a release without it, any
-    adapter is used and no path is noted.
+    There is no public way to take part in that choice. The overridden method is private to
+    habluetooth, and so is the class that it returns, which is imported for type checking
+    only. In a release without the method, any adapter is used and no path is noted.
     """
 
     class PathClient(HaBleakClientWrapper):

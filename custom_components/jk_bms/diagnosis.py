@@ -191,8 +191,9 @@ def _why_not_reachable(
         for device in devices
     ):
         return "not_in_range"
-    # A battery stops advertising while a client is connected. If the scanner that saw it
-    # last with a good signal is still there, a client is more likely than a move.
+    # A battery stops advertising while a client is connected, when it is turned off and
+    # when it moves away: no radio can tell these apart. While the scanner that saw it last
+    # is still there, assume a client, which is the one that a user can disconnect.
     source = seen.source if seen else last_source
     if source and bluetooth.async_scanner_by_source(hass, source):
         return "other_client"

@@ -37,8 +37,10 @@ VALUE_SENSORS: Final = {
 # that is out of range for a moment, or in use by the phone app, comes back sooner.
 ISSUE_AFTER: Final = 300.0
 
-# How long, in seconds, one of these must have lasted. A battery that is away, far or
-# silent raises no issue: it is unavailable, and its entry gives the reason.
+# How long, in seconds, one of these must have lasted. Other failures, such as a battery
+# out of range or a weak signal, raise no issue: it is unavailable, and its entry gives the
+# reason. A battery that stops advertising counts as in use by another client, even if it
+# was moved away, and so raises an issue after a day (`_why_not_reachable`).
 RAISED_AFTER: Final = {
     "adapter_missing": ISSUE_AFTER,
     "implausible": ISSUE_AFTER,

@@ -70,7 +70,7 @@ def test_each_diagnosis_reads_the_same_everywhere(texts: dict[str, Any]) -> None
     shown = texts["config"]["error"]
     raised = {key: text["message"] for key, text in texts["exceptions"].items()}
     assert set(expected) == RAISED_AFTER.keys() - {PAIRING_POSSIBLE}
-    # A battery that is away, far or silent has no issue.
+    # Failures such as a weak signal have no issue.
     expected |= {
         key: raised[key]
         for key in {*ERROR_KEYS.values(), "not_in_range", "other_client", "weak_signal"}

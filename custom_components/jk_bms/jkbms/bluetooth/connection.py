@@ -263,7 +263,11 @@ def choose_characteristics(
 
 
 async def _has_bond(address: str) -> bool:
-    """Return whether BlueZ knows a bond with the battery; costs no call to it."""
+    """Return whether BlueZ knows a bond with the battery; costs no call to it.
+
+    bleak documents no content of `details`; on Linux, `props` is there and has the
+    properties of `org.bluez.Device1`.
+    """
     for number in range(_ADAPTERS):
         device = await get_device_by_adapter(address, f"hci{number}")
         if device and device.details["props"].get("Paired"):
