@@ -43,7 +43,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register what exists whether a battery is set up or not."""
+    """Register the actions, the websocket commands and the frontend: they need no entry."""
     async_setup_services(hass)
     async_setup_websocket(hass)
     await async_setup_frontend(hass)
@@ -52,12 +52,12 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
-    """Set up from a first reading or what is known, then follow the battery."""
+    """Set up an entry from a first reading or the cached device data, then start polling."""
     if is_bank(entry):
         return await _async_setup_bank(hass, entry)
     coordinator = entry.runtime_data = JkBmsCoordinator(hass, entry)
 
-    # Before the first read, so that even that one ends when Home Assistant stops.
+    # Before the first read, so that it also ends when Home Assistant stops.
     entry.async_on_unload(coordinator.async_shutdown)
     entry.async_on_unload(
         hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, coordinator.async_shutdown)
@@ -89,7 +89,7 @@ async def async_migrate_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> b
 async def _async_setup_bank(
     hass: HomeAssistant, entry: ConfigEntry[BankCoordinator]
 ) -> bool:
-    """Set up a bank, whose packs may be set up before or afterwards."""
+    """Set up a bank; its packs may be set up before or afterwards."""
     await async_load_bank_energy(hass, entry.entry_id)
     coordinator = entry.runtime_data = BankCoordinator(hass, entry)
     coordinator.async_start()

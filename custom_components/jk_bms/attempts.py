@@ -18,8 +18,8 @@ from .connection_paths import async_forget_path, async_last_path
 from .jkbms.errors import JkBmsError
 from .jkbms.protocol.frames import FrameStatistics
 
-# The number of attempts to keep. At the default interval they cover ten minutes, which
-# is longer than it takes to open the diagnostics after something was noticed.
+# The number of attempts to keep. At the default interval they cover ten minutes, longer
+# than it takes to open the diagnostics after noticing a problem.
 MAX_ATTEMPTS: Final = 20
 
 
@@ -29,7 +29,7 @@ class Attempt:
 
     started: datetime
     duration: float
-    """s."""
+    """Seconds."""
     outcome: str
     """`read`, the error, `cancelled`, or `in progress`."""
     frames: int
@@ -37,7 +37,7 @@ class Attempt:
     path: str | None
     """The adapter or proxy that was used, `None` if none could connect."""
     rssi: int | None
-    """dBm, at that adapter or proxy or else of the last advertisement."""
+    """Signal strength at that adapter or proxy, else of the last advertisement, in dBm."""
 
 
 class AttemptRecord:

@@ -31,7 +31,7 @@ from .jkbms.protocol.timestamps import Timestamped
 from .sensor_descriptions import SENSORS
 
 # The minimum age of the start of an hour to import. The recorder compiles the statistics
-# of an hour within minutes after its end; if there are none by then, it has none.
+# of an hour within minutes after its end; if the hour has none by then, none will follow.
 MIN_AGE: Final = timedelta(hours=2)
 
 

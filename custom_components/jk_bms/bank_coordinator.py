@@ -1,4 +1,4 @@
-"""Combines the readings of several packs; it connects to none of them itself."""
+"""Combines the readings of several packs without connecting to any of them itself."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ def is_bank(entry: ConfigEntry[Any]) -> TypeGuard[ConfigEntry[BankCoordinator]]:
 def async_name_packs(
     hass: HomeAssistant, entries: Iterable[ConfigEntry[Any]]
 ) -> dict[str, str]:
-    """Return what batteries are called, by the ids of their entries; each name once.
+    """Return unique names of batteries, by the ids of their entries.
 
     Namesakes have the end of their address as well: factory names are model names, so
     many batteries share theirs.
@@ -80,10 +80,10 @@ def async_name_packs(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankOptions:
-    """What to do with a pack that is away, and with the values."""
+    """How to treat a missing pack, and where to push the values."""
 
     count_missing_for: timedelta = timedelta(0)
-    """How old the last values of a pack may be to be counted in the sums."""
+    """Maximum age at which the last values of a pack still count in the sums."""
     push: PushOptions | None = None
     """`None` does not push."""
 
@@ -97,7 +97,7 @@ class BankOptions:
 
 
 class BankCoordinator:
-    """Follows the coordinators of the packs, whenever these are set up."""
+    """Follows the coordinators of the packs as they are set up and unloaded."""
 
     def __init__(self, hass: HomeAssistant, entry: BankConfigEntry) -> None:
         """Remember the packs by the ids of their entries, since their addresses may change."""
@@ -111,9 +111,9 @@ class BankCoordinator:
         self._pack_ids: tuple[str, ...] = tuple(entry.data[CONF_PACKS])
         self._followed: dict[str, tuple[JkBmsCoordinator, list[CALLBACK_TYPE]]] = {}
         self._readings: dict[str, Reading] = {}
-        """The last of each pack; it outlives a reload of its entry."""
+        """Last reading of each pack; it survives a reload of the pack's entry."""
         self._faults: dict[str, set[str]] = {}
-        """The last of each pack, by its name."""
+        """Last known faults of each pack, by its name."""
         self._current = SmoothedCurrent()
         self._listeners: list[CALLBACK_TYPE] = []
         self._published_at = -inf
@@ -178,7 +178,7 @@ class BankCoordinator:
 
     @callback
     def async_start(self) -> None:
-        """Follow the packs that are set up, and notice when one is, or is removed."""
+        """Follow the packs that are set up, and watch for packs being set up or removed."""
         self.config_entry.async_on_unload(
             async_dispatcher_connect(
                 self.hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._async_entry_changed
@@ -213,7 +213,7 @@ class BankCoordinator:
 
     @callback
     def _async_name_packs(self, _event: Event[Any] | None = None) -> None:
-        """Note what the packs are called; to look that up at each value costs more."""
+        """Cache the names of the packs: a lookup for every value is expensive."""
         self._names = async_name_packs(self.hass, self._entries.values())
 
     @callback
@@ -270,7 +270,7 @@ class BankCoordinator:
 
     @callback
     def _async_schedule(self) -> None:
-        """Publish soon, together with what other packs bring until then."""
+        """Schedule a publish that also covers readings of other packs until then."""
         if not self._cancel_timer:
             wait = self._published_at + PUBLISH_INTERVAL - self.hass.loop.time()
             self._cancel_timer = async_call_later(
@@ -290,7 +290,7 @@ class BankCoordinator:
             self.last_update = dt_util.utcnow() - timedelta(seconds=min(ages))
         self._current.feed(now, self.data.current, max_gap=self._max_gap)
         self._async_report_faults()
-        # No pack reports that its last values have become too old to be counted.
+        # Nothing notifies us when a pack's last values become too old to be counted.
         if self._cancel_expiry:
             self._cancel_expiry()
             self._cancel_expiry = None

@@ -1,4 +1,4 @@
-"""Stores the energy counters of a bank, and what they saw of the packs' counters."""
+"""Stores the energy counters of a bank and the pack totals that they last saw."""
 
 from collections.abc import Collection, Mapping
 from typing import Final, override
@@ -9,7 +9,7 @@ from .energy_store import EnergyStore, async_get_energy, async_load_energy
 from .jkbms.bank import EnergyCounter
 
 KEYS: Final = ("energy_charged", "energy_discharged")
-"""Of the counters, in the stores of the packs as well."""
+"""Keys of the counters, the same as in the stores of the packs."""
 
 
 class BankEnergyStore(EnergyStore):
@@ -46,7 +46,7 @@ class BankEnergyStore(EnergyStore):
 
     @callback
     def async_count(self, pack: str, counters: Mapping[str, float]) -> None:
-        """Count by the counters of a pack, as they were saved; it may have none."""
+        """Count the growth of a pack's counters, as they were saved; it may have none."""
         for key, counter in self._counters.items():
             if key in counters:
                 counter.feed(pack, counters[key])
@@ -56,8 +56,8 @@ class BankEnergyStore(EnergyStore):
     def totals(self) -> dict[str, float]:
         """The energy as it was saved last, in kWh.
 
-        That of a bank with a pack that has no counter, such as one that does not measure
-        its current, is left out: it would be that of a part.
+        A total is left out if a pack has no counter, such as one that does not measure
+        its current: it would be the energy of only some packs.
         """
         return {
             key: self.saved.get(key, 0.0)

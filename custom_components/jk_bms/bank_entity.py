@@ -45,7 +45,7 @@ type Attributes = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class BankEntityDescription[ValueT](EntityDescription):
-    """One value of a bank; `key` is the one that the packs have for it."""
+    """One value of a bank; `key` is the key of the same value of a pack."""
 
     value_fn: Callable[[BankCoordinator], ValueT | None]
     attributes_fn: Callable[[Bank], Attributes] | None = None
@@ -54,23 +54,23 @@ class BankEntityDescription[ValueT](EntityDescription):
 
 @dataclass(frozen=True, kw_only=True)
 class BankSensorDescription(SensorEntityDescription, BankEntityDescription[float]):
-    """A measurement."""
+    """A sensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BankBinarySensorDescription(
     BinarySensorEntityDescription, BankEntityDescription[bool]
 ):
-    """Something that is on or off."""
+    """A binary sensor."""
 
 
 def _oldest(bank: Bank) -> Attributes:
-    """Return how many s old the oldest reading is that is counted."""
+    """Return the age of the oldest counted reading in seconds."""
     return {"oldest": None if bank.oldest is None else round(bank.oldest)}
 
 
 def _place(place: PackValue | None, bank: Bank) -> Attributes:
-    """Return where an extreme value is, and whether a pack is missing."""
+    """Return the pack and cell of a minimum or maximum, and whether a pack is missing."""
     found = {"pack": place.pack, "cell": place.cell} if place else {}
     return {
         **{key: value for key, value in found.items() if value is not None},
@@ -289,13 +289,13 @@ class BankEntity[ValueT](Entity):
 
     _attr_has_entity_name = True
     _attr_should_poll = False
-    # The age of the readings changes with each of them, which is no reason to record it.
+    # The age of the readings changes all the time and is not worth recording.
     _unrecorded_attributes = frozenset({"oldest"})
 
     def __init__(
         self, coordinator: BankCoordinator, description: BankEntityDescription[ValueT]
     ) -> None:
-        """Take all that is particular to the entity from its description."""
+        """Initialise the entity from its description."""
         entry = coordinator.config_entry
         self.coordinator = coordinator
         self.entity_description = description
@@ -320,7 +320,7 @@ class BankEntity[ValueT](Entity):
     @override
     async def async_added_to_hass(self) -> None:
         """Follow the values."""
-        # As for batteries: never all entities of a platform in one go.
+        # As for batteries: yield to the event loop between two entities.
         await asyncio.sleep(0)
         is_energy = self._description.key in KEYS
         source = self.coordinator.energy if is_energy else self.coordinator
@@ -340,7 +340,7 @@ class BankEntity[ValueT](Entity):
     @property
     @override
     def extra_state_attributes(self) -> Attributes:
-        """Return the details, and how old the oldest reading is."""
+        """Return the details and the age of the oldest reading."""
         return {**(self._details or {}), **_oldest(self.coordinator.data)}
 
     @property
@@ -373,7 +373,7 @@ class BankEntity[ValueT](Entity):
 
 
 class BankSensor(BankEntity[float], SensorEntity):
-    """A measurement."""
+    """A sensor."""
 
     @property
     @override
@@ -383,7 +383,7 @@ class BankSensor(BankEntity[float], SensorEntity):
 
 
 class BankBinarySensor(BankEntity[bool], BinarySensorEntity):
-    """Something that is on or off."""
+    """A binary sensor."""
 
     @property
     @override
@@ -405,7 +405,7 @@ def _async_setup_entities[ValueT](
     entity_class: type[BankEntity[ValueT]],
     descriptions: Iterable[BankEntityDescription[ValueT]],
 ) -> None:
-    """Keep an entity for every value that the packs give the bank, or once gave it."""
+    """Keep an entity for every value that the packs provide or have provided."""
     coordinator = entry.runtime_data
     registry = er.async_get(hass)
     absent = list(descriptions)

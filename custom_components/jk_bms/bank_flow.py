@@ -32,7 +32,7 @@ from .options_flow import JkBmsOptionsFlow
 MIN_PACKS: Final = 2
 
 # The maximum time, in minutes, that a pack may be counted with its last values: a day is
-# long enough for a camper, and after it the charge of a pack is a guess.
+# long enough for a camper; after that, the charge of a pack can only be guessed.
 MAX_MISSING: Final = 1440
 
 _WIRING: Final = SelectSelector(
@@ -147,7 +147,7 @@ class BankFlow(ConfigFlow):
         if len(set(user_input[CONF_PACKS])) < MIN_PACKS:
             return {CONF_PACKS: "too_few_packs"}
         if not set(user_input[CONF_PACKS]) <= self._free_packs(bank_id).keys():
-            # Another dialog was faster.
+            # Another dialog has taken one of the packs in the meantime.
             return {CONF_PACKS: "pack_taken"}
         counts = self._count_cells(user_input, bank_id)
         if user_input[CONF_WIRING] == Wiring.PARALLEL and len({*counts.values()}) > 1:

@@ -17,14 +17,14 @@ from .jkbms.models import Reading
 
 @dataclass(frozen=True, slots=True)
 class FirstRead:
-    """What the dialog that adds a battery has read, and the client that did so."""
+    """The reading of the config flow, and the client that read it."""
 
     client: JkBmsClient
     reading: Reading
 
 
 _FIRST_READS: HassKey[dict[str, FirstRead]] = HassKey(f"{DOMAIN}_first_reads")
-"""By address; from the end of the dialog until the entry is set up."""
+"""First readings by address, kept from the end of the dialog until the entry is set up."""
 
 
 @callback

@@ -1,4 +1,4 @@
-"""The logbook and the detail log that a battery keeps: when to read them, and their times."""
+"""When to read the logbook and the detail log of a battery, and the times of their entries."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _LOGGER = logging.getLogger(__name__)
 # minutes; the reads of the values that it is combined with may be up to 30 s early.
 LOGBOOK_INTERVAL: Final = 270.0
 
-# The time, in seconds, until the logbook is asked for again if the battery has never
+# The time, in seconds, until the logbook is requested again if the battery has never
 # answered such a request. Its firmware has no logbook then, and only an update changes
 # that.
 UNANSWERED_LOGBOOK_INTERVAL: Final = 86400.0
@@ -46,12 +46,12 @@ class BatteryLogs:
         self._name = name
         self._listener: LogbookListener | None = None
         self._due = -inf
-        """When to read the logbook for the listener, s of a monotonic clock."""
+        """When to read the logbook for the listener, in seconds of a monotonic clock."""
         self._has_logbook = False
 
     @property
     def is_logbook_due(self) -> bool:
-        """Whether the listener is to get the logbook with the next reading."""
+        """Whether to read the logbook for the listener with the next reading."""
         return self._listener is not None and monotonic_time_coarse() >= self._due
 
     @callback
@@ -67,7 +67,7 @@ class BatteryLogs:
 
     @callback
     def async_postpone_logbook(self, seconds: float = LOGBOOK_INTERVAL) -> None:
-        """Do not read the logbook for the listener within so many seconds."""
+        """Do not read the logbook for the listener for this many seconds."""
         self._due = max(self._due, monotonic_time_coarse() + seconds)
 
     async def async_read_logbook(
@@ -116,7 +116,7 @@ class BatteryLogs:
             self._listener(_timestamp_logbook(log))
 
     async def async_update_listener_held(self, publish: Publish) -> None:
-        """Read it on a held link: if that is lost, its holder reports the failure."""
+        """Read the logbook on a held link; if the link is lost, its holder reports that."""
         with suppress(JkBmsError):
             await self.async_update_listener(publish)
 
@@ -130,7 +130,7 @@ def _timestamp_logbook(log: Log[LogEntry]) -> tuple[Timestamped[LogEntry], ...]:
 
 
 def _extrapolate(reading: Reading, counter: int | None) -> float | None:
-    """Return what a counter of seconds in a reading has reached now."""
+    """Return the present value of a counter of seconds from a reading."""
     if counter is None:
         return None
     return counter + asyncio.get_running_loop().time() - reading.time

@@ -1,4 +1,4 @@
-"""What is known of a battery across reloads and retries of its setup."""
+"""State of a battery that survives reloads and retries of its setup."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from .jkbms.outage import Outage
 
 @dataclass(slots=True)
 class BatteryMemory:
-    """Outlives the coordinator, but not Home Assistant."""
+    """State that outlives the coordinator, but not Home Assistant."""
 
     resumes_at: float = -inf
-    """When to use the link again, s of the event loop's clock.
+    """When to use the link again, in seconds of the event loop's clock.
 
     Changing an option reloads the entry; that must not shut out the phone app.
     """
@@ -24,17 +24,17 @@ class BatteryMemory:
 
 
 _MEMORY: HassKey[defaultdict[str, BatteryMemory]] = HassKey(f"{DOMAIN}_memory")
-"""By entry id, which a change of the Bluetooth module does not change."""
+"""Memories by entry id, which stays the same with a new Bluetooth module."""
 
 
 @callback
 def async_get_memory(hass: HomeAssistant, entry_id: str) -> BatteryMemory:
-    """Return what is known of the battery of an entry."""
+    """Return the memory of the battery of an entry."""
     return hass.data.setdefault(_MEMORY, defaultdict(BatteryMemory))[entry_id]
 
 
 @callback
 def async_forget_battery(hass: HomeAssistant, entry_id: str) -> None:
-    """Drop what outlives the coordinator, so that the battery can be added afresh."""
+    """Drop the memory so that the battery can be added afresh."""
     if _MEMORY in hass.data:
         hass.data[_MEMORY].pop(entry_id, None)

@@ -1,4 +1,4 @@
-"""What is on and what is off in the battery, and what is wrong with it."""
+"""Binary sensors: states, alarms and on/off settings of a battery."""
 
 from dataclasses import dataclass
 from typing import Final, override
@@ -33,15 +33,15 @@ PARALLEL_UPDATES = 0
 class JkBmsBinarySensorDescription(
     BinarySensorEntityDescription, JkBmsEntityDescription[bool]
 ):
-    """Something that is on or off."""
+    """A binary sensor."""
 
 
 UNNAMED: Final = frozenset({"bit_29", "bit_30", "bit_31"})
-"""Alarms that the battery may raise and whose meaning is not known."""
+"""Alarms that the battery may raise but whose meaning is unknown."""
 
 
 def _problem(reading: Reading) -> bool | None:
-    """Return whether there is a fault, or a value that cannot be."""
+    """Return whether there is a fault or an impossible value."""
     faults = reading.cell_data.faults
     if reading.cell_data.implausible:
         return True
@@ -67,11 +67,11 @@ def _alarm(alarm: Alarm) -> JkBmsBinarySensorDescription:
 
     return JkBmsBinarySensorDescription(
         key=key,
-        # What the unnamed bits mean is not known: they appear when one is raised.
+        # The meaning of the unnamed bits is unknown: each appears once it is raised.
         exists_fn=(lambda reading: is_raised(reading) is True)
         if key in UNNAMED
         else None,
-        # Apart from sensors of the same subject, such as the cell count.
+        # The suffix tells the alarm from a sensor with the same key, such as cell_count.
         object_id=None if key in INFORMATION else f"{key}_alarm",
         device_class=None if key in INFORMATION else BinarySensorDeviceClass.PROBLEM,
         entity_category=EntityCategory.DIAGNOSTIC,
@@ -139,8 +139,7 @@ STATES: tuple[JkBmsBinarySensorDescription, ...] = (
     ),
 )
 
-# Charging that is allowed may not be happening, and a protection that is enabled may not
-# have tripped, hence the suffixes of the keys.
+# Suffixes of the keys tell "allowed" from "charging now" and "enabled" from "tripped".
 SETTINGS: Final = {
     "charging_allowed": "charging",
     "discharging_allowed": "discharging",
@@ -189,7 +188,7 @@ async def async_setup_entry(
 
 
 class JkBmsBinarySensor(JkBmsEntity[bool], BinarySensorEntity):
-    """Something that is on or off."""
+    """A binary sensor."""
 
     @property
     @override

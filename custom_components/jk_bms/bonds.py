@@ -1,4 +1,4 @@
-"""Batteries that are paired with a local adapter: find it and pair."""
+"""Bonds of batteries with local adapters: find, create and remove them."""
 
 from collections.abc import Mapping
 import logging
@@ -25,7 +25,7 @@ class LocalPath(NamedTuple):
     adapter: str
     """Bluetooth address of the adapter."""
     path: str
-    """Of the battery in BlueZ."""
+    """BlueZ object path of the battery."""
 
 
 @callback
@@ -88,5 +88,5 @@ async def async_remove_bond(hass: HomeAssistant, data: Mapping[str, Any]) -> Non
 
 
 async def _async_import_pairing(hass: HomeAssistant) -> ModuleType:
-    """Import what only works on Linux, and is needed by few."""
+    """Import the pairing module, which works only on Linux and which few users need."""
     return await async_import_module(hass, f"{__package__}.jkbms.bluetooth.pairing")

@@ -19,7 +19,7 @@ ONLY_FOR_CARDS: Final = frozenset(
         "total_runtime_formatted",
     }
 )
-"""Keys of entities that repeat in another form what other entities show."""
+"""Keys of entities that duplicate other entities in the form that such cards expect."""
 COMPATIBILITY_KEYS: Final = (
     ONLY_FOR_CARDS
     | {
@@ -53,7 +53,7 @@ def async_enable_group(hass: HomeAssistant, entry_id: str) -> None:
 
 @callback
 def async_disable_group(hass: HomeAssistant, entry_id: str) -> None:
-    """Disable what only cards read; the rest may be in use elsewhere by now."""
+    """Disable the entities only for cards; the others may be in use elsewhere by now."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
         if entity.disabled_by is None and _key(entity) in ONLY_FOR_CARDS:

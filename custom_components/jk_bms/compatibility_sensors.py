@@ -78,7 +78,7 @@ def _for_cards(
 
 COMPATIBILITY_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     _for_cards("errors", _errors, pace=Pace.LIVE),
-    # A state class keeps each change out of the device's activity.
+    # A state class keeps state changes out of Activity.
     _for_cards(
         "balancer_status_bitmask",
         _balancing_cell,

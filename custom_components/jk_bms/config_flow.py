@@ -66,7 +66,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         self._placeholders: dict[str, str] = {}
         self._client: JkBmsClient | None = None
         self._adapter: str | None = None
-        """The one that the battery is paired with, if it required that."""
+        """Adapter that the battery is paired with, if it requires pairing."""
 
     @staticmethod
     @callback
@@ -157,7 +157,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         assert address
         errors: dict[str, str] = {}
         if user_input is None:
-            # It may be paired, and the path that was read over not the paired one.
+            # The battery may already be paired with another adapter than the one just used.
             self._adapter = await async_find_bond(self.hass, address)
         elif not self._adapter:
             errors = await self._async_pair(address, user_input[CONF_CODE])
@@ -187,7 +187,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         return {}
 
     async def _async_identify(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
-        """Move the entry if the battery that was read is the one it is about."""
+        """Move the entry if the battery that was read is the one of the entry."""
         known, read = self._known_device(entry), self._reading.device_info
         if known and (known.serial_number, known.model) != (
             read.serial_number,
@@ -234,7 +234,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             async_hand_over(
                 self.hass, self.unique_id, FirstRead(self._client, self._reading)
             )
-            # It belongs to the entry now: the end of the dialog must not disconnect it.
+            # The client belongs to the entry now: the end of the dialog must not disconnect it.
             self._client = None
             has_current = self._reading.cell_data.battery_current is not None
             return self.async_create_entry(
@@ -249,7 +249,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
 
     @property
     def _entry_data(self) -> dict[str, Any]:
-        """Return what an entry stores of the battery."""
+        """Return the data that an entry stores about the battery."""
         paired = {CONF_ADAPTER: self._adapter} if self._adapter else {}
         return {CONF_ADDRESS: self.unique_id, **paired}
 
@@ -347,7 +347,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         )
 
     async def _async_forget_controls(self, entry: JkBmsConfigEntry) -> None:
-        """Take back what was allowed and started for a battery that may be another."""
+        """Revoke controls and cancel timed changes: this may be a different battery."""
         options = {
             key: value
             for key, value in entry.options.items()

@@ -21,22 +21,22 @@ class Path(NamedTuple):
 
     source: str
     rssi: int | None
-    """dBm, of the last advertisement that it received."""
+    """Signal strength of the last advertisement that it received, in dBm."""
 
 
 _CHOSEN: HassKey[dict[str, Path]] = HassKey(f"{DOMAIN}_paths")
-"""By address of the battery."""
+"""Chosen paths by address of the battery."""
 
 
 @callback
 def async_last_path(hass: HomeAssistant, address: str) -> Path | None:
-    """Return the path of the last attempt to connect since the last one was forgotten."""
+    """Return the path of the last attempt to connect, unless it was forgotten since."""
     return hass.data.get(_CHOSEN, {}).get(address)
 
 
 @callback
 def async_forget_path(hass: HomeAssistant, address: str) -> None:
-    """Forget the path before another attempt, which may not get as far as to choose one."""
+    """Forget the path before another attempt, which may fail before it chooses one."""
     hass.data.get(_CHOSEN, {}).pop(address, None)
 
 
@@ -44,7 +44,7 @@ def async_forget_path(hass: HomeAssistant, address: str) -> None:
 def async_create_client_mixin(
     hass: HomeAssistant, address: str, adapter: str | None
 ) -> ClientMixin:
-    """Return what makes a client note its path, and keep to an adapter if there is one.
+    """Return a client class that records its path and uses only `adapter`, if given.
 
     Home Assistant's client chooses the path at each attempt, by signal strength and free
     slots; it does not report which, and cannot be restricted to one. An adapter that
@@ -52,7 +52,7 @@ def async_create_client_mixin(
 
     There is no public way to take part in that choice. The overridden method is private to
     habluetooth, and so is the class that it returns, which is imported for type checking
-    only. In a release without the method, any adapter is used and no path is noted.
+    only. In a release without the method, any adapter is used and no path is recorded.
     """
 
     class PathClient(HaBleakClientWrapper):
@@ -63,7 +63,7 @@ def async_create_client_mixin(
             scanner: BaseHaScanner,
             ble_device: BLEDevice,
         ) -> _HaWrappedBleakBackend | None:
-            """Return what connects over this path; the best one is asked for first."""
+            """Return the backend for this path; the best path comes first."""
             paths = {
                 path.scanner.source: path.advertisement.rssi
                 for path in manager.async_scanner_devices_by_address(address, True)

@@ -33,7 +33,7 @@ class _Waiter:
 
     address: str
     last_granted: float
-    """When the battery was last granted a slot, s of the event loop's clock."""
+    """When the battery was last granted a slot, in seconds of the event loop's clock."""
     sources: set[str] = field(default_factory=set)
     """The adapters and proxies that could connect at the last check."""
     granted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -61,7 +61,7 @@ class ConnectionSlots:
         """Sorted by `last_granted`."""
         self._granted: set[_Waiter] = set()
         self._last_granted: dict[str, float] = {}
-        """By address."""
+        """When each battery was last granted a slot, by address."""
         self._stop_tracking: CALLBACK_TYPE | None = None
         """Set while there are waiters."""
 
@@ -69,7 +69,7 @@ class ConnectionSlots:
     async def slot(self, address: str) -> AsyncGenerator[None]:
         """Wait for a slot to connect to a battery with, and reserve it.
 
-        A battery that nobody can connect to, or that is connected, does not wait.
+        Does not wait for a battery that no scanner can connect to, or that is connected.
         Raises `NoFreeSlotError` if no slot becomes free.
         """
         waiter = _Waiter(address, self._last_granted.get(address, -inf))
@@ -159,7 +159,7 @@ class ConnectionSlots:
 
 
 def _unnamed(allocations: HaBluetoothSlotAllocations) -> int:
-    """Count the slots in use of which the scanner does not report the address."""
+    """Count the slots in use whose addresses the scanner does not report."""
     return allocations.slots - allocations.free - len(allocations.allocated)
 
 

@@ -8,7 +8,7 @@ MANUFACTURER: Final = "JiKong"
 
 SERVICE_UUID: Final = "0000ffe0-0000-1000-8000-00805f9b34fb"
 USUAL_NAME: Final = "JK"
-"""Typical of a JK BMS, but other devices advertise them as well."""
+"""The service and the name are typical of a JK BMS, but not unique to it."""
 
 # The maximum time between two attempts to re-establish a held link. A longer interval
 # between readings must not keep the values of a lost link away for longer.
@@ -26,4 +26,4 @@ FRONTEND_PATHS: Final = {
     "dashboards": "/config/lovelace/dashboards",
     "energy": "/config/energy/electricity",
 }
-"""Pages of Home Assistant that the end of a dialog leads to."""
+"""Links to pages of Home Assistant in the last step of a dialog."""

@@ -26,7 +26,7 @@ from .setting_texts import KEYS
 from .timed_changes import async_get_timed_changes
 
 CONFIRM_WITHIN: Final = 60.0
-"""s in which a user must request the same again to confirm it."""
+"""Seconds within which a user must repeat a request to confirm it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class JkBmsControlDescription[ValueT](JkBmsEntityDescription[ValueT]):
 
     @property
     def tier(self) -> Tier:
-        """How much an owner has to allow."""
+        """The tier that the options must allow."""
         return TIERS[self.setting]
 
 
@@ -66,12 +66,12 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
         coordinator: JkBmsCoordinator,
         description: JkBmsControlDescription[ValueT],
     ) -> None:
-        """Take all that is particular to the entity from its description."""
+        """Initialise the entity from its description."""
         super().__init__(coordinator, description)
         self._setting = description.setting
         self._refused: tuple[Value, Context, float] | None = None
-        """What takes a confirmation, whose request it was, and when it was refused,
-        s of the loop's clock."""
+        """Refused request that needs confirmation: its value, its context, and when it
+        was refused, in seconds of the event loop's clock."""
 
     @property
     @override
@@ -82,7 +82,7 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any] | None:
-        """Return when and to what the value returns, if it was changed for a while."""
+        """Return when the value will be undone and to what, if it was changed temporarily."""
         entry_id = self.coordinator.config_entry.entry_id
         timed = async_get_timed_changes(self.coordinator.hass, entry_id)
         if not (change := timed.changes.get(self._setting)):
@@ -107,7 +107,7 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
         """Return whether a user who was warned requests the same again.
 
         An automation cannot confirm: it would do so by running twice. Nor can a script
-        that a user starts: both requests would have the context of that start.
+        that a user starts: both requests would share one context.
         """
         refused, self._refused = self._refused, None
         if not (refused and self._context and self._context.user_id):

@@ -1,4 +1,4 @@
-"""Changes settings of a battery at a user's request, and records what became of it."""
+"""Changes settings of a battery at a user's request and records the outcome."""
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
@@ -34,10 +34,10 @@ from .setting_texts import async_setting_label, async_value_text
 from .timed_changes import TimedWrite, async_get_timed_changes
 
 WRITE_TIME: Final = 15.0
-"""s for one write and reading it back."""
+"""Seconds for one write and reading it back."""
 
 CONFIRMATION_REQUIRED: Final = "confirmation_required"
-"""Translation key of the error for a change that takes a confirmation."""
+"""Translation key of the error for a change that needs confirmation."""
 _REFUSED: Final = {
     Refusal.UNKNOWN: "setting_unknown",
     Refusal.PROTECTED: "setting_protected",
@@ -124,7 +124,7 @@ def require_confirmed(hass: HomeAssistant, report: WriteReport) -> None:
 
 
 def described(hass: HomeAssistant, result: WriteResult) -> dict[str, str]:
-    """Return what the sentence about a change that is not confirmed needs."""
+    """Return the placeholders of the error about a change that is not confirmed."""
     change = result.change
     return {
         "setting": async_setting_label(hass, change.setting),
@@ -137,7 +137,7 @@ def described(hass: HomeAssistant, result: WriteResult) -> dict[str, str]:
 def refused_error(
     hass: HomeAssistant, error: SettingRefusedError
 ) -> ServiceValidationError:
-    """Return the error that says why a setting is not written."""
+    """Return the error with the reason why a setting is not written."""
     return translated_error(
         ServiceValidationError,
         _REFUSED[error.refusal],
@@ -146,17 +146,17 @@ def refused_error(
 
 
 def shown(hass: HomeAssistant, change: Change, value: Value | None) -> str:
-    """Return a value as a sentence shows it, a secret one masked."""
+    """Return a value as text for a sentence, masked if it is secret."""
     if change.is_secret and value is not None:
         return MASKED
     return async_value_text(hass, change.setting, value)
 
 
 def require_allowed(coordinator: JkBmsCoordinator, names: Iterable[str]) -> None:
-    """Raise a `ServiceValidationError` for what the owner has not allowed."""
+    """Raise a `ServiceValidationError` for settings that the owner has not allowed."""
     options = _options(coordinator)
     for name in names:
-        # The plan refuses a name without a tier, and says why.
+        # The plan refuses a name without a tier and gives the reason.
         if (tier := TIERS.get(name)) and not options.allows(tier):
             raise setting_error(coordinator.hass, "controls_not_allowed", name)
 
@@ -184,14 +184,14 @@ def _options(coordinator: JkBmsCoordinator) -> JkBmsOptions:
 def setting_error(
     hass: HomeAssistant, key: str, setting: str
 ) -> ServiceValidationError:
-    """Return an error whose sentence is about a setting."""
+    """Return an error that names a setting."""
     return translated_error(
         ServiceValidationError, key, {"setting": async_setting_label(hass, setting)}
     )
 
 
 def _takes_confirmation(options: JkBmsOptions, change: Change) -> bool:
-    """Return whether a change is one to warn about."""
+    """Return whether a change needs confirmation."""
     register, new = change.register, change.new
     if register.is_current:
         assert isinstance(new, int | float)
@@ -223,7 +223,7 @@ class _Request:
         self._target = target
         self._context = context
         self._confirmed = confirmed
-        # Now: an automation that runs again meanwhile has another context then.
+        # Resolved now: if the automation runs again, its context changes.
         self._source = (
             SOURCE_TIMER if is_undo else async_find_source(coordinator.hass, context)
         )
@@ -233,12 +233,12 @@ class _Request:
         self._timed = TimedWrite(timed, target, duration, is_undo=is_undo)
 
     def permit(self, change: Change) -> None:
-        """Raise a `SettingRefusedError` for what the owner has not allowed."""
+        """Raise a `SettingRefusedError` for a change that the owner has not allowed."""
         self._timed.permit(change)
         require_permitted(self._coordinator, change, self._confirmed)
 
     async def async_prepare(self, change: Change) -> None:
-        """Save what is needed after a crash, then note that the change is sent.
+        """Save the data needed after a crash, then note that the change is sent.
 
         Raises a `SettingRefusedError` if it is not allowed any more.
         """
@@ -273,9 +273,9 @@ class _Request:
         results: Iterable[WriteResult],
         reading: Reading | None = None,
     ) -> None:
-        """Record what was sent, keep the timers in step, and show what is certain.
+        """Record what was sent, update the timers, and publish confirmed values.
 
-        Without a reading, nothing is known of what was not sent.
+        Without a reading, nothing is known about settings that were not sent.
         """
         coordinator = self._coordinator
         entry = coordinator.config_entry
@@ -300,7 +300,7 @@ class _Request:
                     coordinator.hass, DOMAIN, lapsed_issue_id(entry.entry_id, name)
                 )
         if entry.state is not ConfigEntryState.LOADED or coordinator.hass.is_stopping:
-            # After an unload nobody would cancel what this starts.
+            # After an unload nothing would cancel the task started here.
             return
         certain = {Outcome.CONFIRMED: changed, Outcome.UNKNOWN: forgotten}
         newest = _newest(coordinator.data, reading) if reading else coordinator.data
@@ -330,7 +330,7 @@ def lapsed_issue_id(entry_id: str, setting: str) -> str:
 async def _async_read_again(
     coordinator: JkBmsCoordinator, registers: Iterable[Register]
 ) -> None:
-    """Read settings that are not known, until this or the next link shows them."""
+    """Read unknown settings until this or the next link provides them."""
     while any(register.present(coordinator.data) is None for register in registers):
         with suppress(HomeAssistantError):
             await async_read_settings(coordinator)

@@ -1,4 +1,4 @@
-"""Decides when to read a battery, what is published and how long it is valid."""
+"""Decides when to read a battery, what to publish and how long it stays valid."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -77,7 +77,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
                 hass, self.address, config_entry.title, adapter
             )
         self.live = LiveSamples()
-        """Every good frame of a held link, else every reading; and those without power."""
+        """Every good frame of a held link, else every reading; also samples without power."""
         self.logs = BatteryLogs(self.client, config_entry.title)
         self.attempts = AttemptRecord(hass, self.address, self.client.statistics)
         self.device_info: DeviceInfo | None = None
@@ -85,7 +85,8 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.last_exception: ConfigEntryNotReady | None = None
         """Why the last attempt failed, `None` if it did not."""
         self.diagnosis: Diagnosis | None = None
-        """The same if it was an error of the library; a new object each time."""
+        """Diagnosis of the last failure, if the library raised it. Each failure makes a new
+        object, so listeners compare by identity."""
         self.is_shut_down = False
         """Whether the entry was unloaded, or Home Assistant stops."""
         self.resumes_at: datetime | None = None
@@ -161,14 +162,14 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_set_up_from(self, info: DeviceInfo) -> None:
-        """Have entities without values until the first reading.
+        """Create the entities without values; the first reading fills them.
 
-        They are those in the registry: no value exists in an empty reading.
+        Only entities in the registry are created: an empty reading has no values.
         """
         self.device_info = info
         self.data = Reading.without_values(info, self.hass.loop.time())
         self._is_read_pending = True
-        # Then the reason is logged.
+        # `_async_expire` logs the reason if no reading has arrived by then.
         self._timers.async_set(self.options.max_age, self._async_expire)
 
     async def _async_read_first(self) -> None:
@@ -229,7 +230,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @callback
     @override
     def async_start(self) -> CALLBACK_TYPE:
-        """Subscribe to every advertisement, and start the timer that needs none."""
+        """Subscribe to every advertisement and start the poll timer, which needs none."""
         self._unsubscribe += (
             super().async_start(),
             bluetooth.async_register_advertisement_callback(
@@ -255,7 +256,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self._unsubscribe.pop()()
 
     async def _async_disconnect(self) -> None:
-        """Cancel what uses the link or waits for it, and disconnect."""
+        """Cancel every use of the link and every wait for it, and disconnect."""
         if self._poll_task:
             self._poll_task.cancel()
         self._slots.async_cancel(self.address)
@@ -266,7 +267,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     def _async_handle_unavailable(
         self, service_info: BluetoothServiceInfoBleak
     ) -> None:
-        """Ignore that advertisements stopped: they do while a client is connected."""
+        """Do nothing: a battery stops advertising while a client is connected."""
 
     @callback
     @override
@@ -275,7 +276,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         service_info: BluetoothServiceInfoBleak,
         change: BluetoothChange = BluetoothChange.ADVERTISEMENT,
     ) -> None:
-        """Read the battery if this advertisement is a reason to.
+        """Read the battery if this advertisement makes a read due.
 
         The base class would derive availability from advertisements, and delay the next
         read by a cool-down.
@@ -462,7 +463,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self._timers.async_set(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
         sample = LiveSample.of(reading)
-        # On a held link the frames are counted, but those without power are passed over
+        # On a held link the frames are fed one by one, except those without power.
         if not self.options.is_link_held or sample.power is None:
             self.live.feed(sample)
         self.async_update_listeners()

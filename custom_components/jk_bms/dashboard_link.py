@@ -29,18 +29,18 @@ async def async_setup_dashboard_link(hass: HomeAssistant) -> None:
 
 
 class _DashboardLinks:
-    """The dashboards that there are, and the links to those that show batteries."""
+    """The known dashboards, and the links of devices into those that show batteries."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         self._hass = hass
         self._configs: dict[str | None, dict[str, Any]] = {}
-        """By the path of the dashboard."""
+        """Configurations by the path of the dashboard."""
         self._loading: str | None = ""
-        """The path of the one that is being loaded; empty if none is."""
+        """The path of the dashboard that is being loaded; empty if none is."""
 
     @callback
     def is_news(self, event_data: Mapping[str, Any]) -> bool:
-        """Return false while a dashboard is loaded, which may report it as changed."""
+        """Return false for change events that loading a dashboard itself causes."""
         url_path: str | None = event_data["url_path"]
         return url_path != self._loading
 
@@ -54,7 +54,7 @@ class _DashboardLinks:
             self._configs.pop(url_path, None)
             if dashboard := self._hass.data[LOVELACE_DATA].dashboards.get(url_path):
                 self._loading = url_path
-                # It may be empty, or its file missing or damaged.
+                # The dashboard may be empty, or its file missing or damaged.
                 with suppress(HomeAssistantError, OSError):
                     self._configs[url_path] = await dashboard.async_load(False)
                 self._loading = ""
@@ -77,7 +77,7 @@ class _DashboardLinks:
 
 
 def _shows(config: dict[str, Any], device_id: str, path: str) -> bool:
-    """Return whether a dashboard is ours, or was and still has the view."""
+    """Return whether a dashboard is ours, or was ours and still has the view."""
     match config:
         case {"strategy": {"type": "custom:jk-bms"}}:
             return True
@@ -93,10 +93,10 @@ def _shows(config: dict[str, Any], device_id: str, path: str) -> bool:
 
 @callback
 def view_paths(hass: HomeAssistant) -> dict[str, str]:
-    """Return the path of the view of each device, by its id; no two are alike.
+    """Return the unique path of the view of each device, by device id.
 
-    It is made of the name that the battery itself reports, so that a page stays where
-    it is when the user renames the device.
+    It is derived from the name that the battery itself reports, so the address of a
+    page stays the same when the user renames the device.
     """
     paths: dict[str, str] = {}
     for device in _devices(hass):

@@ -8,7 +8,7 @@ from .jkbms.models import DeviceInfo
 
 
 class BatteryDevice:
-    """The device of a battery; the registry is only asked when something changed."""
+    """The device of a battery; the registry is only used when something changed."""
 
     def __init__(self, hass: HomeAssistant, entry_id: str, address: str) -> None:
         """Nothing is registered before the first update."""
@@ -19,7 +19,7 @@ class BatteryDevice:
 
     @property
     def known(self) -> DeviceInfo | None:
-        """What the battery reported when it was last read, if it ever was."""
+        """The device information of the last reading, if there was ever one."""
         device = dr.async_get(self._hass).async_get_device_by_connection(
             (dr.CONNECTION_BLUETOOTH, self._address), self._entry_id
         )

@@ -1,4 +1,4 @@
-"""Turns an error of the library into the sentence that helps the user most."""
+"""Turns an error of the library into the message that helps the user most."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -31,17 +31,17 @@ from .jkbms.errors import (
 )
 from .jkbms.text import printable
 
-# The signal strength, in dBm, at or below which a failed connection is put down to the
+# The signal strength, in dBm, at or below which a failed connection is blamed on the
 # signal. Advertisements still arrive at this level, but connections hardly ever succeed.
 WEAK_SIGNAL: Final = -90
 
-# In s. A battery advertises about every second, unless a client is connected.
+# In seconds. A battery advertises about once a second unless a client is connected.
 SILENT_AFTER: Final = 10.0
 
 PAIRING_POSSIBLE: Final = "pairing_possible"
 """The battery requires pairing, and an adapter that can do so is in range."""
 UNKNOWN: Final = "?"
-"""Stands for what is not known in a sentence."""
+"""Placeholder text for an unknown value."""
 
 ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
     ConnectionLostError: "connection_lost",
@@ -53,12 +53,12 @@ ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
     SilentError: "silent",
     UnsupportedLayoutError: "unsupported_layout",
 }
-"""The sentence for each way a read fails, which `async_diagnose` may refine."""
+"""The message key for each kind of error; `async_diagnose` may refine it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One sentence, under the same key in `config.error`, `exceptions` and `issues`."""
+    """One message, under the same key in `config.error`, `exceptions` and `issues`."""
 
     key: str
     placeholders: dict[str, str]
@@ -67,7 +67,7 @@ class Diagnosis:
 def translated_error[ErrorT: HomeAssistantError](
     error: type[ErrorT], key: str, placeholders: dict[str, str] | None = None
 ) -> ErrorT:
-    """Create an error whose message is the sentence of this key in `exceptions`."""
+    """Create an error with the message of this key in `exceptions`."""
     return error(
         translation_domain=DOMAIN,
         translation_key=key,
@@ -84,7 +84,7 @@ def async_diagnose(
     entry_id: str | None = None,
     last_source: str | None = None,
 ) -> Diagnosis:
-    """Choose the sentence that explains best why the battery was not read.
+    """Choose the message that explains best why the battery was not read.
 
     The entry of a battery that was added gives its model and firmware; `last_source` is
     the adapter or proxy that last received an advertisement.
@@ -130,7 +130,7 @@ def async_diagnose(
 
 
 def _sentences(*texts: str) -> str:
-    """Join texts, of which each may begin in lower case and end without a full stop."""
+    """Join texts as sentences, adding missing capitals and full stops."""
     return ". ".join(text[:1].upper() + text[1:].rstrip(". ") for text in texts)
 
 

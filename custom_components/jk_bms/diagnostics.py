@@ -48,7 +48,7 @@ _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: JkBmsConfigEntry
 ) -> dict[str, Any]:
-    """Return what helps to analyse how a battery is read."""
+    """Return the data that help to analyse how a battery is read."""
     if is_bank(entry):
         return _bank(hass, entry)
     coordinator: JkBmsCoordinator | None = getattr(entry, "runtime_data", None)
@@ -171,7 +171,7 @@ def _scrubbed(text: str | None, private: tuple[str, ...]) -> str | None:
 
 
 def _bank(hass: HomeAssistant, entry: BankConfigEntry) -> dict[str, Any]:
-    """Return what helps to analyse a bank; the packs have diagnostics of their own."""
+    """Return the data that help to analyse a bank; each pack has its own diagnostics."""
     coordinator: BankCoordinator | None = getattr(entry, "runtime_data", None)
     pack_ids = entry.data[CONF_PACKS]
     numbers = {pack: f"Pack {number}" for number, pack in enumerate(pack_ids, 1)}

@@ -1,6 +1,6 @@
 """Integrates samples: energy, averages, smoothed current.
 
-Times are s of a monotonic clock, and of one clock for each object.
+Times are in seconds of a monotonic clock, the same clock for all calls of one object.
 """
 
 from collections.abc import Callable

@@ -38,12 +38,12 @@ class JkBmsEnergyDescription(SensorEntityDescription, JkBmsEntityDescription[flo
     """The energy of one direction; `value_fn` is the power, in W."""
 
     sign: Literal[1, -1]
-    """Of the power that is counted."""
+    """Sign of the power that is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JkBmsAverageDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
-    """An average; `value_fn` is the same of one moment."""
+    """An average; `value_fn` is the momentary value."""
 
     sample_fn: Callable[[LiveSample], float | None]
     """The value of a sample."""
@@ -54,7 +54,7 @@ class JkBmsTimeLeftDescription(SensorEntityDescription, JkBmsEntityDescription[f
     """A time left; `value_fn` is the remaining capacity, in Ah."""
 
     time_fn: Callable[[float, float, float], int | None]
-    """Returns s from the remaining capacity, the full capacity and the smoothed current."""
+    """Return seconds from the remaining capacity, the full capacity and the smoothed current."""
 
 
 def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
@@ -126,7 +126,7 @@ class _CountingSensor(JkBmsEntity[float], SensorEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEntityDescription[float]
     ) -> None:
-        """Count what is valid."""
+        """Use the samples while the values are valid."""
         super().__init__(coordinator, description)
         self._max_gap = coordinator.options.max_age.total_seconds()
 
@@ -149,7 +149,7 @@ class _CountingSensor(JkBmsEntity[float], SensorEntity):
 
 @dataclass(frozen=True, slots=True)
 class _StoredTotal(ExtraStoredData):
-    """A total in kWh, as versions without a store of their own left it."""
+    """The total in kWh that versions without an energy store saved in the restore state."""
 
     owner: str
     total: float
@@ -168,7 +168,7 @@ class JkBmsEnergySensor(_CountingSensor, RestoreEntity):
     ) -> None:
         """Continue the counter of this entry."""
         super().__init__(coordinator, description)
-        # Not by the unique id, which changes with the Bluetooth module.
+        # By the entry id: the unique id changes with the Bluetooth module.
         self._owner = coordinator.config_entry.entry_id
         self._energy = async_get_energy(coordinator.hass, self._owner)
         self._meter = self._energy.meter(description.key, description.sign)
@@ -216,7 +216,7 @@ class JkBmsEnergySensor(_CountingSensor, RestoreEntity):
 
 
 class JkBmsAverageSensor(_CountingSensor):
-    """An average over the time since the reading before."""
+    """An average over the time since the previous reading."""
 
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsAverageDescription
@@ -273,7 +273,7 @@ class JkBmsTimeLeftSensor(_CountingSensor):
     @property
     @override
     def _value(self) -> int | None:
-        """Return the time in s, `None` if it is unknown."""
+        """Return the time in seconds, `None` if it is unknown."""
         reading = self.coordinator.data
         remaining = self._description.value_fn(reading)
         nominal = reading.cell_data.nominal_capacity

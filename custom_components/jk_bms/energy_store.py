@@ -1,4 +1,4 @@
-"""Stores the energy counters, so that no crash and no winter takes them back."""
+"""Stores the energy counters so that neither a crash nor a winter out of use decreases them."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,13 +14,13 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN
 from .energy import EnergyMeter
 
-# The minimum time between two saves, in seconds, and so what a crash can cost: short
-# against an hour of statistics, and long enough to spare an SD card.
+# The minimum time between two saves, in seconds, and so the most that a crash can lose:
+# short compared with an hour of statistics, and long enough to spare an SD card.
 SAVE_INTERVAL: Final = 60.0
 
 _VERSION: Final = 1
 _STORES: HassKey[dict[str, EnergyStore]] = HassKey(f"{DOMAIN}_energy")
-"""By config entry."""
+"""Stores by config entry id."""
 
 
 class EnergyStore:
@@ -47,7 +47,7 @@ class EnergyStore:
         )
 
     async def async_load(self) -> None:
-        """Load the totals; what is damaged is left out."""
+        """Load the totals; damaged ones are ignored."""
         stored: object = await self._store.async_load()
         if isinstance(stored, dict):
             self.saved = {
@@ -86,8 +86,8 @@ class EnergyStore:
         """Save the totals if they changed, then call the listeners."""
         self._async_cancel_timer()
         totals = self._totals
-        # While Home Assistant stops, a store only promises to save. The final write
-        # that follows saves.
+        # While Home Assistant stops, a store only schedules the save; the final write
+        # does it.
         if totals == self.saved or self._hass.state is CoreState.stopping:
             return
         self._saved_at = self._hass.loop.time()

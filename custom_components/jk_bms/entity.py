@@ -37,14 +37,14 @@ class Pace(IntEnum):
     SLOW = 300
 
     def allows_write(self, written_at: float, now: float) -> bool:
-        """Return whether a new period has started; both are s of the same clock."""
+        """Return whether a new period has started; both are seconds of the same clock."""
         return self is Pace.LIVE or now // self > written_at // self
 
 
 WIRE_RESISTANCE: Final = "wire_resistance"
 """The alarm that names its cells."""
 NEAR_LIMIT: Final = 0.02
-"""V between a cell and a protection limit, below which cell values are live."""
+"""Volts between a cell and a protection limit, below which cell values are live."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +62,15 @@ class JkBmsEntityDescription[ValueT](EntityDescription):
     exists_fn: Callable[[Reading], bool] | None = None
     """Whether the battery carries the value, where `value_fn` cannot say."""
     gone_fn: Callable[[Reading], bool] | None = None
-    """Whether the entity is to be removed, since its subject no longer exists."""
+    """Whether to remove the entity because its cell or log does not exist."""
     pace: Pace = Pace.LIVE
     noise: float = 0.0
-    """A smaller change than this may be noise: it is written at the slow pace."""
+    """A change smaller than this may be noise and is written at the slow pace."""
     object_id: str | None = None
     """The entity id after the battery's name, where it is not the key."""
 
     def is_gone(self, reading: Reading) -> bool:
-        """Return whether the subject of the entity no longer exists."""
+        """Return whether to remove the entity because its cell or log does not exist."""
         return self.gone_fn is not None and self.gone_fn(reading)
 
     def exists(self, reading: Reading) -> bool:
@@ -88,7 +88,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: EntityDescription
     ) -> None:
-        """Take all that is particular to the entity from its description."""
+        """Initialise the entity from its description."""
         super().__init__(coordinator)
         self.entity_description = description
         self._attr_unique_id = unique_id(coordinator, description)
@@ -100,7 +100,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
 
     @override
     async def async_added_to_hass(self) -> None:
-        """Restore what outlives a restart, then follow the readings."""
+        """Restore the state, then subscribe to readings."""
         # Home Assistant adds all entities of a platform in one go. Let other tasks run
         # between two of them, or the event loop is blocked for longer than 20 ms.
         await asyncio.sleep(0)
@@ -111,22 +111,22 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
 
     @override
     async def async_will_remove_from_hass(self) -> None:
-        """End without a line in Activity."""
+        """Leave no "unavailable" line in Activity."""
         await super().async_will_remove_from_hass()
         self._leave_activity_quiet()
 
     @callback
     def _leave_activity_quiet(self) -> None:
-        """Let the next state have none before it.
+        """Remove the current state so that Activity shows no transition.
 
-        Otherwise each reload shows two lines for each entity without a unit in
-        Activity, although nothing happened to the battery: that it became unavailable,
-        and its value.
+        Otherwise each reload adds two lines to Activity for each entity without a unit,
+        although nothing happened to the battery: one for becoming unavailable and one
+        for its value.
         """
         self.hass.states.async_remove(self.entity_id)
 
     async def _async_restore(self) -> None:
-        """Restore what outlives a restart; runs before the first state is written.
+        """Restore data from before a restart; runs before the first state is written.
 
         Subclasses extend it instead of `async_added_to_hass`: each class that extends
         that one would need an `async_entity_id_changed` of its own.
@@ -134,7 +134,7 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
 
     @callback
     def _note_written(self) -> None:
-        """Note what Home Assistant is about to write."""
+        """Note the state that Home Assistant is about to write."""
 
     @callback
     def async_entity_id_changed(self, old_entity_id: str) -> None:
@@ -159,8 +159,8 @@ class _BatteryEntity(PassiveBluetoothCoordinatorEntity[JkBmsCoordinator]):
         """Return the entity id after the battery's name, in English.
 
         The default would depend on the language that Home Assistant was set up in.
-        Dashboards need the same entity ids in every language. A name that
-        leaves nothing for an entity id, such as an emoji, is replaced by the domain.
+        Dashboards need the same entity ids in every language. A name that yields no
+        entity id, such as an emoji, is replaced by the domain.
         """
         return object_id_of(self.coordinator.config_entry.title, self._object_id)
 
@@ -175,7 +175,7 @@ class JkBmsEntity[ValueT](_BatteryEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEntityDescription[ValueT]
     ) -> None:
-        """Take all that is particular to the entity from its description."""
+        """Initialise the entity from its description."""
         super().__init__(coordinator, description)
         self._description = description
         self._written: tuple[bool, ValueT | None, dict[str, Any] | None]
@@ -232,7 +232,7 @@ class JkBmsEntity[ValueT](_BatteryEntity):
 
     @property
     def _to_write(self) -> tuple[bool, ValueT | None, dict[str, Any] | None]:
-        """Return all that the state would show now."""
+        """Return all that the state would contain now."""
         return self.available, self._value, self.extra_state_attributes
 
     @property
@@ -255,7 +255,7 @@ def has_setting(field: str, reading: Reading) -> bool:
 
 
 def object_id_of(title: str, object_id: str) -> str:
-    """Return an object id in English, after a title of which something can be in it."""
+    """Return the English object id, prefixed with the title, or the domain if it has no slug."""
     has_slug = slugify(f"{title} {object_id}") != object_id
     return object_id if has_slug else f"{DOMAIN}_{object_id}"
 
@@ -286,13 +286,13 @@ class JkBmsLinkEntity(_BatteryEntity):
     @property
     @override
     def available(self) -> bool:
-        """Return that there is always something to say about the link."""
+        """Return true: the state of the link is always known."""
         return True
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Write the state if it changed; a button's never does."""
+        """Write the state if it changed; that of a button never does."""
 
 
 def unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> str:
@@ -301,7 +301,7 @@ def unique_id(coordinator: JkBmsCoordinator, description: EntityDescription) -> 
 
 
 type EntityTable = tuple[type[JkBmsEntity[Any]], Iterable[JkBmsEntityDescription[Any]]]
-"""Descriptions, and the class that their entities have."""
+"""Descriptions, and the class of their entities."""
 
 
 @callback
@@ -315,8 +315,8 @@ def async_setup_entities(
 ) -> None:
     """Keep an entity for every value that the battery carries or used to carry.
 
-    Those that are known now, and the others, are added in one call. Each reading can
-    add more, and remove those whose subject no longer exists.
+    The entities known so far are added in one call. Each reading can add more, and
+    remove those whose cell or log does not exist.
     """
     coordinator = entry.runtime_data
     registry = er.async_get(hass)

@@ -42,7 +42,7 @@ ATTR_KNOWN: Final = "known"
 class JkBmsEventDescription[ValueT](
     EventEntityDescription, JkBmsEntityDescription[ValueT]
 ):
-    """A kind of events."""
+    """A kind of event."""
 
 
 ALARM = JkBmsEventDescription[Faults](
@@ -55,7 +55,7 @@ LOG_ENTRY = JkBmsEventDescription[None](
     entity_registry_enabled_default=False,
     event_types=[*dict.fromkeys(LOG_EVENTS.values()), UNKNOWN],
     value_fn=lambda _: None,
-    # Where the battery does not say, only a request shows whether it has a logbook.
+    # Unless the battery reports it, only a request shows whether it has a logbook.
     exists_fn=lambda reading: (
         reading.cell_data.frame_counter is not None
         and has_logbook(reading) is not False
@@ -81,7 +81,7 @@ async def async_setup_entry(
 
 @dataclass
 class StoredFaults(EventExtraStoredData):
-    """The faults already reported, kept over a restart."""
+    """The faults already reported, kept across a restart."""
 
     faults: list[str]
 
@@ -110,7 +110,7 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        """Report the changes, after the availability of a battery that is back."""
+        """Write the availability of a battery that is back first, then the changes."""
         super()._handle_coordinator_update()
         self._report_changes()
 
@@ -118,7 +118,7 @@ class JkBmsAlarmEvent(JkBmsEntity[Faults], EventEntity):
     def _report_changes(self) -> None:
         """Write one state for each fault raised or cleared since the last reading."""
         if (now := self._value) is None:
-            # Not read yet since the start: a fault may last.
+            # Not read yet since the start: a fault may still be present.
             return
         before, self._reported = self._reported, now
         self._report(CLEARED, (alarm for alarm in before if alarm not in now))
@@ -162,7 +162,7 @@ class JkBmsLogEvent(JkBmsEntity[None], EventEntity):
 
     @callback
     def _report_new(self, log: tuple[Timestamped[LogEntry], ...]) -> None:
-        """Write one state for each new entry; those of the first read are not new."""
+        """Write one state for each new entry; entries of the first read are not new."""
         known = self._known
         self._known = [
             (timestamped.entry.time, timestamped.entry.code) for timestamped in log

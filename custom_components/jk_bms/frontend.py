@@ -1,4 +1,4 @@
-"""Serves the card and the dashboard, and has every page of Home Assistant load them."""
+"""Serves the card and the dashboard, and loads them on every page of Home Assistant."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +12,7 @@ from .const import DOMAIN
 from .jkbms import __version__
 
 FOLDER: Final = Path(__file__).parent / "frontend"
-"""What `scripts/frontend` builds."""
+"""Output folder of `scripts/frontend`."""
 BASE_URL: Final = f"/{DOMAIN}/frontend"
 ENTRY: Final = "jk-bms.js"
 MAIN: Final = "main.js"

@@ -16,7 +16,7 @@ from .coordinator import JkBmsConfigEntry
 from .diagnosis import PAIRING_POSSIBLE, Diagnosis
 
 ENTRY_ID: Final = "entry_id"
-"""In the data of an issue: the entry that it is about."""
+"""Key in the data of an issue: the entry that it is about."""
 
 IMPLAUSIBLE_VALUES: Final = "implausible_values"
 """Translation key of the issue about values that are left out."""
@@ -52,19 +52,19 @@ RAISED_AFTER: Final = {
     "unsupported_layout": ISSUE_AFTER,
 }
 
-# The number of failures in a row that an issue takes as well. With an interval of many
+# The number of consecutive failures that is also required. With an interval of many
 # minutes, two failures span `ISSUE_AFTER`, and two are no pattern.
 MIN_FAILURES: Final = 3
 
 
 @dataclass(slots=True)
 class _FailureStreak:
-    """Failures in a row for the same reason."""
+    """Consecutive failures for the same reason."""
 
     key: str
     """The translation key of the reason."""
     since: float
-    """When the first happened, s of a monotonic clock."""
+    """When the first happened, in seconds of a monotonic clock."""
     stop_watching: CALLBACK_TYPE
     failures: int = 0
     is_raised: bool = False
@@ -72,7 +72,8 @@ class _FailureStreak:
 
 
 _STREAKS: HassKey[dict[str, _FailureStreak]] = HassKey(f"{DOMAIN}_failure_streaks")
-"""By entry id. An entry that cannot be set up keeps no coordinator between retries."""
+"""Failure streaks by entry id: an entry that cannot be set up keeps no coordinator
+between retries."""
 
 
 @callback
@@ -124,7 +125,7 @@ def _async_track_implausible(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
 
 @callback
 def _async_value_name(hass: HomeAssistant, field: str) -> str:
-    """Return the name of the sensor of a value, or else its own in plain English."""
+    """Return the name of the sensor of a value, or else the field name as words."""
     names = async_get_cached_translations(hass, hass.config.language, "entity", DOMAIN)
     kind, _, number = field.rpartition("_")
     keys = {

@@ -20,26 +20,26 @@ from .jkbms.protocol.registers import Value
 EVENT_SETTING_CHANGED: Final = f"{DOMAIN}_setting_changed"
 MAX_RECORDS: Final = 100
 MASKED: Final = "********"
-"""Stands for a secret value."""
+"""Replaces a secret value."""
 
 SOURCE_TIMER: Final = "timer"
-"""Source of a value that returns after a while: nobody requested that now."""
+"""Source of a timed undo, which no user requested."""
 SOURCE_ELSEWHERE: Final = "elsewhere"
 """Source of a change that Home Assistant did not make."""
 RUNNERS: Final = ("automation", "script")
-"""Domains of what can request a change without a user."""
+"""Domains that can request a change without a user."""
 
 _COMPARED: Final = tuple(
     field.name for field in fields(Settings) if field.name != "register_support"
 )
 _VERSION: Final = 1
 _LEDGERS: HassKey[dict[str, Ledger]] = HassKey(f"{DOMAIN}_ledgers")
-"""By config entry."""
+"""Ledgers by config entry id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteRecord:
-    """One value that was sent to a battery, or that it has from elsewhere."""
+    """One setting that was written from here or changed elsewhere."""
 
     time: str
     """ISO 8601, UTC."""
@@ -50,7 +50,7 @@ class WriteRecord:
     old: Value | None
     new: Value
     outcome: str
-    """Of `Outcome`."""
+    """A value of `Outcome`."""
     answer: Value | None
     """What the battery reported last."""
 
@@ -63,15 +63,15 @@ class Ledger:
         self.records: tuple[WriteRecord, ...] = ()
         """Oldest first."""
         self._seen: dict[str, Value] = {}
-        """What the battery reported last, by setting; not kept over a restart."""
+        """Last reported value by setting; not kept across a restart."""
         self._sent: dict[str, Value] = {}
-        """What was sent and not reported yet, by setting."""
+        """Value that was sent and not reported yet, by setting."""
         self._store = Store[list[dict[str, Any]]](
             hass, _VERSION, f"{DOMAIN}.ledger.{entry_id}", atomic_writes=True
         )
 
     async def async_load(self) -> None:
-        """Load the records; what is damaged is left out."""
+        """Load the records; damaged ones are ignored."""
         stored: object = await self._store.async_load()
         names = {field.name for field in fields(WriteRecord)}
         self.records = tuple(
@@ -88,21 +88,21 @@ class Ledger:
 
     @callback
     def async_note_sent(self, change: Change) -> None:
-        """Expect a value that the battery reports later, as one that was sent from here."""
+        """Expect the battery to report this value later, as one that was sent from here."""
         self._sent[change.setting] = change.new
 
     @callback
     def async_forget_seen(self) -> None:
-        """Compare with nothing: the next settings may be those of another battery."""
+        """Forget the last settings: the next may come from another battery."""
         self._seen, self._sent = {}, {}
 
     @callback
     def async_compare(self, settings: Settings) -> list[tuple[str, Value, Value]]:
-        """Return names, old and new values of what others changed since the last call."""
+        """Return names, old and new values of settings that others changed since the last call."""
         changes = []
         for name in _COMPARED:
             if (value := getattr(settings, name)) is None:
-                # Missing, or not known since a write.
+                # Missing, or unknown since a write.
                 continue
             old = self._seen.get(name)
             self._seen[name] = value

@@ -1,4 +1,4 @@
-"""How a change of a setting, and a fault of a pack, read in Activity, in the language of the server."""
+"""Describes setting changes and pack faults in Activity, in the language of the server."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -30,7 +30,7 @@ def async_describe_events(
         [str, str, Callable[[LazyEventPartialState], dict[str, Any]]], None
     ],
 ) -> None:
-    """Describe our events."""
+    """Register the Activity descriptions of our events."""
 
     def name(event: LazyEventPartialState) -> str:
         device = dr.async_get(hass).async_get(event.data[ATTR_DEVICE_ID] or "")

@@ -36,12 +36,12 @@ MAX_INTERVAL_SHARE: Final = 0.8
 # the stop of Home Assistant where the server does not respond.
 CLEAR_DEADLINE: Final = 5.0
 
-# The time, in seconds, for a push while a dialog waits for its result: enough for a server
-# that has to be looked up and sets up TLS.
+# The time, in seconds, for a push while a dialog waits for its result: enough for a DNS
+# lookup and a TLS handshake.
 TRIAL_DEADLINE: Final = 5.0
 
-# The longest time, in seconds, for which a server may want no push. The battery would
-# otherwise be gone for good if a proxy in front of the server asks for a year.
+# The longest time, in seconds, that a server may delay the next push. Otherwise a proxy
+# in front of the server that asks for a year would end the pushes for good.
 MAX_RETRY_AFTER: Final = 3600.0
 
 # How long, in seconds, a server must have been off or overloaded before that is an issue.
@@ -78,7 +78,7 @@ async def async_try_push(
     """Push once with options that are not saved yet. Raises an `ExportError`.
 
     A new group of a Pushgateway is deleted again: the options may never be saved. Other
-    servers keep one sample, which is true.
+    servers keep one sample, which is correct.
     """
     loaded = entry.state is ConfigEntryState.LOADED
     coordinator = entry.runtime_data if loaded else None
@@ -110,7 +110,7 @@ async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
 
 
 async def _async_settle(hass: HomeAssistant, entry_id: str) -> None:
-    """Let the latest push of an entry end."""
+    """Wait for the latest push of an entry to end."""
     if pushing := hass.data.get(_REQUESTS, {}).get(entry_id):
         await settle(pushing)
 
@@ -123,11 +123,11 @@ async def _async_clear(
     try:
         await clear(session, options.target, [label], deadline=CLEAR_DEADLINE)
     except ExportError as error:
-        _LOGGER.warning("What was pushed of %s was not cleared: %s", title, error)
+        _LOGGER.warning("The pushed values of %s were not cleared: %s", title, error)
 
 
 def _destination(options: PushOptions | None) -> PushTarget | None:
-    """Return where the series of a battery are, `None` if nowhere."""
+    """Return the target of the pushes of a battery, `None` if there is none."""
     try:
         return replace(options.target, credentials=None) if options else None
     except ExportError:
@@ -173,11 +173,11 @@ class _Push:
         self._label = label
         self._outage = Outage()
         self._failing_since = inf
-        """When the outage began, s of the event loop's clock."""
+        """When the outage began, in seconds of the event loop's clock."""
         self._error: ExportError | None = None
         """Why the last push failed, `None` if it did not."""
         self._not_before = -inf
-        """Until when the server wants no push, s of the event loop's clock."""
+        """Earliest time of the next push (`Retry-After`), in seconds of the event loop's clock."""
 
     @callback
     def async_start(self) -> None:
@@ -229,7 +229,7 @@ class _Push:
     async def _async_push(self) -> None:
         """Push once; only the first failure in a row is logged.
 
-        This ends when the entry is unloaded. What it has sent is left to `settle`.
+        This ends when the entry is unloaded; `settle` waits for a request already sent.
         """
         pushing = self._hass.async_create_background_task(
             self._async_send(), f"{DOMAIN} send {self._entry.title}"
@@ -259,7 +259,7 @@ class _Push:
 
     @callback
     def _async_handle_failure(self, error: ExportError) -> None:
-        """Log the first failure, and raise an issue if they last."""
+        """Log the first failure, and raise an issue if failures persist."""
         self._error = error
         now = self._hass.loop.time()
         if self._outage.begin():

@@ -23,7 +23,7 @@ from .jkbms.protocol.registers import Kind, settings_of_kind, unit_of
 PARALLEL_UPDATES = 1
 
 _CLOSED: Final = Limits(0.0, 0.0)
-"""While the battery does not accept the setting."""
+"""Limits while the battery does not accept the setting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class JkBmsNumberDescription(NumberEntityDescription, JkBmsControlDescription[fl
     """A setting that is a number."""
 
 
-# Without a device class: Home Assistant would convert temperatures, and a converted value
-# is no value of the wire.
+# Without a device class: Home Assistant would convert temperatures, and the battery may
+# have no exact representation of a converted value.
 NUMBERS: tuple[JkBmsNumberDescription, ...] = tuple(
     JkBmsNumberDescription(
         mode=NumberMode.BOX,
@@ -78,7 +78,7 @@ class JkBmsNumber(JkBmsControl[float], NumberEntity):
     @property
     @override
     def native_step(self) -> float:
-        """Return the smallest difference on the wire."""
+        """Return the step of the register."""
         register = accepted_register(self._setting, self.coordinator.data)
         return register.step if register else 1.0
 
@@ -90,7 +90,7 @@ class JkBmsNumber(JkBmsControl[float], NumberEntity):
     @property
     @override
     def _to_write(self) -> tuple[bool, float | None, dict[str, Any] | None]:
-        """Return all that the state would show now, the limits included."""
+        """Return all that the state would contain now, including the limits."""
         is_available, value, attributes = super()._to_write
         return is_available, value, self._limits._asdict() | (attributes or {})
 

@@ -48,11 +48,11 @@ CONF_KIND: Final = "kind"
 CONF_JOB: Final = "job"
 
 STORED: Final = "********"
-"""In the form: a password or token is stored, and submitting this keeps it."""
+"""Shown in the form for a stored password or token; submitting it keeps the stored one."""
 SECRETS: Final = (CONF_PASSWORD, CONF_TOKEN)
 CREDENTIALS: Final = (CONF_USERNAME, *SECRETS)
 SHARED: Final = (CONF_KIND, CONF_INTERVAL, CONF_JOB, CONF_VERIFY_SSL)
-"""What the form suggests from another battery."""
+"""Options that the form suggests from another battery."""
 
 KIND_AUTO: Final = "auto"
 """Detect the kind of server from the path of the URL."""
@@ -65,7 +65,7 @@ MIN_INTERVAL: Final = timedelta(seconds=5)
 MAX_INTERVAL: Final = timedelta(hours=1)
 
 # How long values stay valid, in intervals: two reads in a row may fail, as they do with
-# a weak signal, without entities that become unavailable.
+# a weak signal, without making entities unavailable.
 MAX_AGE_INTERVALS: Final = 3
 
 # The minimum time that values stay valid. With the shortest interval, three intervals
@@ -152,17 +152,17 @@ class JkBmsOptions:
     """How to read a battery and what to do with its values."""
 
     interval: timedelta = DEFAULT_INTERVAL
-    """Between two readings."""
+    """Time between two readings."""
     link: LinkBehaviour = LinkBehaviour.RELEASED
     pause: timedelta = DEFAULT_PAUSE
-    """Until a link that was turned off is used again."""
+    """Time until a link that was turned off is used again."""
     compatibility: bool = False
     """Whether the entities that cards for esphome-jk-bms read are enabled."""
     controls: Controls = Controls.READ_ONLY
     confirmed_currents: Mapping[str, float] = field(default_factory=dict)
     """Amperes by setting: a higher current needs confirmation."""
     push: PushOptions | None = None
-    """`None` does not push."""
+    """`None` turns pushing off."""
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> Self:

@@ -1,4 +1,4 @@
-"""The form of the options, and the passcode that tuning takes."""
+"""The form of the options, and the passcode that tuning needs."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -56,7 +56,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         self._submitted: dict[str, Any] | None = None
         """The last input of the form, with masks instead of stored secrets."""
         self._data: dict[str, Any] = {}
-        """The valid options, until the warning, the trial and the passcode are done with."""
+        """The validated options, kept until warning, trial push and passcode are done."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
@@ -110,7 +110,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         )
 
     async def _async_try_push(self) -> ConfigFlowResult:
-        """Push once if that is new, and report what the server answers."""
+        """Push once if the target is new, and report the answer of the server."""
         if push := self._new_push:
             try:
                 await async_try_push(self.hass, self.config_entry, push)
@@ -156,7 +156,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         return self.async_create_entry(data=data)
 
     async def _async_read(self) -> Reading | None:
-        """Return what the battery reports now, `None` if it cannot be read."""
+        """Return a new reading of the battery, `None` if it cannot be read."""
         if self.config_entry.state is not ConfigEntryState.LOADED:
             return None
         try:
@@ -166,7 +166,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
 
     @property
     def _new_push(self) -> PushOptions | None:
-        """Where to push, if that is not what is saved."""
+        """The new push target, if it differs from the saved one."""
         push = PushOptions.parse(self._data.get(CONF_PUSH, {}))
         return push if push != PushOptions.parse(self._push) else None
 
@@ -186,7 +186,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         """Return the current options, and how another battery is pushed.
 
         Secrets never leave the server. The URL of another battery is left out:
-        submitting the form without a look must not turn pushing on.
+        submitting the form unread must not turn pushing on.
         """
         values = dict(self.config_entry.options)
         if CONF_PUSH in values:
@@ -206,7 +206,7 @@ def _validate_push(
 ) -> dict[str, str]:
     """Return the error to show, if the values cannot be pushed like this.
 
-    Adds what the text of the error needs to the placeholders.
+    Adds the placeholders that the error text needs.
     """
     if push := PushOptions.parse(section_input):
         try:

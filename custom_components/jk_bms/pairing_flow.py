@@ -19,7 +19,7 @@ from .jkbms.errors import (
 
 CONF_CODE: Final = "code"
 SUGGESTED: Final = {CONF_CODE: "123456"}
-"""The only code that was ever seen on a JK BMS."""
+"""The only code ever seen on a JK BMS."""
 
 CODE_SCHEMA: Final = probatio.Schema(
     {probatio.Required(probatio.Secret(CONF_CODE)): TextSelector()}
@@ -34,11 +34,11 @@ PAIRING_ERROR_KEYS: Final[dict[type[JkBmsError], str]] = {
     PairingRefusedError: "pairing_refused",
     PairingTimeoutError: "pairing_timeout",
 }
-"""The sentence for each way that pairing fails."""
+"""The message key for each way that pairing fails."""
 
 
 def pairing_error_key(error: JkBmsError) -> str:
-    """Return the sentence for an error; subclasses share that of their base."""
+    """Return the message key of an error; subclasses share that of their base."""
     return next(
         key for kind, key in PAIRING_ERROR_KEYS.items() if isinstance(error, kind)
     )

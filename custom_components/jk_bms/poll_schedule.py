@@ -8,7 +8,7 @@ from .options import JkBmsOptions
 
 
 class PollSchedule:
-    """Knows the last attempt and the last advertisement, in s of a monotonic clock."""
+    """Tracks the last attempt and the last advertisement, in seconds of a monotonic clock."""
 
     def __init__(self, options: JkBmsOptions) -> None:
         """Nothing was attempted or received yet."""
@@ -25,7 +25,7 @@ class PollSchedule:
         return min(interval, RETRY_INTERVAL) if self._options.is_link_held else interval
 
     def is_due(self, now: float, *, failed: bool) -> bool:
-        """Return whether an advertisement received `now` is a reason to read.
+        """Return whether an advertisement received `now` should start a read.
 
         A read is due, or the last one `failed` and the battery is back in range.
         """

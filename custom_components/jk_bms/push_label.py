@@ -14,9 +14,9 @@ from .const import DOMAIN
 from .jkbms.models import DeviceInfo
 
 CONF_LABEL: Final = "push_label"
-"""In the data of an entry, once its values are pushed."""
+"""Key in the data of an entry; set once its values are pushed."""
 
-# How many characters of a number tell two batteries of one name apart.
+# Characters of the serial number or address that distinguish batteries of the same name.
 _SHORT: Final = 4
 
 

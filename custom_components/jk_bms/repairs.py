@@ -45,7 +45,7 @@ class PairingRepairFlow(RepairsFlow):
             if entry.state is ConfigEntryState.LOADED and (
                 not entry.runtime_data.diagnosis
             ):
-                # It was read since: pairing again would remove a good bond.
+                # The battery was read since: pairing again would remove a good bond.
                 return self.async_create_entry(data={})
             entries = self.hass.config_entries
             async with entry.setup_lock:

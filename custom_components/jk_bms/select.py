@@ -1,4 +1,4 @@
-"""Settings that are one of some choices."""
+"""Settings with a fixed list of choices."""
 
 from dataclasses import dataclass
 from typing import override
@@ -25,7 +25,7 @@ PARALLEL_UPDATES = 1
 
 @dataclass(frozen=True, kw_only=True)
 class JkBmsSelectDescription(SelectEntityDescription, JkBmsControlDescription[int]):
-    """A setting that is one of some choices."""
+    """A setting with a fixed list of choices."""
 
 
 SELECTS: tuple[JkBmsSelectDescription, ...] = tuple(
@@ -46,12 +46,12 @@ async def async_setup_entry(
 
 
 class JkBmsSelect(JkBmsControl[int], SelectEntity):
-    """A setting that is one of some choices."""
+    """A setting with a fixed list of choices."""
 
     @property
     @override
     def options(self) -> list[str]:
-        """Return the names of what this battery allows."""
+        """Return the names of the choices that this battery allows."""
         reading = self.coordinator.data
         register = accepted_register(self._setting, reading)
         if not register:
@@ -61,7 +61,7 @@ class JkBmsSelect(JkBmsControl[int], SelectEntity):
     @property
     @override
     def current_option(self) -> str | None:
-        """Return the name of what the battery reports."""
+        """Return the name of the choice that the battery reports."""
         number = self._value
         return None if number is None else choice_name(self._setting, number)
 

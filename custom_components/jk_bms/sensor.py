@@ -1,4 +1,4 @@
-"""Measurements of the battery and its cells, what is configured, and the link."""
+"""Sensors: measurements of the battery and its cells, settings, and the link."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ class JkBmsLinkSensor(JkBmsLinkEntity, SensorEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsLinkSensorDescription
     ) -> None:
-        """Show the current value first."""
+        """Start with the current value."""
         super().__init__(coordinator, description)
         self._link_fn = description.link_fn
         self._attr_native_value = self._link_fn(coordinator)

@@ -1,4 +1,4 @@
-"""The tables of sensors: one row a measurement of the battery, a cell or a setting."""
+"""The tables of sensors: one row for each measurement of the battery, cell or setting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def _cell(cell: int) -> tuple[JkBmsSensorDescription, JkBmsSensorDescription]:
         return 0 < len(reading.cell_data.cell_voltage) < cell
 
     def exists(reading: Reading) -> bool:
-        # Whether it is enabled or connected: its values may be missing
+        # Whether the cell is enabled or connected: its values may be missing.
         return _nth(reading.cell_data.cell_resistance, cell - 1) is not None or (
             f"cell_voltage_{cell}" in reading.cell_data.implausible
             or _nth(reading.cell_data.cell_voltage, cell - 1) is not None
@@ -261,7 +261,7 @@ LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         value_fn=lambda reading: reading.cell_data.mosfet_temperature,
         noise=TEMPERATURE_NOISE,
     ),
-    # Sensor 3 does not exist: that one is at the MOSFETs.
+    # There is no sensor 3: that one is at the MOSFETs.
     *(_temperature_sensor(n, i) for i, n in enumerate((1, 2, 4, 5))),
     JkBmsSensorDescription(
         key="charge_status",
@@ -286,7 +286,7 @@ CELL_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     _voltage_of_cells("average_cell_voltage", enabled=False),
     _voltage_of_cells("min_cell_voltage"),
     _voltage_of_cells("max_cell_voltage"),
-    # A state class keeps each change of these out of the device's activity.
+    # A state class keeps changes of these out of Activity.
     JkBmsSensorDescription(
         key="min_voltage_cell",
         state_class=SensorStateClass.MEASUREMENT,

@@ -1,4 +1,4 @@
-"""The battery that an action is for: its device, or its entry as in older calls."""
+"""The target of an action: the device of a battery, or its entry as in older calls."""
 
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ async def async_require_control(call: ServiceCall, entry: JkBmsConfigEntry) -> N
     """Raise `Unauthorized` unless the user may control each entity of a battery.
 
     Entities that are disabled or have no control count as well: an action reaches more
-    than an entity does. What no user requests, such as an automation, may do it.
+    than an entity does. Calls without a user, such as from an automation, are allowed.
     """
     context = call.context
     if not context.user_id:

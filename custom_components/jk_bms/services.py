@@ -35,7 +35,7 @@ DECODE: Final = "decode"
 
 ATTR_DUMP: Final = "dump"
 _MAX_DUMP: Final = 1_000_000
-"""Characters, which are a thousand frames in most notations."""
+"""Characters; enough for a thousand frames in most notations."""
 
 SCHEMA = target_schema({})
 DECODE_SCHEMA = probatio.Schema(
@@ -98,7 +98,7 @@ async def _async_get_detail_log(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_import_detail_log(call: ServiceCall) -> ServiceResponse:
-    """Fill gaps in the statistics; return how many hours of which entity."""
+    """Fill gaps in the statistics; return the number of imported hours by entity."""
     entry = async_get_target(call)
     await async_require_control(call, entry)
     if DATA_INSTANCE not in call.hass.data:

@@ -179,10 +179,10 @@ def _sorted_out(
     reading: Reading,
     confirmed: frozenset[str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what is to be written, and the names of what differs but never is.
+    """Return the values to write, and the names of settings that differ but are never written.
 
     The answer of `get_settings` can be passed as it is. Raises a
-    `ServiceValidationError` if nothing is left of what was requested.
+    `ServiceValidationError` if nothing remains of the request.
     """
     accepted = accepted_registers(reading)
     target: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def _sorted_out(
         elif name in RESTARTING and name not in confirmed and now != value:
             ignored[name] = CONFIRMATION_REQUIRED
         elif name in accepted or now is None or now != value:
-            # What is not accepted is refused, unless it has that value anyway.
+            # An unsupported setting is an error unless the battery already has that value.
             target[name] = value
         else:
             is_asked_for_more = True

@@ -1,4 +1,4 @@
-"""Names and values of settings, as a person reads them in the language of the server."""
+"""Names and values of settings, as shown to users in the language of the server."""
 
 from typing import Final
 
@@ -35,7 +35,7 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
         ("buzzer_trigger", "dry_contact_1_trigger", "dry_contact_2_trigger"), TRIGGERS
     ),
 }
-"""What the numbers of a setting stand for; those of ports are shown as they are."""
+"""Names of the numbers of a setting; those of ports are shown as they are."""
 
 _PROTECTION_KEYS: Final = {
     **{
@@ -74,7 +74,7 @@ _PLATFORMS: Final = (
 
 @callback
 def async_setting_name(hass: HomeAssistant, setting: str) -> str:
-    """Return the name of the entity of a setting, or its own name without one."""
+    """Return the name of the entity of a setting, or the setting's own name without one."""
     key = KEYS.get(setting) or _PROTECTION_KEYS.get(setting, setting)
     names = async_get_cached_translations(hass, hass.config.language, "entity", DOMAIN)
     for platform in _PLATFORMS:
@@ -85,14 +85,14 @@ def async_setting_name(hass: HomeAssistant, setting: str) -> str:
 
 @callback
 def async_setting_label(hass: HomeAssistant, setting: str) -> str:
-    """Return the name of a setting with the one that actions take."""
+    """Return the name of a setting together with the name that actions use."""
     name = async_setting_name(hass, setting)
     return setting if name == setting else f"{name} ({setting})"
 
 
 @callback
 def async_value_text(hass: HomeAssistant, setting: str, value: Value | None) -> str:
-    """Return a value as a sentence shows it."""
+    """Return a value as text for a sentence."""
     if value is None:
         return "?"
     if isinstance(value, str):
@@ -109,6 +109,6 @@ def async_value_text(hass: HomeAssistant, setting: str, value: Value | None) -> 
 
 
 def choice_name(setting: str, number: int) -> str:
-    """Return what a number of a setting stands for; an unknown one is shown as it is."""
+    """Return the name of a number of a setting, or an unknown number as it is."""
     names = CHOICES[setting]
     return names[number] if number < len(names) else str(number)

@@ -1,4 +1,4 @@
-"""Settings that are on or off, and the switch that frees the battery for other clients."""
+"""On/off settings, and the switch that frees the battery for other clients."""
 
 from dataclasses import dataclass
 from typing import Any, override
@@ -28,7 +28,7 @@ BLUETOOTH_LINK = SwitchEntityDescription(
 
 @dataclass(frozen=True, kw_only=True)
 class JkBmsSwitchDescription(SwitchEntityDescription, JkBmsControlDescription[bool]):
-    """A setting that is on or off."""
+    """An on/off setting."""
 
 
 SWITCHES: tuple[JkBmsSwitchDescription, ...] = tuple(
@@ -55,7 +55,7 @@ async def async_setup_entry(
 
 
 class JkBmsSwitch(JkBmsControl[bool], SwitchEntity):
-    """A setting that is on or off."""
+    """An on/off setting."""
 
     @property
     @override
@@ -80,7 +80,7 @@ class JkBmsLinkSwitch(JkBmsLinkEntity, SwitchEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: SwitchEntityDescription
     ) -> None:
-        """Show the current state first."""
+        """Start with the current state."""
         super().__init__(coordinator, description)
         self._resumes_at = coordinator.resumes_at
 
@@ -111,5 +111,5 @@ class JkBmsLinkSwitch(JkBmsLinkEntity, SwitchEntity):
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
-        """Disconnect, and stay away until the pause is over."""
+        """Disconnect, and stay disconnected until the pause is over."""
         await self.coordinator.async_release_link()

@@ -1,4 +1,4 @@
-"""Changes that are to be undone after a while; they outlive restarts and crashes."""
+"""Temporary changes, to be undone later; they survive restarts and crashes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,17 +20,18 @@ from .jkbms.protocol.registers import Kind, Value, settings_of_kind
 TIMED: Final = frozenset(
     (*settings_of_kind(Kind.SWITCH), "request_charge_voltage", "request_float_voltage")
 )
-"""Names of settings that may be changed for a while."""
+"""Names of settings that may be changed temporarily."""
 MAX_DURATION: Final = timedelta(days=30)
 """Longest time until a change is undone."""
 
 _SWITCHES: Final = frozenset(settings_of_kind(Kind.SWITCH))
 _LAST_DUE: Final = 1e11
-"""s since the epoch, in the year 5138; what is damaged may be beyond any calendar."""
+"""Upper bound in seconds since the epoch (the year 5138): the time in a damaged store may
+exceed what `datetime` can represent."""
 
 _VERSION: Final = 1
 _TIMED: HassKey[dict[str, TimedChanges]] = HassKey(f"{DOMAIN}_timed_changes")
-"""By config entry."""
+"""Timed changes by config entry id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +39,19 @@ class TimedChange:
     """A value that is to be undone."""
 
     values: tuple[Value, ...]
-    """What was sent. Several until the battery has reported the last one."""
+    """Values that were sent; several until the battery has reported the last one."""
     before: Value
-    """What is written back."""
+    """The value to write back."""
     due: float
-    """When, s since the epoch."""
+    """When to undo it, in seconds since the epoch."""
     lasts: float
-    """How long from the request on, s; a clock that was set back does not extend it."""
+    """Seconds from the request to the undo; a clock that was set back does not extend it."""
     is_sent: bool = False
-    """Whether the value before may have been sent already, which is done once."""
+    """Whether the previous value may have been sent already; it is sent only once."""
 
     @property
     def due_at(self) -> datetime:
-        """When, in UTC."""
+        """When to undo it, in UTC."""
         return dt_util.utc_from_timestamp(self.due)
 
 
@@ -60,13 +61,13 @@ class TimedChanges:
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
         """Start without any; the entry id outlives a change of the address."""
         self.changes: Mapping[str, TimedChange] = {}
-        """By the name of the setting."""
+        """Changes by the name of the setting."""
         self._store = Store[dict[str, dict[str, Any]]](
             hass, _VERSION, f"{DOMAIN}.timed_changes.{entry_id}", atomic_writes=True
         )
 
     async def async_load(self) -> None:
-        """Load them; what is damaged is left out."""
+        """Load the changes; damaged ones are ignored."""
         stored: object = await self._store.async_load()
         rows = stored.items() if isinstance(stored, dict) else ()
         self.changes = {
@@ -77,7 +78,7 @@ class TimedChanges:
 
     @callback
     def async_cancel(self, names: Iterable[str]) -> None:
-        """Undo these no more."""
+        """Cancel these timed changes."""
         gone = {*names}
         if gone & self.changes.keys():
             self.async_save(
@@ -90,7 +91,7 @@ class TimedChanges:
 
     @callback
     def async_limit(self) -> None:
-        """Let nothing be due later than it lasts: the clock may have been set back."""
+        """Cap the due times at the durations: the clock may have been set back."""
         now = dt_util.utcnow().timestamp()
         limited = {
             name: replace(change, due=min(change.due, now + change.lasts))
@@ -149,10 +150,10 @@ def _is_within(value: object, maximum: float) -> bool:
 
 
 class TimedWrite:
-    """Keeps what is to be undone in step with one request, however that ends.
+    """Keeps the timed changes consistent with one request, however that ends.
 
-    Before a value is sent, what it is to return to is saved: after a crash, it returns
-    if the battery has the value.
+    The value to return to is saved before a new one is sent: after a crash, the change
+    is undone if the battery has the new value.
     """
 
     def __init__(
@@ -163,16 +164,16 @@ class TimedWrite:
         *,
         is_undo: bool,
     ) -> None:
-        """Without a duration, the request ends the timers of what it changes."""
+        """Without a duration, the request ends the timers of the settings it changes."""
         self._timed = timed
         self._target = target
         self._duration = duration
         self._is_undo = is_undo
         self._earlier: dict[str, TimedChange | None] = {}
-        """What was to be undone before the request, of what is sent."""
+        """Earlier timed change of each setting that is sent."""
 
     def permit(self, change: Change) -> None:
-        """Raise a `SettingRefusedError` to undo what has another value by now.
+        """Raise a `SettingRefusedError` to undo a setting that has another value by now.
 
         A newer request may have ended the timer while this one waited for the link.
         """
@@ -181,7 +182,7 @@ class TimedWrite:
             raise SettingRefusedError(change.setting, Refusal.NOT_ALLOWED)
 
     async def async_prepare(self, change: Change) -> None:
-        """Save what a change is to return to; it is sent afterwards."""
+        """Save the value to return to; the change is sent afterwards."""
         name = change.setting
         earlier = self._timed.changes.get(name)
         self._earlier[name] = earlier
@@ -192,7 +193,7 @@ class TimedWrite:
             values: tuple[Value, ...] = (change.new,)
             before = change.old
             if earlier and change.old in earlier.values:
-                # That value was to be undone itself: return to the one before it.
+                # That value was temporary itself: return to the one before it.
                 values, before = (change.new, *earlier.values), earlier.before
             await self._timed.async_save_now(
                 name,
@@ -206,7 +207,7 @@ class TimedWrite:
 
     @callback
     def async_end(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Keep the timers of what is or may be changed.
+        """Keep the timers of settings that are or may be changed.
 
         `outcomes` are those of all changes; a setting without one had its value already.
         """
@@ -217,7 +218,7 @@ class TimedWrite:
                 case Outcome.NOT_CONFIRMED | Outcome.REFUSED | Outcome.NOT_TRIED:
                     timer = self._earlier.get(name, timer)
                 case Outcome.UNKNOWN:
-                    # It acts only if the battery has one of the values sent.
+                    # The undo acts only if the battery has one of the values sent.
                     pass
                 case _:
                     timer = self._running(timer, value)
@@ -227,7 +228,7 @@ class TimedWrite:
             self._timed.async_save(changes)
 
     def _running(self, timer: TimedChange | None, value: Value) -> TimedChange | None:
-        """Return the timer of a value that the battery has."""
+        """Return the timer of a value if the battery has it."""
         if (
             not self._duration
             or not timer

@@ -1,4 +1,4 @@
-"""Timers of one battery: each action has one, which starts afresh when it is set again."""
+"""Timers of one battery, one for each action; setting one again restarts it."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,18 +19,18 @@ class Timers:
 
     @callback
     def async_set(self, delay: timedelta, action: TimedAction) -> None:
-        """Run the action once, `delay` from now and not when it was planned before."""
+        """Run the action once, `delay` from now; this replaces an earlier time."""
         self.async_cancel(action)
         self._cancel[action] = async_call_later(self._hass, delay, action)
 
     @callback
     def async_cancel(self, action: TimedAction) -> None:
-        """Do not run the action, if it was planned."""
+        """Cancel the timer of the action, if there is one."""
         if cancel := self._cancel.pop(action, None):
             cancel()
 
     @callback
     def async_cancel_all(self) -> None:
-        """Run nothing any more."""
+        """Cancel all timers."""
         while self._cancel:
             self._cancel.popitem()[1]()

@@ -1,4 +1,4 @@
-"""Writes back the value before, once a timed change is over."""
+"""Writes back the previous value when a timed change is over."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ ISSUE_TIMED_CHANGE_LAPSED: Final = "timed_change_lapsed"
 _CHARGE: Final = "request_charge_voltage"
 _FLOAT: Final = "request_float_voltage"
 _OTHER: Final = {_CHARGE: _FLOAT, _FLOAT: _CHARGE}
-"""Voltages that are in an order, which may hold only if both return."""
+"""Voltages with a required order, which may only be met if both are undone."""
 _CHARGE_PATH: Final = frozenset(("charging", _CHARGE, _FLOAT))
 _CHARGE_ALARMS: Final = frozenset(
     (
@@ -56,16 +56,16 @@ def async_follow_timed_changes(hass: HomeAssistant, entry: JkBmsConfigEntry) -> 
 
 @dataclass
 class _Due:
-    """What is to be done with the changes that are due."""
+    """What to do with the changes that are due."""
 
     target: dict[str, Value] = field(default_factory=dict)
     """Values to write back."""
     gone: list[str] = field(default_factory=list)
-    """What has another value by now: nothing is left to undo."""
+    """Settings with another value by now: nothing is left to undo."""
     failed: list[str] = field(default_factory=list)
-    """What was written back before, and the battery still has our value."""
+    """Settings that were written back before, but still have our value."""
     later: dict[str, TimedChange] = field(default_factory=dict)
-    """What has to wait for another change."""
+    """Changes that have to wait for another one."""
 
     @property
     def is_something(self) -> bool:
@@ -74,7 +74,7 @@ class _Due:
 
     @property
     def targets(self) -> Iterator[dict[str, Value]]:
-        """What is written back together: if one is refused, the others are not."""
+        """Groups of values to write back together; a refused group does not affect the others."""
         voltages = {
             name: value for name, value in self.target.items() if name in WRITE_ORDER
         }
@@ -86,7 +86,7 @@ class _Due:
 
 
 class _Undo:
-    """Looks, at the time and at each reading, for what is due."""
+    """Checks for due changes at their time and after each reading."""
 
     def __init__(self, hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
         self._hass = hass
@@ -131,7 +131,7 @@ class _Undo:
                 )
 
     def _sort_out(self, reading: Reading) -> _Due:
-        """Return what is to be done now with the changes that are due."""
+        """Return what to do now with the changes that are due."""
         due = _Due()
         now = dt_util.utcnow()
         for name, change in self._timed.changes.items():
@@ -140,7 +140,7 @@ class _Undo:
                 continue
             present = register.present(reading)
             if present is None:
-                # Not known until the next reading.
+                # Unknown until the next reading.
                 continue
             if present not in change.values:
                 due.gone.append(name)
@@ -148,7 +148,7 @@ class _Undo:
                 due.failed.append(name)
             elif not (
                 name in _CHARGE_PATH
-                # Turning on charging is raising as well.
+                # Turning on charging counts as raising as well.
                 and change.before > present
                 and _CHARGE_ALARMS.intersection(reading.cell_data.faults or ())
             ):
@@ -157,10 +157,10 @@ class _Undo:
         return due
 
     def _keep_order(self, due: _Due, reading: Reading) -> None:
-        """Take the other voltage along, or wait for it, where their order requires it.
+        """Undo the other voltage with this one, or postpone, if their order requires it.
 
-        What returns to a lower value does so at its time, and the other one with it.
-        What returns to a higher one waits.
+        A voltage that returns to a lower value is undone at its time, together with the
+        other one. A voltage that returns to a higher value waits.
         """
         present = {name: getattr(reading.settings, name, None) for name in _OTHER}
         for name in _OTHER.keys() & due.target.keys():
@@ -181,7 +181,7 @@ class _Undo:
                 )
 
     async def _async_undo(self) -> None:
-        """Read the battery again and write back what it still has of ours."""
+        """Read the battery again and write back the settings that still have our values."""
         try:
             due = self._sort_out(await async_read_settings(self._coordinator))
             self._timed.async_cancel(due.gone)
@@ -191,7 +191,7 @@ class _Undo:
             for target in due.targets:
                 await self._async_write_back(target)
         except HomeAssistantError:
-            # Nothing was sent: the next reading is the next chance.
+            # Nothing was sent: the next reading tries again.
             return
         finally:
             self._coordinator.async_update_listeners()
@@ -202,8 +202,8 @@ class _Undo:
                 self._coordinator, target, None, is_undo=True
             )
         except ServiceValidationError:
-            # With the link turned off, it is done once that is on again; at the end of
-            # Home Assistant, after its next start.
+            # If the link is turned off, it is done once the link is on again; while Home
+            # Assistant stops, after its next start.
             if not (self._coordinator.resumes_at or self._coordinator.is_shut_down):
                 due = self._sort_out(self._coordinator.data)
                 self._timed.async_cancel(due.gone)
@@ -226,7 +226,7 @@ class _Undo:
 def async_lapse(
     hass: HomeAssistant, entry: JkBmsConfigEntry, names: Iterable[str]
 ) -> None:
-    """Give up undoing these changes, and say so."""
+    """Give up undoing these changes and raise an issue for each."""
     for name in names:
         async_get_timed_changes(hass, entry.entry_id).async_cancel((name,))
         ir.async_create_issue(

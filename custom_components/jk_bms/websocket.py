@@ -1,4 +1,4 @@
-"""What the card asks for: which entity is which, and what no entity has."""
+"""Data for the card: entity ids by key, and values that have no entity."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ from .sensor_descriptions import total_runtime
 _LOGGER = logging.getLogger(__name__)
 
 _COOLDOWN: Final = 0.5
-"""s in which registry events are collected: a new battery causes dozens."""
+"""Seconds over which registry events are collected: a new battery causes dozens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class CellLimits:
     empty: float | None
     balance_start: float | None
     balance_trigger: float | None
-    """A difference between cells, unlike the others."""
+    """A difference between cells, unlike the other values."""
     full: float | None
     overvoltage: float | None
 
@@ -63,12 +63,12 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What changes with every reading and has no entity, or one that is off by default."""
+    """Values of each reading that have no entity, or one that is disabled by default."""
 
     available: bool = False
     last_read: datetime | None = None
     resumes_at: datetime | None = None
-    """When a link that was released to other clients is taken back."""
+    """When a paused link is resumed."""
     reason: Reason | None = None
     faults: tuple[str, ...] = ()
     """Names of `Alarm`, lower case."""
@@ -77,10 +77,10 @@ class Live:
     cell_resistance: tuple[float | None, ...] = ()
     """Ohm, cell 1 first; 0 is not measured yet."""
     time_to_full: int | None = None
-    """s, by the current since the page was opened; its sensor is off by default."""
+    """Seconds, by the current since the page was opened; its sensor is disabled by default."""
     time_to_empty: int | None = None
     total_runtime: int | None = None
-    """s over the life of the BMS."""
+    """Seconds over the life of the BMS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class BatteryCard:
     device_id: str
     title: str
     path: str
-    """Of its view of the dashboard."""
+    """Path of its view of the dashboard."""
     entities: dict[str, str]
     """Entity ids of the enabled entities, by platform and key: `sensor.cell_voltage_7`."""
     cell_count: int | None
@@ -135,7 +135,7 @@ class _Subscription:
         self._connection = connection
         self._id = message_id
         self._batteries: list[BatteryCard] | None = None
-        """As last sent, like `_live`."""
+        """The batteries as last sent; likewise `_live`."""
         self._live: dict[str, Live] = {}
         self._debouncer = Debouncer(
             hass,
@@ -163,7 +163,7 @@ class _Subscription:
 
     @callback
     def stop(self) -> None:
-        """Follow nothing any more."""
+        """Unsubscribe from everything."""
         self._debouncer.async_shutdown()
         for unsubscribe in (*self._unsubscribe, *self._followed.values()):
             unsubscribe()
@@ -182,7 +182,7 @@ class _Subscription:
 
     @callback
     def _send_batteries(self) -> None:
-        """Send everything, if it is not what was sent last."""
+        """Send everything, unless it was already sent."""
         self._follow_coordinators()
         found = self._find_batteries()
         batteries = [battery for battery, _ in found]
@@ -193,7 +193,7 @@ class _Subscription:
 
     @callback
     def _send_live(self) -> None:
-        """Send what changed with a reading; the limits may have changed as well."""
+        """Send the values that changed; the limits may have changed as well."""
         live = {battery.device_id: now for battery, now in self._find_batteries()}
         changed = {
             device_id: now
@@ -311,7 +311,7 @@ def _live_bank(bank: BankCoordinator) -> Live:
 
 
 def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
-    """Return what the last reading brought, and why there is none since."""
+    """Return the values of the last reading, and why there is none since."""
     error = coordinator.last_exception
     live = Live(
         available=coordinator.available,
@@ -350,7 +350,7 @@ def _time_left(
 
 
 def _not_loaded(entry: JkBmsConfigEntry) -> Live:
-    """Return the reason why Home Assistant goes on trying to set an entry up."""
+    """Return the reason why Home Assistant keeps retrying the setup of an entry."""
     return Live(
         reason=_reason(
             entry.error_reason_translation_key,

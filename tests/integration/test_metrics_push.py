@@ -445,7 +445,7 @@ async def test_server_that_does_not_respond_does_not_delay_the_removal(
     await hass.config_entries.async_remove(entry.entry_id)
     assert hass.loop.time() - began < 1
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert "What was pushed of x was not cleared: " in caplog.text
+    assert "The pushed values of x were not cleared: " in caplog.text
 
 
 async def test_removal_without_push_sends_nothing(
