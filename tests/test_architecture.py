@@ -28,8 +28,10 @@ NOT_FOR_PROTOCOL = {
 }
 NOT_FOR_THE_INTEGRATION = ("jkbms.cli", "jkbms.export.exporter")
 PLATFORMS = {
+    "bank_entity",
     "binary_sensor",
     "button",
+    "compatibility_sensors",
     "control_entity",
     "energy_sensor",
     "event",
@@ -39,10 +41,14 @@ PLATFORMS = {
     "sensor_descriptions",
     "switch",
 }
+CHANGES = {"controls", "ledger", "undo"}
+"""What changes settings, and keeps what was changed."""
+COORDINATORS = {"bank_coordinator", "coordinator"}
 LEVELS: tuple[Callable[[str], bool], ...] = (
     lambda name: name in PLATFORMS,
     lambda name: name == "entity",
-    lambda name: name == "coordinator",
+    lambda name: name in CHANGES,
+    lambda name: name in COORDINATORS,
     lambda name: is_within(name, "jkbms.bluetooth"),
     lambda name: is_within(name, "jkbms.protocol"),
     lambda name: name == "jkbms.models",
@@ -148,7 +154,7 @@ def integration_that_needs_the_command(tree: Tree) -> list[str]:
 
 
 def arrows_upwards(tree: Tree) -> list[str]:
-    """Platforms, entity, coordinator, bluetooth, protocol, models: only downwards."""
+    """Platforms, entity, changes, coordinator, bluetooth, protocol, models: downwards."""
     level = {
         name: number
         for name in tree
@@ -220,6 +226,7 @@ def test_levels_exist() -> None:
     tree = read_tree(PACKAGE)
     for contains in LEVELS:
         assert any(map(contains, tree))
+    assert tree.keys() >= PLATFORMS | CHANGES | COORDINATORS
     for name in NOT_FOR_THE_INTEGRATION:
         assert name in tree
 
@@ -228,6 +235,7 @@ GOOD = {
     "__init__.py": "from .coordinator import Coordinator",
     "sensor.py": "from .entity import Entity\nfrom .jkbms.models import Reading",
     "entity.py": "from .coordinator import Coordinator",
+    "controls.py": "",
     "coordinator.py": "from .jkbms.bluetooth.client import Client\nimport homeassistant",
     "jkbms/__init__.py": "def client():\n    from .bluetooth.client import Client",
     "jkbms/__main__.py": "from .cli.main import main",
@@ -326,6 +334,8 @@ FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
                 ("entity.py", "from .sensor import X", "sensor"),
                 ("coordinator.py", f"{FOR_TYPES}from .entity import X", "entity"),
                 ("coordinator.py", "from . import sensor", "sensor"),
+                ("coordinator.py", "from .controls import X", "controls"),
+                ("controls.py", "from .entity import X", "entity"),
                 (
                     "jkbms/bluetooth/client.py",
                     "from ...coordinator import X",

@@ -1,13 +1,18 @@
 """JiKong (JK) battery management systems over Bluetooth LE."""
 
 from homeassistant.components import bluetooth
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
-from .bank_coordinator import BankCoordinator, async_clear_bank_issue, is_bank
+from .bank_coordinator import (
+    AnyConfigEntry,
+    BankConfigEntry,
+    BankCoordinator,
+    async_clear_bank_issue,
+    is_bank,
+)
 from .bank_energy import async_load_bank_energy
 from .battery_memory import async_forget_battery
 from .bonds import async_remove_bond
@@ -51,7 +56,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     return True
 
 
-async def async_setup_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
+async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     """Set up an entry from a first reading or the cached device data, then start polling."""
     if is_bank(entry):
         return await _async_setup_bank(hass, entry)
@@ -86,9 +91,7 @@ async def async_migrate_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> b
     return True
 
 
-async def _async_setup_bank(
-    hass: HomeAssistant, entry: ConfigEntry[BankCoordinator]
-) -> bool:
+async def _async_setup_bank(hass: HomeAssistant, entry: BankConfigEntry) -> bool:
     """Set up a bank; its packs may be set up before or afterwards."""
     await async_load_bank_energy(hass, entry.entry_id)
     coordinator = entry.runtime_data = BankCoordinator(hass, entry)
@@ -98,19 +101,20 @@ async def _async_setup_bank(
     return True
 
 
-async def async_unload_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> bool:
+async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     """Remove the entities; `async_on_unload` undoes the rest of the setup."""
-    async_clear_issue(hass, entry)
-    platforms = BANK_PLATFORMS if is_bank(entry) else PLATFORMS
+    platforms = BANK_PLATFORMS
+    if not is_bank(entry):
+        async_clear_issue(hass, entry)
+        platforms = PLATFORMS
     if not await hass.config_entries.async_unload_platforms(entry, platforms):
         return False
     await async_save_energy(hass, entry.entry_id)
     return True
 
 
-async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """Drop stored state so that the battery can be added afresh."""
-    async_clear_issue(hass, entry)
     # Do not wait for a server that may not respond.
     hass.async_create_task(
         async_end_push(hass, entry), f"{DOMAIN} clear push {entry.title}"
@@ -119,6 +123,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> No
     if is_bank(entry):
         async_clear_bank_issue(hass, entry)
         return
+    async_clear_issue(hass, entry)
     await async_remove_ledger(hass, entry.entry_id)
     await async_remove_timed_changes(hass, entry.entry_id)
     async_forget_battery(hass, entry.entry_id)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
-from typing import Any, Final, Self, TypeGuard
+from typing import Any, Final, Self, TypeIs
 
 from bluetooth_data_tools import human_readable_name
 
@@ -24,7 +24,7 @@ from homeassistant.util import dt as dt_util
 
 from .bank_energy import async_get_bank_energy
 from .const import DOMAIN
-from .coordinator import JkBmsCoordinator
+from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .diagnosis import UNKNOWN
 from .energy import SmoothedCurrent
 from .energy_store import async_get_energy
@@ -46,16 +46,17 @@ EVENT_PACK_FAULT: Final = f"{DOMAIN}_pack_fault"
 """Fired when a fault of a pack is raised or cleared."""
 
 type BankConfigEntry = ConfigEntry[BankCoordinator]
+type AnyConfigEntry = JkBmsConfigEntry | BankConfigEntry
 
 
-def is_bank(entry: ConfigEntry[Any]) -> TypeGuard[ConfigEntry[BankCoordinator]]:
+def is_bank(entry: AnyConfigEntry) -> TypeIs[BankConfigEntry]:
     """Return whether an entry of this integration is a bank, else it is a battery."""
     return CONF_PACKS in entry.data
 
 
 @callback
 def async_name_packs(
-    hass: HomeAssistant, entries: Iterable[ConfigEntry[Any]]
+    hass: HomeAssistant, entries: Iterable[JkBmsConfigEntry]
 ) -> dict[str, str]:
     """Return unique names of batteries, by the ids of their entries.
 
@@ -199,7 +200,7 @@ class BankCoordinator:
         return lambda: self._listeners.remove(listener)
 
     @property
-    def _entries(self) -> dict[str, ConfigEntry[Any]]:
+    def _entries(self) -> dict[str, JkBmsConfigEntry]:
         """The entries of the packs by their ids, without those that were removed."""
         get = self.hass.config_entries.async_get_entry
         return {pack_id: entry for pack_id in self._pack_ids if (entry := get(pack_id))}

@@ -12,9 +12,8 @@ from homeassistant.const import EntityCategory, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .bank_coordinator import is_bank
+from .bank_coordinator import AnyConfigEntry, is_bank
 from .bank_entity import async_setup_bank_binary_sensors
-from .coordinator import JkBmsConfigEntry
 from .entity import (
     JkBmsEntity,
     JkBmsEntityDescription,
@@ -171,7 +170,7 @@ BINARY_SENSORS: tuple[JkBmsBinarySensorDescription, ...] = (
 
 async def async_setup_entry(
     hass: HomeAssistant,
-    entry: JkBmsConfigEntry,
+    entry: AnyConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the binary sensors of a battery or a bank."""

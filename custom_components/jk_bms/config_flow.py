@@ -25,7 +25,7 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .bank_coordinator import is_bank
+from .bank_coordinator import AnyConfigEntry, is_bank
 from .bank_flow import BankFlow, BankOptionsFlow
 from .battery_client import FirstRead, async_create_client, async_hand_over
 from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
@@ -71,7 +71,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
     @staticmethod
     @callback
     @override
-    def async_get_options_flow(config_entry: JkBmsConfigEntry) -> JkBmsOptionsFlow:
+    def async_get_options_flow(config_entry: AnyConfigEntry) -> JkBmsOptionsFlow:
         """Return the options flow."""
         return BankOptionsFlow() if is_bank(config_entry) else JkBmsOptionsFlow()
 

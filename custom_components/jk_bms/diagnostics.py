@@ -20,6 +20,7 @@ from homeassistant.core import HomeAssistant
 from .bank_coordinator import (
     CONF_PACKS,
     CONF_WIRING,
+    AnyConfigEntry,
     BankConfigEntry,
     BankCoordinator,
     is_bank,
@@ -46,7 +47,7 @@ _ADDRESS: Final = re.compile(r"([0-9A-F]{2}:){5}[0-9A-F]{2}", re.IGNORECASE)
 
 
 async def async_get_config_entry_diagnostics(
-    hass: HomeAssistant, entry: JkBmsConfigEntry
+    hass: HomeAssistant, entry: AnyConfigEntry
 ) -> dict[str, Any]:
     """Return the data that help to analyse how a battery is read."""
     if is_bank(entry):

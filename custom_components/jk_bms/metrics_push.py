@@ -15,9 +15,9 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.util.hass_dict import HassKey
 
-from .bank_coordinator import BankConfigEntry, BankCoordinator
+from .bank_coordinator import AnyConfigEntry, BankCoordinator
 from .const import DOMAIN
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .coordinator import JkBmsCoordinator
 from .issues import ISSUE_AFTER
 from .jkbms.errors import ExportError, PushError, PushServerError, PushUnreachableError
 from .jkbms.export.push import DEADLINE, PushKind, PushTarget, clear, push, settle
@@ -55,9 +55,7 @@ _REQUESTS: HassKey[dict[str, asyncio.Task[None]]] = HassKey(f"{DOMAIN}_push")
 
 
 @callback
-def async_start_push(
-    hass: HomeAssistant, entry: JkBmsConfigEntry | BankConfigEntry
-) -> None:
+def async_start_push(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """Push while the entry is loaded, if its options turn that on."""
     coordinator = entry.runtime_data
     if options := coordinator.options.push:
@@ -72,7 +70,7 @@ def async_start_push(
 
 async def async_try_push(
     hass: HomeAssistant,
-    entry: JkBmsConfigEntry | BankConfigEntry,
+    entry: AnyConfigEntry,
     options: PushOptions,
 ) -> None:
     """Push once with options that are not saved yet. Raises an `ExportError`.
@@ -101,7 +99,7 @@ async def async_try_push(
         await _async_clear(hass, entry.title, options, label)
 
 
-async def async_end_push(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
+async def async_end_push(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """End the series of an entry that was removed."""
     await _async_settle(hass, entry.entry_id)
     options, label = JkBmsOptions.parse(entry.options).push, entry.data.get(CONF_LABEL)
@@ -163,7 +161,7 @@ class _Push:
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: JkBmsConfigEntry | BankConfigEntry,
+        entry: AnyConfigEntry,
         options: PushOptions,
         label: str,
     ) -> None:

@@ -31,8 +31,9 @@ class JkBmsNumberDescription(NumberEntityDescription, JkBmsControlDescription[fl
     """A setting that is a number."""
 
 
-# Without a device class: Home Assistant would convert temperatures, and the battery may
-# have no exact representation of a converted value.
+# Without a device class: with one, Home Assistant converts °C to the unit of the user, and
+# V and A to any unit that the user chooses. A converted value may lie between two steps of
+# the battery, where it is refused.
 NUMBERS: tuple[JkBmsNumberDescription, ...] = tuple(
     JkBmsNumberDescription(
         mode=NumberMode.BOX,

@@ -6,10 +6,10 @@ the same name is removed or renamed.
 
 from typing import Final
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant, callback
 
+from .bank_coordinator import AnyConfigEntry
 from .const import DOMAIN
 from .jkbms.models import DeviceInfo
 
@@ -22,7 +22,7 @@ _SHORT: Final = 4
 
 @callback
 def async_get_label(
-    hass: HomeAssistant, entry: ConfigEntry, info: DeviceInfo | None
+    hass: HomeAssistant, entry: AnyConfigEntry, info: DeviceInfo | None
 ) -> str:
     """Return the label of a battery, which is chosen when it is first pushed.
 
@@ -44,7 +44,7 @@ def async_get_label(
 
 
 @callback
-def async_keep_numbered_label(hass: HomeAssistant, entry: ConfigEntry) -> None:
+def async_keep_numbered_label(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """Store the label that an entry of version 1.1 had: its title, maybe numbered."""
     namesakes = [
         each.entry_id
@@ -63,7 +63,7 @@ def _taken(hass: HomeAssistant) -> set[str]:
 
 
 @callback
-def _async_store(hass: HomeAssistant, entry: ConfigEntry, label: str) -> str:
+def _async_store(hass: HomeAssistant, entry: AnyConfigEntry, label: str) -> str:
     hass.config_entries.async_update_entry(
         entry, data={**entry.data, CONF_LABEL: label}
     )

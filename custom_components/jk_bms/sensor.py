@@ -21,10 +21,10 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
-from .bank_coordinator import is_bank
+from .bank_coordinator import AnyConfigEntry, is_bank
 from .bank_entity import async_setup_bank_sensors
 from .compatibility_sensors import COMPATIBILITY_SENSORS
-from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .coordinator import JkBmsCoordinator
 from .energy_sensor import (
     AVERAGE_SENSORS,
     ENERGY_SENSORS,
@@ -77,7 +77,7 @@ LINK_SENSORS: tuple[JkBmsLinkSensorDescription, ...] = (
 
 async def async_setup_entry(
     hass: HomeAssistant,
-    entry: JkBmsConfigEntry,
+    entry: AnyConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Set up the sensors of a battery or a bank."""

@@ -14,7 +14,7 @@ from homeassistant.helpers import (
     service,
 )
 
-from .bank_coordinator import is_bank
+from .bank_coordinator import AnyConfigEntry, is_bank
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .diagnosis import translated_error
@@ -36,7 +36,7 @@ def target_schema(fields: dict[Any, Any]) -> probatio.All[Any]:
 @callback
 def async_get_target(call: ServiceCall) -> JkBmsConfigEntry:
     """Return the loaded entry of the battery; raises a `ServiceValidationError`."""
-    entry: JkBmsConfigEntry
+    entry: AnyConfigEntry
     if device_id := call.data.get(ATTR_DEVICE_ID):
         _, entry = service.async_get_device_and_config_entry(
             call.hass, DOMAIN, device_id

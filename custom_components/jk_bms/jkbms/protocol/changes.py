@@ -14,6 +14,7 @@ from ..models import SECRET_FIELDS, BatteryType, DeviceInfo, Layout, Reading, Se
 from .frames import FrameType
 from .profile import choose_profile
 from .registers import (
+    LAST_DECLARED,
     MAY_BE_UNUSED,
     ORDER,
     REGISTERS,
@@ -125,13 +126,9 @@ def declares(
         return None
     if info.command_support:
         return number in info.command_support
-    if settings and settings.register_support and number <= _LAST_DECLARED:
+    if settings and settings.register_support and number <= LAST_DECLARED:
         return number in settings.register_support
     return None
-
-
-_LAST_DECLARED: Final = 0x47
-"""Last register of which the settings say whether it means something."""
 
 
 def is_meaningful(field: str, reading: Reading) -> bool:

@@ -354,6 +354,8 @@ ORDER: Final = (
     Order("heating_stop_temperature", "charge_overtemperature_recovery", apart=1),
 )
 
+LAST_DECLARED: Final = 0x47
+"""The last register of which the settings say whether it means something."""
 MAY_BE_UNUSED: Final = frozenset(
     ("soc_0", "soc_100", "request_charge_voltage", "request_float_voltage")
 )
