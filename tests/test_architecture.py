@@ -221,8 +221,8 @@ def test_package_keeps_the_rule(rule: Callable[[Tree], list[str]]) -> None:
     assert rule(read_tree(PACKAGE)) == []
 
 
-def test_levels_exist() -> None:
-    """Each level has modules, so that a renamed one is noticed."""
+def test_every_level_has_modules() -> None:
+    """A renamed package would otherwise escape the rules unnoticed."""
     tree = read_tree(PACKAGE)
     for contains in LEVELS:
         assert any(map(contains, tree))

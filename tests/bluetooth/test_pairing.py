@@ -60,7 +60,7 @@ type Make = Callable[..., VirtualBms]
 
 
 @pytest.fixture(autouse=True)
-def patient_batteries(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow_pairing_drop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a link stay up for the 5 s that an unpaired battery allows, in real time."""
     monkeypatch.setattr(link, "PAIRING_DROP", SPEED * link.PAIRING_DROP)
 
@@ -531,8 +531,10 @@ async def test_no_system_bus(bus_address: str, monkeypatch: pytest.MonkeyPatch) 
         await pair("/org/bluez/hci0/dev_00", CODE)
 
 
-async def test_no_bluez(bus_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bus without BlueZ says so at once."""
+async def test_pairing_without_bluez_fails_at_once(
+    bus_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the service that is missing on the bus."""
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", bus_address)
     with pytest.raises(PairingNotReadyError, match="org.bluez"):
         await pair("/org/bluez/hci0/dev_00", CODE)

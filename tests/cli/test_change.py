@@ -100,10 +100,10 @@ def test_equal_value_is_not_written(bms: VirtualBms, run: Run) -> None:
 
 
 @pytest.mark.parametrize(("typed", "code"), [("y\n", 0), ("n\n", 1), ("", 1)])
-def test_person_confirms(
+def test_change_is_written_only_after_a_yes(
     bms: VirtualBms, run: Run, terminal: Answer, typed: str, code: int
 ) -> None:
-    """Without yes nothing is written."""
+    """An end of the input counts as a no."""
     terminal(typed)
     result = run(*BMS, "--set", "charging=off")
     assert result.code == code
@@ -127,8 +127,10 @@ def test_person_confirms(
         ("userdata=äöü", "printable ASCII"),
     ],
 )
-def test_refused_setting(bms: VirtualBms, run: Run, setting: str, message: str) -> None:
-    """The reason is one line, and nothing is sent."""
+def test_refused_setting_sends_nothing_and_gives_one_reason(
+    bms: VirtualBms, run: Run, setting: str, message: str
+) -> None:
+    """Not even the allowed setting beside it is sent."""
     result = run(*BMS, "--set", setting, "--set", "balancer=off", "--yes")
     assert result.code == 1
     assert message in result.err
@@ -308,10 +310,10 @@ def test_file_of_which_nothing_can_be_restored(
         ("balance_trigger = [1]", "not a value"),
     ],
 )
-def test_hostile_file(
+def test_file_with_a_bad_value_sends_nothing(
     bms: VirtualBms, run: Run, tmp_path: Path, content: str, message: str
 ) -> None:
-    """Nothing of it is sent."""
+    """TOML has more types of values than a setting accepts."""
     path = tmp_path / "file"
     path.write_text(f"[[settings]]\n{content}\n", "utf-8")
     assert message in run(*BMS, "--apply", str(path), "--yes").err
@@ -327,10 +329,10 @@ def test_hostile_file(
         ((*BMS, "--set", "charging=off", "-f", "j"), "--set takes no --format"),
     ],
 )
-def test_wrong_combination(
+def test_options_that_exclude_each_other_are_refused(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
-    """It is refused at once."""
+    """It is a usage error, found before Bluetooth is used."""
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert message in capsys.readouterr().err
@@ -344,8 +346,10 @@ def test_wrong_combination(
         (["charging=on", "charging = off"], "--set has charging twice"),
     ],
 )
-def test_wrong_assignment(run: Run, settings: list[str], message: str) -> None:
-    """Nothing is read from the battery then."""
+def test_malformed_assignment_is_refused_before_reading(
+    run: Run, settings: list[str], message: str
+) -> None:
+    """It is a usage error: nothing is read from the battery."""
     arguments = [part for setting in settings for part in ("--set", setting)]
     result = run(*BMS, *arguments)
     assert result[:3] == (2, "", f"jkbms: {message}\n")

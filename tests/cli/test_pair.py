@@ -77,12 +77,12 @@ async def test_pairs_and_reads(
     assert "not paired" in capsys.readouterr().err
 
 
-async def test_refused_code(
+async def test_refused_code_gives_advice_and_hides_the_code(
     bluez: Bluez,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The message says what to do, and never the code."""
+    """Messages end up in logs and in issues."""
     monkeypatch.setenv(CODE_VARIABLE, "803472")
     assert await run("--pair", "-d", ADDRESS) == ExitCode.FAILED
     output = capsys.readouterr()

@@ -47,7 +47,7 @@ async def run_node(tests: str, **environment: str) -> None:
     assert process.returncode == 0, output.decode()
 
 
-async def test_cards_alone() -> None:
+async def test_cards_work_with_a_simulated_home_assistant() -> None:
     """Every part of the cards, with a Home Assistant made of plain objects."""
     await run_node("card.test.mjs")
 

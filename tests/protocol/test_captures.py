@@ -532,22 +532,22 @@ def places(found: Iterable[Place]) -> pytest.MarkDecorator:
     for place in PUBLISHED
     if place not in {*ABSENT, *WRONG, *ROUNDED} and place[2] not in NO_FIELD
 )
-def test_published_value(place: Place) -> None:
-    """What others read from the frame is what the library reads."""
+def test_published_value_is_decoded_exactly(place: Place) -> None:
+    """The library reads from a frame what others have read from it."""
     assert read(place) == exact(PUBLISHED[place])
 
 
 @places(ROUNDED)
-def test_rounded_value(place: Place) -> None:
-    """What was published with fewer digits is right in these."""
+def test_rounded_value_agrees_in_its_published_digits(place: Place) -> None:
+    """Some sources published fewer digits than the frame has."""
     value, published = read(place), PUBLISHED[place]
     assert value != published
     assert value.quantize(published) == published
 
 
 @places(ABSENT)
-def test_absent_value(place: Place) -> None:
-    """Where a device has no such field nothing is read."""
+def test_value_without_a_field_is_not_decoded(place: Place) -> None:
+    """Others read these bytes on devices that have no such field."""
     assert read(place) == "None"
 
 
@@ -578,8 +578,8 @@ def test_tables_are_complete() -> None:
     assert used == {(kind, key) for kind, table in ACCESSORS.items() for key in table}
 
 
-def test_known_facts() -> None:
-    """What the captures are known for, beyond the published values."""
+def test_captures_decode_to_the_facts_known_of_them() -> None:
+    """These facts are documented, but not among the published values."""
 
     def cells(name: str, frame_id: str) -> CellData:
         capture = CAPTURES[name]
@@ -680,8 +680,10 @@ def test_session_in_other_slices(capture: Capture, size: int) -> None:
 
 
 @each_session
-def test_session_doubled(capture: Capture) -> None:
-    """Nor does it make one that each notification comes twice."""
+def test_session_with_doubled_notifications_gives_the_same_frames(
+    capture: Capture,
+) -> None:
+    """After a reconnection bleak on Linux may deliver each notification twice."""
     chunks = received(capture)
     expected = frames_of(FrameAssembler(), chunks)
     twice = [chunk for chunk in chunks for _ in range(2)]

@@ -200,8 +200,8 @@ def test_reboot_is_believed_with_the_second_frame(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("amperes", [-90.0, 20.0])
-def test_power_lags(amperes: float) -> None:
-    """A load is believed though the power is still that of before, for two frames."""
+def test_load_is_believed_while_its_power_still_lags(amperes: float) -> None:
+    """For two frames the power is still that of before the load."""
     bench = Bench().settle()
     before = bench.battery.state
     bench.battery.override(**load(amperes)(before), power=before.power)
@@ -230,8 +230,8 @@ def test_average_may_be_that_of_the_frame_before_if_all_cells_moved(
 
 
 @pytest.mark.parametrize("lost", [1, 2, 5, 9])
-def test_frames_lost(lost: int) -> None:
-    """What is lost in between delays nothing."""
+def test_lost_frames_do_not_delay_the_next_good_one(lost: int) -> None:
+    """The counter has gaps then, which is no contradiction."""
     bench = Bench().settle()
     for _ in range(lost):
         bench.frame()
@@ -239,8 +239,8 @@ def test_frames_lost(lost: int) -> None:
     assert bench.accepts(bench.frame())
 
 
-def test_reply_between() -> None:
-    """A frame that is late because the battery sent a response waits at most once."""
+def test_frame_delayed_by_a_response_waits_at_most_once() -> None:
+    """The battery sends its response before the frame that is due."""
     bench = Bench().settle()
 
     assert [bench.accepts(bench.frame(t)) for t in (1.06, CADENCE)] in (
@@ -251,8 +251,10 @@ def test_reply_between() -> None:
 
 @pytest.mark.parametrize("spec", EVERY, ids=name)
 @pytest.mark.parametrize("pause", [6.0, 30.0, 300.0, 3600.0])
-def test_next_link(spec: Spec, pause: float) -> None:
-    """The first frame of the next link is believed at once, whatever was counted."""
+def test_first_frame_of_the_next_link_is_believed_at_once(
+    spec: Spec, pause: float
+) -> None:
+    """Its counter may have any value, the one of the last frame included."""
     bench = Bench(spec, hour=19.0).settle()
 
     judged = []
@@ -312,8 +314,8 @@ def test_full_to_empty(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("layout", SPECS)
-def test_rough_day(layout: str) -> None:
-    """With loads, ripple, noise and lag, less than one frame in a hundred waits."""
+def test_few_good_frames_wait_on_a_rough_day(layout: str) -> None:
+    """Of frames with loads, ripple, noise and lag, less than one in a hundred waits."""
     bench = Bench(SPECS[layout])
     judged = []
     for raw in day(bench.spec, 3000, seed=4):
@@ -505,8 +507,8 @@ def test_odd_at_first() -> None:
     assert bench.rejected == 0
 
 
-def test_another_layout() -> None:
-    """After a firmware update that changes the layout, all is as at the start."""
+def test_change_of_layout_starts_the_checks_afresh() -> None:
+    """A firmware update may change the layout; values of the old one prove nothing."""
     old, new = Bench(OLD).settle(), Bench(GARAGE)
     new.checker = old.checker
 
@@ -574,8 +576,8 @@ def test_change_right_now() -> None:
     assert [bench.accepts(bench.frame()) for _ in range(2)] == [False, True]
 
 
-def test_only_seen() -> None:
-    """With nothing believed yet, an odd frame before is refuted by the next two."""
+def test_odd_first_frame_is_refuted_by_the_next_two() -> None:
+    """No frame has been believed yet, so the odd one is all that there is to compare with."""
     bench = Bench()
     bench.note(DAMAGES["cycles"].hits(bench.frame()))
 
@@ -663,8 +665,8 @@ def test_frames_of_every_virtual_battery_are_believed(spec: Spec) -> None:
         assert all(confirmation.accept(record, time) for record in records(spec))
 
 
-def test_settings_changed() -> None:
-    """Other settings are believed when they are read a second time."""
+def test_changed_settings_are_believed_at_the_second_reading() -> None:
+    """One reading that differs might be damaged."""
     confirmation, (known, _) = Confirmation(), records()
     changed = replace(known, cell_ovp=3.6)
     assert confirmation.accept(known, 0.0)
@@ -674,8 +676,8 @@ def test_settings_changed() -> None:
     assert confirmation.accept(changed, 62.0)
 
 
-def test_settings_damaged() -> None:
-    """Those that were known are believed again at once."""
+def test_known_settings_are_believed_again_after_damage() -> None:
+    """A damaged reading in between does not replace the known one."""
     confirmation, (known, _) = Confirmation(), records()
     confirmation.accept(known, 0.0)
     assert not confirmation.accept(replace(known, cell_ovp=3.906), 60.0)
@@ -782,8 +784,10 @@ def test_settings_odd_at_first(odd: dict[str, Any]) -> None:
         ({"up_time": 31_557_600 - 256}, 60.0, False),
     ],
 )
-def test_device_info(change: dict[str, Any], passed: float, admitted: bool) -> None:
-    """It stays the same, but for the run time, which goes on."""
+def test_changed_device_information_waits_unless_only_its_run_time_moved(
+    change: dict[str, Any], passed: float, admitted: bool
+) -> None:
+    """The run time moves on with the clock, within some slack; nothing else may change."""
     confirmation, (_, known) = Confirmation(), records()
     confirmation.accept(known, 0.0)
     changed = replace(known, **change)
@@ -824,8 +828,10 @@ class Line:
 @pytest.mark.parametrize(
     ("damaged", "trusted"), [(0, True), (7, True), (8, False), (300, False)]
 )
-def test_bad_line(damaged: int, trusted: bool) -> None:
-    """Where hardly a checksum is right, one that is may be so by chance, once."""
+def test_line_with_many_damaged_frames_needs_a_second_good_one(
+    damaged: int, trusted: bool
+) -> None:
+    """Where hardly any checksum is right, a single right one may be chance."""
     line = Line()
     line.damaged(damaged)
 
@@ -850,8 +856,8 @@ def test_row_of_odd_frames_among_damaged_ones_is_not_believed(settled: bool) -> 
     assert judged[1:] == [True, True]
 
 
-def test_lossy_line() -> None:
-    """Where bytes are only lost, a right checksum counts however few are left."""
+def test_line_that_only_loses_bytes_stays_reliable() -> None:
+    """A right checksum counts there, however few frames arrive whole."""
     line = Line()
     for _ in range(30):
         raw = line.bench.frame()
@@ -885,8 +891,10 @@ def stream() -> list[bytes]:
     "faults", [{}, {"lose": 0.03}, {"damage": 0.05}, {"lose": 0.01, "damage": 0.01}]
 )
 @pytest.mark.parametrize("sizes", CHUNKS)
-def test_bad_radio(stream: list[bytes], sizes: str, faults: dict[str, float]) -> None:
-    """Every whole frame comes out, few wait, and nothing wrong is believed."""
+def test_bad_radio_loses_no_whole_frame_and_believes_nothing_wrong(
+    stream: list[bytes], sizes: str, faults: dict[str, float]
+) -> None:
+    """At most 2 % of the whole frames wait for the next one."""
     outcome = campaign(GARAGE, stream, CHUNKS[sizes], seed=5, **faults)
 
     assert outcome.kept == outcome.whole > 0
@@ -895,8 +903,10 @@ def test_bad_radio(stream: list[bytes], sizes: str, faults: dict[str, float]) ->
 
 
 @pytest.mark.parametrize(("layout", "stopped"), [("32S", 0.99), ("24S", 0.99)])
-def test_right_checksum(layout: str, stopped: float) -> None:
-    """Damage that the checksum does not see is stopped by what stands behind it."""
+def test_damage_with_a_right_checksum_is_stopped_by_the_checks(
+    layout: str, stopped: float
+) -> None:
+    """A checksum of one byte misses one damaged frame in 256; the checks stop 99 % of those."""
     spec = SPECS[layout]
 
     result = stress(spec, list(day(spec, 400, seed=8)), 1000, seed=9)

@@ -494,8 +494,8 @@ def test_field_is_decoded_from_its_own_bytes_only(
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_other_bytes(table: str) -> None:
-    """No byte but those of the table has an influence, whatever it holds."""
+def test_bytes_outside_the_table_change_no_value(table: str) -> None:
+    """A byte that does is missing in the table of expected values."""
     decode, rows = TABLES[table]
     used = {
         offset + i
@@ -660,8 +660,10 @@ def test_mask_with_hole(profile: Profile, content: Content) -> None:
         (JK04, {6: "33335340", 14: "33335340", 214: "07"}),
     ],
 )
-def test_dead_cell(profile: Profile, content: Content) -> None:
-    """An enabled cell that reads 0 is a cell of 0 V."""
+def test_enabled_cell_at_zero_is_decoded_as_zero_volts(
+    profile: Profile, content: Content
+) -> None:
+    """A dead cell or a broken wire must not disappear from the pack."""
     decoded = cells(profile, content)
     assert decoded.cell_voltage == (3.3, 0.0, 3.3)
     assert (decoded.min_cell, decoded.min_cell_voltage) == (2, 0.0)
@@ -671,8 +673,8 @@ def test_dead_cell(profile: Profile, content: Content) -> None:
 
 
 @pytest.mark.parametrize("profile", [JK04, OLD, NEW])
-def test_no_cells(profile: Profile) -> None:
-    """With nothing connected there is nothing to compute, and no division by 0."""
+def test_frame_without_cells_gives_no_cell_statistics(profile: Profile) -> None:
+    """With no cell connected there is no average, and no division by 0."""
     decoded = cells(profile)
     assert decoded.cell_voltage == decoded.cell_resistance == ()
     assert {
@@ -698,8 +700,10 @@ MEASURED_ON_CELLS = {
 
 
 @pytest.mark.parametrize(("profile", "mask", "pack"), [(OLD, 54, 118), (NEW, 70, 150)])
-def test_nothing_measured(profile: Profile, mask: int, pack: int) -> None:
-    """Without cells 0 V is no empty battery; all but what is measured is what it says."""
+def test_zero_pack_voltage_without_cells_is_not_measured(
+    profile: Profile, mask: int, pack: int
+) -> None:
+    """0 V without cells is no empty battery; values that are not measured on cells remain."""
     full = FULL_24S if profile is OLD else FULL_32S
     content = full | {mask: "00000000"}
     blank = vars_of(cells(profile, content, {pack: "00000000"}))
@@ -793,13 +797,13 @@ SENSORS = {
         (NEW, "01", (None, None), 30.0),
     ],
 )
-def test_sensor_mask(
+def test_temperature_is_absent_where_its_sensor_bit_is_cleared(
     profile: Profile,
     mask: str,
     battery: tuple[float | None, ...],
     mosfet: float | None,
 ) -> None:
-    """A cleared bit is an absent sensor, whatever its value."""
+    """The value of an absent sensor means nothing, even a plausible one."""
     content = {182 if profile is OLD else 214: mask}
     decoded = cells(profile, SENSORS[profile.layout], content)
     assert decoded.battery_temperature == battery
@@ -867,8 +871,8 @@ def test_firmware_is_the_first_two_numbers(version: str, expected: float) -> Non
     "version",
     ["", "V", "x10.07", "H11.2", ".5", "-3.1", " 11.17", "\N{SUPERSCRIPT TWO}.1"],
 )
-def test_no_firmware(version: str) -> None:
-    """A text that begins with no number is no version, and implies no layout."""
+def test_version_without_a_leading_number_is_refused(version: str) -> None:
+    """No layout can be chosen by such a version."""
     for parse in (parse_firmware, partial(choose_profile, "JK_B2A20S20P")):
         with pytest.raises(UnsupportedLayoutError, match="not a version"):
             parse(version)
@@ -952,8 +956,10 @@ def test_fields_from_15(version: str, expected: bool) -> None:
         ("JK_B2A20S20P", "11.288H", False),
     ],
 )
-def test_heating_temperatures(model: str, version: str, expected: bool) -> None:
-    """Before 15.41, and in 19 before 19.05, other values stand there."""
+def test_heating_temperatures_exist_from_their_firmware_on(
+    model: str, version: str, expected: bool
+) -> None:
+    """Before 15.41, and in 19 before 19.05, their bytes hold other values."""
     decoded = settings(choose_profile(model, version), {284: "3C32"})
     assert (decoded.heating_start_temperature, decoded.heating_stop_temperature) == (
         (60, 50) if expected else (None, None)
@@ -973,8 +979,10 @@ def test_heating_temperatures(model: str, version: str, expected: bool) -> None:
         ("20.20", True),
     ],
 )
-def test_discharge_undertemperature(version: str, expected: bool) -> None:
-    """Zeros before 19.07 are no limit of 0 °C."""
+def test_discharge_undertemperature_exists_from_its_firmware_on(
+    version: str, expected: bool
+) -> None:
+    """The zeros of firmware before 19.07 are no limit of 0 °C."""
     decoded = settings(choose_profile("JK_B2A8S20P", version))
     assert {
         decoded.discharge_undertemperature,
@@ -1005,8 +1013,10 @@ def test_rebulk_soc_is_a_setting_from_its_firmware_on(
         ("JK_B2A20S20P", "11.48", False),
     ],
 )
-def test_inverter_boards(model: str, version: str, expected: bool) -> None:
-    """Only PB boards have dry contacts and a limiter for parallel packs."""
+def test_only_inverter_boards_have_dry_contacts_and_limiter(
+    model: str, version: str, expected: bool
+) -> None:
+    """PB in the model name marks a board for inverters."""
     decoded = cells(choose_profile(model, version), FULL, {281: "01", 274: "00"})
     assert {decoded.dry_contact_1, decoded.dry_contact_2, decoded.parallel_limiter} == {
         False if expected else None
@@ -1050,8 +1060,8 @@ def test_missing_ports_are_none(version: str, present: list[str]) -> None:
     }
 
 
-def test_unknown_protocols() -> None:
-    """Bits that stand for no protocol are none."""
+def test_protocol_bits_without_a_meaning_are_ignored() -> None:
+    """Only the first 21 bits stand for a protocol."""
     decoded = info({6: b"JK_PB2A16S15P", 30: b"14.20", 186: "FFFFFFFF"})
     assert decoded.uart1_protocols == tuple(range(21))
 
@@ -1144,8 +1154,10 @@ def test_settings_not_supported(profile: Profile) -> None:
         ("JK_B2A8S20P", "19.10", 0.6),
     ],
 )
-def test_smart_sleep(model: str, version: str, expected: float | None) -> None:
-    """Where it has no function 600 mV stand there; elsewhere they were chosen."""
+def test_smart_sleep_voltage_is_unknown_where_it_has_no_function(
+    model: str, version: str, expected: float | None
+) -> None:
+    """Firmware without the function reports 600 mV; from 14 on they were chosen."""
     decoded = settings(choose_profile(model, version), {6: "58020000"})
     assert decoded.smart_sleep_voltage == expected
 
@@ -1420,15 +1432,17 @@ def layout_of(frame: Frame) -> Layout | None:
 
 
 @pytest.mark.parametrize("layout", Layout)
-def test_data_confirm(layout: Layout) -> None:
-    """What fits is left as it is."""
+def test_announced_layout_is_kept_where_the_data_fit(layout: Layout) -> None:
+    """The very same profile is returned, not a copy."""
     assert confirm_profile(four(layout), PROFILES[layout]) is PROFILES[layout]
 
 
 @pytest.mark.parametrize("announced", [JK04, OLD, NEW])
 @pytest.mark.parametrize("layout", Layout)
-def test_data_win(layout: Layout, announced: Profile) -> None:
-    """They correct the layout, not firmware and model."""
+def test_data_correct_a_wrongly_announced_layout(
+    layout: Layout, announced: Profile
+) -> None:
+    """Firmware and model remain as announced."""
     found = confirm_profile(four(layout), announced)
     assert found == Profile(layout, announced.firmware, announced.model)
     decoded = decode_cell_data(four(layout), found)
@@ -1437,8 +1451,8 @@ def test_data_win(layout: Layout, announced: Profile) -> None:
 
 
 @pytest.mark.parametrize("layout", Layout)
-def test_data_alone(layout: Layout) -> None:
-    """Without device information the data choose, and the model is unknown."""
+def test_data_choose_the_layout_without_device_information(layout: Layout) -> None:
+    """The model remains unknown."""
     found = confirm_profile(four(layout))
     assert (found.layout, found.model) == (layout, "")
 
@@ -1452,13 +1466,13 @@ def test_data_alone(layout: Layout) -> None:
         ({275: "01"}, (20.0, 20.0, 0.0, 0.0), "bulk", True),
     ],
 )
-def test_firmware_floor(
+def test_filled_fields_prove_a_lowest_firmware(
     marks: Content,
     temperatures: tuple[float, ...],
     phase: str | None,
     contact: bool | None,
 ) -> None:
-    """The fields that a firmware fills in prove how recent it is at least."""
+    """Without device information they decide which values are decoded."""
     frame = four(Layout.JK02_32S, {162: "C800C800", 281: "06"}, marks)
     decoded = decode_cell_data(frame, confirm_profile(frame))
     assert decoded.battery_temperature == temperatures
@@ -1472,8 +1486,8 @@ def test_firmware_floor_is_of_32s() -> None:
     assert confirm_profile(four(Layout.JK02_32S, {240: "01"}), OLD).firmware == 10.07
 
 
-def test_25_cells() -> None:
-    """A pack of 25 cells fits 32S, and is no 24S with a strange mask."""
+def test_pack_of_25_cells_fits_32s_only() -> None:
+    """It might pass for a 24S pack with a strange mask."""
     content = {6: "E40C" * 25, 70: "FFFFFF01", 150: mv(82500 & 0xFFFF, 1), 80: "8A00"}
     frame = build_frame(CELL_DATA, content)
     for announced in (None, OLD, NEW):
@@ -1515,8 +1529,8 @@ def test_cell_left_out(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
-def test_senseless_values(layout: Layout) -> None:
-    """A broken wire, a cell at 0 in a full pack, is no sign of another layout."""
+def test_implausible_values_do_not_change_the_layout(layout: Layout) -> None:
+    """A broken wire makes a cell read 0 V in a full pack; the layout is still the same."""
     silent = four(layout, {6: "00" * 8})
     with pytest.raises(ImplausibleFrameError):
         confirm_profile(silent, PROFILES[layout])
@@ -1555,8 +1569,10 @@ def test_senseless_values_and_mask(mask: str) -> None:
         pytest.param({"mask": "00"}, False, id="no cell enabled"),
     ],
 )
-def test_what_fits(layout: Layout, content: dict[str, Any], fits: bool) -> None:
-    """The mask has as many cells as there are, without a gap; they add up to the pack."""
+def test_layout_fits_when_its_cells_add_up_to_the_pack(
+    layout: Layout, content: dict[str, Any], fits: bool
+) -> None:
+    """The mask must also name exactly the cells that have a voltage, without a gap."""
     mask, pack = (54, 118) if layout is Layout.JK02_24S else (70, 150)
     frame = four(
         layout,
@@ -1601,8 +1617,8 @@ def test_what_fits_jk04(content: Content, fits: bool) -> None:
 
 
 @pytest.mark.parametrize("announced", [None, JK04, OLD, NEW])
-def test_nothing_fits(announced: Profile | None) -> None:
-    """Bytes of another kind are of no known layout."""
+def test_frame_of_no_known_layout_is_refused(announced: Profile | None) -> None:
+    """No announced layout helps, as the bytes contradict each of them."""
     frame = build_frame(CELL_DATA, {6: "A5" * 293})
     with pytest.raises(UnsupportedLayoutError, match="fit no known layout") as refusal:
         confirm_profile(frame, announced)
@@ -1664,7 +1680,9 @@ SETTINGS_FRAMES = {
         ([SETTINGS_FRAMES[Layout.JK02_32S], OLD_CELLS], Profile(Layout.JK02_24S)),
     ],
 )
-def test_find_profile(frames: list[Frame], expected: Profile) -> None:
+def test_profile_is_found_in_any_mix_of_frames(
+    frames: list[Frame], expected: Profile
+) -> None:
     """Device information decides, data confirm, settings are the last resort."""
     assert find_profile(iter(frames)) == expected
 
@@ -1684,8 +1702,10 @@ def test_find_profile(frames: list[Frame], expected: Profile) -> None:
         ([NONSENSE, SETTINGS_FRAMES[Layout.JK04]], "fit no known layout"),
     ],
 )
-def test_no_profile(frames: list[Frame], reason: str) -> None:
-    """Rather none than a wrong one."""
+def test_frames_that_prove_no_layout_give_no_profile(
+    frames: list[Frame], reason: str
+) -> None:
+    """A wrong layout would give wrong values, which is worse than none."""
     with pytest.raises(UnsupportedLayoutError, match=reason):
         find_profile(frames)
 
@@ -1710,8 +1730,10 @@ def test_no_profile(frames: list[Frame], reason: str) -> None:
         ),
     ],
 )
-def test_given_layout(frames: list[Frame], expected: Profile) -> None:
-    """A layout that is given holds against everything."""
+def test_given_layout_holds_against_all_frames(
+    frames: list[Frame], expected: Profile
+) -> None:
+    """The frames still give firmware and model."""
     assert find_profile(frames, Layout.JK02_32S) == expected
 
 
@@ -1804,10 +1826,10 @@ def test_impossible_cell_data_are_rejected(
         ("31F8", True),
     ],
 )
-def test_plausible_temperature(
+def test_temperature_beyond_its_range_is_refused_if_its_sensor_is_there(
     profile: Profile, offset: int, bit: int, raw: str, expected: bool
 ) -> None:
-    """A sensor that is there is within -60 to 150 °C; the others do not matter."""
+    """The range is -60 to 150 °C; the value of an absent sensor does not matter."""
     mask, everything = (182 if profile is OLD else 214), 0xFF
     four = FOUR[profile.layout]
     assert refused(profile, four, {offset: raw}) is expected
@@ -1822,8 +1844,8 @@ def test_temperature_of_other_firmware() -> None:
     assert refused(NEW, FOUR[Layout.JK02_32S], {254: "0F27"}) is False
 
 
-def test_believable_extremes() -> None:
-    """What is true is published: empty, cold, under the heaviest load."""
+def test_extreme_but_possible_values_are_decoded() -> None:
+    """The battery is empty, cold and under the heaviest load."""
     content = {173: "00", 158: "40D8F6FF", 162: "38FF30FF", 144: "70FF"}
     decoded = cells(NEW, FOUR[Layout.JK02_32S], content)
     assert decoded.remain_percent == 0
@@ -1865,8 +1887,10 @@ def test_power_is_whole_milliwatts() -> None:
         (JK04, {102: "0000C07F"}, False),
     ],
 )
-def test_plausible_settings(profile: Profile, content: Content, expected: bool) -> None:
-    """No layout has room for more cells than this, and a number is a number."""
+def test_settings_with_impossible_values_are_refused(
+    profile: Profile, content: Content, expected: bool
+) -> None:
+    """JK04 has floats, which may be NaN or infinite; cells are limited by the layout."""
     assert refused(profile, content, decode=settings) is expected
 
 
@@ -1911,8 +1935,8 @@ def test_information_and_a_full_battery_are_no_faults(
     assert cells(NEW, content).faults == ()
 
 
-def test_faults_unknown() -> None:
-    """Without alarms there is nothing to say, without a charge nothing to excuse."""
+def test_faults_are_unknown_without_alarms() -> None:
+    """Where it is unknown whether the battery is full, overvoltage is a fault."""
     assert CellData().faults is None
     assert cells(JK04).faults is None
     decoded = cells(NEW, {166: "10"})
@@ -1986,8 +2010,8 @@ def test_redact_left_overs() -> None:
 
 
 @pytest.mark.parametrize("kind", [SETTINGS, CELL_DATA, LOGBOOK, DETAIL_LOG])
-def test_redact_others(kind: int) -> None:
-    """Nothing private stands in other frames."""
+def test_redaction_leaves_frames_without_secrets_unchanged(kind: int) -> None:
+    """Only the device information holds private data."""
     frame = build_frame(kind, {6: "01" * 293})
     assert redact(frame) is frame
 
@@ -2199,8 +2223,8 @@ def test_logbook_starts_with_the_oldest_entry() -> None:
 
 
 @pytest.mark.parametrize("count", ["00000000", "01000000", "FFFFFFFF"])
-def test_empty_logbook(count: str) -> None:
-    """Time 0 with code 0 is an empty slot."""
+def test_empty_slots_of_the_logbook_are_left_out(count: str) -> None:
+    """A slot is empty if both its time and its code are 0."""
     assert log({6: count}) == ()
 
 
@@ -2208,8 +2232,8 @@ def test_empty_logbook(count: str) -> None:
     ("count", "expected"),
     [("31000000", 49), ("32000000", 50), ("33000000", 50), ("00000001", 50)],
 )
-def test_full_logbook(count: str, expected: int) -> None:
-    """There are 50 entries at most."""
+def test_logbook_has_50_entries_at_most(count: str, expected: int) -> None:
+    """The frame has room for more, and its count may exceed 50."""
     entries = log({6: count, 11: "0001000002" * 57})
     assert [entry.time for entry in entries] == [256] * expected
 

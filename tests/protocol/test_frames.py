@@ -55,8 +55,8 @@ def assemble(*chunks: bytes) -> list[bytes]:
 # Commands
 
 
-def test_read_commands() -> None:
-    """The commands that only read are these, and no others."""
+def test_read_commands_are_exactly_these_four() -> None:
+    """A byte that changes something must not slip in among them."""
     assert {command.name: int(command) for command in ReadCommand} == {
         "CELL_DATA": 0x96,
         "DEVICE_INFO": 0x97,
@@ -117,8 +117,10 @@ def test_good_frame_has_type_counter_and_bytes(kind: int, expected: FrameType) -
         (A[:120] + bytes((A[120] ^ 0x80,)) + A[121:], "Wrong checksum"),
     ],
 )
-def test_parse_refuses(data: bytes, reason: str) -> None:
-    """What is no frame is refused with the reason."""
+def test_bytes_that_are_no_frame_are_refused_with_the_reason(
+    data: bytes, reason: str
+) -> None:
+    """The error is one of the library's own."""
     with pytest.raises(FrameError, match=f"^{reason}$") as refusal:
         Frame.parse(data)
     assert isinstance(refusal.value, JkBmsError)
@@ -154,8 +156,10 @@ def test_repr_keeps_secrets() -> None:
     ],
 )
 @pytest.mark.parametrize("lead", [b"", b"\0" * 13, b"\x55", HEADER[:3], A[150:]])
-def test_any_slices(lead: bytes, sizes: tuple[int, ...]) -> None:
-    """Borders of notifications mean nothing, the header may be cut as well."""
+def test_frames_are_found_in_notifications_of_any_size(
+    lead: bytes, sizes: tuple[int, ...]
+) -> None:
+    """Even the header may be cut by the end of a notification."""
     assert assemble(*cut(lead + A + B + C, *sizes)) == [A, B, C]
 
 
@@ -299,8 +303,8 @@ def test_command_inside_refused_frame() -> None:
     )
 
 
-def test_damaged_acknowledgement() -> None:
-    """A wrong checksum makes it plain bytes."""
+def test_damaged_acknowledgement_is_skipped_as_noise() -> None:
+    """It counts as skipped bytes, not as a rejected frame."""
     damaged = ACKNOWLEDGEMENT[:8] + b"\x01" + ACKNOWLEDGEMENT[9:]
     assembler = FrameAssembler()
     assert feed(assembler, [damaged, A]) == [A]
@@ -331,8 +335,8 @@ def test_noise_is_dropped_except_for_the_start_of_a_header() -> None:
 
 
 @pytest.mark.parametrize("position", [4, 5, 6, 127, 128, 150, 298, 299])
-def test_damaged_byte(position: int) -> None:
-    """One wrong byte costs one frame, not the next."""
+def test_damaged_byte_costs_only_its_own_frame(position: int) -> None:
+    """The frame right behind it in the same notification is found."""
     damaged = A[:position] + bytes((A[position] ^ 0x40,)) + A[position + 1 :]
     assembler = FrameAssembler()
     assert feed(assembler, cut(damaged + B, 128, 22)) == [B]
@@ -342,8 +346,8 @@ def test_damaged_byte(position: int) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2, 3])
-def test_damaged_header(position: int) -> None:
-    """Without its header a frame is not even refused."""
+def test_frame_with_a_damaged_header_is_skipped_unnoticed(position: int) -> None:
+    """It does not count as rejected, since nothing shows that it was a frame."""
     damaged = A[:position] + bytes((A[position] ^ 0x40,)) + A[position + 1 :]
     assembler = FrameAssembler()
     assert feed(assembler, cut(damaged + B, 128, 22)) == [B]
@@ -351,8 +355,8 @@ def test_damaged_header(position: int) -> None:
 
 
 @pytest.mark.parametrize("lost", range(4))
-def test_lost_notification(lost: int) -> None:
-    """A frame with a hole is refused, the one behind it survives."""
+def test_lost_notification_costs_only_its_own_frame(lost: int) -> None:
+    """Without its first notification the frame has no header and is not even rejected."""
     chunks = cut(A, 128, 22, 128, 22)
     del chunks[lost]
     assembler = FrameAssembler()
@@ -363,8 +367,10 @@ def test_lost_notification(lost: int) -> None:
 
 @pytest.mark.parametrize("length", [4, 5, 6, 20, 128, 150, 278, 295, 296, 297, 299])
 @pytest.mark.parametrize("sizes", [(128, 22), (20,), (1000,)])
-def test_truncated_frame(length: int, sizes: tuple[int, ...]) -> None:
-    """Resynchronise inside the refused frame: the good one stands there already."""
+def test_frame_behind_a_truncated_one_is_found(
+    length: int, sizes: tuple[int, ...]
+) -> None:
+    """The 300 bytes of the truncated frame include the start of the good one."""
     assembler = FrameAssembler()
     assert feed(assembler, cut(A[:length] + B, *sizes)) == [B]
     # In what was refused stands the whole header of the next frame, or not
@@ -396,8 +402,8 @@ def test_header_inside_refused_frame() -> None:
     assert assembler.statistics == FrameStatistics(good=2, rejected=2, skipped=300)
 
 
-def test_unknown_type() -> None:
-    """A frame of an unknown type is skipped."""
+def test_frame_of_an_unknown_type_is_skipped() -> None:
+    """It counts as rejected although its checksum is right."""
     assembler = FrameAssembler()
     assert feed(assembler, [build(0x04, {6: "01"}), B]) == [B]
     assert assembler.statistics == FrameStatistics(
@@ -417,10 +423,10 @@ def doubled(chunks: Iterable[bytes]) -> list[bytes]:
     "sizes", [(128, 22, 128, 22), (128, 128, 44), (150, 150), (20,), (80,), (244,)]
 )
 @pytest.mark.parametrize("frames", [(A, B, C), (SPARSE, A, SPARSE, B)])
-def test_doubled_notifications(
+def test_doubled_notifications_give_every_frame_once(
     frames: tuple[bytes, ...], sizes: tuple[int, ...]
 ) -> None:
-    """Every frame arrives, and arrives once."""
+    """The second copy of each counts as skipped bytes."""
     assembler = FrameAssembler()
     chunks = [chunk for data in frames for chunk in cut(data, *sizes)]
     assert feed(assembler, doubled(chunks)) == list(frames)
@@ -474,8 +480,8 @@ def test_doubling_behind_truncated_frame() -> None:
     assert assemble(*stream) == [C, A]
 
 
-def test_equal_neighbours() -> None:
-    """Equal notifications are content: nine such neighbours were captured in one frame."""
+def test_equal_neighbours_within_a_frame_are_not_doubling() -> None:
+    """Nine such pairs were captured in one frame."""
     chunks = cut(SPARSE, 20)
     neighbours = [a for a, b in pairwise(chunks) if a == b]
     assert len(neighbours) >= 9
@@ -484,8 +490,8 @@ def test_equal_neighbours() -> None:
     assert assembler.statistics == FrameStatistics(good=3)
 
 
-def test_equal_frames() -> None:
-    """The same frame may come again when it is complete."""
+def test_equal_complete_frames_are_all_returned() -> None:
+    """A battery at rest may send the same frame again."""
     assert assemble(A, A, A) == [A, A, A]
     assert assemble(*cut(A, 150) * 2) == [A, A]
 
@@ -563,8 +569,8 @@ def test_clear_forgets_doubling() -> None:
     assert assembler.statistics.good == 3
 
 
-def test_shared_statistics() -> None:
-    """The links of one battery count together."""
+def test_assemblers_can_share_their_statistics() -> None:
+    """All links of one battery count together."""
     statistics = FrameStatistics()
     FrameAssembler(statistics).feed(A)
     FrameAssembler(statistics).feed(HEADER + bytes(296))
@@ -584,8 +590,8 @@ def test_shared_statistics() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [20, 244, 512, 100_000])
-def test_bounded_memory(endless: bytes, size: int) -> None:
-    """Whatever arrives for however long, little is kept."""
+def test_endless_junk_needs_little_memory(endless: bytes, size: int) -> None:
+    """The assembler keeps less than two frames of it."""
     assembler = FrameAssembler()
     for chunk in cut((endless * 100_000)[:100_000], size):
         assert assembler.feed(chunk) == []

@@ -191,8 +191,10 @@ def refusal(name: str, value: Any, of: Reading) -> Refusal:
         (ReadCommand.CELL_DATA, "96 00 00000000000000000000000000 10"),
     ],
 )
-def test_read_command(command: ReadCommand, expected: str) -> None:
-    """A command that only reads has no value."""
+def test_read_command_is_built_without_a_value(
+    command: ReadCommand, expected: str
+) -> None:
+    """The bytes are those that the app sends; a value is refused."""
     assert build_command(command) == bytes.fromhex("AA5590EB" + expected)
     with pytest.raises(ValueError, match="no value"):
         build_command(command, 1)
@@ -222,8 +224,10 @@ def test_read_command(command: ReadCommand, expected: str) -> None:
         (Layout.JK04, "balancer", True, "6C 01 01000000000000000000000000 E8"),
     ],
 )  # fmt: skip
-def test_write_command(layout: Layout, name: str, value: Value, expected: str) -> None:
-    """A write has its register, its length, its value and a checksum."""
+def test_write_command_has_register_length_value_and_checksum(
+    layout: Layout, name: str, value: Value, expected: str
+) -> None:
+    """Lengths and number formats differ from layout to layout."""
     command = build_command(REGISTERS[layout][name], value)
     assert command == bytes.fromhex("AA5590EB" + expected)
 

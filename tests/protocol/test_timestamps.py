@@ -45,10 +45,10 @@ def info(up_time: int | None) -> DeviceInfo:
         (Layout.JK04, None, 10, None),
     ],
 )
-def test_run_time(
+def test_run_time_is_that_over_life(
     layout: Layout, stored: int | None, live: int | None, expected: int | None
 ) -> None:
-    """It is the one over life, and the live one where there are two."""
+    """Where the cell data have one too, it is more recent; that of JK04 restarts."""
     assert run_time(layout, info(stored), CellData(up_time=live)) == expected
 
 
@@ -109,8 +109,8 @@ def ages(*entries: tuple[int, str], clock: float | None = CLOCK) -> list[float |
     ]
 
 
-def test_detail_log() -> None:
-    """The clock counts back from now; whether it is right does not matter."""
+def test_detail_log_gets_its_times_by_its_clock() -> None:
+    """Ages count back from the clock's present time, so it may be set wrong."""
     log = (8 * HOUR, "sample"), (2 * HOUR, "boot"), (HOUR, "sample"), (60, "sleep")
     assert ages(*log) == [8 * HOUR, 2 * HOUR, HOUR, 60]
     assert ages(*log, clock=CLOCK + 10) == [8 * HOUR + 10, 2 * HOUR + 10, HOUR + 10, 70]
@@ -118,13 +118,13 @@ def test_detail_log() -> None:
 
 
 @pytest.mark.parametrize("clock", [None, 0.0])
-def test_no_clock(clock: float | None) -> None:
-    """Without a clock no record has a time."""
+def test_records_without_a_clock_have_no_time(clock: float | None) -> None:
+    """A clock that reads 0 counts as none."""
     assert ages((0, "sample"), (0, "sample"), clock=clock) == [None, None]
 
 
-def test_corrected_clock() -> None:
-    """Some minutes are a correction, as the app makes it at each visit."""
+def test_small_correction_of_the_clock_keeps_earlier_times() -> None:
+    """The app sets the clock at each visit, usually by some minutes."""
     assert ages((HOUR, "sample"), (0, "sample"), (500, "clock_set"), (100, "sample"))[
         1:
     ] == [0, 500, 100]
@@ -142,8 +142,10 @@ def test_corrected_clock() -> None:
         [(5 * YEAR + HOUR, "sample"), (HOUR, "clock_set"), (60, "sample")],
     ],
 )
-def test_another_clock(log: list[tuple[int, str]]) -> None:
-    """What is older than a change of the clock stays without a date."""
+def test_records_before_a_change_of_the_clock_have_no_time(
+    log: list[tuple[int, str]],
+) -> None:
+    """Nobody knows by how much the clock was wrong before."""
     assert ages(*log) == [None, HOUR, 60]
     assert ages((HOUR, "sample"), *log) == [None, None, HOUR, 60]
 
