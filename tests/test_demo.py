@@ -16,18 +16,18 @@ import pytest
 import yaml
 
 from homeassistant.core import HomeAssistant
-from tests.demo.__main__ import FAULTS
+from tests.demo.__main__ import FAULT_NAMES
 from tests.demo.batteries import KINDS, PASSCODE, make_batteries
+from tests.demo.faults import FAULTS, NONE
 from tests.demo.home import CONFIGURATION
 from tests.demo.incidents import async_register
-from tests.demo.trouble import NONE, TROUBLES
 
 ROOT = Path(__file__).parents[1]
 
 # In a fresh checkout Python has to compile all of Home Assistant, perhaps beside other tests.
 pytestmark = [pytest.mark.usefixtures("socket_enabled"), pytest.mark.timeout(400)]
 
-PATIENCE = 30
+TIMEOUT = 30
 """s, of which ten are needed."""
 LOUD = re.compile(r"^\S+ \S+ (?:WARNING|ERROR|CRITICAL) .*", re.MULTILINE)
 
@@ -49,7 +49,7 @@ class Demo:
 
     async def until(self, entity_id: str, state: str) -> None:
         """Wait for a state of a bank, which follows its packs."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while await self.state(entity_id) != state:
                 await asyncio.sleep(0.2)
 
@@ -178,8 +178,8 @@ async def test_demo_shows_a_fault_and_ends_it() -> None:
 def test_every_fault_can_be_chosen_everywhere() -> None:
     """The command, the switch and the table have the same faults."""
     switch = yaml.safe_load(CONFIGURATION.replace("!include", ""))["input_select"]
-    assert switch["demo_fault"]["options"] == [*FAULTS]
-    assert [NONE, *TROUBLES] == [*FAULTS]
+    assert switch["demo_fault"]["options"] == [*FAULT_NAMES]
+    assert [NONE, *FAULTS] == [*FAULT_NAMES]
 
 
 def test_batteries_of_the_demo_have_its_passcode() -> None:

@@ -732,7 +732,7 @@ class Central:
         """Use the given radio."""
         self.bms = bms
         self.freezer = freezer
-        self.heard: list[tuple[float, bytes]] = []
+        self.received: list[tuple[float, bytes]] = []
         self.lost = 0
         self.client = BleakClient(
             radio.device(bms), self._on_lost, backend=VirtualBackend
@@ -741,12 +741,12 @@ class Central:
     @property
     def chunks(self) -> list[bytes]:
         """Notifications without the AT noise."""
-        return [data for _, data in self.heard if data != b"AT\r\n"]
+        return [data for _, data in self.received if data != b"AT\r\n"]
 
     @property
     def frames(self) -> list[bytes]:
         """Frames with a good checksum in the order of their arrival."""
-        data = b"".join(data for _, data in self.heard)
+        data = b"".join(data for _, data in self.received)
         found = []
         at = data.find(HEADER)
         while at >= 0 and at + 300 <= len(data):
@@ -801,7 +801,7 @@ class Central:
         )
 
     def _on_data(self, _: BleakGATTCharacteristic, data: bytearray) -> None:
-        self.heard.append((asyncio.get_running_loop().time(), bytes(data)))
+        self.received.append((asyncio.get_running_loop().time(), bytes(data)))
 
     def _on_lost(self, _: BleakClient) -> None:
         self.lost += 1
@@ -841,18 +841,18 @@ async def test_commands_bring_replies_stream_and_acknowledgements(
     await c.wait(0.6)
     assert [len(chunk) for chunk in c.chunks] == [128, 22, 128, 22, 20]
     assert c.chunks[-1] == ACK
-    assert c.heard[0][0] - start >= 0.05
-    assert c.heard[3][0] - start <= 0.3
+    assert c.received[0][0] - start >= 0.05
+    assert c.received[3][0] - start <= 0.3
     assert c.kinds == [3]
 
-    c.heard.clear()
+    c.received.clear()
     start = asyncio.get_running_loop().time()
     await c.write(0x96)
     await c.wait(3.0)
     assert c.kinds == [1, 2, 2, 2, 2, 2]
     assert c.chunks[4] == ACK
-    assert 0.04 <= c.heard[0][0] - start <= 0.15
-    starts = [t for t, data in c.heard if data[:5] == HEADER + b"\x02"]
+    assert 0.04 <= c.received[0][0] - start <= 0.15
+    starts = [t for t, data in c.received if data[:5] == HEADER + b"\x02"]
     assert 0.45 <= starts[0] - start <= 0.9
     assert all(b - a == pytest.approx(0.53, abs=0.03) for a, b in pairwise(starts))
     assert c.bms.registers == [0x97, 0x96]
@@ -928,8 +928,8 @@ async def test_idle_line_sends_at_lines(central: MakeCentral) -> None:
     c = central(BMS_PB)
     await c.open()
     await c.wait(2.0)
-    assert 8 <= len(c.heard) <= 11
-    assert {data for _, data in c.heard} == {b"AT\r\n"}
+    assert 8 <= len(c.received) <= 11
+    assert {data for _, data in c.received} == {b"AT\r\n"}
     c.bms.behaviour = replace(c.bms.behaviour, at_glued=1.0)
     await c.write(0x97)
     await c.wait(0.6)
@@ -938,10 +938,10 @@ async def test_idle_line_sends_at_lines(central: MakeCentral) -> None:
     assert c.chunks[4] == ACK + b"AT\r\n"
     await c.write(0x96)
     await c.wait(3.0)
-    before = len(c.heard)
+    before = len(c.received)
     first = len(c.frames)
     await c.wait(0.53 * 6)
-    lines = [data for _, data in c.heard[before:] if data == b"AT\r\n"]
+    lines = [data for _, data in c.received[before:] if data == b"AT\r\n"]
     assert len(c.frames) - first == 6
     assert 9 <= len(lines) <= 13
 
@@ -1034,7 +1034,7 @@ async def test_logbook_is_one_frame_and_detail_log_seventy(
     await c.wait(1.0)
     assert c.kinds == [5]
     assert any(ACK in chunk for chunk in c.chunks)
-    c.heard.clear()
+    c.received.clear()
     await c.write(0xA7)
     await c.wait(12.0)
     records = [f for f in c.frames if f[4] == 6]
@@ -1053,7 +1053,7 @@ async def test_write_is_recorded_acknowledged_and_applied(central: MakeCentral) 
     await c.wait(0.6)
     await c.write(0x96)
     await c.wait(1.5)
-    c.heard.clear()
+    c.received.clear()
     await c.write(0x1D, bytes(4))
     await c.wait(2.0)
     assert c.chunks.count(ACK) == 1
@@ -1155,9 +1155,9 @@ async def test_lost_notification_costs_one_frame(central: MakeCentral) -> None:
     await read_all(c)
     assert c.kinds[:2] == [1, 2]
     c.bms.faults = Faults(lose=1.0)
-    heard = len(c.heard)
+    received = len(c.received)
     await c.wait(2.0)
-    assert len(c.heard) == heard
+    assert len(c.received) == received
 
 
 async def test_flipped_bit_breaks_the_checksum(central: MakeCentral) -> None:
@@ -1174,7 +1174,7 @@ async def test_delayed_notifications_keep_their_order(central: MakeCentral) -> N
     await c.open()
     await c.write(0x97)
     await c.wait(1.9)
-    assert not c.heard
+    assert not c.received
     c.bms.faults = Faults()
     await c.write(0x96)
     await c.wait(3.0)
@@ -1192,18 +1192,18 @@ async def test_doubled_notifications_arrive_twice(central: MakeCentral) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "heard"),
+    ("faults", "received"),
     [(Faults(disconnect_after=2), 2), (Faults(disconnect_in=3), 1)],
 )
 async def test_link_breaks_in_the_middle_of_a_frame(
-    central: MakeCentral, faults: Faults, heard: int
+    central: MakeCentral, faults: Faults, received: int
 ) -> None:
     """In the middle of a frame."""
     c = central(BMS_24S, faults=faults)
     await c.open()
     await c.write(0x97)
     await c.wait(1.0)
-    assert len(c.heard) == heard
+    assert len(c.received) == received
     assert not c.client.is_connected
     assert c.lost == 1
     with pytest.raises(BleakError):
@@ -1214,7 +1214,7 @@ async def test_silent_battery_keeps_the_link(central: MakeCentral) -> None:
     """The link stays up, nothing is sent."""
     c = central(BMS_PB, faults=Faults(silent=True))
     await read_all(c, 15.0)
-    assert not c.heard
+    assert not c.received
     assert c.client.is_connected
 
 
@@ -1224,7 +1224,7 @@ async def test_ignored_command_does_not_count_as_accepted(central: MakeCentral) 
     await c.open()
     await c.write(0x97)
     await c.wait(11.0)
-    assert not c.heard
+    assert not c.received
     assert not c.client.is_connected
 
 
@@ -1319,9 +1319,9 @@ async def test_unsubscribing_stops_notifications(central: MakeCentral) -> None:
     assert await finish(c.freezer.tick, read(cccd)) == b"\1\0"
     await finish(c.freezer.tick, c.client.stop_notify(c.uart()))
     assert await finish(c.freezer.tick, read(cccd)) == b"\0\0"
-    heard = len(c.heard)
+    received = len(c.received)
     await c.wait(1.0)
-    assert len(c.heard) == heard
+    assert len(c.received) == received
 
 
 async def test_restart_register_drops_the_link(central: MakeCentral) -> None:
@@ -1356,7 +1356,7 @@ async def test_silent_pairing_fault_drops_the_link(central: MakeCentral) -> None
     await c.open()
     await c.write(0x97)
     await c.wait(6.0)
-    assert not c.heard
+    assert not c.received
     assert not c.client.is_connected
 
 
@@ -1364,7 +1364,7 @@ async def test_garbage_and_foreign_frames_are_not_ours(central: MakeCentral) -> 
     """Bytes come, but none of ours."""
     c = central(BMS_24S, faults=Faults(garbage=True))
     await read_all(c)
-    assert len(c.heard) > 10
+    assert len(c.received) > 10
     assert not c.frames
     c = central(BMS_8S, faults=Faults(foreign="neey"))
     await c.open()
@@ -1380,7 +1380,7 @@ async def test_stale_notifications_arrive_while_subscribing(
     """Leftovers arrive before subscribing returns."""
     c = central(BMS_8S, faults=Faults(stale=(b"AT\r\n", bytes(22))))
     await c.open()
-    assert [data for _, data in c.heard] == [b"AT\r\n", bytes(22)]
+    assert [data for _, data in c.received] == [b"AT\r\n", bytes(22)]
 
 
 async def test_stopped_stream_restarts_with_96(central: MakeCentral) -> None:
@@ -1435,8 +1435,8 @@ async def test_behaviour_can_be_replaced(central: MakeCentral) -> None:
     )
     c = central(BMS_PB, behaviour=calm)
     await read_all(c)
-    assert not any(ACK in data for _, data in c.heard)
-    assert all(data != b"AT\r\n" for _, data in c.heard)
+    assert not any(ACK in data for _, data in c.received)
+    assert all(data != b"AT\r\n" for _, data in c.received)
 
 
 # Radios
@@ -1599,14 +1599,14 @@ async def test_home_assistant_connects_and_counts_slots(
     assert proxy.free_slots == 2
     assert proxy.get_allocations().allocated == [bms.address]
     assert not proxy.advertise(bms)
-    heard = bytearray()
-    await client.start_notify(FFE1, lambda _, data: heard.extend(data))
+    received = bytearray()
+    await client.start_notify(FFE1, lambda _, data: received.extend(data))
     await client.write_gatt_char(FFE1, frames.command(0x97), response=False)
-    await until(lambda: ACK in heard)
+    await until(lambda: ACK in received)
     await client.write_gatt_char(FFE1, frames.command(0x96), response=False)
-    await until(lambda: heard.count(HEADER + b"\x02") == 2)
-    assert heard.count(HEADER + b"\x03") == 2
-    assert heard.count(HEADER + b"\x01") == 1
+    await until(lambda: received.count(HEADER + b"\x02") == 2)
+    assert received.count(HEADER + b"\x03") == 2
+    assert received.count(HEADER + b"\x01") == 1
     assert await client.clear_cache()  # type: ignore[attr-defined]
     await client.disconnect()
     assert lost == [bms.address]

@@ -179,7 +179,7 @@ export class OverviewCard extends BatteriesElement {
     const faults = model.faults.map(
       ({ key }) => this.localize(`component.jk_bms.entity.binary_sensor.${key}.name`) || key,
     );
-    const troubles = [
+    const problems = [
       ...faults,
       ...(lost && reason
         ? [this.localize(`component.jk_bms.exceptions.${reason.key}.message`, reason.placeholders)]
@@ -201,7 +201,7 @@ export class OverviewCard extends BatteriesElement {
       }
       <span class="note">${state}</span>
       <span class="note end value">${spread}</span>
-      ${troubles.map(
+      ${problems.map(
         (text) =>
           html`<span class="bad"><ha-icon icon="mdi:alert"></ha-icon><span>${text}</span></span>`,
       )}

@@ -29,7 +29,7 @@ def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
     yield Figure(f"outages, {of}", report["outages"], "", None, what)
     yield Figure(f"readings published, {of}", report["readings"], "", None, what)
     yield Figure(f"lines that one is lost, {of}", found["lost"], "", at_least(1), what)
-    for name, findings, compares in (
+    for name, failures, compares in (
         ("wrong values", report["wrong"], "published, and not what the battery sent"),
         ("late", report["late"], "not read at the first read due after the outage"),
         (
@@ -41,7 +41,7 @@ def _campaign(seed: int, mixtures: int) -> Iterator[Figure]:
         ("tasks left", found["tasks"], "after the second half, less after the first"),
         ("timers left", found["timers"], "likewise, those of batteries and links"),
     ):
-        yield Figure(f"{name}, {of}", len(findings), "", at_most(0), compares)
+        yield Figure(f"{name}, {of}", len(failures), "", at_most(0), compares)
     yield Figure(
         f"energy off, {of}",
         100 * abs(found["counted"] / found["true"] - 1),
@@ -82,12 +82,12 @@ def _crashes(rounds: int) -> Iterator[Figure]:
         f"{found['lives']} lives of one Home Assistant on a disk, killed before, during"
         " and after a save and between two, stopped, and without a battery for 8 days"
     )
-    for name, findings in (
+    for name, failures in (
         ("counters lower after a start", found["lower"]),
         ("more than a minute lost", found["lost"]),
         ("resets in statistics", found["resets"]),
     ):
-        yield Figure(f"{name}, crashes", len(findings), "", at_most(0), what)
+        yield Figure(f"{name}, crashes", len(failures), "", at_most(0), what)
     yield Figure(
         "energy off, crashes",
         100 * abs(found["counted"] / found["true"] - 1),
@@ -104,9 +104,9 @@ def _attacks(rounds: int) -> Iterator[Figure]:
         " the D-Bus daemon killed, a namesake that never answers, 1,000 idle clients;"
         f" {found['scrapes']} scrapes meanwhile"
     )
-    for name, findings in (
+    for name, failures in (
         ("wrong values, attacks", found["wrong"]),
         ("late, attacks", found["late"]),
         ("lost scrapes or batteries, attacks", found["lost"]),
     ):
-        yield Figure(name, len(findings), "", at_most(0), what)
+        yield Figure(name, len(failures), "", at_most(0), what)

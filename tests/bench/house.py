@@ -19,7 +19,7 @@ LINKS: Final = ("released", "held")
 
 HOW: Final = (
     "CPU time of the event loop in Home Assistant, its Bluetooth stack and the"
-    " integration; less the same Home Assistant with the batteries heard but switched"
+    " integration; less the same Home Assistant with the batteries in range but turned"
     " off; without the batteries in software and without garbage collection"
 )
 

@@ -20,7 +20,8 @@ from tests.servers import Prometheus, VictoriaMetrics, free_port, groups
 from tests.stand_in import COMMAND, HOME, UPS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120
+TIMEOUT = 120
+"""s for a process to end."""
 HEAVY = {
     "aiohttp",
     "asyncio",
@@ -52,7 +53,7 @@ def run(command: list[str], **environment: str) -> subprocess.CompletedProcess[s
         check=False,
         cwd=ROOT,
         env=os.environ | environment,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 
@@ -76,7 +77,7 @@ def running(command: list[str], **environment: str) -> Iterator[subprocess.Popen
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     """Send a signal; return the exit code and what more it said."""
     process.send_signal(number)
-    _, err = process.communicate(timeout=PATIENCE)
+    _, err = process.communicate(timeout=TIMEOUT)
     return process.returncode, err
 
 

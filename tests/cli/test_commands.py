@@ -515,7 +515,7 @@ def test_silent_battery_delays_no_other(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "heard", "label"),
+    ("arguments", "advertised", "label"),
     [
         pytest.param(["-d", UPS.address], ["", UPS.name], UPS.address, id="asked for"),
         pytest.param([], [UPS.name] * 2, UPS.name, id="found"),
@@ -526,11 +526,11 @@ def test_label_does_not_change_with_the_advertised_name(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
-    heard: list[str],
+    advertised: list[str],
     label: str,
 ) -> None:
     """A battery keeps its label, whichever name a scan receives."""
-    names = iter(heard)
+    names = iter(advertised)
     labels: list[str] = []
     receive = VirtualScanner._receive
 

@@ -40,7 +40,7 @@ UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
 HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
 TWIN = replace(UPS, name="TWIN_BMS", address="C8:47:80:55:00:01", capacity=100.0)
 INTERVAL = "1"
-PATIENCE = 90
+TIMEOUT = 90
 """s of real time, of which hardly any is needed."""
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -74,7 +74,7 @@ async def doing(*arguments: str) -> AsyncIterator[None]:
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something has happened."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not await happened():
             await asyncio.sleep(0.02)
 
@@ -775,7 +775,7 @@ async def test_push_under_way_ends_before_its_groups_are_deleted(
     module = "custom_components.jk_bms.jkbms.cli.serve"
     monkeypatch.setattr(f"{module}.push", push)
     monkeypatch.setattr(f"{module}.clear", clear)
-    monkeypatch.setattr(push_module, "SETTLE_DEADLINE", PATIENCE)
+    monkeypatch.setattr(push_module, "SETTLE_DEADLINE", TIMEOUT)
     async with doing("-e", "-p", "-u", "http://127.0.0.1", "-d", "UPS_BMS"):
         await until(lambda: asyncio.sleep(0, begun.is_set()))
         asyncio.get_running_loop().call_later(0.1, end.set)

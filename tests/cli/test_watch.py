@@ -20,7 +20,7 @@ from tests.virtual_bms.radio import VirtualScanner
 
 UPS = replace(MODELS["JK_BD4A8S4P 15.26"], name="UPS_BMS")
 HOME = replace(MODELS["JK_B2A8S20P 11.48"], name="HOME_BMS")
-PATIENCE = 30
+TIMEOUT = 30
 """s of real time, of which hardly any is needed."""
 
 type Step = tuple[str, Callable[[], object]]
@@ -75,7 +75,7 @@ class Terminal:
             self.screen.flush()
             self.screen.write("\0")
             self.screen.flush()
-            person.join(PATIENCE)
+            person.join(TIMEOUT)
             assert self.missing == []
 
     def _look(self, steps: list[Step], over: Event) -> None:

@@ -6,7 +6,7 @@ import socket
 import sys
 from types import FrameType
 
-FAULTS = ("none", "alarm", "silent", "busy", "weak", "wire-off")
+FAULT_NAMES = ("none", "alarm", "silent", "busy", "weak", "wire-off")
 
 
 def main() -> int:
@@ -56,8 +56,8 @@ def parse() -> argparse.Namespace:
     )
     add(
         "--fault",
-        choices=FAULTS,
-        default=FAULTS[0],
+        choices=FAULT_NAMES,
+        default=FAULT_NAMES[0],
         help="what is wrong with the first battery; the entity input_select.demo_fault"
         " changes it while the demo runs",
     )

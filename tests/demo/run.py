@@ -21,10 +21,10 @@ from tests.virtual_bms import VirtualBms
 
 from . import incidents
 from .batteries import KINDS, PACKS, PASSCODE, make_batteries, start_proxies
+from .faults import FaultSwitch
 from .home import CACHE, INTEGRATIONS, ROOT, NoAdapters, furnish, keep_logins
 from .owner import async_add, async_add_bank, async_allow_controls, async_discover
 from .past import async_remember
-from .trouble import DemoTrouble
 
 _LOGGER = logging.getLogger("demo")
 
@@ -80,8 +80,10 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
                 options.cells,
             )
             proxies = start_proxies(batteries)
-            trouble = DemoTrouble(batteries, proxies)
-            async_at_started(hass, partial(_async_prepare, batteries, trouble, options))
+            fault_switch = FaultSwitch(batteries, proxies)
+            async_at_started(
+                hass, partial(_async_prepare, batteries, fault_switch, options)
+            )
             code = await hass.async_run()
     except asyncio.CancelledError:
         if half := async_get_hass_or_none():
@@ -96,7 +98,7 @@ async def _async_run(config: RuntimeConfig, options: Namespace) -> int:
 
 async def _async_prepare(
     batteries: list[VirtualBms],
-    trouble: DemoTrouble,
+    fault_switch: FaultSwitch,
     options: Namespace,
     hass: HomeAssistant,
 ) -> None:
@@ -109,7 +111,7 @@ async def _async_prepare(
             await async_allow_controls(hass)
             bank = await async_add_bank(hass) if options.bank else None
             await async_remember(hass, batteries, bank)
-        await trouble.async_start(hass, options.fault)
+        await fault_switch.async_start(hass, options.fault)
     except Exception:
         _LOGGER.exception("The demo could not be prepared")
         hass.async_create_task(hass.async_stop(1))

@@ -626,9 +626,9 @@ async def test_server_without_tls_is_a_tls_error(
     )
 
 
-@pytest.mark.parametrize("patience", [60.0, 0.05])
+@pytest.mark.parametrize("total", [60.0, 0.05])
 async def test_server_without_response_times_out(
-    socket_enabled: None, patience: float
+    socket_enabled: None, total: float
 ) -> None:
     """A server that keeps silent costs no more than the deadline."""
     silent = asyncio.Event()
@@ -637,7 +637,7 @@ async def test_server_without_response_times_out(
         await silent.wait()
         return web.Response()
 
-    timeout = aiohttp.ClientTimeout(total=patience)
+    timeout = aiohttp.ClientTimeout(total=total)
     async with (
         serving(keep_silent) as address,
         aiohttp.ClientSession(timeout=timeout) as session,

@@ -56,7 +56,7 @@ SERIALS = [("JK_B2A8S20P 11.48", True), ("JK-B2A16S 3.3.0", False)]
 
 
 @pytest.fixture(autouse=True)
-def impatience(short_deadline: None) -> None:
+def fail_fast(short_deadline: None) -> None:
     """Let no failing read take long."""
 
 

@@ -642,15 +642,15 @@ async def test_a_week_of_readings_is_counted_exactly(
 ) -> None:
     """Energy is complete across changes of the clock, restarts and lost batteries.
 
-    A week of readings takes long: its first days have some of every trouble.
+    A week of readings takes long: its first days have some interruptions of every kind.
     """
     random = Random(1)
     power = power_of_a_week(random)
     readings = list(readings_of_a_week(random, power))
     if not THOROUGH:
         del readings[4600:]
-    troubles = {reading.after for reading in readings}
-    assert troubles == {None, "outage", "reload", "restart", "reboot"}
+    kinds = {reading.after for reading in readings}
+    assert kinds == {None, "outage", "reload", "restart", "reboot"}
     house.expect(1.0, readings[0].power)
     await house.set_up()
     # What is not looked at here would only take time.
@@ -687,7 +687,7 @@ async def test_a_week_of_readings_is_counted_exactly(
         highest = shown
     for sign, kwh in zip((1, -1), highest, strict=True):
         true = true_energy(readings, Truth(power, sign))
-        # What is lost around each trouble weighs more in a few days than in a week
+        # What is lost around each interruption weighs more in a few days than in a week
         assert kwh == pytest.approx(true, rel=0.005 if THOROUGH else 0.015)
 
 

@@ -103,7 +103,7 @@ async def test_lost_link_is_reestablished_at_once(
             proxy.replug()
             proxy.advertise(bms)
         case "silent":
-            # A frame has to come for the shorter patience to count.
+            # The shorter timeout applies from the next frame on.
             bms.battery.override(soc=41)
             await until_shown(hass, 41)
             bms.faults = Faults(silent=True)

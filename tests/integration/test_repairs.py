@@ -165,7 +165,7 @@ async def test_lasting_failure_raises_an_issue_and_recovery_clears_it(
     error: str,
     words: str,
 ) -> None:
-    """Each trouble of a battery has its issue, which goes with the trouble."""
+    """Each cause raises its own issue, which is deleted when the cause is gone."""
     harm(proxy, bms)
     after = {"no_free_slot": 15 * 60.0, "other_client": 24 * 3600.0}
     await fail_for_long(hass, clock, after.get(error, 300.0))
@@ -237,7 +237,7 @@ async def test_passive_scanner_is_diagnosed_as_out_of_range(
 ) -> None:
     """A proxy that only listens does not help, and the issue says so.
 
-    If it hears nothing any more, it only remembers what another client has taken.
+    If its last advertisement is old, another client has probably connected since.
     """
     shelly = VirtualProxy("AA:00:00:00:00:02", "shelly")
     shelly.connectable = False
@@ -393,7 +393,7 @@ async def test_turning_the_link_off_clears_the_issue(
 async def test_alarms_raise_no_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
-    """What the battery complains of, such as its default password, is no trouble of the link."""
+    """What the battery complains of, such as its default password, is no fault of the link."""
     bms.battery.override(alarms=0xFFFFFFFF)
     for _ in range(3):
         clock.now += lasting_issues.ISSUE_AFTER

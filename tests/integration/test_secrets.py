@@ -51,7 +51,7 @@ NOISE = Faults(lose=0.1, damage=0.1)
 
 
 @pytest.fixture(autouse=True)
-def impatience(short_deadline: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_fast(short_deadline: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no failing read take long, and raise an issue for each."""
     monkeypatch.setattr(issues, "ISSUE_AFTER", 0.0)
     monkeypatch.setattr(issues, "MIN_FAILURES", 1)

@@ -78,20 +78,21 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A reading at s since the begin of the week, after what happened before it."""
+class TimedReading:
+    """A reading, and what interrupted the readings before it."""
 
     time: float
+    """s since the beginning of the week."""
     power: float
     after: str | None = None
     """`outage`, `reload`, `restart` (of Home Assistant) or `reboot` (of its machine)."""
 
 
-def readings_of_a_week(random: Random, power: list[float]) -> Iterator[Heard]:
+def readings_of_a_week(random: Random, power: list[float]) -> Iterator[TimedReading]:
     """Yield the readings: jitter, single failures, and ten outages of each kind."""
     kinds = {"outage": (180, 20_000), "reload": (2, 8), "restart": (25, 80)}
     kinds["reboot"] = (60, 300)
-    troubles = sorted(
+    interruptions = sorted(
         (random.uniform(0, WEEK), kind) for kind in kinds for _ in range(10)
     )
     time = random.uniform(0, 5)
@@ -100,19 +101,19 @@ def readings_of_a_week(random: Random, power: list[float]) -> Iterator[Heard]:
         second = int(time)
         watts = power[second] + (power[second + 1] - power[second]) * (time - second)
         # What the wire carries at 52 V.
-        yield Heard(time, round(watts, 1), after)
+        yield TimedReading(time, round(watts, 1), after)
         after = None
         time += INTERVAL + random.uniform(-3, 3)
         if random.random() < 0.01:
             time += INTERVAL
-        while troubles and troubles[0][0] < time:
-            _, kind = troubles.pop(0)
+        while interruptions and interruptions[0][0] < time:
+            _, kind = interruptions.pop(0)
             time += random.uniform(*kinds[kind])
             # A reload in an outage does not end it.
             after = kind if kind != "reload" else after or kind
 
 
-def true_energy(readings: list[Heard], truth: Truth) -> float:
+def true_energy(readings: list[TimedReading], truth: Truth) -> float:
     """Return kWh of the time with readings."""
     return sum(
         truth.until(end.time) - truth.until(begin.time)

@@ -23,8 +23,8 @@ from custom_components.jk_bms.jkbms.export.push import DEFAULT_JOB
 ROOT: Final = Path(__file__).parents[2]
 UNPACKED: Final = ROOT / ".cache" / "servers" / "usr" / "bin"
 """Where `scripts/servers` puts them."""
-PATIENCE: Final = 90.0
-"""s in which a server starts, or shows what it received."""
+TIMEOUT: Final = 90.0
+"""s for a server to start, to stop, or to show what it received."""
 
 type Labels = dict[str, str]
 type Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -68,7 +68,7 @@ def running(folder: Path, program: str, *arguments: str, port: int) -> Iterator[
         finally:
             server.terminate()
             try:
-                server.wait(PATIENCE)
+                server.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 server.kill()
 
@@ -82,7 +82,7 @@ def leash() -> list[str]:
 
 def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     pytest_socket.enable_socket()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -95,10 +95,10 @@ def _wait_for_port(server: subprocess.Popen[bytes], port: int, log: Path) -> Non
 
 def _wait_until_ready(url: str) -> None:
     """Wait until Prometheus has opened its storage; it refuses a query until then."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while True:
         try:
-            with urlopen(f"{url}/-/ready", timeout=PATIENCE):
+            with urlopen(f"{url}/-/ready", timeout=TIMEOUT):
                 return
         except HTTPError:
             if time.monotonic() > until:
@@ -142,7 +142,7 @@ class Server:
         """Wait until the values of an expression are what is wanted."""
         values: list[float] = []
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while True:
                     values = [value for _, value in await self.query(expression)]
                     if wanted(values):
@@ -155,7 +155,7 @@ class Server:
         """Wait until exactly this is known of a device, but for some labels."""
         found: Samples = {}
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 # A busy machine may miss a scrape, and then nothing is known for a while
                 while found != wanted:
                     found = await self.samples(device, *ignored)
@@ -315,7 +315,7 @@ async def until_deleted(gateway: str, instance: str, job: str = DEFAULT_JOB) -> 
     """
     labels = {"job": job, "instance": instance}
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while labels in [each["labels"] for each in await _groups(gateway)]:
                 await asyncio.sleep(0.05)
     except TimeoutError:

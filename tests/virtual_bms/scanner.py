@@ -85,13 +85,13 @@ class VirtualProxy(BaseHaRemoteScanner):
 
     def advertise(self, bms: VirtualBms) -> bool:
         """Deliver one advert of a battery in range; False if it was not received."""
-        heard = (
+        received = (
             self.plugged
             and bms.advertising
             and bms.address in self.radio.reach
             and not self.connecting_count  # a connecting proxy does not scan
         )
-        if not heard:
+        if not received:
             return False
         _, rssi = self.radio.reach[bms.address]
         data = advertisement(bms.spec, rssi)

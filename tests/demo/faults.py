@@ -16,7 +16,7 @@ SWITCH: Final = "input_select.demo_fault"
 _WEAK: Final = -97
 """dBm at which no connection succeeds."""
 
-type Trouble = Callable[[VirtualBms, VirtualProxy], None]
+type Fault = Callable[[VirtualBms, VirtualProxy], None]
 
 
 def _alarm(bms: VirtualBms, _proxy: VirtualProxy) -> None:
@@ -46,7 +46,7 @@ def _wire_off(bms: VirtualBms, _proxy: VirtualProxy) -> None:
     bms.battery.override(alarms=1, wire_alarm=0b10)
 
 
-TROUBLES: Final[dict[str, Trouble]] = {
+FAULTS: Final[dict[str, Fault]] = {
     "alarm": _alarm,
     "silent": _silent,
     "busy": _busy,
@@ -55,7 +55,7 @@ TROUBLES: Final[dict[str, Trouble]] = {
 }
 
 
-class DemoTrouble:
+class FaultSwitch:
     """Gives the first battery the fault that the switch of the demo shows."""
 
     def __init__(
@@ -82,5 +82,5 @@ class DemoTrouble:
         self._bms.faults = Faults()
         self._proxy.place(self._bms, self._rssi)
         state = event.data["new_state"]
-        if state and (trouble := TROUBLES.get(state.state)):
-            trouble(self._bms, self._proxy)
+        if state and (fault := FAULTS.get(state.state)):
+            fault(self._bms, self._proxy)
