@@ -126,7 +126,7 @@ def test_bank_of_one_equals_the_pack(cells: CellData, wiring: Wiring) -> None:
 @many
 @given(packs(whole=True))
 def test_sum_of_shares_is_one(packs: list[Pack]) -> None:
-    """That holds for the current, packs against the others included, and capacity."""
+    """Both for capacity and for current, even if packs charge each other."""
     shares = combine(packs, Wiring.PARALLEL).shares
     if shares:
         assert sum(share.current for share in shares) == pytest.approx(1, abs=1e-6)
@@ -282,8 +282,8 @@ def test_silent_pack_in_series_leaves_cells_and_temperatures() -> None:
 
 
 @pytest.mark.parametrize("wiring", Wiring)
-def test_missing_pack_counts_with_its_last_values(wiring: Wiring) -> None:
-    """That is an option, and it ends."""
+def test_missing_pack_counts_with_its_last_values_for_a_while(wiring: Wiring) -> None:
+    """An option sets for how long; after that the totals are unknown."""
     bank = combine(away(), wiring, count_missing_for=91)
     complete = combine(two(), wiring)
     assert (bank.current, bank.power) == (complete.current, complete.power)
@@ -352,7 +352,7 @@ def test_energy_grows_with_its_members(steps: list[tuple[str, float]]) -> None:
 
 
 def test_history_of_a_pack_is_no_jump() -> None:
-    """Neither when it is added, nor when it is removed and comes back later."""
+    """A pack that is added, or comes back, has an old total that is not counted."""
     bank = EnergyCounter(10.0)
     bank.feed("A", 5000.0)
     assert bank.total == 10

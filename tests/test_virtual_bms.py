@@ -1198,7 +1198,7 @@ async def test_doubled_notifications_arrive_twice(central: MakeCentral) -> None:
 async def test_link_breaks_in_the_middle_of_a_frame(
     central: MakeCentral, faults: Faults, received: int
 ) -> None:
-    """In the middle of a frame."""
+    """Neither notifications nor writes pass after that."""
     c = central(BMS_24S, faults=faults)
     await c.open()
     await c.write(0x97)

@@ -168,7 +168,7 @@ def test_properties_decide_between_characteristics(
 
 
 def test_same_uuid_in_another_service_is_ignored() -> None:
-    """Only the serial service counts."""
+    """The characteristic counts only within the serial service."""
     characteristic = Characteristic(3, FFE1, WRITE_BOTH_NOTIFY)
     service = Service(1, FFE2, (characteristic,))
 
@@ -832,7 +832,7 @@ def test_good_frame_proves_a_jk_bms(power_on: PowerOn, drops: bool) -> None:
 def test_other_protocol_is_recognised_at_the_deadline(
     power_on: PowerOn, deadline: float
 ) -> None:
-    """It is also recognised if the deadline comes first."""
+    """An early deadline does not turn a foreign device into a silent battery."""
     harness = power_on(faults=Faults(foreign="neey"))
 
     with pytest.raises(NotJkBmsError):
@@ -955,7 +955,7 @@ def test_missing_services_of_another_module_do_not_mean_pairing(
 def test_unlikely_error_means_pairing_only_at_the_subscription(
     power_on: PowerOn,
 ) -> None:
-    """There it is what remains of a pairing that the Bluetooth stack tried."""
+    """At the subscription it is what remains of a pairing that the Bluetooth stack tried."""
     harness = power_on(faults=Faults(pairing="unlikely"))
     with pytest.raises(PairingRequiredError):
         harness.read()
@@ -1158,7 +1158,7 @@ def test_cached_services_are_cleared_at_most_once_an_hour(
 def test_services_cached_while_incomplete_are_cleared_soon(
     power_on: PowerOn, fault: dict[str, Any]
 ) -> None:
-    """Also within an hour after they were cleared for another failure."""
+    """Even within an hour of another clearing of the cache."""
     harness = power_on(habits=STEADY)
     assert_read(harness.read(), harness.bms)
     # Once they were cleared, they are discovered anew, and not completely
@@ -1599,7 +1599,7 @@ def test_disconnect_ends_a_hanging_connection_attempt(power_on: PowerOn) -> None
 
 
 def test_disconnect_without_a_connection_returns_at_once(power_on: PowerOn) -> None:
-    """There may be nothing to disconnect."""
+    """Nothing needs to be disconnected before the first read or after one."""
     harness = power_on()
 
     harness.run(harness.client.disconnect())

@@ -180,7 +180,7 @@ def test_settings_read_only_once_are_left_out(harness: Harness) -> None:
 
 
 def test_implausible_settings_are_not_requested_again(harness: Harness) -> None:
-    """They cost no reading, and no beep."""
+    """A second request would beep, and the reading does not depend on them."""
     harness.read()
     harness.bms.battery.settings = replace(harness.bms.battery.settings, cell_ovp=3.6)
     losses = iter((False, True))

@@ -619,7 +619,7 @@ def test_stream_that_stops_is_restarted(power_on: PowerOn, count: int) -> None:
 def test_stream_that_stops_inside_the_interval_is_restarted(
     power_on: PowerOn, count: int
 ) -> None:
-    """It is noticed just as fast if no reading is due."""
+    """A stream that stops is noticed just as fast while no reading is due."""
     harness = power_on(habits=STEADY, faults=Faults(stream_stops_after=count))
     held_link = HeldLink(harness, interval=2 * LONG, lifetime=LONG)
 
@@ -1247,7 +1247,7 @@ def test_lost_logbook_is_requested_again(
 def test_missing_detail_log_records_are_requested_again(
     power_on_with_logs: PowerOnWithLogs, lost: set[int], held: bool
 ) -> None:
-    """What is missing comes with a second request, however much it is."""
+    """A second request completes the log, however many records were lost."""
     battery = power_on_with_logs(count=50)
     harness = battery.harness
     harness.is_lost = lose_frames(0x06, lost)
@@ -1348,7 +1348,7 @@ def test_implausible_detail_log_frame_is_requested_again(
 def test_late_log_is_not_the_next_answer(
     power_on_with_logs: PowerOnWithLogs, kind: int
 ) -> None:
-    """What arrives late is not taken for the answer to the next request."""
+    """Frames of another request, or of one that has failed, are ignored."""
     battery = power_on_with_logs(count=50, faults=Faults(never_answer={kind}))
     harness = battery.harness
     late = [
@@ -1383,7 +1383,7 @@ def test_late_log_is_not_the_next_answer(
 def test_unanswered_log_fails_after_two_requests(
     power_on_with_logs: PowerOnWithLogs, kind: int, held: bool
 ) -> None:
-    """It fails after twice 5 s; a held link is not affected."""
+    """Each request waits 5 s; a held link goes on meanwhile."""
     battery = power_on_with_logs(faults=Faults(never_answer={kind}))
     harness = battery.harness
 
@@ -1552,7 +1552,7 @@ def test_log_ends_by_the_deadline(
     faults: Faults,
     backend: type[TappedBackend],
 ) -> None:
-    """Whatever goes wrong, it ends in time, and the battery is disconnected by then."""
+    """Whatever fault occurs, reading a log ends in time, the disconnection included."""
     for deadline in (25.0, 9.0, 5.0, 3.0, 0.0):
         battery = power_on_with_logs(faults=faults)
         battery.harness.use_backend(backend)
@@ -1688,7 +1688,7 @@ def test_cancelled_log_leaves_the_held_link_alone(
 def test_log_on_a_bad_radio_is_right(
     power_on_with_logs: PowerOnWithLogs, pulse: int
 ) -> None:
-    """What is read is right, and most of it is read."""
+    """No wrong record is returned, and at least nine in ten are."""
     battery = power_on_with_logs(faults=Faults(lose=0.01, damage=0.01, seed=pulse))
 
     log = battery.harness.run(battery.read(DETAIL_LOG))

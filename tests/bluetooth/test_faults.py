@@ -102,7 +102,7 @@ def test_alarm_between_two_publishes_is_published_at_once(
 def test_switch_between_two_publishes_is_published_at_once(
     harness: Harness, change: dict[str, bool]
 ) -> None:
-    """So is a MOSFET that turns off, and the heater."""
+    """A change of a MOSFET or of the heater does not wait for the interval."""
     readings: list[Reading] = []
 
     async def hold() -> None:
@@ -206,7 +206,7 @@ def test_unasked_log_frames_do_not_pile_up(harness: Harness) -> None:
 
 
 def test_wire_resistance_of_0_is_not_measured(harness: Harness) -> None:
-    """It is absent in the library as it is in Home Assistant."""
+    """The library reports such a resistance as absent, as Home Assistant does."""
     harness.bms.battery.override(resistances=(0.061, 0.0, *(0.07,) * 6))
 
     assert harness.read().cell_data.cell_resistance[:3] == (0.061, None, 0.07)
@@ -216,7 +216,7 @@ def test_wire_resistance_of_0_is_not_measured(harness: Harness) -> None:
 def test_three_frames_with_different_impossible_values_fail(
     harness: Harness, good_frames: int
 ) -> None:
-    """That is no sensor that fails: nothing of it is published."""
+    """A failing sensor would affect the same value each time: these frames are damaged."""
     readings: list[Reading] = []
     edits = [put("h", 162, 1600), put("B", 173, 101), put("h", 144, 1600)]
 

@@ -197,7 +197,7 @@ async def test_right_code_gives_data(
 async def test_wrong_code_is_refused_and_the_next_try_works(
     bluez: Bluez, adapter: Adapter, bms: VirtualBms
 ) -> None:
-    """Nothing is left of the failure, so the right code is taken at once."""
+    """The failure leaves no bond and no agent that would be in the way."""
     path = await bluez.until_seen(adapter, bms)
     with pytest.raises(PairingRefusedError, match="AuthenticationFailed"):
         await pair(path, "000000")
@@ -439,7 +439,7 @@ async def test_each_answer_of_bluez_has_its_error(
     error: str,
     raised: type[PairingError],
 ) -> None:
-    """What the user can do about it depends on it."""
+    """Each kind of error asks for something else from the user."""
     path = await bluez.until_seen(adapter, bms)
     bluez.failures["Pair"] = error, "the reason"
     with pytest.raises(raised, match="the reason"):
@@ -471,10 +471,10 @@ async def test_battery_that_ends_or_delays_the_pairing(
     assert_clean(bluez, bms)
 
 
-async def test_battery_out_of_range(
+async def test_pairing_a_battery_out_of_range_fails(
     bluez: Bluez, adapter: Adapter, bms: VirtualBms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Known from before or not: it is gone."""
+    """The battery is gone, whether BlueZ has known it before or not."""
     monkeypatch.setattr(pairing, "_DISCOVERY_TIMEOUT", 0.5)
     path = await bluez.until_seen(adapter, bms)
     adapter.reach.clear()
@@ -504,7 +504,7 @@ async def test_cancelled_pairing_leaves_nothing_behind(
 async def test_pairing_without_a_bond_is_a_failure(
     bluez: Bluez, adapter: Adapter, bms: VirtualBms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What BlueZ reports is checked."""
+    """BlueZ may report success without having stored a bond."""
     path = await bluez.until_seen(adapter, bms)
     monkeypatch.setattr(bluez, "_bond", lambda *_, **__: None)
     with pytest.raises(PairingRefusedError, match="no bond"):
@@ -540,10 +540,10 @@ async def test_pairing_without_bluez_fails_at_once(
         await pair("/org/bluez/hci0/dev_00", CODE)
 
 
-async def test_bus_that_breaks_down(
+async def test_bus_that_breaks_down_is_no_failure_of_the_battery(
     bluez: Bluez, adapter: Adapter, bms: VirtualBms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is a failure of this machine, not of the battery."""
+    """D-Bus belongs to this machine: pairing is not ready, the battery not at fault."""
     path = await bluez.until_seen(adapter, bms)
 
     async def call(_bus: MessageBus, _message: Message) -> Message:
@@ -564,7 +564,7 @@ async def test_code_has_six_digits(code: str) -> None:
 async def test_code_is_never_logged(
     bluez: Bluez, adapter: Adapter, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the right one nor a wrong one, at any level."""
+    """Neither the right code nor a wrong one appears, at any level."""
     caplog.set_level(logging.DEBUG)
     bms = make(lock=Lock(code=803471))
     path = await bluez.until_seen(adapter, bms)
@@ -579,7 +579,7 @@ async def test_code_is_never_logged(
 async def test_battery_without_a_code_costs_no_pairing(
     bluez: Bluez, adapter: Adapter, make: Make
 ) -> None:
-    """It is read with the calls that reading takes, and no agent is registered."""
+    """Such a battery is read without registering an agent."""
     bms = make("JK_B2A8S20P 11.48", refuses=False)
     del bluez.locks[bms.address]
     assert await read(bluez, adapter, bms) == bms.spec.model

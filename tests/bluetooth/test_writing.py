@@ -90,7 +90,7 @@ def test_write_is_sent_once_and_proven(
 
 
 def test_equal_value_is_not_written(power_on: PowerOn) -> None:
-    """What the battery has already costs no write."""
+    """A value that the battery already has costs no write."""
     harness = power_on(HOUSE)
     assert write(harness, {"charging": True, "balance_trigger": 0.01}).results == ()
     assert written(harness) == []
@@ -278,7 +278,7 @@ def test_value_that_is_undone_before_it_is_read_is_not_confirmed(
 
 @pytest.mark.parametrize("when", ["before", "during", "after"])
 def test_lost_link_leaves_the_outcome_unknown(power_on: PowerOn, when: Any) -> None:
-    """It is reported as such, and nothing is written twice."""
+    """The report says so, and nothing is written a second time."""
     harness = power_on(GARAGE, faults=Faults(drop_at_write=when))
     report = write(harness, {"soc_0": 2.9, "charging": False})
     assert outcomes(report) == [
@@ -382,8 +382,8 @@ def on_held_link(
     return harness.run(run()), published
 
 
-def test_write_on_a_held_link(power_on: PowerOn) -> None:
-    """It takes no second connection, and the next reading has the new value at once."""
+def test_write_uses_the_held_link(power_on: PowerOn) -> None:
+    """No second connection is made, and the next reading has the new values."""
     harness = power_on(GARAGE)
     report, published = on_held_link(harness, {"charging": False, "can_protocol": 2})
     assert report.is_confirmed
@@ -422,7 +422,7 @@ def test_silent_held_link_writes_nothing(power_on: PowerOn) -> None:
 
 
 def test_state_of_charge_is_proven_by_cell_data(power_on: PowerOn) -> None:
-    """It is written where declared, and its jump is believed at once."""
+    """The battery reports it in its cell data only; its jump is believed at once."""
     changes = {"family": "19.34", "software": "19.34"}
     harness = power_on("JK-PB2A16S20P 19.27", changes=changes)
     report, published = on_held_link(harness, {"state_of_charge": 90})

@@ -83,7 +83,7 @@ async def test_readings_go_on_when_the_bus_is_back(
 async def test_one_shot_names_the_battery_that_was_being_connected(
     tmp_path: Path, bms: VirtualBms, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line for the battery, no traceback."""
+    """The failure is one line without a traceback."""
     async with bluez_running(tmp_path, bms) as (bluez, daemon):
         options = parse(["-c", "-d", bms.address])
         reading = asyncio.ensure_future(_choose(options)())
@@ -98,7 +98,7 @@ async def test_one_shot_names_the_battery_that_was_being_connected(
 async def test_one_shot_that_cannot_scan_any_more_says_that_there_is_no_bluetooth(
     tmp_path: Path, bms: VirtualBms
 ) -> None:
-    """It concerns no battery: `run` prints it as one line and exits with 1."""
+    """The failure concerns no battery: `run` prints it as one line and exits with 1."""
     async with bluez_running(tmp_path, bms) as (bluez, daemon):
         reading = asyncio.ensure_future(_choose(parse(["-c", "-d", bms.address]))())
         await until_called(bluez, "StartDiscovery")

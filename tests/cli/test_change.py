@@ -60,7 +60,7 @@ def written(bms: VirtualBms) -> list[tuple[Any, bytes]]:
 
 
 def test_set_writes_and_proves(bms: VirtualBms, run: Run) -> None:
-    """It shows the plan and what came back."""
+    """The plan is printed first, then what the battery confirmed."""
     result = run(*BMS, "--set", "charging=off", "--set", "soc_0=2.9", "--yes")
     assert (result.code, result.err) == (0, "")
     assert result.out.splitlines() == [
@@ -85,7 +85,7 @@ def test_log_has_each_change_and_its_outcome(
 
 
 def test_dry_run_writes_nothing(bms: VirtualBms, run: Run) -> None:
-    """It shows the plan only."""
+    """Only the plan is printed."""
     result = run(*BMS, "--set", "discharging=off", "--dry-run")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("discharging: on -> off\n  turning it off cuts")
@@ -93,7 +93,7 @@ def test_dry_run_writes_nothing(bms: VirtualBms, run: Run) -> None:
 
 
 def test_equal_value_is_not_written(bms: VirtualBms, run: Run) -> None:
-    """There is nothing to confirm then."""
+    """With nothing to change, no confirmation is asked for."""
     result = run(*BMS, "--set", "charging=on")
     assert result[:3] == (0, "nothing to change\n", "")
     assert written(bms) == []
@@ -141,7 +141,7 @@ def test_refused_setting_sends_nothing_and_gives_one_reason(
 def test_tuning_needs_the_passcode(
     bms: VirtualBms, run: Run, terminal: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It comes from the environment or is typed, and is compared with the battery's."""
+    """The passcode comes from the environment or is typed, and must be the battery's."""
     arguments = (*BMS, "--set", "soc_0=2.9", "--yes")
     monkeypatch.setenv(PASSCODE, "wrong")
     assert run(*arguments).complaints == ["jkbms: the settings passcode is wrong"]
@@ -190,7 +190,7 @@ def test_ignored_write_is_reported(radio: VirtualRadio, run: Run) -> None:
 def test_lost_battery_changes_nothing(
     bms: VirtualBms, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may disappear between reading and writing."""
+    """A battery may disappear between reading and writing."""
 
     async def refuse(*_: Any, **__: Any) -> None:
         raise NotReachableError("gone")
@@ -221,8 +221,8 @@ def test_battery_that_takes_the_name_over_is_not_changed(
     assert written(twin) == written(bms) == []
 
 
-def test_battery_out_of_range(run: Run) -> None:
-    """It fails like a reading."""
+def test_setting_of_a_battery_out_of_range_fails(run: Run) -> None:
+    """Nothing is printed to stdout, just as when such a battery is read."""
     result = run(*BMS, "--set", "charging=off", "--yes")
     assert result.code == 1
     assert result.out == ""
@@ -231,8 +231,10 @@ def test_battery_out_of_range(run: Run) -> None:
 # Backup and restore
 
 
-def test_backup_and_restore(bms: VirtualBms, run: Run, tmp_path: Path) -> None:
-    """What `--settings -f toml` wrote comes back, except what is never written."""
+def test_backup_is_restored_except_what_is_never_written(
+    bms: VirtualBms, run: Run, tmp_path: Path
+) -> None:
+    """The backup is the output of `--settings -f toml`."""
     backup = tmp_path / "backup.toml"
     backup.write_text(run(*BMS, "--settings", "-f", "toml").out, "utf-8")
     assert run(*BMS, "--apply", str(backup)).out == "nothing to change\n"
@@ -262,10 +264,10 @@ def test_backup_and_restore(bms: VirtualBms, run: Run, tmp_path: Path) -> None:
         (None, "No such file"),
     ],
 )
-def test_file_without_settings(
+def test_file_without_settings_is_refused_before_reading(
     run: Run, tmp_path: Path, content: str | None, message: str
 ) -> None:
-    """Nothing is read from the battery then."""
+    """One line says what is wrong with it; no battery is needed for that."""
     path = tmp_path / "file"
     if content is not None:
         path.write_text(content, "utf-8")
@@ -282,10 +284,10 @@ def test_file_with_a_byte_order_mark(bms: VirtualBms, run: Run, tmp_path: Path) 
     assert run(*BMS, "--apply", str(path), "--dry-run").out == "soc_0: 2.7 V -> 2.9 V\n"
 
 
-def test_file_of_which_nothing_can_be_restored(
+def test_file_of_which_nothing_can_be_restored_is_a_failure(
     bms: VirtualBms, run: Run, tmp_path: Path
 ) -> None:
-    """That is a failure, unless something else is set."""
+    """Beside another setting that is written, it is only a warning."""
     path = tmp_path / "file"
     path.write_text("[[settings]]\ncell_ovp = 4.2\nunknown = {}\n", "utf-8")
     result = run(*BMS, "--apply", str(path), "--yes")

@@ -196,7 +196,7 @@ def test_ctrl_c_ends_the_process_without_traceback() -> None:
 
 
 def test_failed_battery_is_reported_and_the_other_is_printed() -> None:
-    """One that fails has its line, and the other is printed."""
+    """One failure must not hide the values of the others."""
     done = run(
         stand_in(
             "silent", "-f", "j", "-i", "-d", "UPS_BMS", "-d", "HOME_BMS", "-r", "1"
@@ -220,7 +220,7 @@ def test_missing_dbus_is_reported_in_one_line(tmp_path: Path) -> None:
 
 
 def test_exporter_serves_and_retries_without_dbus(tmp_path: Path) -> None:
-    """It says so at once and goes on trying, for a service is started early."""
+    """A service may start before D-Bus does: the command says so and keeps trying."""
     bus = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={tmp_path}/bus"}
     url = f"http://127.0.0.1:{free_port()}"
     with running([str(COMMAND), "-e", "-d", "UPS_BMS", "-u", url], **bus) as process:
@@ -272,7 +272,7 @@ def test_help_comes_at_once(option: str) -> None:
 
 
 def test_decoding_needs_no_radio(tmp_path: Path) -> None:
-    """Nor a web server."""
+    """Neither Bluetooth nor a web server is even loaded."""
     empty = tmp_path / "empty"
     empty.touch()
     code = (

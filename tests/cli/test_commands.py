@@ -136,7 +136,7 @@ def test_without_options_batteries_in_range_are_listed(
 
 
 def test_empty_scan_fails_with_advice(run: Run) -> None:
-    """It says so, and what to do."""
+    """The output is an empty list; the advice goes to stderr."""
     result = run("-t", "4")
     assert (result.code, result.output) == (1, {"devices": []})
     assert result.complaints == [
@@ -284,10 +284,10 @@ def no_server_to_clear(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--settings", "-f", "table"], "device_address"),
     ],
 )
-def test_only_what_is_asked_for(
+def test_metrics_and_table_show_requested_sections_only(
     radio: VirtualRadio, run: Run, arguments: list[str], texts: str
 ) -> None:
-    """Nothing else is shown in the formats that are not lists of sections."""
+    """The other formats have an element for each section anyway."""
     place(radio, UPS)
     out = run(*arguments, "-d", "UPS_BMS").out
     everything = (
@@ -392,7 +392,7 @@ def test_names_from_the_air(radio: VirtualRadio, run: Run) -> None:
 def test_unknown_layout_prints_device_info_and_fails(
     radio: VirtualRadio, run: Run
 ) -> None:
-    """Then the device information is shown, and it is a failure all the same."""
+    """Without a layout there are no values, but the model helps in a bug report."""
     bms = place(radio, UPS)
     bms.battery.override(voltage=99.0, enabled=0b1011)
     result = run("-i", "-c", "-d", "UPS_BMS")
@@ -500,7 +500,7 @@ def readings(radio: VirtualRadio, monitor: Monitor, interval: float) -> list[flo
 def test_silent_battery_delays_no_other(
     radio: VirtualRadio, targets: list[str]
 ) -> None:
-    """One that is silent, or gone, delays no other."""
+    """The others are read on time while one is silent or gone."""
     place(radio, UPS)
     place(radio, HOME, faults=Faults(silent=True))
     monitor = Monitor(targets)
@@ -649,13 +649,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_bluetooth_stops_to_answer(
+def test_bluetooth_that_stops_responding_is_retried(
     radio: VirtualRadio,
     serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """That is as if there were none."""
+    """A Bluetooth stack that hangs counts as none until it responds again."""
     place(radio, UPS)
     start = VirtualScanner.start
     events = {
@@ -680,7 +680,7 @@ def test_bluetooth_stops_to_answer(
 def test_stale_values_are_not_up(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever hangs, they are not believed for more than some readings."""
+    """Even if reading itself hangs, old values are not reported as current."""
     place(radio, UPS)
     events = {
         40: partial(monkeypatch.setattr, JkBmsClient, "read", lambda *_, **__: hang())
@@ -697,10 +697,10 @@ def test_stale_values_are_not_up(
     assert len({states["UPS_BMS"].last_update for states in known.values()}) == 1
 
 
-def test_loss_is_logged_once(
+def test_loss_is_logged_once_with_advice(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And what to do about it."""
+    """The return of the battery is logged once as well."""
     bms = place(radio, UPS)
     serve(400, {50: bms.power_off, 290: bms.power_on}, "-d", "UPS_BMS")
     assert warnings(caplog) == [
@@ -709,10 +709,10 @@ def test_loss_is_logged_once(
     ]
 
 
-def test_namesakes_are_logged_once(
+def test_namesakes_are_logged_once_with_advice(
     radio: VirtualRadio, serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And what to do about them."""
+    """Two batteries with the requested name can only be told apart by address."""
     place(radio, HOME, SPARE)
     serve(200, {}, "-d", "HOME_BMS")
     assert warnings(caplog) == [
@@ -811,10 +811,10 @@ def test_forgotten_before_it_was_read(
 
 
 @pytest.mark.usefixtures("weak_advertisements")
-def test_not_forgotten_without_bluetooth(
+def test_battery_is_not_forgotten_without_bluetooth(
     radio: VirtualRadio, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be in range, but there is no adapter to receive it."""
+    """Without an adapter nobody knows whether the battery is still in range."""
     place(radio, UPS)
     events = {5000: partial(monkeypatch.setattr, VirtualScanner, "start", hang)}
     known = serve(2 * DAY, events, "-s", "3600")
@@ -873,7 +873,7 @@ def test_secrets_are_printed_only_with_the_option(
 def test_missing_bluetooth_is_reported_with_advice(
     run: Run, monkeypatch: pytest.MonkeyPatch, err: Exception, text: str, arguments: Any
 ) -> None:
-    """One line says what is missing."""
+    """One line says what is missing and what to do."""
 
     async def start(_: BaseBleakScanner) -> None:
         raise err
@@ -910,13 +910,13 @@ async def _bus_ends() -> None:
 
 
 @pytest.mark.parametrize("end", [_unplugged, _bus_ends, hang])
-def test_scan_that_cannot_be_stopped(
+def test_battery_found_by_a_scan_that_cannot_be_stopped_is_read(
     radio: VirtualRadio,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[], Awaitable[None]],
 ) -> None:
-    """What was received before the adapter was unplugged is reported."""
+    """The adapter, or the bus, may be gone when the scan ends."""
     place(radio, UPS)
     stop = VirtualScanner.stop
 
@@ -1012,7 +1012,7 @@ def test_signal_closes_all_connections_and_sets_the_exit_code(
 def test_ignored_hangup_does_not_end_the_command(
     radio: VirtualRadio, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was started to outlive its terminal does."""
+    """`nohup` starts a command that way, to outlive its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         place(radio, UPS)
@@ -1042,13 +1042,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal()
 
 
-def test_table_is_for_terminals(
+def test_table_is_the_default_on_a_terminal(
     radio: VirtualRadio,
     run: Run,
     terminal: Terminal,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There it is the default."""
+    """Pipes and files get JSON instead."""
     place(radio, UPS)
     monkeypatch.setattr(sys, "stdout", terminal)
     assert run("-t", "1").code == 0
@@ -1124,7 +1124,7 @@ def test_log_option_sets_the_levels_of_loggers(
 def test_bank_is_printed_below_its_batteries(
     radio: VirtualRadio, run: Run, bank: str, voltage: float, current: float
 ) -> None:
-    """It is one more element; every format names it where it names batteries."""
+    """Every format that names batteries has the bank as one more element."""
     spare = replace(UPS, name="SPARE_BMS", address=SPARE.address)
     for spec, amperes in ((UPS, -8.5), (spare, -2.0)):
         place(radio, spec).battery.override(current=amperes)
@@ -1179,7 +1179,7 @@ def test_battery_by_two_names_is_one_pack(radio: VirtualRadio, run: Run) -> None
 def test_wrong_bank_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], arguments: str, complaint: str
 ) -> None:
-    """One line names what is wrong."""
+    """The message names the mistake."""
     with pytest.raises(SystemExit) as error:
         main(arguments.split())
     assert error.value.code == 2

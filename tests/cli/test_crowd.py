@@ -91,7 +91,7 @@ async def until(is_so: Callable[[], Any], timeout: float) -> float:
 
 
 def test_fakes_do_not_starve_a_battery_that_was_read(radio: VirtualRadio) -> None:
-    """It takes the next connection that is free: none is held for 25 s."""
+    """The battery gets the next free slot; no fake holds one for more than 25 s."""
 
     async def work() -> None:
         place(radio)
@@ -112,7 +112,7 @@ def test_fakes_do_not_starve_a_battery_that_was_read(radio: VirtualRadio) -> Non
 
 
 def test_battery_among_fakes_is_read_for_the_first_time(radio: VirtualRadio) -> None:
-    """Those that failed are tried after it, again and again."""
+    """Devices that have failed are retried only after the new battery."""
 
     async def work() -> None:
         place_fakes(radio)
@@ -203,7 +203,7 @@ def test_twins_that_are_there_from_the_start_have_their_addresses(
 def test_battery_keeps_its_name_beside_a_fake_that_failed_before(
     radio: VirtualRadio,
 ) -> None:
-    """Nothing was ever exported under it."""
+    """The fake was never exported under the name, so the name is still free."""
 
     async def work() -> None:
         place(radio, TWIN, Faults(silent=True))
@@ -230,7 +230,7 @@ def advertise(radio: VirtualRadio, count: int, **spec: Any) -> None:
 def test_scan_for_an_absent_battery_remembers_few_strangers(
     radio: VirtualRadio,
 ) -> None:
-    """And looks at what it remembers only when the battery may be there."""
+    """The scan searches its memory only when the battery might have appeared."""
 
     async def work() -> None:
         advertise(radio, 2000, advert="unrelated")
@@ -314,7 +314,7 @@ def test_fakes_that_never_answer_are_dropped_for_newcomers(
 
 
 def test_batteries_that_failed_wait_for_the_others() -> None:
-    """Who was read goes first, who failed last goes last."""
+    """Batteries that were read come first, and the latest failure comes last."""
 
     async def work() -> None:
         monitor = Monitor(["failed last", "failed first", "new", "read"])
@@ -335,7 +335,7 @@ def test_batteries_that_failed_wait_for_the_others() -> None:
 
 
 def test_slot_goes_to_the_lowest_rank() -> None:
-    """One that was read before one that was not, the latest failure last."""
+    """Batteries that were read come first, and the latest failure comes last."""
     order: list[str] = []
 
     async def work() -> None:

@@ -214,7 +214,7 @@ def test_rust_is_the_debug_notation_on_one_line() -> None:
 
 
 def test_rust_pretty_has_four_blanks_a_level_and_a_comma_behind_each_field() -> None:
-    """That is the alternate form of the same notation."""
+    """Rust's alternate form of debug output, `{:#?}`, looks like this."""
     battery = BatteryReport(device="x", cell_data=RUST_CELLS)
     lines = WRITERS["rust-pretty"](ReadReport([battery], ["cell_data"])).splitlines()
     assert lines[:8] == [
@@ -236,7 +236,7 @@ def test_rust_pretty_has_four_blanks_a_level_and_a_comma_behind_each_field() -> 
 
 
 def test_absent_secrets_are_not_masked() -> None:
-    """What is not there needs no mask."""
+    """A mask would suggest that the battery has a secret."""
     shown = masked(replace(INFO, userdata="mine"))
     assert {name: getattr(shown, name) for name in SECRET_FIELDS} == {
         **dict.fromkeys(SECRET_FIELDS),
@@ -247,7 +247,7 @@ def test_absent_secrets_are_not_masked() -> None:
 
 
 def test_metrics_are_those_of_the_exporter() -> None:
-    """Those of one are those of the exporter."""
+    """A list of batteries in range has only their signal strength."""
     lost = BatteryReport(device="HOME_BMS", up=False)
     lines = WRITERS["metrics"](ReadReport([BATTERY, lost], ["cell_data"])).splitlines()
     assert 'cell_voltage{cell="0",device="UPS_BMS"} 3.301' in lines
@@ -286,8 +286,8 @@ HARMLESS = "[/x] [2J BMS [bold]"
 """A name from the air, and how it is shown."""
 
 
-def test_table_of_names_from_the_air() -> None:
-    """They are neither markup nor commands for a terminal, nor more than a line."""
+def test_table_neutralises_names_from_the_air() -> None:
+    """Names must not act as markup or terminal commands, nor fill more than a line."""
     found = ScanResult(address="C8:47:80:00:00:01", name=EVIL, rssi=-60)
     _, line = drawn(ScanReport({EVIL: found}))
     assert line == f"C8:47:80:00:00:01  {HARMLESS}  -60 dBm"
@@ -377,7 +377,7 @@ def test_table_leaves_no_gap_for_absent_values() -> None:
 
 
 def test_table_names_impossible_values() -> None:
-    """They stand with the alarms, as in the live view of `--watch`."""
+    """Impossible values are listed with the alarms, as in the live view of `--watch`."""
     cells = CellData(cell_voltage=(3.3, None), implausible=("cell_voltage_2",))
     report = ReadReport([BatteryReport(device="Old", cell_data=cells)], SECTIONS)
     assert [line.strip() for line in drawn(report)][:2] == [

@@ -132,7 +132,7 @@ def test_filter_takes_the_syntax_of_env_logger(
 def test_targets_that_are_not_named_are_off(
     set_up: SetUp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As with env_logger: a filter without a plain level logs its targets only."""
+    """A filter without a plain level logs its targets only, as in env_logger."""
     set_up("ubmsc=info")
     logging.getLogger("bleak").error("hidden")
     logging.getLogger(f"{PACKAGE}.bluetooth.scanner").info("shown")
@@ -158,7 +158,7 @@ def test_filter_hides_messages_without_a_match(
     ],
 )
 def test_filter_error_names_the_part_that_is_wrong(text: str, message: str) -> None:
-    """It also says what would be right."""
+    """For a level, the message lists those that exist."""
     with pytest.raises(ValueError, match=message):
         LogFilter.parse(text)
 

@@ -169,7 +169,7 @@ def test_one_byte_a_word(run: Run) -> None:
 def test_unreadable_file_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """So does the one about the file."""
+    """The message names the file and the error of the system."""
     path = tmp_path / "nothing"
     assert main(["--decode", str(path)]) == 2
     assert capsys.readouterr() == ("", f"jkbms: {path}: No such file or directory\n")
@@ -308,8 +308,8 @@ def test_redacted_frame_decodes_to_all_but_private_values(run: Run) -> None:
     }
 
 
-def test_version_of_no_layout(run: Run) -> None:
-    """Then there is still a device, but no values of it."""
+def test_device_with_an_unknown_version_is_decoded(run: Run) -> None:
+    """Values that depend on the layout are absent until cell data prove it."""
     device = build(DEVICE_INFO, {6: b"JK_B2A20S20P", 30: b"beta"})
     result = run([device])
     assert (result.code, result.err) == (0, "jkbms: 1 frame good, 0 rejected\n")
@@ -421,7 +421,7 @@ def test_logs_decode_without_a_layout(run: Run) -> None:
 def test_missing_section_is_a_failure(
     run: Run, chunks: list[bytes], arguments: list[str], code: int
 ) -> None:
-    """What is asked for and does not come is a failure."""
+    """A section that was requested and that no frame gives makes the exit code 1."""
     assert run(chunks, *arguments).code == code
 
 
@@ -451,7 +451,7 @@ _FRAME = "a frame has 300 bytes and starts with 55 AA EB 90"
 def test_dump_without_a_frame_says_what_a_frame_is(
     run: Run, tmp_path: Path, chunks: list[bytes], complaint: str
 ) -> None:
-    """It is a failure, with an output that is empty."""
+    """The exit code is that of a failure, and the output is empty."""
     result = run(chunks)
     assert result.code == 1
     assert result.output == {"device_info": [], "cell_data": []}
@@ -510,7 +510,7 @@ def test_implausible_frames_are_named(run: Run, tmp_path: Path) -> None:
 
 
 def test_value_that_is_impossible_in_three_frames_is_left_out(run: Run) -> None:
-    """Then it is a sensor that fails, and all else is shown; not in two of three."""
+    """Three frames mean a failing sensor, whose other values are good; two may be damage."""
     result = run([DEVICE, *3 * [IMPLAUSIBLE]])
     (shown,) = result.output["cell_data"]
     assert (shown["implausible"], shown["remain_percent"]) == (["remain_percent"], None)
@@ -552,13 +552,13 @@ def test_secrets_are_masked_by_default(
 
 
 def test_absent_secrets_are_not_masked(run: Run) -> None:
-    """Nothing is no secret."""
+    """A mask would suggest that the battery has secrets."""
     (device,) = run([OLD_DEVICE]).output["device_info"]
     assert {device[name] for name in SECRETS} == {None}
 
 
 def test_secrets_are_shown_when_asked_for(run: Run) -> None:
-    """It is the owner's own battery."""
+    """The owner of the battery may need them."""
     (device,) = run([DEVICE], "--secrets").output["device_info"]
     assert {name: device[name] for name in SECRETS} == SECRETS
 
@@ -568,7 +568,7 @@ def test_secrets_are_shown_when_asked_for(run: Run) -> None:
 def test_secrets_are_not_in_remarks(
     run: Run, at: int, arguments: tuple[str, ...]
 ) -> None:
-    """What is said of a damaged frame quotes nothing of it."""
+    """A remark on a damaged frame quotes none of its bytes."""
     damaged = DEVICE[:at] + bytes((DEVICE[at] ^ 1,)) + DEVICE[at + 1 :]
     for text in (damaged.hex(), repr(damaged), DEVICE[:at].hex(" "), str([*damaged])):
         code, out, err = run(text, *arguments)
@@ -678,10 +678,10 @@ def test_usage_error_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("name", ["dumb", "unknown"])
-def test_watch_on_a_dumb_terminal(
+def test_watch_on_a_dumb_terminal_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """There it would show nothing at all."""
+    """A terminal that cannot move its cursor would show nothing."""
     monkeypatch.setenv("TERM", name)
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
@@ -836,7 +836,7 @@ def test_full_disk_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
 def test_failed_output_is_not_flushed_again_at_exit(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What is left of it goes nowhere, also when Python ends."""
+    """Otherwise Python would report a second error when it ends."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         result = run([CELLS])
@@ -875,10 +875,10 @@ def test_closed_pipe_is_no_failure(
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_that_does_not_arrive(
+def test_help_that_cannot_be_written_is_a_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """That is a failure too, unlike a closed pipe."""
+    """A closed pipe is no failure: its reader has seen enough."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main([option]) == 1
@@ -929,10 +929,10 @@ ONE_GOOD: Final = "jkbms: 1 frame good, 0 rejected"
         ("<&-", 0, '{\n  "device_info": []', [ONE_GOOD]),
     ],
 )
-def test_process_with_a_closed_stream(
+def test_process_uses_the_streams_that_are_open(
     tmp_path: Path, closed: str, code: int, out: str, complaints: list[str]
 ) -> None:
-    """It goes on with the others; output that goes nowhere is a failure."""
+    """Only a closed stdout is a failure, since the output is lost."""
     path = tmp_path / "capture.txt"
     path.write_text(CELLS.hex(), "utf-8")
     command = [sys.executable, "-m", "jkbms", "--decode", str(path)]
@@ -943,7 +943,7 @@ def test_process_with_a_closed_stream(
 
 
 def test_unwritable_stderr_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then a complaint is lost, and nothing else."""
+    """Only the message is lost; the exit code still gives the result."""
 
     class Deaf(io.StringIO):
         @override

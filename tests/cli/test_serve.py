@@ -275,14 +275,14 @@ async def test_only_requested_sections_are_served(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_bluetooth_comes_and_goes(
+async def test_exporter_waits_for_bluetooth_that_comes_and_goes(
     radio: VirtualRadio,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     asked: bool,
 ) -> None:
-    """It is waited for, also at first; the log says so once, each request is answered."""
+    """Every request is answered meanwhile; the log mentions each change once."""
     start = VirtualScanner.start
 
     async def fail(_: VirtualScanner) -> None:
@@ -422,10 +422,10 @@ async def test_push_options_choose_kind_job_and_credentials(
     assert authorization == "Basic bWU6c2VjcmV0"
 
 
-async def test_push_of_who_fails(
+async def test_push_reports_a_failed_battery_as_down(
     radio: VirtualRadio, taker: Taker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """That a battery does not answer is pushed as well, and is a failure."""
+    """The values of the others are pushed, and the exit code is that of a failure."""
     place(radio, UPS)
     arguments = ["-p", "-u", taker.url, "-t", "0.3"]
     options = parse([*arguments, "-d", UPS.address, "-d", "NOBODY"])
@@ -471,7 +471,7 @@ async def test_push_reports_a_battery_that_an_earlier_run_pushed(
 async def test_push_deletes_a_battery_that_is_gone_for_a_day(
     radio: VirtualRadio, taker: Taker, state_home: Path
 ) -> None:
-    """And forgets it; a damaged file is as good as none."""
+    """The battery is then forgotten; a damaged file is replaced."""
     ups = place(radio, UPS)
     arguments = ["-p", "-u", taker.url, "-t", "0.3"]
     assert await plan(parse(arguments))() == ExitCode.GOOD
@@ -542,7 +542,7 @@ def test_credentials_in_clear_to_another_machine_are_a_warning(
     arguments: list[str],
     warning: str,
 ) -> None:
-    """One line, and it goes on."""
+    """One line warns, and the command goes on."""
     monkeypatch.setenv("JKBMS_PUSH_TOKEN", "t0ken")
     secret = tmp_path / "secret"
     secret.write_text("me:secret")
@@ -617,7 +617,7 @@ async def test_failed_push_does_not_stop_the_next_one(
 def test_unusable_target_is_reported_before_anything_is_done(
     arguments: list[str], error: type[Exception]
 ) -> None:
-    """It is reported before anything is done."""
+    """The command fails before its first scan."""
     with pytest.raises(error):
         plan(parse(arguments))
 
@@ -708,7 +708,7 @@ def test_unreachable_server_is_one_line(
 def test_port_in_use_is_a_failure(
     server: ThreadingHTTPServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It cannot serve where another does."""
+    """One line names the port."""
     url = f"http://127.0.0.1:{server.server_port}"
     assert main(["-e", "-u", url]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -729,7 +729,7 @@ def test_password_in_the_url(
 
 
 def test_malformed_url_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is a wrong usage."""
+    """One line names the mistake."""
     for option, url in (
         ("-e", "nonsense"),
         ("-e", "http://a..b/"),

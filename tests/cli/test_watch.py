@@ -182,8 +182,10 @@ def test_requested_adapter_is_used_for_every_scan(
     assert used == [{"adapter": "hci1"}] * 2
 
 
-def test_name_from_the_air(radio: VirtualRadio, terminal: Terminal) -> None:
-    """It is shown without what a terminal would obey."""
+def test_watch_neutralises_a_name_from_the_air(
+    radio: VirtualRadio, terminal: Terminal
+) -> None:
+    """A name may contain terminal commands and markup."""
     place(radio, replace(UPS, name="[/x]\x1b[2J\nB"))
     steps = [("[/x] [2J B", lambda: None), ("3.814 V", terminal.press(b"q"))]
     assert terminal.watch(steps=steps) == 0
@@ -232,7 +234,7 @@ def test_missing_bluetooth_ends_the_watch(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Then there is nothing to watch."""
+    """The message says why there is nothing to watch."""
 
     async def fail(*_: Any) -> None:
         raise BleakBluetoothNotAvailableError(

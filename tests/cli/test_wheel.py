@@ -15,7 +15,7 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "custom_components")
 
 
 def test_wheel_decodes_without_the_checkout(tmp_path: Path) -> None:
-    """It decodes frames where there is neither this checkout nor Home Assistant's part."""
+    """The wheel contains all that the command needs, and nothing of Home Assistant's part."""
     source, installed = tmp_path / "source", tmp_path / "installed"
     source.mkdir()
     for name in SOURCES:

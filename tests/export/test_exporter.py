@@ -276,10 +276,10 @@ async def test_request_without_credentials_is_refused(
         "cmVhZGVyOnBhc3M=",
     ],
 )
-def test_exporter_without_credentials_accepts_every_request(
+def test_malformed_authorization_is_refused(
     authorization: str | None,
 ) -> None:
-    """Whatever else stands there is not the password."""
+    """Only the Basic scheme with the right user and password is accepted."""
     endpoint = Endpoint(credentials=Credentials(user="reader", password="pass"))
     assert not endpoint.accepts(authorization)
     assert endpoint.accepts("basic cmVhZGVyOnBhc3M=")
@@ -300,7 +300,7 @@ async def test_port_in_use_is_an_endpoint_error(session: aiohttp.ClientSession) 
 async def test_host_of_another_machine_is_an_endpoint_error(
     session: aiohttp.ClientSession,
 ) -> None:
-    """It can serve on this machine only."""
+    """A server can only listen on addresses of its own machine."""
     with pytest.raises(EndpointError, match="no such address") as caught:
         await Exporter(Endpoint(host="192.0.2.1", port=0), lambda: STATES).__aenter__()
     assert str(caught.value) == (
@@ -309,8 +309,10 @@ async def test_host_of_another_machine_is_an_endpoint_error(
     )
 
 
-async def test_host_that_is_no_host(session: aiohttp.ClientSession) -> None:
-    """An unknown name is reported as such."""
+async def test_unknown_host_is_an_endpoint_error(
+    session: aiohttp.ClientSession,
+) -> None:
+    """The message is that of the system."""
     with pytest.raises(EndpointError, match="Name or service not known"):
         await Exporter(
             Endpoint(host="fe80::1%nothing", port=0), lambda: STATES
@@ -365,8 +367,8 @@ def test_default_url_is_that_of_ubmsc() -> None:
         ("https://127.0.0.1/metrics", "https needs a certificate"),
     ],
 )
-def test_url_that_cannot_be_served(url: str, message: str) -> None:
-    """One line says what is wrong with a URL."""
+def test_url_that_cannot_be_served_is_rejected(url: str, message: str) -> None:
+    """The message says what is wrong, without a password of the URL."""
     with pytest.raises(EndpointError) as caught:
         Endpoint.parse(url)
     assert message in str(caught.value)
@@ -374,7 +376,7 @@ def test_url_that_cannot_be_served(url: str, message: str) -> None:
 
 
 def test_certificate_requires_https(tmp_path: Path) -> None:
-    """Nothing suggests that it is encrypted."""
+    """With http nothing is encrypted, and a certificate would suggest that it is."""
     cert, key = write_certificate(tmp_path)
     with pytest.raises(EndpointError, match="must start with https"):
         Endpoint.parse("http://127.0.0.1/metrics", tls_cert=cert, tls_key=key)
@@ -394,7 +396,7 @@ def test_certificate_requires_https(tmp_path: Path) -> None:
         (".", "key.pem", "not a certificate"),
     ],
 )
-def test_certificate_that_cannot_be_used(
+def test_certificate_that_cannot_be_used_is_rejected(
     tmp_path: Path, cert: str, key: str | None, message: str
 ) -> None:
     """The wrong file is named, and no password is requested."""
@@ -486,7 +488,7 @@ async def test_connection_without_a_request_is_closed(
 async def test_connection_without_a_tls_handshake_is_closed(
     session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has to come in time as well."""
+    """The handshake has the same deadline as the head of a request."""
     monkeypatch.setattr(module, "_HEAD_TIMEOUT", 0.1)
     cert, key = write_certificate(tmp_path)
     endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
@@ -500,7 +502,7 @@ async def test_connection_without_a_tls_handshake_is_closed(
 async def test_flood_of_malformed_requests_is_one_log_line(
     session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not a traceback for each."""
+    """A traceback for each request would fill the log."""
     module._requests_logger().filters[:] = []
     async with Exporter(ANYWHERE, lambda: STATES) as exporter:
         for _ in range(20):

@@ -125,7 +125,7 @@ def test_each_metric_has_one_head() -> None:
 
 
 def test_battery_that_stopped_answering_has_no_values() -> None:
-    """It has no values any more, but `up 0` and the time of the last ones."""
+    """Only `up 0`, the time of the last values and our own counter remain."""
     lost = battery("lost", HOUSE, up=False)
     text = to_text([lost, battery("here", HOUSE)])
     assert samples(text, "lost") == {
@@ -140,8 +140,8 @@ def test_battery_that_stopped_answering_has_no_values() -> None:
     assert to_text([never]).splitlines()[2:] == ['up{device="never"} 0']
 
 
-def test_output_that_is_made_once() -> None:
-    """It has no series for a link that is not watched."""
+def test_single_output_has_no_series_about_the_link() -> None:
+    """A command that reads once does not watch the link."""
     state = battery("UPS_BMS", HOUSE)
     once = replace(state, up=None, last_update=None, rejected_frames=None)
     wanted = expected(state)
@@ -272,7 +272,7 @@ def lint(text: str) -> list[str]:
 def test_promtool_reports_nothing_but_names_of_ubmsc(
     state: BatteryState, counters: set[str]
 ) -> None:
-    """It finds nothing but what the names of the seed imply, which have to stay."""
+    """These names break its conventions, but have to stay as ubmsc has them."""
     wanted = [
         f'{name} counter metrics should have "_total" suffix' for name in counters
     ]
@@ -290,7 +290,7 @@ def test_promtool_reports_nothing_but_names_of_ubmsc(
     )
 
 
-def test_promtool_on_a_list() -> None:
-    """Nor is there anything to say about the batteries in reach."""
+def test_promtool_accepts_the_metrics_of_a_scan() -> None:
+    """A scan knows only names and signal strengths."""
     found = ScanResult(address="C8:47:8C:12:34:56", name="UPS_BMS", rssi=-60)
     assert lint(WRITERS["metrics"](ScanReport({"UPS_BMS": found}))) == []

@@ -153,10 +153,10 @@ async def test_victoria_metrics_has_no_such_path(
 @pytest.mark.parametrize("kind", [None, PushKind.IMPORT])
 @pytest.mark.parametrize("prefix", ["", "/insert/42:7/prometheus"])
 @pytest.mark.parametrize("form", ["", "/", "/csv", "/native", "/prometheus2"])
-def test_imports_of_other_formats(
+def test_import_path_of_another_format_is_rejected(
     prefix: str, form: str, kind: PushKind | None
 ) -> None:
-    """VictoriaMetrics would take the text there, say nothing, and keep nothing."""
+    """VictoriaMetrics would accept the text there, report nothing, and store nothing."""
     url = f"http://host:8428{prefix}/api/v1/import{form}"
     with pytest.raises(PushUrlError) as caught:
         PushTarget.parse(f"{url}?token=pa-ss", kind=kind)
@@ -283,18 +283,20 @@ async def test_path_of_a_pushgateway_url_gives_prefix_and_job(
         f"{IMPORT}/metrics/job/boat",
     ],
 )
-async def test_path_of_an_import_url_is_completed(
+async def test_path_of_an_import_url_is_kept(
     session: aiohttp.ClientSession, path: str
 ) -> None:
-    """They are taken as they are."""
+    """No job or instance is added; the query may add labels."""
     assert await requests_of(session, f"http://{{}}{path}") == [
         ("POST", path, to_text(STATES), None)
     ]
 
 
 @pytest.mark.parametrize("path", [IMPORT, CLUSTER])
-async def test_import_with_a_slash(session: aiohttp.ClientSession, path: str) -> None:
-    """It is left out."""
+async def test_slash_behind_an_import_path_is_removed(
+    session: aiohttp.ClientSession, path: str
+) -> None:
+    """VictoriaMetrics does not accept it."""
     assert await requests_of(session, f"http://{{}}{path}/?extra_label=a=b") == [
         ("POST", f"{path}?extra_label=a=b", to_text(STATES), None)
     ]
@@ -310,10 +312,10 @@ async def test_import_with_a_slash(session: aiohttp.ClientSession, path: str) ->
         ("", "@base64/="),
     ],
 )
-async def test_instances_of_any_name(
+async def test_pushgateway_keeps_instances_of_any_name(
     session: aiohttp.ClientSession, pushgateway: str, device: str, path: str
 ) -> None:
-    """A name may hold what no path can, and the Pushgateway has it back."""
+    """Names that no path can hold are sent in base64."""
     target = PushTarget.parse(pushgateway, job=f"names {device}")
     await push(session, target, [BatteryState(device=device, up=True)])
     held = await groups(pushgateway)
@@ -347,7 +349,7 @@ async def test_credentials_are_sent_in_the_header(
     credentials: Credentials | None,
     header: str | None,
 ) -> None:
-    """They are sent as HTTP has it, and what is given goes before the URL."""
+    """Credentials that are given take precedence over those in the URL."""
     for request in await requests_of(session, url, credentials):
         assert request[3] == header
 
@@ -378,8 +380,8 @@ def test_credentials_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given", [{"token": "pa\nss"}, {"password": "pass\0"}, {"user": "pa:ss"}]
 )
-def test_credentials_that_cannot_be_sent(given: dict[str, str]) -> None:
-    """They are refused before anything is sent, and not printed."""
+def test_credentials_that_cannot_be_sent_are_refused(given: dict[str, str]) -> None:
+    """They are refused before anything is sent, and the message does not contain them."""
     with pytest.raises(CredentialsError) as caught:
         Credentials(**given)
     assert "pa" not in str(caught.value)
@@ -472,8 +474,10 @@ async def test_status_decides_the_error(
             assert text == (f"http://{address}{IMPORT}: HTTP {status}{phrase}{advice}")
 
 
-async def test_refusal_without_a_word(session: aiohttp.ClientSession) -> None:
-    """The status alone has to do then."""
+async def test_refusal_without_a_text_is_explained_by_its_status(
+    session: aiohttp.ClientSession,
+) -> None:
+    """Some servers and proxies send no body."""
 
     async def refuse(_request: web.Request) -> web.Response:
         return web.Response(status=404)
@@ -529,10 +533,10 @@ async def test_permanent_failures_are_not_retried(
     assert tries == 1
 
 
-async def test_tried_until_time_is_up(
+async def test_push_is_retried_until_its_deadline(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then the next push is due, and the error is reported."""
+    """At the deadline the last error is raised, as the next push is due."""
     monkeypatch.setattr(push_module, "_FIRST_PAUSE", 0.001)
     tries = 0
 
@@ -549,10 +553,10 @@ async def test_tried_until_time_is_up(
     assert 1 < tries < 15
 
 
-async def test_no_pause_in_vain(
+async def test_push_does_not_pause_beyond_its_deadline(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no time is left to retry, the error is reported at once."""
+    """Where no time is left to retry, the error is raised at once."""
     monkeypatch.setattr(push_module, "_FIRST_PAUSE", 1000.0)
 
     async def refuse(_request: web.Request) -> web.Response:
@@ -598,7 +602,7 @@ async def test_lost_connection_is_unreachable(
 async def test_unknown_host_is_unreachable(
     session: aiohttp.ClientSession, once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no such host."""
+    """The message says that the host does not exist."""
 
     async def resolve(*_: object, **__: object) -> list[object]:
         raise OSError(-2, "Name or service not known")
@@ -676,8 +680,10 @@ async def test_last_failure_is_raised(session: aiohttp.ClientSession) -> None:
     assert tries == 2
 
 
-async def test_one_failure_of_several(session: aiohttp.ClientSession) -> None:
-    """The other batteries are pushed all the same."""
+async def test_failed_push_of_one_battery_does_not_stop_the_others(
+    session: aiohttp.ClientSession,
+) -> None:
+    """The failure is raised after all batteries have been pushed."""
     taken = []
 
     async def refuse_one(request: web.Request) -> web.Response:
@@ -727,7 +733,7 @@ async def test_cleared_device_leaves_no_group_in_the_pushgateway(
 async def test_cleared_device_is_down_for_an_import(
     session: aiohttp.ClientSession, victoria_metrics: VictoriaMetrics
 ) -> None:
-    """There is nothing to delete there."""
+    """An import API cannot delete series, so a last `up 0` is sent."""
     target = PushTarget.parse(f"{victoria_metrics.url}/api/v1/import/prometheus")
     await push(session, target, [battery("sold", HOUSE)])
     await clear(session, target, {"sold"})

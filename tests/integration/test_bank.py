@@ -282,7 +282,7 @@ async def test_silent_pack_leaves_no_sum_of_a_part(
 async def test_bank_is_unavailable_when_all_packs_are_away(
     hass: HomeAssistant, entries: list[MockConfigEntry], bank: MockConfigEntry
 ) -> None:
-    """Only the number of packs and the energy are known."""
+    """The number of packs and the counted energy remain available."""
     silence(*entries)
     await publish(hass, bank)
     available = {
@@ -498,7 +498,7 @@ async def test_packs_of_different_size_are_not_wired_in_parallel(
     entries: list[MockConfigEntry],
     make_bms: MakeBms,
 ) -> None:
-    """They would short each other; in series they may be."""
+    """In parallel they would short each other; in series they are allowed."""
     small = make_bms(
         "JK_PB2A16S20P 15.41", name="small", address="C8:47:80:77:00:04", cells=4
     )

@@ -112,7 +112,7 @@ async def test_cleared_fault_is_notified_on_request(
     notifications: list[ServiceCall],
     automate: Callable[..., Any],
 ) -> None:
-    """It has no cell then."""
+    """A cleared fault has no cell to name."""
     await setup_integration(hass, bms)
     await automate("fault", alarm=["event.house_alarm"], kinds=["cleared"])
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)

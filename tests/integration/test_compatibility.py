@@ -249,7 +249,7 @@ def test_errors_are_words_that_fit_into_a_state() -> None:
 def test_balancer_bitmask_has_the_cell_that_is_balanced(
     balancer: BalancerState | None, mask: int | None
 ) -> None:
-    """It takes from the highest cell, or gives to the lowest."""
+    """The balancer takes from the highest cell, or gives to the lowest."""
     cells = {"max_cell": 4, "min_cell": 2}
     assert value("balancer_status_bitmask", balancer=balancer, **cells) == mask
 

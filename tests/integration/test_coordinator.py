@@ -326,7 +326,7 @@ async def test_battery_that_stopped_advertising_is_not_in_range(
     age: float,
     error: str,
 ) -> None:
-    """It is not, while Home Assistant still knows it, if the Bluetooth stack does not."""
+    """Home Assistant still knows the battery, but the Bluetooth stack has forgotten it."""
     receive_advertisement(proxy, bms, later=-age)
     proxy.remove(bms)
     await pass_time(hass)

@@ -202,7 +202,7 @@ async def test_faults_changed_during_a_stop_are_reported(
 async def test_reported_faults_survive_a_reload(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, events: Events
 ) -> None:
-    """What is stored is what has been reported."""
+    """Faults that were reported before a reload are not reported again."""
     bms.battery.override(alarms=CELL_UNDERVOLTAGE)
     await pass_time(hass)
     last = hass.states.get(ALARM).state

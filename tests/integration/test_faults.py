@@ -213,7 +213,7 @@ async def test_loose_connector_of_all_cells_shows_the_pack_and_its_alarms(
 async def test_issue_names_impossible_values_as_their_entities(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """In the language of the server."""
+    """The names are in the language of the server."""
     hass.config.language = "de"
     bms.battery.override(alarms=0)
     proxy.advertise(bms)
@@ -246,7 +246,7 @@ async def test_issue_names_impossible_values_as_their_entities(
 
 
 def test_every_value_that_can_be_impossible_has_a_sensor() -> None:
-    """So that the issue has a name for it."""
+    """The issue takes the name of the value from the sensor."""
     keys = {sensor.key for sensor in SENSORS}
     for field in LIVE_LIMITS.keys() - BATTERY_SENSORS.keys():
         assert VALUE_SENSORS.get(field, field) in keys

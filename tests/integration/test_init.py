@@ -243,7 +243,7 @@ async def test_removed_battery_is_rediscovered(
 async def test_removed_battery_that_was_added_by_hand_is_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """It need not advertise something new for that."""
+    """An advertisement with the same content as before is enough."""
     hass.config_entries.async_update_entry(entry, discovery_keys=MappingProxyType({}))
     for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN):
         hass.config_entries.flow.async_abort(flow["flow_id"])

@@ -142,7 +142,7 @@ async def test_short_lived_link_is_retried_after_a_pause(
     entry: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is made again after a while, or else battery and proxy had no peace."""
+    """Reconnecting at once each time would keep battery and proxy busy."""
     monkeypatch.setattr(coordinator, "MIN_LINK_LIFETIME", 1000.0)
     bms.battery.override(soc=41)
     await until_shown(hass, 41)
@@ -160,7 +160,7 @@ async def test_failed_connection_is_retried_after_a_pause(
     entry: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One long attempt does not follow the other, each taking a slot of the proxy."""
+    """Attempts without a pause would occupy a slot of the proxy all the time."""
     monkeypatch.setitem(client.JkBmsClient.hold.__kwdefaults__, "deadline", 4.0)
     bms.battery.override(soc=41)
     await until_shown(hass, 41)

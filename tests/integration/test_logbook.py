@@ -354,7 +354,7 @@ async def test_stored_entries_are_restored(
     events: Events,
     later: Later,
 ) -> None:
-    """What is stored is what is known, and a reload takes it up again."""
+    """After a restart or a reload, known entries raise no second event."""
     write(bms, CHARGE_OVERCURRENT)
     await read(hass, later)
     stored = await dump_extra_data(hass, hass_storage)

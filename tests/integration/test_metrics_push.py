@@ -124,7 +124,7 @@ async def receiver(socket_enabled: None) -> AsyncIterator[Receiver]:
 async def test_values_are_pushed_to_a_pushgateway(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, pushgateway: str
 ) -> None:
-    """It has the values of the battery, and loses them with the battery."""
+    """A battery that is lost has `up 0` there and no values."""
     entry = await set_up(hass, proxy, bms, title="pushed", url=pushgateway, job="home")
     cells = entry.runtime_data.data.cell_data
     held = (await groups(pushgateway))["pushed"]
@@ -237,7 +237,7 @@ async def test_credentials_are_sent(
     options: dict[str, str],
     header: str | None,
 ) -> None:
-    """They go with every push, and the kind that is chosen counts."""
+    """The push uses the chosen kind of server, too."""
     await set_up(
         hass, proxy, bms, title="x", url=f"{receiver.url}/in", kind="import", **options
     )
@@ -635,7 +635,7 @@ async def test_invalid_stored_options_are_logged(
     bms: VirtualBms,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """They do not keep the battery from being read."""
+    """The battery is read all the same, and no secret is logged."""
     await set_up(hass, proxy, bms, title="x", url=f"ftp://me:{SECRET}@host")
     assert (
         "The values of x cannot be pushed: The URL must begin with http" in caplog.text

@@ -127,7 +127,7 @@ async def test_decoded_dump_has_printable_texts(
 async def test_holder_of_a_slot_is_named_in_printable_text(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms
 ) -> None:
-    """Whatever it is: the name of any device in range gets into the sentence."""
+    """The holder may be any device in range, with any name."""
     holder = make_bms(MODEL, **EVIL)
     bms = make_bms(MODEL, address="C8:47:8C:99:00:01")
     proxy.advertise(holder)
@@ -146,7 +146,7 @@ async def test_holder_of_a_slot_is_named_in_printable_text(
 async def test_name_without_a_letter_gives_entity_ids_of_the_domain(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, name: str
 ) -> None:
-    """Not `sensor.total_voltage`, which says of no battery that it is its own."""
+    """An id such as `sensor.total_voltage` would not say whose voltage it is."""
     bms = make_bms(MODEL, name=name)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms)

@@ -412,7 +412,7 @@ async def test_bond_of_a_farther_adapter_is_found(
 async def test_failed_read_after_pairing_does_not_pair_again(
     hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
 ) -> None:
-    """That would remove a good bond."""
+    """Pairing again would remove a good bond."""
     await scanner.see(bms)
     result = await start(hass, bms)
     bms.faults = Faults(pairing="drop", never_answer={0x97})

@@ -268,7 +268,7 @@ async def test_user_needs_the_permission_to_control(
     policy: dict[str, Any],
     is_allowed: bool,
 ) -> None:
-    """As for the entities, and for each action that changes something."""
+    """The actions need it as the entities do, even for a dry run."""
     user = MockUser(is_owner=False).add_to_hass(hass)
     user.mock_policy(policy)
     for action, data in (

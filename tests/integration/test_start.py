@@ -101,7 +101,7 @@ async def test_start_reads_battery_in_background(
 async def test_start_does_not_wait_for_48_batteries(
     hass: HomeAssistant, proxy: VirtualProxy, device_registry: dr.DeviceRegistry
 ) -> None:
-    """They are loaded at once, each with the reason why it is unavailable."""
+    """All entries are loaded at once, each with the reason why it is unavailable."""
     hass.set_state(CoreState.starting)
     entries = []
     for number in range(48):
@@ -197,7 +197,7 @@ async def test_old_reading_of_the_dialog_is_not_used(
 async def test_removed_battery_that_was_added_by_hand_is_discovered(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """It is offered again, as one that was discovered is."""
+    """A battery that was discovered is offered again as well."""
     proxy.advertise(bms)
     await hass.async_block_till_done(wait_background_tasks=True)
     entry = await add(hass, bms)

@@ -104,7 +104,7 @@ def strings(texts: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_all_fourteen_languages_exist() -> None:
-    """These fourteen languages exist."""
+    """A file that is deleted or misnamed would otherwise go unnoticed."""
     assert set(LANGUAGES) == set(
         "cs de en es fr it ja nl pl pt-BR sv tr uk zh-Hans".split()  # noqa: SIM905
     )

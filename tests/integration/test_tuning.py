@@ -139,7 +139,7 @@ async def test_old_request_confirms_nothing(
 async def test_automation_cannot_confirm(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """It would do so by running twice."""
+    """An automation that ran twice would otherwise confirm its own change."""
     for _ in range(3):
         with pytest.raises(ServiceValidationError, match="To confirm"):
             await act(hass, CURRENT, "set_value", value=160)
@@ -149,7 +149,7 @@ async def test_automation_cannot_confirm(
 async def test_script_of_a_person_cannot_confirm(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
-    """It runs once, and so nobody has read the warning in between."""
+    """A script runs without anybody reading the warning in between."""
     context = user()
     for _ in range(3):
         with pytest.raises(ServiceValidationError, match="To confirm"):
@@ -160,7 +160,7 @@ async def test_script_of_a_person_cannot_confirm(
 async def test_other_person_cannot_confirm(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
-    """Only who was warned."""
+    """Only the person who was shown the warning can confirm."""
     other = await hass.auth.async_create_user("other", group_ids=["system-admin"])
     for context in (user(), Context(user_id=other.id), user()):
         with pytest.raises(ServiceValidationError, match="To confirm"):
@@ -235,7 +235,7 @@ async def test_trigger_is_chosen_by_name(
 async def test_port_protocol_takes_a_confirmation(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, user: Press
 ) -> None:
-    """Only those that the battery allows can be chosen."""
+    """Only protocols that the battery allows are offered."""
     options = hass.states.get(CAN).attributes["options"]
     assert set(options) <= set(CAN_PROTOCOLS)
     other = next(name for name in options if name != hass.states.get(CAN).state)
@@ -253,7 +253,7 @@ async def test_port_protocol_takes_a_confirmation(
 
 
 def test_every_choice_has_a_name() -> None:
-    """As many names as numbers, and texts for those that are translated."""
+    """There are as many names as numbers, and translated choices have their texts."""
     registers = REGISTERS[Layout.JK02_32S]
     for setting, names in (
         ("can_protocol", CAN_PROTOCOLS),

@@ -212,7 +212,7 @@ async def test_same_request_again_extends_the_time(
 async def test_charge_alarm_keeps_charging_off(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
 ) -> None:
-    """It waits until the alarm is cleared, and lapses after a day."""
+    """Undoing waits until the alarm is cleared, and lapses after a day."""
     await change(hass, entry, charging=False)
     bms.battery.override(alarms=1 << 9)
     await entry.runtime_data.async_refresh()
@@ -232,7 +232,7 @@ async def test_charge_alarm_keeps_charging_off(
 async def test_undoing_that_is_not_confirmed_is_not_repeated(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
 ) -> None:
-    """One write, and an issue."""
+    """The value is written back once; if that is not confirmed, an issue says so."""
     await change(hass, entry, charging=False)
     bms.faults = Faults(ignore_writes=True)
     later(HOUR + timedelta(seconds=5))
@@ -269,10 +269,10 @@ async def test_controls_that_are_off_undo_nothing(
     assert written(bms) == [OFF]
 
 
-async def test_link_that_is_turned_off_waits(
+async def test_undoing_waits_while_the_link_is_turned_off(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
 ) -> None:
-    """It is undone once the link is used again."""
+    """The change is undone once the link is used again."""
     await change(hass, entry, charging=False)
     later(HOUR - timedelta(minutes=1))
     await entry.runtime_data.async_release_link()
@@ -377,7 +377,7 @@ async def test_damaged_store_undoes_nothing(
     bms: VirtualBms,
     stored: Any,
 ) -> None:
-    """What cannot be understood is left out, and no reason to fail."""
+    """Damaged rows are left out, and the entry is set up all the same."""
     key = f"jk_bms.timed_changes.{bms.address}"
     hass_storage[key] = {"version": 1, "minor_version": 1, "key": key, "data": stored}
     bms.battery.settings = replace(bms.battery.settings, charging=False)
@@ -574,7 +574,7 @@ async def test_change_that_is_cut_off_is_undone(
 async def test_chain_that_is_cut_off_undoes_what_was_sent(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, stuck: Stuck
 ) -> None:
-    """What was confirmed, and what may have been; the rest was never sent."""
+    """Confirmed and possibly received values are undone; the rest was never sent."""
     stuck.at = 2
     task = hass.async_create_task(
         change(

@@ -141,7 +141,7 @@ def test_captures_are_there() -> None:
 
 @each_capture
 def test_controls_and_logs_exist_where_the_bit_is_set(capture: Capture) -> None:
-    """And only there; a unit that declares nothing is read only, its logs are tried."""
+    """A unit that declares nothing has no controls, and its logs are tried."""
     newest = {
         frame.type: decode(frame, capture.profile)
         for frame in map(capture.frame, capture.good)

@@ -1498,8 +1498,10 @@ def test_pack_of_25_cells_fits_32s_only() -> None:
 
 @pytest.mark.parametrize("layout", Layout)
 @pytest.mark.parametrize("content", [NOT_BLANK, {5: "07", 200: "01"}])
-def test_no_cells_connected(layout: Layout, content: Content) -> None:
-    """Then the data prove nothing and the version decides."""
+def test_version_decides_the_layout_without_cells(
+    layout: Layout, content: Content
+) -> None:
+    """Without connected cells the data prove no layout."""
     frame = build_frame(CELL_DATA, content)
     assert confirm_profile(frame, PROFILES[layout]) is PROFILES[layout]
     with pytest.raises(UnsupportedLayoutError):
@@ -1589,8 +1591,8 @@ def test_layout_fits_when_its_cells_add_up_to_the_pack(
         (Layout.JK02_32S, {6: mv(3300), 70: "01", 150: mv(3300)}),
     ],
 )
-def test_one_cell_fits(layout: Layout, content: Content) -> None:
-    """One cell is a battery."""
+def test_battery_of_one_cell_fits_its_layout(layout: Layout, content: Content) -> None:
+    """Even a single cell adds up to the pack."""
     assert layout_of(build_frame(CELL_DATA, content)) is layout
 
 
@@ -1946,7 +1948,7 @@ def test_faults_are_unknown_without_alarms() -> None:
 
 
 def test_faults_are_no_field() -> None:
-    """They are computed; what is printed stays as it was."""
+    """Faults are computed from other fields and must not be printed among them."""
     assert "faults" not in asdict(CellData())
 
 

@@ -173,7 +173,7 @@ def test_frame_counts_where_another_reading_lacks_a_part_of_it() -> None:
 @given(st.one_of(st.text(), st.binary(max_size=2000)))
 @settings(max_examples=100, deadline=None)
 def test_other_text_holds_no_frame(dump: str | bytes) -> None:
-    """Nor does it raise anything."""
+    """No text or bytes raise an error either."""
     assert read_dump(dump).frames == ()
 
 
@@ -323,14 +323,14 @@ WHOLE_WORDS = {
 def test_dump_without_a_frame_names_the_place_with_the_most_bytes(
     text: str, remark: list[str]
 ) -> None:
-    """And what a frame is."""
+    """The remark also says what a frame looks like."""
     right = ": a frame has 300 bytes and starts with 55 AA EB 90"
     assert remarks(text) == [f"{each}{right}" for each in remark]
     assert read_dump(text).rejected == 0
 
 
 def test_wrong_checksum_names_both_sums() -> None:
-    """And the line in which the frame begins."""
+    """The remark also names the line in which the frame begins."""
     total = sum(FRAME[:299]) & 0xFF
     broken = damaged(FRAME, 50, 0x10)
     now = sum(broken[:299]) & 0xFF

@@ -257,7 +257,7 @@ def test_acknowledgement_is_counted_and_costs_no_frame(chunks: list[bytes]) -> N
 
 
 def test_acknowledgement_needs_no_frame() -> None:
-    """It is known at once, not with the frame behind it."""
+    """It counts as soon as it is complete, without a frame behind it."""
     assembler = FrameAssembler()
     assembler.feed(ACKNOWLEDGEMENT[:15])
     assert assembler.statistics.acknowledged == 0

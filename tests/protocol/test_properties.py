@@ -152,8 +152,8 @@ def test_assembler_takes_anything_twice(data: bytes, lengths: list[int]) -> None
 
 
 @pytest.mark.parametrize("chunk", [b"", b"\0"])
-def test_assembler_takes_next_to_nothing(chunk: bytes) -> None:
-    """Nor does it keep much where a frame comes in countless notifications."""
+def test_countless_small_notifications_need_little_memory(chunk: bytes) -> None:
+    """A frame may come in hundreds of notifications, even empty ones."""
     assembler = FrameAssembler()
     assembler.feed(build(0x02)[:25])
     for _ in range(270):
@@ -410,7 +410,7 @@ def decoders(frame: Frame) -> list[Callable[[], object]]:
 @given(any_frames())
 @many
 def test_decoders_take_anything(frame: Frame) -> None:
-    """They refuse it or return what JSON can hold."""
+    """Every decoder refuses the frame or returns what JSON can hold."""
     for decode in decoders(frame):
         try:
             decoded = decode()
@@ -442,7 +442,7 @@ def test_redaction_takes_anything(frame: Frame) -> None:
 @given(any_frames())
 @many
 def test_confirmation_takes_anything(frame: Frame) -> None:
-    """It returns a profile or finds that none fits."""
+    """The result is a profile or one of the library's errors."""
     for expected in (None, *PROFILES):
         try:
             profile = confirm_profile(frame, expected)
@@ -457,7 +457,7 @@ def test_confirmation_takes_anything(frame: Frame) -> None:
 @given(st.lists(any_frames(), max_size=5), st.sampled_from([None, *Layout]))
 @many
 def test_finding_takes_anything(found: list[Frame], layout: Layout | None) -> None:
-    """It obeys, or finds a layout, or says that there is none."""
+    """A given layout is kept; otherwise one is found or none is reported."""
     try:
         profile = find_profile(found, layout)
     except UnsupportedLayoutError:

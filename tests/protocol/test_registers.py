@@ -657,7 +657,7 @@ def test_choice_is_planned_as_the_battery_reports_it() -> None:
 
 
 def test_plan_cuts_the_power_last() -> None:
-    """What reads the battery may hang on it."""
+    """The machine that reads the battery may be powered by it."""
     target: dict[str, Value] = {"discharging": False, "charging": False, "soc_0": 3.0}
     for mixed in permutations(target):
         planned = plan({name: target[name] for name in mixed}, reading())
