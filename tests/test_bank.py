@@ -302,7 +302,7 @@ def test_sharing_is_not_compared_at_rest() -> None:
 
 
 def test_bank_without_cells_has_no_difference() -> None:
-    """Nothing to compare."""
+    """There are no voltages to compare."""
     bank: Bank = combine([pack()], Wiring.PARALLEL)
     assert (bank.cell_difference, bank.lowest_cell, bank.voltage) == (None, None, None)
 

@@ -68,7 +68,7 @@ def assert_rows(page: str, rows: Iterable[str], names: Iterable[str]) -> None:
 
 
 def test_tables_of_entities_are_current() -> None:
-    """They are what `scripts/docs` writes, and every row has its words."""
+    """`scripts/docs` would write the same, and every row has its words."""
     text = PAGE.read_text()
     current = render(text)
     changed = {*current.splitlines()} ^ {*text.splitlines()}
@@ -145,7 +145,7 @@ def links() -> Iterator[tuple[Path, str]]:
 
 
 def test_site_fetches_nothing_from_other_servers() -> None:
-    """Neither a picture, nor what the theme asks GitHub about the repository."""
+    """Neither pictures nor the theme's query of GitHub reveal who reads the pages."""
     foreign = re.compile(r"!\[[^\]]*\]\(\w+://|src(?:set)?=\"\w+://")
     pages = (ROOT / "docs").glob("*.md")
     assert [page.name for page in pages if foreign.search(page.read_text())] == []

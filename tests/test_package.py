@@ -47,7 +47,7 @@ def test_release_holds_the_integration_without_the_command(tmp_path: Path) -> No
 
 
 def test_source_distribution_builds_itself_and_holds_no_tests(tmp_path: Path) -> None:
-    """It has licence, changelog and the library, and nothing of the checkout's tests."""
+    """Library, licence and changelog are in it; the tests are not."""
     source = tmp_path / "source"
     shutil.copytree(
         ROOT,

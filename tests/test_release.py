@@ -64,7 +64,7 @@ def test_release_sets_all_versions_and_dates_the_changes(checkout: Path) -> None
 
 @pytest.mark.parametrize("version", ["1.2", "v1.2.3", "1.2.3-rc1", ""])
 def test_release_refuses_what_is_no_version(checkout: Path, version: str) -> None:
-    """It says what a version looks like, and changes nothing."""
+    """The message shows what a version looks like, and nothing is changed."""
     before = files(checkout)
     done = release(checkout, version)
     assert done.returncode == 2

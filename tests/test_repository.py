@@ -113,7 +113,7 @@ def test_issue_forms_are_what_github_reads(path: Path) -> None:
 
 
 def test_bug_report_requires_diagnostics() -> None:
-    """Nobody can look into a bug without them."""
+    """Without them a bug can hardly be investigated."""
     form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text())
     (required,) = (
         field["validations"]["required"]

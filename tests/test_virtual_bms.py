@@ -366,7 +366,7 @@ def test_25_cells_fit_into_32s() -> None:
 
 
 def test_clock_counts_from_zero_until_set() -> None:
-    """It counts from zero until register 0x6C is written."""
+    """Writing register 0x6C sets it."""
     battery = Battery(replace(MODELS[BMS_PB], clock_set=False))
     battery.advance(60.0)
     assert u32(cells_of(battery), 262) == 60

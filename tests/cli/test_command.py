@@ -260,7 +260,7 @@ def test_usage_error_is_reported_at_once_in_one_line(
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_comes_at_once(option: str) -> None:
-    """Nothing is loaded that help does not need."""
+    """None of the large modules is loaded for it."""
     code = (
         "import sys, jkbms.cli.main\n"
         f"try: jkbms.cli.main.main([{option!r}])\n"

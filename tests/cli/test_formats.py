@@ -122,7 +122,7 @@ def test_formats_are_those_of_the_options() -> None:
 
 @pytest.mark.parametrize("report", [READ, SCAN, ReadReport([], SECTIONS)])
 def test_json_and_yaml_have_the_same_content(report: Report) -> None:
-    """They say the same, absent values included."""
+    """Absent values are null in both."""
     assert json.loads(WRITERS["json-pretty"](report)) == plain(report)
     assert yaml.safe_load(WRITERS["yaml"](report)) == plain(report)
     assert "\n" not in WRITERS["json"](report)
@@ -173,7 +173,7 @@ def test_toml_for_programs_and_people() -> None:
 
 @pytest.mark.parametrize("name", ["repr", "repr-pretty"])
 def test_repr_is_python_with_every_field(name: str) -> None:
-    """It is Python, of all fields, whether they are secrets or not."""
+    """The text can be evaluated; secrets are masked in it, not left out."""
 
     class Model(dict[str, Any]):
         def __init__(self, **attributes: Any) -> None:
@@ -197,7 +197,7 @@ RUST_CELLS = CellData(cell_voltage=(2.384, None), remain_percent=100, charging=T
 
 
 def test_rust_is_the_debug_notation_on_one_line() -> None:
-    """Both sections of ubmsc are there, also the one that was not requested."""
+    """As with ubmsc, a section that was not requested is an empty list."""
     battery = BatteryReport(device="x", device_info=RUST_INFO, cell_data=RUST_CELLS)
     text = WRITERS["rust"](ReadReport([battery], ["device_info"]))
     assert text.startswith('Outputs { device_info: [DeviceInfo { device_model: "JK_BD4')

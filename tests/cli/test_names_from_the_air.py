@@ -174,7 +174,7 @@ async def test_served_and_watched_names_are_printable(
 
 
 def test_name_that_is_an_address_is_no_name(radio: VirtualRadio, run: Run) -> None:
-    """It would pass for the battery at that address, which is out of range."""
+    """Otherwise the device would pass for the battery at that address."""
     radio.place(
         VirtualBms(Battery(replace(EVIL, name="C8:47:8C:00:00:99"), time_scale=0.0))
     )

@@ -151,7 +151,7 @@ async def test_other_paths_and_methods_are_refused(
 async def test_metrics_are_served_on_the_path_of_the_url(
     session: aiohttp.ClientSession,
 ) -> None:
-    """It serves where the URL says."""
+    """Any plain path will do, not only /metrics."""
     endpoint = Endpoint.parse("http://127.0.0.1:0/my/batteries")
     async with Exporter(endpoint, lambda: STATES) as exporter:
         for path, status in (("/my/batteries", 200), ("/metrics", 404)):
@@ -173,7 +173,7 @@ async def test_exporter_listens_on_ipv6(session: aiohttp.ClientSession) -> None:
 async def test_exporter_serves_tls(
     session: aiohttp.ClientSession, tmp_path: Path, together: bool
 ) -> None:
-    """It serves over TLS, the key in a file of its own or with the certificate."""
+    """The key may be in a file of its own or with the certificate."""
     cert, key = write_certificate(tmp_path)
     context = trusting(cert)
     if together:
@@ -192,7 +192,7 @@ async def test_exporter_serves_tls(
 async def test_renewed_certificate_is_used_without_a_restart(
     session: aiohttp.ClientSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is used from the next connection on, or else the one before."""
+    """It applies from the next connection on; one that is unusable is logged once."""
     cert, key = write_certificate(tmp_path)
     endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
     async with Exporter(endpoint, lambda: STATES) as exporter:

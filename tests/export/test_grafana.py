@@ -23,7 +23,7 @@ BANK = BatteryState(
 
 
 def test_board_can_be_imported_and_shows_every_metric() -> None:
-    """It can be imported, and shows everything that there is and nothing else."""
+    """The board queries every metric that exists and no other."""
     grafana.check(BOARD)
     exported = {
         name

@@ -128,7 +128,7 @@ async def test_cleared_fault_is_notified_on_request(
 async def test_charger_follows_charge_and_temperature(
     hass: HomeAssistant, bms: VirtualBms, automate: Callable[..., Any]
 ) -> None:
-    """It is on from low to full, never in the cold, and goes on after the cold."""
+    """The cold interrupts charging, which continues when it is warm again."""
     commands: list[str] = []
 
     @callback
@@ -245,7 +245,7 @@ async def test_battery_is_top_balanced_on_its_day_of_the_month(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_blueprint_is_documented_and_can_be_imported(name: str) -> None:
-    """It has a button in the docs, and its source is where the button leads."""
+    """The docs have an import button, which leads to the blueprint's source."""
     page = (ROOT / "docs" / "blueprints.md").read_text()
     head = load_yaml_dict(str(BLUEPRINTS / f"{name}.yaml"))["blueprint"]
     source = f"blob/main/blueprints/automation/jk_bms/{name}.yaml"

@@ -276,7 +276,7 @@ def test_total_runtime_is_formatted(seconds: int | None, text: str | None) -> No
 
 
 def test_versions_are_those_of_the_device() -> None:
-    """They come from the device information."""
+    """Their source is the device information."""
     assert value("software_version") == "19.27"
     assert value("hardware_version") == "19A"
 

@@ -201,7 +201,7 @@ async def test_tuning_takes_the_settings_passcode(
     entry: MockConfigEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is compared with the one that the battery has now, and not kept."""
+    """The input is compared with the passcode that the battery has now, and not stored."""
     caplog.set_level(logging.DEBUG)
     old = bms.spec.setup_passcode
     bms.battery.spec = replace(bms.spec, setup_passcode="Changed-77")

@@ -86,7 +86,7 @@ async def test_damaged_frame_has_a_remark_and_others_are_decoded(
 async def test_dump_without_a_frame_is_refused_with_the_reason(
     hass: HomeAssistant, dump: str, reason: str
 ) -> None:
-    """It is the user's input that is wrong."""
+    """A ServiceValidationError marks it as a mistake of the user."""
     with pytest.raises(ServiceValidationError) as error:
         await decode(hass, dump)
     assert error.value.translation_key == "nothing_decoded"

@@ -252,6 +252,6 @@ def test_time_left_follows_current_and_capacity(
     to_empty: int | None,
     to_full: int | None,
 ) -> None:
-    """It is known only for the direction in which the battery really goes."""
+    """The time is known only for the direction in which current flows."""
     assert time_to_empty(remaining, nominal, current) == to_empty
     assert time_to_full(remaining, nominal, current) == to_full

@@ -332,7 +332,7 @@ async def test_frames_between_two_publishes_are_counted(
 async def test_frames_of_zeros_cost_no_energy(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms
 ) -> None:
-    """They are refused as a whole, so the frames around them are neighbours."""
+    """Such frames are rejected as a whole, so energy is counted across them."""
     bms.battery.override(current=-200.0)
     proxy.advertise(bms)
     entry = await setup_integration(hass, bms, link="held", interval=30)
@@ -460,7 +460,7 @@ async def test_a_year_is_counted_and_never_goes_down(
 
 
 async def test_counter_continues_after_reload(house: House) -> None:
-    """Nothing is lost while the options change: the clock goes on."""
+    """What had been counted before the reload is kept."""
     house.expect(1000, 3600)
     await house.set_up()
     await house.publish_and_save(1030.0001, 3600)

@@ -235,7 +235,7 @@ async def stop(hass: HomeAssistant, entry: MockConfigEntry) -> None:
 async def test_unload_disconnects_held_link(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, end: End
 ) -> None:
-    """Nothing that ends the entry leaves the battery taken."""
+    """A battery that stays connected would be lost to every other client."""
     await end(hass, entry)
     assert bms.connections[1].reason == "by the central"
     if end is reload:

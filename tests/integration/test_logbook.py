@@ -188,7 +188,7 @@ async def test_logbook_is_read_on_the_same_link_as_the_values(
     events: Events,
     later: Later,
 ) -> None:
-    """It needs no connection of its own, and comes every five minutes at most."""
+    """No connection of its own is made, and it is read every five minutes at most."""
     connections = len(bms.connections)
     write(bms, BOOT)
     bms.battery.override(soc=41)

@@ -160,7 +160,7 @@ async def test_values_are_pushed_to_victoria_metrics(
     bms: VirtualBms,
     victoria_metrics: VictoriaMetrics,
 ) -> None:
-    """It has the values of the battery."""
+    """The series there have the values of the battery."""
     entry = await set_up(
         hass, proxy, bms, title="imported", url=f"{victoria_metrics.url}{IMPORT}"
     )
@@ -208,7 +208,7 @@ async def test_certificate_is_verified_unless_turned_off(
 async def test_values_are_pushed_at_the_interval(
     hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
 ) -> None:
-    """It pushes at once, at the interval, and no more once the entry is unloaded."""
+    """The first push is sent at once, and none after the entry is unloaded."""
     entry = await set_up(hass, proxy, bms, title="x", url=receiver.url, interval=600)
     assert len(receiver.got) == 1
     await pass_time(hass, timedelta(seconds=590))
@@ -468,7 +468,7 @@ async def test_server_that_is_off_is_an_issue_after_a_day(
     monkeypatch: pytest.MonkeyPatch,
     issue_registry: ir.IssueRegistry,
 ) -> None:
-    """It may come back without the user."""
+    """A server may return before that without the user's help."""
     monkeypatch.setattr(push, "DEADLINE", 0.2)
     receiver.status = 503
     entry = await set_up(hass, proxy, bms, title="x", url=receiver.url)
@@ -650,7 +650,7 @@ async def test_diagnostics_contain_no_push_secrets(
     bms: VirtualBms,
     receiver: Receiver,
 ) -> None:
-    """They show that it pushes, but neither the server nor the user."""
+    """The download shows that pushing is on, but neither server nor user."""
     url = receiver.url.replace("//", f"//me:{SECRET}@")
     entry = await set_up(
         hass,
@@ -877,7 +877,7 @@ async def test_push_form_suggests_no_credentials_of_another_battery(
     make_bms: Callable[..., VirtualBms],
     receiver: Receiver,
 ) -> None:
-    """It suggests the kind and the job, but neither the URL nor a credential."""
+    """Kind and job are suggested; the URL may contain credentials and is not."""
     first = make_bms("JK_B2A8S20P 11.48")
     secrets = {"username": "me", "password": SECRET, "token": "t0ken"}
     await set_up(

@@ -162,7 +162,7 @@ async def test_name_without_a_letter_gives_entity_ids_of_the_domain(
 async def test_name_with_a_letter_is_the_start_of_its_entity_ids(
     hass: HomeAssistant, proxy: VirtualProxy, make_bms: MakeBms, name: str
 ) -> None:
-    """Also the one that Home Assistant puts in the place of none."""
+    """`Unknown`, which Home Assistant shows instead of no name, is a name like others."""
     bms = make_bms(MODEL, name=name)
     proxy.advertise(bms)
     await setup_integration(hass, bms)

@@ -208,7 +208,7 @@ async def test_paired_battery_is_read_over_its_adapter_only(
 async def test_removing_the_entry_removes_the_bond(
     hass: HomeAssistant, scanner: LocalScanner, bluez: Bluez, bms: VirtualBms
 ) -> None:
-    """Nothing but that removes it: neither reloading nor failing does."""
+    """Neither a reload nor a failure does."""
     await scanner.see(bms)
     entry = await add(hass, bms)
     bms.faults = Faults(silent=True)

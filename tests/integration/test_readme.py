@@ -64,7 +64,7 @@ def _messages(calls: Iterable[ServiceCall]) -> list[str]:
 async def test_drifting_cells_example_notifies_after_a_minute(
     hass: HomeAssistant, house: VirtualBms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It notifies after a minute and names the lowest cell."""
+    """The message names the lowest cell."""
     # A minute of this test takes no time by the clock that paces the cells.
     monkeypatch.setattr(Pace, "allows_write", lambda *_: True)
     calls = async_mock_service(hass, "persistent_notification", "create")
@@ -79,7 +79,7 @@ async def test_drifting_cells_example_notifies_after_a_minute(
 async def test_fault_example_notifies_once(
     hass: HomeAssistant, house: VirtualBms
 ) -> None:
-    """It notifies once for each fault, and not when it is cleared."""
+    """Each fault is one notification; its end is none."""
     calls = async_mock_service(hass, "persistent_notification", "create")
     await setup_integration(hass, house)
     house.battery.override(alarms=CELL_UNDERVOLTAGE)
@@ -92,7 +92,7 @@ async def test_fault_example_notifies_once(
 async def test_low_battery_example_turns_the_charger_on_and_off(
     hass: HomeAssistant, house: VirtualBms
 ) -> None:
-    """It turns the charger on, and off again."""
+    """Between both limits nothing is switched."""
     await setup_integration(hass, house)
     switched = [
         async_mock_service(hass, "switch", name) for name in ("turn_on", "turn_off")
@@ -108,7 +108,7 @@ async def test_low_battery_example_turns_the_charger_on_and_off(
 async def test_action_example_returns_something(
     hass: HomeAssistant, house: VirtualBms, action: dict[str, Any]
 ) -> None:
-    """It runs as a step of a script, with the battery that it names."""
+    """The example is run as a step of a script, with the battery that it names."""
     await setup_integration(hass, house)
     sequence = cv.SCRIPT_SCHEMA([action])
     script = Script(hass, sequence, "example", "test")
@@ -121,7 +121,7 @@ async def test_action_example_returns_something(
 async def test_notification_example_sends_the_variables_of_a_blueprint(
     hass: HomeAssistant, action: dict[str, Any]
 ) -> None:
-    """It replaces the notification that is the default."""
+    """The example takes the place of the blueprint's own notification."""
     calls = async_mock_service(hass, *action["action"].split("."))
     script = Script(hass, cv.SCRIPT_SCHEMA([action]), "example", "test")
     await script.async_run({"title": "House", "message": "Low"}, context=Context())

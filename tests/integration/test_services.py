@@ -430,7 +430,7 @@ async def test_unloaded_entry_is_a_validation_error(
 async def test_import_without_recorder_is_a_validation_error(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry
 ) -> None:
-    """Nothing is read without the recorder."""
+    """The battery is not even asked for its log."""
     with pytest.raises(ServiceValidationError) as error:
         await ask(hass, entry, IMPORT_DETAIL_LOG)
     assert error.value.translation_key == "no_recorder"

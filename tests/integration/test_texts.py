@@ -150,7 +150,7 @@ def test_entity_names_are_unique(texts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_entity_names_fit_half_a_line_of_a_phone(language: str) -> None:
-    """They leave the other half for the value.
+    """The other half is for the value.
 
     Of a phone's 390 px, half are 195: 28 letters of Home Assistant's font in English, less the distance to
     the value. Other languages take more words, and the icon's side of the line.

@@ -89,7 +89,7 @@ async def test_limits_follow_the_other_settings(
 
 
 def test_home_assistant_rounds_no_number() -> None:
-    """It converts and rounds only what has a device class; each step is passed on."""
+    """Only numbers with a device class are converted and rounded; these have none."""
     assert {description.device_class for description in NUMBERS} == {None}
     assert {description.setting for description in NUMBERS} == {
         name
@@ -103,7 +103,7 @@ def test_home_assistant_rounds_no_number() -> None:
 async def test_number_outside_its_limits_or_steps_is_refused(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, value: float
 ) -> None:
-    """Nothing is rounded to what was not requested."""
+    """Rounding it would write a value that nobody requested."""
     with pytest.raises(ServiceValidationError):
         await act(hass, CHARGE, "set_value", value=value)
     assert written(bms) == []
@@ -175,7 +175,7 @@ async def test_request_that_failed_confirms_nothing(
     user: Press,
     short_deadline: float,
 ) -> None:
-    """Nobody was warned yet."""
+    """The first request ended before the warning was shown."""
     bms.faults = Faults(refuse_connection=True)
     with pytest.raises(HomeAssistantError):
         await act(hass, CURRENT, "set_value", user(), value=160)

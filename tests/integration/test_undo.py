@@ -326,7 +326,7 @@ async def test_change_made_while_undoing_waits_for_the_link_is_kept(
 async def test_undoing_that_is_due_when_everything_stops_is_kept(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
 ) -> None:
-    """It was not sent, so the next start sends it."""
+    """Nothing was sent, so it is sent at the next start."""
     await change(hass, entry, charging=False)
     entry.runtime_data.is_shut_down = True
     later(HOUR + timedelta(seconds=5))
@@ -470,7 +470,7 @@ async def test_charge_alarm_lets_the_charge_voltage_down(
     before: float,
     is_undone: bool,
 ) -> None:
-    """It keeps what raises the voltage from being written back, nothing else."""
+    """Only writing back a higher voltage waits for the alarm to end."""
     bms.battery.settings = replace(bms.battery.settings, request_charge_voltage=before)
     await change(hass, entry, request_charge_voltage=3.5)
     bms.battery.override(alarms=1 << 9)

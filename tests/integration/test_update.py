@@ -170,7 +170,7 @@ async def test_update_keeps_entities_and_what_statistics_hang_on(
 async def test_update_continues_the_energy_counters(
     hass: HomeAssistant, entries: list[MockConfigEntry], hass_storage: dict[str, Any]
 ) -> None:
-    """They go on where they were, and their own store takes over."""
+    """The totals that Home Assistant had stored move to the integration's own store."""
     totals = {
         item["state"]["entity_id"]: item["extra_data"]["total"]
         for item in STORED[STORAGE_KEY]["data"]

@@ -38,7 +38,7 @@ async def test_weekly_report_sums_the_week(
     notifications: list[ServiceCall],
     automate: Callable[..., Any],
 ) -> None:
-    """It counts the last seven days, and no day before them."""
+    """Exactly the last seven days count."""
     bms = make_bms("JK_B2A8S20P 11.48", name="House")
     proxy.advertise(bms)
     await setup_integration(hass, bms)

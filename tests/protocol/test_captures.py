@@ -203,7 +203,7 @@ def test_layout_is_found_by_one_frame(capture: Capture, frame_id: str) -> None:
 
 @each_good_frame
 def test_good_frame_decodes(capture: Capture, frame_id: str) -> None:
-    """It is accepted, is of its type and says something."""
+    """The frame is accepted with its type, and at least one value is decoded."""
     (kind,) = (f["type"] for f in capture.content["frames"] if f["id"] == frame_id)
     (frame,) = FrameAssembler().feed(capture.raw(frame_id))
     assert frame.type is TYPES[kind]

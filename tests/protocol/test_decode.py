@@ -1188,8 +1188,8 @@ BALANCER_FIELDS = (
 
 
 @pytest.mark.parametrize("model", ["JK_DZ11B2A24S", "JK_DZ08B1A24S"])
-def test_balancer_with_frames_of_a_battery(model: str) -> None:
-    """It measures little: the rest is absent, not 0 % or 0 A."""
+def test_balancer_decodes_only_what_it_measures(model: str) -> None:
+    """The other fields of its frames are absent, not 0 % or 0 A."""
     profile = choose_profile(model, "11.55")
     content = {166: "04000000", 170: "26F9", 172: "02", 194: "04030241"}
     decoded = cells(profile, FULL, {162: "C800C800"}, content)
@@ -2206,7 +2206,7 @@ def records(*contents: Content) -> tuple[DetailLogRecord, ...]:
 
 @pytest.mark.parametrize(("code", "name"), EVENT_NAMES)
 def test_event_code_has_its_name_and_cell_in_both_logs(code: str, name: str) -> None:
-    """Both logs know the events and their cells, and no neighbour of an unknown one."""
+    """The codes next to them remain unknown."""
     cell = CELLS_OF_EVENTS.get(code)
     entry = LogEntry(time=1, code=int(code, 16), event=name, cell=cell)
     assert log({6: "01", 11: "01000000" + code}) == (entry,)

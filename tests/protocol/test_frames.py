@@ -177,8 +177,8 @@ def test_header_across_two_notifications() -> None:
         assert assemble(b"\0\0" + A[:position], A[position:]) == [A]
 
 
-def test_two_frames_in_one_notification() -> None:
-    """Both come back, in order."""
+def test_two_frames_in_one_notification_are_both_returned() -> None:
+    """The beginning of a third one behind them is kept."""
     assembler = FrameAssembler()
     frames = assembler.feed(A + B + C[:10])
     assert [frame.data for frame in frames] == [A, B]
@@ -220,16 +220,16 @@ def test_idle_line_in_front_of_frame() -> None:
     assert assembler.statistics == FrameStatistics(good=2, skipped=4)
 
 
-def test_idle_line_between() -> None:
-    """As a notification of its own it is dropped even in the middle of a frame."""
+def test_idle_line_inside_a_frame_is_dropped() -> None:
+    """A line inside a longer notification is content."""
     assembler = FrameAssembler()
     stream = [AT_LINE, AT_LINE, A[:128], A[128:150], AT_LINE, A[150:], AT_LINE, B]
     assert feed(assembler, stream) == [A, B]
     assert assembler.statistics == FrameStatistics(good=2, skipped=16)
 
 
-def test_idle_line_as_content() -> None:
-    """Those four bytes are not taken out of a longer notification."""
+def test_idle_line_inside_a_notification_is_content() -> None:
+    """A text in a frame may contain the same four bytes."""
     data = build(0x03, {46: b"\0AT\r\n\0", 124: b"AT\r\n", 128: b"AT\r\n"})
     assert assemble(data[:128], data[128:150], data[150:]) == [data]
     assert assemble(data[:128], data[128:133], data[133:]) == [data]
@@ -248,7 +248,7 @@ def test_idle_line_as_content() -> None:
     ],
 )
 def test_acknowledgement_is_counted_and_costs_no_frame(chunks: list[bytes]) -> None:
-    """It is no frame; it is counted and costs none."""
+    """However its 20 bytes are cut, the frames before and behind it are found."""
     assembler = FrameAssembler()
     assert feed(assembler, chunks) == [A, B]
     assert assembler.statistics.acknowledged == 1
@@ -461,8 +461,8 @@ def test_end_of_doubling() -> None:
     assert feed(assembler, [*cut(A, 20), *chunks]) == [A, SPARSE]
 
 
-def test_beginning_of_doubling() -> None:
-    """It may begin with any frame."""
+def test_doubling_may_begin_with_any_frame() -> None:
+    """The notifications before were not doubled."""
     chunks = cut(SPARSE, 20)
     assert assemble(*cut(A, 20), *doubled(chunks)) == [A, SPARSE]
 
@@ -536,7 +536,7 @@ def test_repeated_beginning_of_sparse_frame() -> None:
 
 
 def test_long_notification_ends_doubling() -> None:
-    """It is too long to be kept, and so ends the suspicion instead of prolonging it."""
+    """One that is too long to be remembered cannot be recognised when it comes again."""
     long = A[150:] + SPARSE + SPARSE[:80]
     stream = [A[:150], A[:150], long, *cut(SPARSE[80:], 20)]
     assert assemble(*stream) == [A, SPARSE, SPARSE]
@@ -557,7 +557,7 @@ def test_clear_drops_and_counts_an_unfinished_frame() -> None:
 
 
 def test_clear_forgets_doubling() -> None:
-    """Neither the last notification nor the suspicion outlives a link."""
+    """The notifications of the next link are not compared with those of this one."""
     chunks = cut(SPARSE, 20)
     assembler = FrameAssembler()
     assert feed(assembler, doubled(chunks)) == [SPARSE]

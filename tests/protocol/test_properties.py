@@ -126,7 +126,7 @@ def has_good_checksum(data: bytes, before: int) -> bool:
 @given(st.lists(st.one_of(st.binary(max_size=700), frames, rubbish), max_size=12))
 @many
 def test_assembler_takes_anything(chunks: list[bytes]) -> None:
-    """It raises nothing, keeps less than 1 KiB and accounts for every byte."""
+    """Any bytes are accounted for, raise nothing and need less than 1 KiB."""
     assembler = FrameAssembler()
     fed = 0
     for chunk in chunks:
@@ -422,7 +422,7 @@ def test_decoders_take_anything(frame: Frame) -> None:
 @given(any_frames())
 @many
 def test_redaction_takes_anything(frame: Frame) -> None:
-    """It hides what is private, from other decoders as well, and changes no value."""
+    """No decoder shows private data afterwards, and no other value changes."""
     redacted = redact(frame)
     assert redacted.data[-1] == sum(redacted.data[:-1]) & 0xFF
     if frame.type is not FrameType.DEVICE_INFO:
