@@ -157,6 +157,6 @@ def test_another_clock_after_the_record_of_it() -> None:
     assert ages((5 * YEAR, "clock_set")) == [None]
 
 
-def test_clock_that_is_behind_the_log_dates_nothing() -> None:
+def test_clock_that_is_behind_the_log_gives_no_time() -> None:
     """It was set back after the last record."""
     assert ages((HOUR, "sample"), (60, "sample"), clock=CLOCK - YEAR) == [None, None]
