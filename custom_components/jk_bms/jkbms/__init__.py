@@ -1,4 +1,4 @@
-"""JiKong (JK) battery management systems over Bluetooth LE: the face of the library."""
+"""JiKong (JK) battery management systems over Bluetooth LE: the public API of the library."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

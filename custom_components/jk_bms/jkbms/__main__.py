@@ -1,4 +1,4 @@
-"""`python -m jkbms` is the command."""
+"""Runs the command as `python -m jkbms`."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The arithmetic of several packs that are wired to one battery.
+"""Calculates the values of several packs that are wired to one battery.
 
-A value is `None` where a pack is missing that it needs: no sum of a part is presented as
+A value is `None` if a pack that it needs is missing: a partial sum is never presented as
 the whole. The order of the packs is irrelevant, and a bank of one pack equals the pack.
 """
 
@@ -14,12 +14,12 @@ from typing import Final
 from .estimates import energy_remaining, time_to_empty, time_to_full
 from .models import CellData, Settings
 
-# The minimum current, in parts of the full capacity per hour, at which sharing is
+# The minimum current, as a fraction of the full capacity per hour, at which sharing is
 # compared. Below it, the steps of the current sensors are larger than the differences.
 MIN_SHARED_RATE: Final = 0.02
 
 _DECIMALS: Final = 3
-"""Of a sum or mean: no more than the devices report, and no noise of floats."""
+"""Decimals to which sums and means are rounded, as many as the devices report."""
 _SOC_DECIMALS: Final = 1
 
 
@@ -38,9 +38,9 @@ class Pack:
     cell_data: CellData | None = None
     """The latest values; `None` if it was never read."""
     settings: Settings | None = None
-    """They show the chemistry of a pack that does not report it."""
+    """Used to infer the chemistry of a pack that does not report it."""
     age: float | None = None
-    """Of the values, s."""
+    """Age of the values in seconds."""
     is_fresh: bool = False
     """Whether the values are still valid."""
 
@@ -52,22 +52,22 @@ class PackValue:
     value: float
     pack: str
     cell: int | None = None
-    """1-based number in the pack, of a cell voltage."""
+    """For a cell voltage, the 1-based number of the cell in the pack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """The part that one pack has in the bank; the parts of all packs sum up to 1."""
+    """The share that one pack has in the bank; the shares of all packs add up to 1."""
 
     pack: str
     current: float
-    """Of the current. It is negative for a pack with a current in the other direction."""
+    """Share of the current; negative for a pack whose current flows the other way."""
     capacity: float
-    """Of the full capacity."""
+    """Share of the full capacity."""
 
     @property
     def deviation(self) -> float:
-        """How much more (+) or less (-) current it carries than its capacity, in %."""
+        """How much more (+) or less (-) current it carries than its share of capacity, in %."""
         return (self.current / self.capacity - 1) * 100
 
 
@@ -82,20 +82,20 @@ class Bank:
     is_complete: bool
     """Whether every pack is counted in the sums."""
     oldest: float | None
-    """Age of the oldest value that is counted, s."""
+    """Age in seconds of the oldest value that is counted."""
     voltage: float | None
-    """V; in parallel the mean, in series the sum."""
+    """Volts; in parallel the mean, in series the sum."""
     current: float | None
-    """A; in parallel the sum, in series the mean."""
+    """Amperes; in parallel the sum, in series the mean."""
     power: float | None
     state_of_charge: float | None
-    """%; in parallel weighted by capacity, in series the lowest."""
+    """Percent; in parallel weighted by capacity, in series the lowest."""
     remaining_capacity: float | None
-    """Ah; in parallel the sum, in series the lowest."""
+    """Ampere hours; in parallel the sum, in series the lowest."""
     full_capacity: float | None
-    """Ah, as the packs learned it; in parallel the sum, in series the lowest."""
+    """Ampere hours as the packs learned it; in parallel the sum, in series the lowest."""
     remaining_energy: float | None
-    """kWh, estimated."""
+    """Estimated kilowatt hours."""
     lowest_cell: PackValue | None
     highest_cell: PackValue | None
     lowest_temperature: PackValue | None
@@ -107,34 +107,34 @@ class Bank:
     discharging_packs: tuple[str, ...]
     problem: bool | None
     faults: tuple[tuple[str, str], ...]
-    """Pack and alarm."""
+    """Pairs of pack and alarm."""
     shares: tuple[Share, ...]
     """Sorted by pack; empty in series, at rest, or unless every pack is online."""
     voltage_spread: float | None
-    """V between the highest and the lowest pack; `None` unless every pack is online."""
+    """Volts between the highest and the lowest pack; `None` unless every pack is online."""
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether cells and temperatures are those of a part of the packs."""
+        """Whether cells and temperatures come from only some of the packs."""
         return len(self.online) < self.pack_count
 
     @property
     def cell_difference(self) -> float | None:
-        """V between the highest and the lowest cell of all."""
+        """Volts between the highest and the lowest cell of all packs."""
         if not self.lowest_cell or not self.highest_cell:
             return None
         return round(self.highest_cell.value - self.lowest_cell.value, _DECIMALS)
 
     @property
     def sharing_deviation(self) -> float | None:
-        """% by which the worst pack carries too much or too little; 0 is fair."""
+        """Percent by which the worst pack carries too much or too little; 0 is fair."""
         if not self.shares:
             return None
         return round(max(abs(share.deviation) for share in self.shares), 1)
 
     @property
     def cell_data(self) -> CellData:
-        """The values that a battery has as well, for output and metrics."""
+        """The values that a single battery has too, for output and metrics."""
         low, high, percent = self.lowest_cell, self.highest_cell, self.state_of_charge
         return CellData(
             battery_voltage=self.voltage,
@@ -151,11 +151,11 @@ class Bank:
         )
 
     def time_to_empty(self, current: float | None) -> int | None:
-        """Return s until empty at a smoothed current in A."""
+        """Return the seconds until empty at a smoothed current in A."""
         return self._time_left(time_to_empty, current)
 
     def time_to_full(self, current: float | None) -> int | None:
-        """Return s until full at a smoothed current in A."""
+        """Return the seconds until full at a smoothed current in A."""
         return self._time_left(time_to_full, current)
 
     def _time_left(
@@ -175,7 +175,7 @@ def combine(
     """Return the values of the bank.
 
     A pack whose values are no longer valid is counted in the sums with its last values
-    until these are `count_missing_for` s old.
+    until these are `count_missing_for` seconds old.
     """
     packs = sorted(packs, key=lambda pack: pack.name)
     online = [pack for pack in packs if pack.is_fresh and pack.cell_data]
@@ -187,7 +187,7 @@ def combine(
     ]
     is_complete = len(counted) == len(packs)
     is_parallel = wiring is Wiring.PARALLEL
-    # In series nothing is known of the whole while a part of it is missing.
+    # A series bank has no totals while a pack is missing.
     known = online if is_parallel else counted if is_complete else []
     whole = counted if is_complete else []
     nominal = _every(whole, "nominal_capacity")
@@ -235,7 +235,7 @@ def combine(
 
 
 def _every(packs: Iterable[Pack], name: str) -> list[float]:
-    """Return a value of every pack; nothing if one of them does not report it."""
+    """Return a value of every pack; empty if one of them does not report it."""
     return _all([getattr(pack.cell_data, name) for pack in packs])
 
 
@@ -253,7 +253,7 @@ def _energies(packs: Iterable[Pack]) -> list[float]:
 
 
 def _sum(values: Sequence[float]) -> float | None:
-    # Exact, and thus the same in any order.
+    # `fsum` is exact, so the order does not matter.
     return round(fsum(values), _DECIMALS) if values else None
 
 
@@ -290,7 +290,7 @@ def _which(
     online: Sequence[Pack],
     value: Callable[[CellData], bool | None],
 ) -> tuple[bool | None, tuple[str, ...]]:
-    """Return whether it is so in any pack, `None` if that is unknown, and in which."""
+    """Return whether a flag is set in any pack, `None` if unknown, and in which packs."""
     values = [value(pack.cell_data) for pack in online if pack.cell_data]
     names = tuple(pack.name for pack, each in zip(online, values, strict=True) if each)
     if names:
@@ -300,7 +300,7 @@ def _which(
 
 
 type _Place = tuple[float, str, int | None]
-"""A value, its pack and its cell, as a tuple: dozens of them are compared."""
+"""A value, its pack and its cell; a plain tuple, since dozens of them are compared."""
 
 
 def _cells(packs: Sequence[Pack], voltage: str, number: str) -> list[_Place]:
@@ -346,25 +346,25 @@ def _shares(packs: Sequence[Pack]) -> tuple[Share, ...]:
 class EnergyCounter:
     """Counts the energy of a bank, in kWh; the total never decreases.
 
-    It grows by what the counter of each pack grows by while the pack is a member, so a
-    pack with a history that is added, removed or replaced causes no jump.
+    It grows with the counter of each pack while the pack is a member, so adding,
+    removing or replacing a pack that has a history causes no jump.
     """
 
     def __init__(
         self, total: float = 0.0, seen: Mapping[str, float] | None = None
     ) -> None:
-        """Continue a total; `seen` are the last counters of the members, by their id."""
+        """Continue a total; `seen` holds the last counters of the members by their id."""
         self.total = total
         self.seen = dict(seen or {})
 
     def keep(self, packs: Collection[str]) -> None:
-        """Forget the packs that are no members any more."""
+        """Forget the packs that are no longer members."""
         self.seen = {pack: seen for pack, seen in self.seen.items() if pack in packs}
 
     def feed(self, pack: str, counter: float) -> None:
-        """Count what the counter of a member has grown by since it was last seen.
+        """Add the growth of a member's counter since it was last seen.
 
-        A new counter, one that starts again and one that is not finite count nothing.
+        A counter that is new, has restarted or is not finite adds nothing.
         """
         if not isfinite(counter):
             return

@@ -20,10 +20,10 @@ class ImplausibleFrameError(JkBmsError):
 
 
 class ImplausibleValuesError(ImplausibleFrameError):
-    """Some values of a frame are impossible, the others may be true."""
+    """Some values of a frame are impossible; the others may be correct."""
 
     def __init__(self, message: str, cell_data: CellData) -> None:
-        """`cell_data` are the others; its `implausible` names what is left out."""
+        """`cell_data` holds the other values; its `implausible` names those left out."""
         super().__init__(message)
         self.cell_data = cell_data
 
@@ -82,7 +82,7 @@ class LogUnansweredError(SilentError):
     """The battery responds, but sends no log."""
 
     def __init__(self, message: str, is_kept: bool | None = None) -> None:
-        """`is_kept` is whether the battery reports that it keeps one, if it does."""
+        """`is_kept` is whether the battery reports that it has this log, if known."""
         super().__init__(message)
         self.is_kept = is_kept
 
@@ -100,7 +100,7 @@ class PairingError(JkBmsError):
 
 
 class PairingCodeError(PairingError):
-    """The text is no pairing code."""
+    """The text is not a pairing code."""
 
 
 class PairingRefusedError(PairingError):
@@ -133,11 +133,11 @@ class Refusal(StrEnum):
     NOT_A_VALUE = "not a value of this setting"
     OUT_OF_RANGE = "the value is not allowed"
     NOT_ALLOWED = "changing it is not allowed"
-    NOT_CONFIRMED = "this change takes a confirmation"
+    NOT_CONFIRMED = "this change needs confirmation"
 
 
 class SettingRefusedError(JkBmsError):
-    """A setting is not written; the text says which one and why."""
+    """A setting is not written; the text gives its name and the reason."""
 
     def __init__(self, setting: str, refusal: Refusal, detail: str = "") -> None:
         """`detail` is what would be allowed."""
@@ -164,7 +164,7 @@ class PushError(ExportError):
     """Values could not be pushed."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        """`retry_after` is for how many s the server wants no further request."""
+        """`retry_after` is the time in seconds until the server accepts another request."""
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -174,10 +174,10 @@ class PushUrlError(PushError):
 
 
 class PushPathError(PushUrlError):
-    """The path is that of an import of another format."""
+    """The path belongs to an import endpoint for another format."""
 
     def __init__(self, message: str, path: str) -> None:
-        """Name the path that the server imports the text format under."""
+        """`path` is the one under which the server imports the text format."""
         super().__init__(message)
         self.path = path
 

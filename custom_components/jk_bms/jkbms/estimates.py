@@ -1,4 +1,4 @@
-"""What follows from a reading and an assumption: the time left, the energy left."""
+"""Estimates from a reading and an assumption: the time left and the energy left."""
 
 from math import isfinite
 from typing import Final
@@ -15,15 +15,15 @@ MEAN_DISCHARGE_VOLTAGE: Final = {
     BatteryType.LI_ION: 3.65,
     BatteryType.LTO: 2.3,
 }
-"""V of a cell, averaged over a discharge at a moderate current."""
+"""Volts of a cell, averaged over a discharge at a moderate current."""
 _HIGHEST_LTO_OVP: Final = 3.0
-"""V; an LTO cell is full at 2.8 V, an LFP cell at no less than 3.4 V."""
+"""Volts; an LTO cell is full at 2.8 V, an LFP cell at no less than 3.4 V."""
 _LOWEST_LI_ION_OVP: Final = 4.1
-"""V; between this and the highest of LFP, it can be sodium ion as well."""
+"""Volts; between this and the highest of LFP, it can be sodium ion as well."""
 
 
 def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until empty; `None` unless the battery discharges.
+    """Return the seconds until empty, to the minute; `None` unless the battery discharges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
@@ -31,7 +31,7 @@ def time_to_empty(remaining: float, nominal: float, current: float) -> int | Non
 
 
 def time_to_full(remaining: float, nominal: float, current: float) -> int | None:
-    """Return s, to the minute, until full; `None` unless the battery charges.
+    """Return the seconds until full, to the minute; `None` unless the battery charges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
@@ -39,7 +39,7 @@ def time_to_full(remaining: float, nominal: float, current: float) -> int | None
 
 
 def _time_to_move(charge: float, nominal: float, current: float) -> int | None:
-    """Return s to move a charge in Ah, `None` at rest or in the other direction."""
+    """Return the seconds to move a charge in Ah, `None` at rest or in the other direction."""
     if not 0 < nominal / REST_TIME <= current:
         return None
     minutes = max(charge, 0) / current * 60
@@ -49,8 +49,8 @@ def _time_to_move(charge: float, nominal: float, current: float) -> int | None:
 def chemistry(cells: CellData, settings: Settings | None) -> BatteryType | None:
     """Return the reported chemistry, else the only one that the protection fits.
 
-    Most units do not report it. Their over-voltage protection stands just above a full
-    cell, and the full cells of two chemistries are more than 0.4 V apart.
+    Most units do not report it. Their over-voltage protection is set just above a full
+    cell, and full cells of different chemistries are more than 0.4 V apart.
     """
     ovp = settings and settings.cell_ovp
     if cells.battery_type or not ovp:
@@ -63,13 +63,13 @@ def chemistry(cells: CellData, settings: Settings | None) -> BatteryType | None:
 
 
 def energy_remaining(cells: CellData, settings: Settings | None) -> float | None:
-    """Return kWh until empty, estimated; `None` where the chemistry is unknown.
+    """Return the estimated kWh until empty; `None` if the chemistry is unknown.
 
     It is the remaining charge at the mean discharge voltage of the connected cells.
     """
     kind = chemistry(cells, settings)
     voltage = kind and MEAN_DISCHARGE_VOLTAGE.get(kind)
-    # A cell whose voltage is impossible at the moment is still connected
+    # A cell with an impossible voltage is still connected
     hidden = sum(name.startswith("cell_voltage_") for name in cells.implausible)
     count = len(cells.cell_voltage) - cells.cell_voltage.count(None) + hidden
     if not voltage or not count or cells.remain_capacity is None:

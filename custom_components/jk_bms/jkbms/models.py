@@ -10,11 +10,11 @@ from enum import IntFlag, StrEnum
 from typing import Any, Final, NamedTuple, Self
 
 MAX_CELLS = 32
-"""Of the layout with the most room."""
+"""Cell slots of the largest layout."""
 
 
 class Layout(StrEnum):
-    """Where the values stand in a frame (docs/protocol.md 6)."""
+    """The positions of the values in a frame (docs/protocol.md 6)."""
 
     JK04 = "JK04"
     JK02_24S = "JK02_24S"
@@ -88,7 +88,7 @@ class Alarm(IntFlag):
 
 
 INFORMATION = frozenset({"gps_disconnected", "default_password"})
-"""Names of `Alarm` that are no faults (docs/protocol.md 12.1)."""
+"""Names of `Alarm` that do not count as faults (docs/protocol.md 12.1)."""
 _NORMAL_WHEN_FULL = frozenset({"cell_overvoltage"})
 _ALMOST_FULL = 99
 
@@ -104,7 +104,7 @@ class DeviceInfo:
     hardware_version: str | None = None
     software_version: str
     up_time: int | None = None
-    """Accumulated run time, s."""
+    """Accumulated run time in seconds."""
     poweron_times: int | None = None
     device_name: str | None = None
     device_passcode: str | None = field(default=None, repr=False)
@@ -137,15 +137,15 @@ class DeviceInfo:
     dry_contact_2_trigger_value: int | None = None
     dry_contact_2_release_value: int | None = None
     data_storage_period: int | None = None
-    """s."""
+    """Seconds."""
     request_charge_time: float | None = None
-    """h."""
+    """Hours."""
     request_float_time: float | None = None
-    """h."""
+    """Hours."""
     emergency_duration: int | None = None
-    """min."""
+    """Minutes."""
     rebulk_soc: int | None = None
-    """%."""
+    """Percent."""
     command_support: tuple[int, ...] | None = None
     """Commands and registers that the battery accepts (docs/protocol.md 4.4)."""
 
@@ -179,12 +179,12 @@ class CellData:
     average_cell_voltage: float | None = None
     delta_cell_voltage: float | None = None
     balance_current: float | None = None
-    """A, + while the store charges, - while it discharges."""
+    """Amperes, + while the balancer's store charges, - while it discharges."""
     cell_resistance: tuple[float | None, ...] = ()
-    """Of the balance wires, Ohm, in the order of the cells; `None` is not measured yet."""
+    """Resistance of the balance wires in ohms, cell 1 first; `None` is not measured yet."""
     battery_voltage: float | None = None
     battery_power: float | None = None
-    """W, voltage x current, + charging, - discharging."""
+    """Watts, voltage x current, + charging, - discharging."""
     battery_current: float | None = None
     battery_temperature: tuple[float | None, ...] = ()
     """T1, T2 and, where the device has them, T4, T5; `None` where not connected."""
@@ -193,13 +193,13 @@ class CellData:
     """State of charge, 0..100 %."""
     remain_capacity: float | None = None
     nominal_capacity: float | None = None
-    """Full capacity as the BMS learned it, Ah; not the configured one."""
+    """Full capacity in Ah as the BMS learned it, not as configured."""
     cycle_count: int | None = None
     cycle_capacity: float | None = None
-    """Charge moved over life, Ah."""
+    """Charge moved over the battery's life, in Ah."""
     up_time: int | None = None
-    """Run time over life, s; on JK04 since power-on."""
-    # Above the fields of ubmsc in its order, below ours
+    """Run time over life in seconds; on JK04 since power-on."""
+    # Above this line the fields of ubmsc in its order, below ours
     min_cell_voltage: float | None = None
     max_cell_voltage: float | None = None
     min_cell: int | None = None
@@ -208,9 +208,9 @@ class CellData:
     """1-based number of the highest cell."""
     balancer: BalancerState | None = None
     state_of_health: int | None = None
-    """%."""
+    """Percent."""
     boot_time: float | None = None
-    """Run time since power-on, s."""
+    """Run time since power-on in seconds."""
     charging: bool | None = None
     """The charge MOSFET is on."""
     discharging: bool | None = None
@@ -218,7 +218,7 @@ class CellData:
     precharging: bool | None = None
     heating: bool | None = None
     heater_current: float | None = None
-    """A; only while heating."""
+    """Amperes; only while heating."""
     charger_plugged: bool | None = None
     alarms: tuple[str, ...] | None = None
     """Lower-case names of `Alarm`."""
@@ -228,17 +228,17 @@ class CellData:
     charge_phase: ChargePhase | None = None
     charge_phase_time: int | None = None
     dry_contact_1: bool | None = None
-    """Closed."""
+    """Whether the contact is closed."""
     dry_contact_2: bool | None = None
     emergency_countdown: int | None = None
-    """s; 0 is not in emergency mode."""
+    """Seconds; 0 when not in emergency mode."""
     sleep_countdown: int | None = None
     detail_log_count: int | None = None
     battery_type: BatteryType | None = None
     frame_counter: int | None = None
-    """0..255, one more each frame."""
+    """0..255, one more with each frame."""
     clock: int | None = None
-    """s since 2020-01-01 00:00 of the device's own clock; no time stamp."""
+    """Seconds since 2020-01-01 00:00 by the device's own clock; not a Unix time."""
     discharge_overcurrent_release_time: int | None = None
     discharge_short_circuit_release_time: int | None = None
     charge_overcurrent_release_time: int | None = None
@@ -249,9 +249,9 @@ class CellData:
     charge_current_correction: int | None = None
     voltage_correction: float | None = None
     charge_current_sensor: float | None = None
-    """V; non-zero only while charging."""
+    """Volts; non-zero only while charging."""
     discharge_current_sensor: float | None = None
-    """V; non-zero only while discharging."""
+    """Volts; non-zero only while discharging."""
     balancer_charge_drive: int | None = None
     balancer_discharge_drive: int | None = None
     parallel_limiter: bool | None = None
@@ -260,9 +260,9 @@ class CellData:
     """Index into the fitted battery temperature sensors."""
     coldest_sensor: int | None = None
     implausible: tuple[str, ...] = ()
-    """Fields that report what cannot be, frame after frame, and are `None` for it.
+    """Fields with impossible values in several frames in a row, and therefore `None`.
 
-    A cell and a temperature sensor have their number behind the name, as in
+    Cells and temperature sensors have their number after the name, as in
     `cell_voltage_3` and `battery_temperature_1` (docs/protocol.md 13).
     """
 
@@ -290,10 +290,10 @@ class LiveData(NamedTuple):
     """
 
     battery_voltage: float | None = None
-    """V; `None` on JK04, which has only that of the cells."""
+    """Volts; `None` on JK04, which reports only cell voltages."""
     battery_current: float | None = None
     reported_power: float | None = None
-    """W, without a sign, as the BMS reports it; often that of the frame before."""
+    """Watts without a sign, as the BMS reports it; often that of the previous frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,9 +333,9 @@ class Settings:
     discharging: bool | None = None
     balancer: bool | None = None
     nominal_capacity: float | None = None
-    """Ah, as configured."""
+    """Configured capacity in Ah."""
     short_circuit_delay: int | None = None
-    """µs."""
+    """Microseconds."""
     balance_start_voltage: float | None = None
     device_address: int | None = None
     """Setting of the DIP switches."""
@@ -344,7 +344,7 @@ class Settings:
     temperature_sensors_disabled: bool | None = None
     gps_heartbeat: bool | None = None
     port_rs485: bool | None = None
-    """The shared port speaks RS485, else CAN."""
+    """The shared port uses RS485, otherwise CAN."""
     display_always_on: bool | None = None
     special_charger: bool | None = None
     smart_sleep: bool | None = None
@@ -360,13 +360,13 @@ class Settings:
     heating_start_temperature: int | None = None
     heating_stop_temperature: int | None = None
     smart_sleep_delay: int | None = None
-    """h."""
+    """Hours."""
     discharge_undertemperature: int | None = None
     discharge_undertemperature_recovery: int | None = None
     voltage_calibration: float | None = None
-    """Reference voltage, V (JK04)."""
+    """Reference voltage in V (JK04)."""
     register_support: tuple[int, ...] | None = None
-    """Registers that mean something on this battery (docs/protocol.md 4.4)."""
+    """Registers that this battery uses (docs/protocol.md 4.4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,7 +374,7 @@ class LogEntry:
     """One line of the logbook, frame type 0x05 (docs/protocol.md 10)."""
 
     time: int
-    """s since the first power-on."""
+    """Seconds since the first power-on."""
     code: int
     event: str
     """Name of the code (docs/protocol.md 12.4), `unknown` where it has none."""
@@ -389,7 +389,7 @@ class DetailLogRecord:
     index: int
     """Position in the log, 0 is the oldest."""
     clock: int
-    """s since 2020-01-01 00:00 of the device's own clock."""
+    """Seconds since 2020-01-01 00:00 by the device's own clock."""
     code: int
     """0 is a scheduled sample."""
     event: str
@@ -421,14 +421,14 @@ class Reading:
     layout: Layout
     device_info: DeviceInfo
     settings: Settings | None
-    """`None` where their frame was lost."""
+    """`None` if the settings frame was lost."""
     cell_data: CellData
     time: float
-    """s of the event loop's clock when the cell data came."""
+    """When the cell data arrived, in seconds of the event loop's clock."""
 
     @classmethod
     def without_values(cls, device_info: DeviceInfo, time: float) -> Self:
-        """Return what stands for the first reading until it has come."""
+        """Return a placeholder to use until the first reading."""
         return cls(
             layout=Layout.JK02_32S,
             device_info=device_info,
@@ -440,21 +440,21 @@ class Reading:
 
 @dataclass(slots=True)
 class LiveSample:
-    """What flows at one moment; one of many between two readings of a held link.
+    """Current and power at one moment; one of many between two readings of a held link.
 
     Not frozen, as `CellData`: constructing a frozen one takes three times as long.
     """
 
     time: float
-    """s of the event loop's clock."""
+    """Seconds of the event loop's clock."""
     current: float | None
-    """A, + charging, - discharging; `None` where the battery does not measure it."""
+    """Amperes, + charging, - discharging; `None` if the battery does not measure it."""
     power: float | None
-    """W, with the same sign."""
+    """Watts, with the same sign."""
 
     @classmethod
     def of(cls, reading: Reading) -> Self:
-        """Return the moment of a reading."""
+        """Return the sample of a reading."""
         cell_data = reading.cell_data
         return cls(
             time=reading.time,
@@ -477,14 +477,14 @@ class BatteryState:
     """The current state of one battery."""
 
     device: str
-    """The label `device`: the name that the user gave, of one battery only."""
+    """The label `device`: the unique name that the user gave."""
     device_info: DeviceInfo | None = None
     cell_data: CellData | None = None
     layout: Layout | None = None
-    """Decides which alarms the battery can raise; `None` is any."""
+    """Layout, which decides which alarms the battery can raise; `None` allows any."""
     up: bool | None = None
     """Whether it answers; if not, it has no values. `None` in output that is written
     once."""
     last_update: float | None = None
-    """Unix time of the values, s."""
+    """Unix time of the values in seconds."""
     rejected_frames: int | None = None

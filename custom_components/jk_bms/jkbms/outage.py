@@ -9,11 +9,11 @@ class Outage:
         self.is_on = False
 
     def begin(self) -> bool:
-        """Note a failure; return whether it starts an outage and is to be reported."""
+        """Note a failure; return whether it starts an outage and should be reported."""
         is_first, self.is_on = not self.is_on, True
         return is_first
 
     def end(self) -> bool:
-        """Note a success; return whether it ends an outage and is to be reported."""
+        """Note a success; return whether it ends an outage and should be reported."""
         was_on, self.is_on = self.is_on, False
         return was_on

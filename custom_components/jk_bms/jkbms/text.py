@@ -11,16 +11,16 @@ def url_failure(err: ValueError) -> str:
 
 
 def shown_url(text: str) -> str:
-    """Return a URL, or what was meant to be one, without user, password and query."""
+    """Return text that may be a URL without its user, password and query."""
     _, at, host = text.rpartition("@")
     return one_line(re.split(r"[?#]", host if at else text, maxsplit=1)[0])
 
 
 def printable(text: str) -> str:
-    """Return a text of which every character can be shown.
+    """Return a text in which every character is printable.
 
-    Everything that comes from the air passes here where it comes in: control characters,
-    line breaks and characters that reverse or hide others become blanks.
+    All text received over the air passes here on arrival: control characters, line
+    breaks and characters that reverse or hide others become blanks.
     """
     return "".join(char if char.isprintable() else " " for char in text)
 

@@ -1,4 +1,4 @@
-"""The cell data of one link: which layout they prove, and which of them to publish."""
+"""The cell data of one link: which layout they confirm, and which of them to publish."""
 
 import logging
 from operator import attrgetter
@@ -19,14 +19,14 @@ from .memory import Memory
 _LOGGER = logging.getLogger(__name__)
 
 _BLANK_FRAMES: Final = 2
-"""Cell data in a row without any cell that are skipped; the next one is believed."""
+"""Frames in a row without any cell that are skipped; the next one is accepted."""
 _STATES: Final = attrgetter(*STATE_FIELDS)
 
 
 class CellDecoder:
-    """Decodes the cell data of one link, and rejects what makes no sense.
+    """Decodes the cell data of one link and rejects implausible frames.
 
-    It starts anew with each reading that is believed.
+    Each accepted reading resets the counters.
     """
 
     def __init__(self, name: str, memory: Memory) -> None:
@@ -34,21 +34,22 @@ class CellDecoder:
         self._name = name
         self._memory = memory
         self._expected: Profile | None = None
-        """What the device information implies, if anything."""
+        """Profile that the device information implies, if any."""
         self.profile: Profile | None = None
-        """What the cell data confirmed; set with the first reading."""
+        """Profile that the cell data confirmed; set with the first reading."""
         self._states: tuple[Any, ...] = ()
         """The `_STATES` of the last reading."""
         self._raw_states: tuple[Any, ...] = ()
-        """What a frame with these states has in their places, once one was decoded."""
+        """Raw values of these states in a frame, once one was decoded."""
         self._expects_cells = True
-        """Whether cell data without cells are a surprise."""
+        """Whether cell data without cells would be unexpected."""
         self._invalid = self._alike = self._blank = 0
-        """Frames since the last reading; `_alike` are impossible in `_suspects`."""
+        """Rejected frames since the last reading. `_alike` counts those in a row with the same
+        impossible values, `_suspects`."""
         self._suspects: tuple[str, ...] = ()
 
     def expect(self, info: DeviceInfo) -> None:
-        """Take the layout that this implies; where it implies none, the data decide."""
+        """Expect the layout that this implies; if it implies none, the data decide."""
         try:
             self._expected = choose_profile(info.device_model, info.software_version)
         except UnsupportedLayoutError:
@@ -62,7 +63,7 @@ class CellDecoder:
     def has_new_states(self, frame: Frame) -> bool:
         """Return whether an alarm or a switch differs from that of the last reading."""
         assert self.profile
-        # Compared as they are sent, most frames need not be decoded
+        # Compare raw values, so that most frames need not be decoded
         raw = self.profile.states.raw(frame.data)
         if raw == self._raw_states:
             return False
@@ -95,7 +96,7 @@ class CellDecoder:
         return profile, cell_data
 
     def believe(self, profile: Profile, cell_data: CellData) -> None:
-        """Take cell data that all other checks have passed as the last reading."""
+        """Accept cell data that have passed all other checks as the last reading."""
         if not self.profile and profile != self._expected:
             _LOGGER.debug("%s: the data are %s", self._name, profile.layout)
         self.profile = profile
@@ -106,7 +107,7 @@ class CellDecoder:
         self._suspects = ()
 
     def _decode(self, frame: Frame) -> tuple[Profile, CellData]:
-        """Decode cell data; what is impossible in them is left out and named."""
+        """Decode cell data; impossible values are left out and named."""
         profile = self.profile or self._expected
         try:
             if not self.profile:
@@ -120,8 +121,8 @@ class CellDecoder:
     def _may_leave_out(self, names: tuple[str, ...]) -> bool:
         """Return whether these values have been impossible long enough.
 
-        Raises `ImplausibleFrameError` if it is others in each frame: then no sensor
-        fails, but the link.
+        Raises `ImplausibleFrameError` if they differ from frame to frame: that points
+        to a bad link, not to a failed sensor.
         """
         if not names or names == self._memory.left_out:
             return True

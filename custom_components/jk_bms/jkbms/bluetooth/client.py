@@ -25,22 +25,22 @@ from .writing import Permit, Prepare, Writer, WriteReport
 _LOGGER = logging.getLogger(__name__)
 
 READ_DEADLINE: Final = 25.0
-"""s for one reading, from finding the battery to the end of the connection."""
+"""Seconds for one reading, from finding the battery to the end of the connection."""
 DETAIL_LOG_DEADLINE: Final = 90.0
-"""s for a reading and the whole detail log after it."""
+"""Seconds for a reading and the whole detail log after it."""
 WRITE_DEADLINE: Final = 60.0
-"""s for a reading and the writes after it, of which one takes up to 12 s."""
+"""Seconds for a reading and the writes after it; one write takes up to 12 s."""
 FORGET_INTERVAL: Final = 3600.0
-"""s between two times that the cached services are cleared for the same failure.
+"""Minimum seconds before the cached services are cleared again for the same failure.
 
-Clearing them makes the next connection slower, and a silent battery may stay silent. Where
-they lack the one that every JK BMS has, they are always cleared: they were cached while
+Clearing them makes the next connection slower, and a silent battery may stay silent. They
+are always cleared if they lack the service that every JK BMS has: they were cached while
 incomplete.
 """
 LINK_LIFETIME: Final = 3500.0
-"""s until a held link is re-established, which reads the settings again without a beep.
+"""Seconds until a held link is re-established, to read the settings again without a beep.
 
-Reconnecting included, this is less than an hour.
+Including the time to reconnect, this is less than an hour.
 """
 
 
@@ -55,9 +55,10 @@ class JkBmsClient:
         answer_timeout: float = ANSWER_TIMEOUT,
         client_mixin: ClientMixin | None = None,
     ) -> None:
-        """`find_device` is called before every attempt to connect; `name` is for the log.
+        """Create the client; `find_device` is called before every attempt to connect.
 
-        `answer_timeout` is the time until a command is repeated, s.
+        `name` is for the log. `answer_timeout` is the time in seconds until a command is
+        repeated.
         """
         self._client_mixin = client_mixin
         self._memory = Memory()
@@ -71,23 +72,23 @@ class JkBmsClient:
         self._lock = asyncio.Lock()
         self._log_lock = asyncio.Lock()
         self._timeouts: set[asyncio.Timeout] = set()
-        """Of every use of the link and of everything that waits for it."""
+        """Timeouts of every current or waiting use of the link."""
         self._session = self._new_session()
         self._held: Reading | None = None
         """The newest reading of a held link; `None` without one."""
         self._services_forgotten_at: dict[type[LinkError], float] = {}
-        """When the cached services were last cleared, s of the event loop's clock."""
+        """When the cached services were last cleared, in seconds of the event loop's clock."""
         self._settled = asyncio.Event()
         """Set while a link is held or there is none, but not while connecting."""
         self._settled.set()
 
     async def read(self, *, deadline: float = READ_DEADLINE) -> Reading:
-        """Connect, read once and disconnect, all within `deadline` s.
+        """Connect, read once and disconnect, all within `deadline` seconds.
 
         Raises a `LinkError`, `UnsupportedLayoutError` or `ImplausibleFrameError`.
         """
         async with self._open_link(deadline) as (reading, timeout):
-            # A slow disconnect does not cost the reading
+            # A slow disconnect must not lose the reading
             timeout.reschedule(None)
             return reading
 
@@ -101,7 +102,7 @@ class JkBmsClient:
         deadline: float = READ_DEADLINE,
         lifetime: float = LINK_LIFETIME,
     ) -> None:
-        """Stay connected and publish a reading every `interval` s.
+        """Stay connected and publish a reading every `interval` seconds.
 
         The first is published at once, or when the one from `since` (s of the event
         loop's clock) is `interval` s old. Returns after `lifetime` s, so that the link
@@ -146,8 +147,8 @@ class JkBmsClient:
     ) -> Log[LogEntry]:
         """Read the logbook, on the held link if there is one (docs/protocol.md 10).
 
-        Without one it connects, and publishes the reading that this brings. Raises
-        like `read`, and `LogUnansweredError`.
+        Without one it connects and publishes the reading. Raises like `read`, and
+        `LogUnansweredError`.
         """
         return await self._read_log(read_logbook, publish, deadline)
 
@@ -159,8 +160,8 @@ class JkBmsClient:
     ) -> Log[DetailLogRecord]:
         """Read the detail log, on the held link if there is one (docs/protocol.md 11).
 
-        Without one it connects, and publishes the reading that this brings. Raises
-        like `read`, and `LogUnansweredError`, also if the firmware has no such log.
+        Without one it connects and publishes the reading. Raises like `read`, and
+        `LogUnansweredError`, also if the firmware has no such log.
         """
         return await self._read_log(read_detail_log, publish, deadline)
 
@@ -175,11 +176,12 @@ class JkBmsClient:
     ) -> WriteReport:
         """Change settings, each written once and read back (docs/protocol.md 4.3).
 
-        `target` are the values by name. Without a held link it connects, and publishes
-        the reading that this brings. `permit` is called with all changes before the
-        first, `prepare` is awaited before each write, so that a record of it can be
-        stored first; both may refuse by a `SettingRefusedError`. Raises `SettingRefusedError` before anything is
-        sent, and like `read`; once something was sent, the report says how far it came.
+        `target` holds the values by name. Without a held link it connects and publishes
+        the reading. `permit` is called with all changes before the
+        first; `prepare` is awaited before each write, so that a record of it can be
+        stored first. Both may refuse with a `SettingRefusedError`. Raises that before
+        anything is sent, and like `read`; once something was sent, the report shows how
+        far it got.
         """
         writer = Writer(target, permit, prepare)
         try:
@@ -220,7 +222,7 @@ class JkBmsClient:
     async def _share_link(
         self, publish: Callable[[Reading], None] | None, deadline: float
     ) -> AsyncIterator[Reading]:
-        """Give the body the held link, or else one whose first reading is published."""
+        """Use the held link, or open one and publish its first reading."""
         async with self._limit(deadline) as limit, self._log_lock:
             await self._settled.wait()
             if reading := self._held:
@@ -230,13 +232,13 @@ class JkBmsClient:
                 if publish:
                     publish(reading)
                 yield reading
-                # A slow disconnect does not cost what was read or written
+                # A slow disconnect must not lose what was read or written
                 timeout.reschedule(None)
                 limit.reschedule(None)
 
     @asynccontextmanager
     async def _limit(self, deadline: float) -> AsyncIterator[asyncio.Timeout]:
-        """Limit the body so that it can disconnect within `deadline` s."""
+        """Limit the body so that it can disconnect within `deadline` seconds."""
         try:
             async with asyncio.timeout(deadline - DISCONNECT_TIMEOUT) as timeout:
                 self._timeouts.add(timeout)
@@ -263,7 +265,7 @@ class JkBmsClient:
             raise
 
     async def _connect_and_read(self) -> Reading:
-        """Return a reading of a new connection, which stays open unless this fails."""
+        """Return a reading from a new connection, which stays open unless this fails."""
         self._session = self._new_session()
         connection = self._session.connection
         async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""One Bluetooth connection to a battery: the only user of bleak beside the scanner."""
+"""One Bluetooth connection to a battery; besides the scanner, the only user of bleak."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -29,11 +29,11 @@ from ..errors import (
 from .advertisement import PAIRING_PREFIX
 
 DISCONNECT_TIMEOUT: Final = 3.0
-"""s to wait for the end of a connection; some backends never confirm it."""
+"""Seconds to wait for the end of a connection; some backends never confirm it."""
 _SUBSCRIBE_TIMEOUT: Final = 8.0
-"""s to turn notifications on; leaves time in a read for a second connection."""
+"""Seconds to turn notifications on; leaves time in a read for a second connection."""
 _WRITE_TIMEOUT: Final = 5.0
-"""s to write one command."""
+"""Seconds to write one command."""
 
 _SERVICE: Final = normalize_uuid_str("ffe0")
 _SERIAL: Final = normalize_uuid_str("ffe1")
@@ -42,7 +42,7 @@ _WRITE_WITHOUT_RESPONSE: Final = "write-without-response"
 _WRITE: Final = frozenset({"write", _WRITE_WITHOUT_RESPONSE})
 
 _GENERIC_SERVICES: Final = frozenset(map(normalize_uuid_str, ("1800", "1801")))
-"""Services of Bluetooth itself, which say nothing about the device."""
+"""Generic Bluetooth services, which do not identify the device."""
 
 _PAIRING: Final = re.compile(
     r"insufficient (authentication|authorization|encryption|key size)"
@@ -52,7 +52,7 @@ _PAIRING: Final = re.compile(
     r"|encrypted no mitm|failed to encrypt|pairing failed|pairing information",
     re.IGNORECASE,
 )
-"""How BlueZ, ESPHome and macOS word that security is missing or could not be set up.
+"""Error texts of BlueZ, ESPHome and macOS if security is missing or could not be set up.
 
 The word "authenticated" alone means nothing: a proxy that is being reached again has no
 "authenticated connection" to Home Assistant.
@@ -60,7 +60,7 @@ The word "authenticated" alone means nothing: a proxy that is being reached agai
 _PAIRING_AT_SUBSCRIPTION: Final = re.compile(
     rf"{_PAIRING.pattern}|unlikely error", re.IGNORECASE
 )
-"""ATT error 0x0E is what remains where the Bluetooth stack tried to pair and failed."""
+"""Also matches ATT error 0x0E ("unlikely error"): the Bluetooth stack failed to pair."""
 _LINK_ENDED: Final = re.compile(r"changed connection status")
 _SECURITY_REASON: Final = re.compile(r"\((5|6)\)$")
 """ESPHome names the reason for the end of a link (HCI) as if it were an ATT error.
@@ -69,18 +69,18 @@ _SECURITY_REASON: Final = re.compile(r"\((5|6)\)$")
 authentication, 6 a bond that is missing on one side.
 """
 _NO_SERVICES: Final = "Failed to get services"
-"""How ESPHome words an empty service list, as an error of connecting."""
+"""Error text of ESPHome for an empty service list, raised while connecting."""
 _STACK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError)
-"""What bleak and the D-Bus below it raise, also when the D-Bus daemon ends."""
+"""Errors that bleak and D-Bus raise, also when the D-Bus daemon stops."""
 _ADAPTERS: Final = 9
-"""Adapters that the retry connector looks at, hci0 to hci8."""
+"""Adapters that the retry connector checks, hci0 to hci8."""
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")
 PAIRING_REQUIRED: Final = "The battery requires pairing"
 _NO_RESPONSE: Final = "the battery did not respond in time"
 
 type FindDevice = Callable[[], BLEDevice | None]
 type ClientMixin = type[BleakClient]
-"""What it overrides comes first in the client of bleak, to choose its path for example."""
+"""Mixin placed before bleak's client, for example to choose the path."""
 
 
 class Connection:
@@ -199,7 +199,7 @@ class Connection:
                 await client.disconnect()
 
     def _on_client_disconnected(self, _: BleakClient) -> None:
-        # Before that it is the end of one attempt, which the retry connector repeats
+        # Until then only one attempt has ended, which the retry connector repeats
         if self.was_established:
             self._on_disconnected()
 
@@ -227,7 +227,7 @@ class Connection:
 
             @override
             async def clear_cache(self) -> bool:
-                # BlueZ forgets a device as a whole: its services, and the bond with it
+                # BlueZ can only forget a whole device: its services and its bond
                 bonded = await _has_bond(connection._address)
                 return not bonded and await super().clear_cache()
 
@@ -238,7 +238,7 @@ class Connection:
 def choose_characteristics(
     services: BleakGATTServiceCollection,
 ) -> tuple[BleakGATTCharacteristic, BleakGATTCharacteristic] | None:
-    """Choose what to receive from and what to send to (docs/protocol.md 2.3).
+    """Choose the characteristics to receive from and to send to (docs/protocol.md 2.3).
 
     The UUID may exist twice, so the properties decide; `None` if one is missing.
     """
@@ -263,9 +263,9 @@ def choose_characteristics(
 
 
 async def _has_bond(address: str) -> bool:
-    """Return whether BlueZ knows a bond with the battery; costs no call to it.
+    """Return whether BlueZ knows a bond with the battery, without a D-Bus call.
 
-    bleak documents no content of `details`; on Linux, `props` is there and has the
+    bleak does not document the content of `details`; on Linux, `props` holds the
     properties of `org.bluez.Device1`.
     """
     for number in range(_ADAPTERS):

@@ -14,7 +14,7 @@ from ..protocol.layouts import DETAIL_LOG_CAPACITY
 from .session import COMMAND_ATTEMPTS, Session
 
 _DETAIL_LOG_END_TIMEOUT: Final = 2.0
-"""s of silence that end a detail log, which has no end mark."""
+"""Seconds of silence that end a detail log, which has no end mark."""
 _NO_LOG: Final = "Connected, but the battery does not send its log"
 _NOT_DECLARED: Final = "The battery has no such log"
 
@@ -57,14 +57,14 @@ async def read_detail_log(
 
 
 def has_logbook(reading: Reading) -> bool | None:
-    """Return whether the battery reports that it keeps one, `None` if it does not say."""
+    """Return whether the battery has a logbook, `None` if it does not report that."""
     return _is_declared(ReadCommand.LOGBOOK, reading)
 
 
 def has_detail_log(reading: Reading) -> bool | None:
-    """Return whether the battery reports that it keeps one, `None` if it does not say.
+    """Return whether the battery has a detail log, `None` if it does not report that.
 
-    It keeps one where it counts records, unless it declares that it has none.
+    It has one if it counts records, unless it declares that it has none.
     """
     if not reading.cell_data.detail_log_count:
         return False
@@ -76,7 +76,7 @@ def _is_declared(command: ReadCommand, reading: Reading) -> bool | None:
 
 
 def _check_declared(command: ReadCommand, reading: Reading) -> None:
-    """Raise where the battery declares what it supports, and not this."""
+    """Raise if the battery declares its commands and this is not among them."""
     if _is_declared(command, reading) is False:
         raise LogUnansweredError(_NOT_DECLARED, is_kept=False)
 

@@ -1,4 +1,4 @@
-"""What is known of a battery from one session to the next."""
+"""State of a battery that is kept from one session to the next."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from ..protocol.frames import Frame, FrameStatistics, FrameType
 
 @dataclass(slots=True)
 class Memory:
-    """What is known of a battery from one session to the next."""
+    """State of a battery that is kept from one session to the next."""
 
     statistics: FrameStatistics = field(default_factory=FrameStatistics)
     last_frames: dict[FrameType, Frame] = field(default_factory=dict)
@@ -24,6 +24,6 @@ class Memory:
     """Whether the next cell data are due, whatever the interval."""
 
     def __post_init__(self) -> None:
-        """Let the checks share the statistics, also to count what they reject."""
+        """Share the statistics with the checks, which also count rejected frames there."""
         self.checker = ConsistencyChecker(self.statistics)
         self.confirmation = Confirmation(self.statistics)

@@ -1,4 +1,4 @@
-"""Pair with a battery that asks for a code, through BlueZ (docs/protocol.md 2.6).
+"""Pair with a battery that requires a code, through BlueZ (docs/protocol.md 2.6).
 
 Linux only: import it where it is needed. The code is never logged or stored.
 """
@@ -29,18 +29,18 @@ from ..errors import (
 _LOGGER = logging.getLogger(__name__)
 
 CODE: Final = re.compile(r"[0-9]{6}", re.ASCII)
-"""A code as the battery takes it."""
+"""The format of a pairing code."""
 
 _PAIR_TIMEOUT: Final = 35.0
-"""s for the pairing itself, of which Bluetooth allows 30 s for each of its steps."""
+"""Seconds for the pairing itself; Bluetooth allows 30 s for each of its steps."""
 _CALL_TIMEOUT: Final = 5.0
-"""s for BlueZ to answer what takes it no radio."""
+"""Seconds for BlueZ calls that use no radio."""
 _DISCONNECT_TIMEOUT: Final = 10.0
-"""s until BlueZ reports the end of a link."""
+"""Seconds until BlueZ reports the end of a link."""
 _DISCOVERY_TIMEOUT: Final = 20.0
-"""s until a battery advertises that BlueZ does not know, or no longer."""
+"""Seconds to wait for an advertisement of a battery that BlueZ does not know."""
 _POLL_INTERVAL: Final = 0.1
-"""s between two looks at a property of BlueZ."""
+"""Seconds between two checks of a property in BlueZ."""
 
 _BLUEZ: Final = "org.bluez"
 _ROOT: Final = "/org/bluez"
@@ -63,7 +63,7 @@ _ERRORS: Final[dict[str, type[PairingError]]] = {
     "org.freedesktop.DBus.Error.UnknownMethod": PairingGoneError,
     "org.freedesktop.DBus.Error.UnknownObject": PairingGoneError,
 }
-"""What BlueZ answers; anything else says that it cannot do it now."""
+"""Errors by BlueZ's error name; any other means that it cannot pair at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +73,30 @@ class Bond:
     adapter: str
     """Bluetooth address of the adapter."""
     path: str
-    """Of the battery in BlueZ, as in `BLEDevice.details["path"]`."""
+    """BlueZ object path of the battery, as in `BLEDevice.details["path"]`."""
 
 
 async def pair(path: str, code: str) -> None:
-    """Pair the device at this path of BlueZ with six digits.
+    """Pair with the device at this BlueZ path, using a six-digit code.
 
-    Only for a battery that has just refused to be read: a bond that exists is useless,
-    since BlueZ made it without a code, and is removed first. The link is down at the
+    Only for a battery that has just refused to be read: an existing bond is useless,
+    since BlueZ created it without a code, and is removed first. The link is down at the
     end. Raises a `PairingError`.
     """
     if not CODE.fullmatch(code):
         raise PairingCodeError("A pairing code has six digits")
     async with _connect() as bus:
         bluez = _Bluez(bus, path)
-        # On a link that is up, BlueZ may have answered the battery without a code
+        # On an existing link, BlueZ may have answered the battery without a code
         await bluez.disconnect()
         if await bluez.get("Paired"):
-            _LOGGER.debug("%s: removing a bond that gives no data", path)
+            _LOGGER.debug("%s: removing a bond that does not work", path)
             await bluez.remove()
         await bluez.discover()
         try:
             await _pair(bluez, int(code))
         finally:
-            # A battery that is connected does not advertise
+            # A connected battery does not advertise
             await bluez.disconnect()
 
 
@@ -129,7 +129,7 @@ async def _pair(bluez: _Bluez, code: int) -> None:
         try:
             await bluez.pair()
         except _NoAgentError:
-            # There is none that this one could replace
+            # There is no agent that this one could replace
             await bluez.disconnect()
             await bluez.call(_ROOT, _AGENT_MANAGER, "RequestDefaultAgent", "o", agent)
             await bluez.pair()
@@ -199,11 +199,11 @@ class _Bluez:
     async def call(
         self, path: str, interface: str, member: str, signature: str = "", *body: Any
     ) -> list[Any]:
-        """Call what BlueZ answers at once."""
+        """Call a method that BlueZ answers at once."""
         return await _call(self.bus, path, interface, member, signature, *body)
 
     async def get(self, name: str) -> Any:
-        """Return a property of the device, `None` while BlueZ does not know it."""
+        """Return a property of the device, `None` while BlueZ does not know the device."""
         try:
             (value,) = await self.call(
                 self.path, _PROPERTIES, "Get", "ss", _DEVICE, name
@@ -239,7 +239,7 @@ class _Bluez:
             raise PairingNotReadyError("BlueZ does not end the connection") from err
 
     async def remove(self) -> None:
-        """Remove the device, and its bond with it."""
+        """Remove the device together with its bond."""
         with suppress(PairingGoneError):
             await self.call(self._adapter, _ADAPTER, "RemoveDevice", "o", self.path)
 
@@ -309,7 +309,7 @@ async def _call(
     except TimeoutError as err:
         raise PairingTimeoutError(f"{member} took longer than {timeout:.0f} s") from err
     except (OSError, EOFError) as err:
-        raise PairingNotReadyError(f"The system bus broke down: {err}") from err
+        raise PairingNotReadyError(f"The connection to the system bus was lost: {err}") from err
     if reply.message_type is MessageType.ERROR:
         name = reply.error_name or ""
         reason = f"[{name}] {' '.join(map(str, reply.body))}"

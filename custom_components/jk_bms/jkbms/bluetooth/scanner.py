@@ -1,4 +1,4 @@
-"""Finds batteries by what they advertise (docs/protocol.md 3)."""
+"""Finds batteries by their advertisements (docs/protocol.md 3)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,16 +23,16 @@ from ..text import printable
 from .advertisement import LISTED_IDS
 
 _SAME_NAME_WAIT: Final = 1.0
-"""s to wait for a second battery with the same name."""
+"""Seconds to wait for a second battery with the same name."""
 _BLUETOOTH_TIMEOUT: Final = 10.0
-"""s to start or stop a scan, which normally takes far less than one."""
+"""Seconds to start or stop a scan, which normally takes far less than one."""
 
 _MAX_SEEN: Final = 200
 """Devices that are remembered during a scan; phones change their address every quarter
 of an hour, and a scan may go on for years."""
 _ADDRESS: Final = re.compile(r"(?:[0-9A-F]{2}[:-]){5}[0-9A-F]{2}", re.IGNORECASE)
 """A name that is an address: BlueZ makes one up until it knows the name, and another
-device could pass for the battery at that address."""
+device could use it to impersonate the battery at that address."""
 
 _DENIED: Final = "this user may not use Bluetooth: add it to the group bluetooth"
 _REASONS: Final = {
@@ -76,13 +76,13 @@ class Scan:
         self._users = 0
         self._lock = asyncio.Lock()
         self._batteries: dict[str, SeenDevice] = {}
-        """What advertises as a JK BMS, by address; the latest last, `_MAX_SEEN` at most."""
+        """Devices that advertise as a JK BMS, by address; the latest last, `_MAX_SEEN` at most."""
         self._others: dict[str, SeenDevice] = {}
-        """Everything else, likewise."""
+        """All other devices, likewise."""
         self._searches: dict[str, asyncio.Event] = {}
-        """By name or address, in capitals; set by the next such advertisement."""
+        """Events by name or address, in capitals; set by the next such advertisement."""
         self._found_battery = asyncio.Event()
-        """Set by the next battery that is new, then replaced."""
+        """Set when the next new battery is found, then replaced."""
 
     async def __aenter__(self) -> Self:
         """Start scanning for the first user; raises `NoBluetoothError`."""
@@ -97,7 +97,7 @@ class Scan:
         async with self._lock:
             self._users -= 1
             if not self._users:
-                # If stopping fails, the scan has ended anyway and its results are good
+                # If stopping fails, the scan has ended anyway and its results are valid
                 with suppress(BleakError, OSError, EOFError):
                     await asyncio.wait_for(self._scanner.stop(), _BLUETOOTH_TIMEOUT)
 
@@ -112,7 +112,7 @@ class Scan:
             raise NoBluetoothError(_reason(err)) from err
 
     async def find(self, target: str, timeout: float) -> SeenDevice:
-        """Wait up to `timeout` s for a device with this name or address.
+        """Wait up to `timeout` seconds for a device with this name or address.
 
         Raises `NotReachableError` or `AmbiguousNameError`.
         """
@@ -132,7 +132,7 @@ class Scan:
         return matching[0]
 
     async def batteries(self, timeout: float) -> AsyncIterator[SeenDevice]:
-        """Yield each battery once, as soon as it is seen, for `timeout` s."""
+        """Yield each battery once, as soon as it is seen, for `timeout` seconds."""
         yielded = set[str]()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -176,7 +176,7 @@ class Scan:
 
 
 def not_found(timeout: float) -> NotReachableError:
-    """Return the error for a battery that was not seen within `timeout` s."""
+    """Return the error for a battery that was not seen within `timeout` seconds."""
     return NotReachableError(f"Not found within {timeout:g} s")
 
 

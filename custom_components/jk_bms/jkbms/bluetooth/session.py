@@ -1,4 +1,4 @@
-"""The JK conversation on one connection: ask, wait, repeat (docs/protocol.md 4)."""
+"""The JK protocol on one connection: request, wait, repeat (docs/protocol.md 4)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -46,30 +46,30 @@ from .memory import Memory
 _LOGGER = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT: Final = 5.0
-"""s until an unanswered command is repeated."""
+"""Seconds until an unanswered command is repeated."""
 SETTLE_TIME: Final = 0.3
-"""s between the subscription and the first command, and before each write."""
+"""Seconds between the subscription and the first command, and before each write."""
 SILENCE_TIMEOUT: Final = 6.0
-"""s without a frame until 0x96 is repeated; after as long again the session fails."""
+"""Seconds without a frame until 0x96 is repeated; after as long again the session fails."""
 _ACKNOWLEDGEMENT_TIMEOUT: Final = 0.5
-"""s to wait for the acknowledgement of the first command."""
+"""Seconds to wait for the acknowledgement of the first command."""
 _UNLIKELY_ACKNOWLEDGEMENT_TIMEOUT: Final = 0.12
-"""s to wait for it if the previous one did not come; in captures it takes 0.1 s."""
+"""Seconds to wait for it if the previous one was missing; in captures it takes 0.1 s."""
 _WRITE_ACKNOWLEDGEMENT_TIMEOUT: Final = 1.0
-"""s to wait for the acknowledgement of a write before the value is read back."""
+"""Seconds to wait for the acknowledgement of a write before the value is read back."""
 COMMAND_ATTEMPTS: Final = 2
-"""How often a command is sent at most."""
+"""Maximum number of times that a command is sent."""
 _UNREAD_LOG_FRAMES: Final = 64
-"""Frames of a log that wait for their reader; further ones that come unasked are dropped."""
+"""Maximum number of queued log frames; further unrequested ones are dropped."""
 _COUNTED_TOGETHER: Final = 4
 """Frames of a held link, two seconds' worth, whose power is counted in one go.
 
-Each on its own would find none of the code for it left in the processor's caches.
+One at a time, each would find the code for it evicted from the processor's caches.
 """
 _EARLY_FRAMES: Final = 2
-"""Cell data before the settings that are skipped: left over from an earlier stream.
+"""Maximum cell data to skip before the settings: they are left over from an earlier stream.
 
-After more of them the settings were lost.
+If there are more, the settings were lost.
 """
 
 _REQUESTS: Final = {
@@ -93,7 +93,7 @@ class Session:
         answer_timeout: float = ANSWER_TIMEOUT,
         client_mixin: ClientMixin | None = None,
     ) -> None:
-        """`name` is for the log; `client_mixin` is for the connection."""
+        """Prepare; `name` is for the log, `client_mixin` for the connection."""
         self.connection = Connection(
             name, self.on_data, self._on_disconnected, client_mixin
         )
@@ -108,7 +108,7 @@ class Session:
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._log_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._answers: asyncio.Queue[Frame | None] = asyncio.Queue()
-        """Frames of the type that `ask` wants."""
+        """Frames of the type that `ask` waits for."""
         self._wanted: FrameType | None = None
         self._acknowledged = asyncio.Event()
         self._device_info: DeviceInfo
@@ -117,13 +117,13 @@ class Session:
         self._pending_settings: Frame | None = None
         """Settings that are not decoded yet."""
         self._due = -inf
-        """s of the loop's clock; earlier cell data are skipped."""
+        """When cell data are due, in seconds of the loop's clock; earlier ones are skipped."""
         self._skipped_at = -inf
-        """s of the loop's clock when cell data were last skipped."""
+        """When cell data were last skipped, in seconds of the loop's clock."""
         self._stream_requested_again = False
         self._live_checker: LiveChecker | None = None
         self._uncounted: list[tuple[Frame, float]] = []
-        """Cell data and when they arrived."""
+        """Cell data that are not counted yet, and when they arrived."""
         self._on_live: Callable[[LiveSample], None] = lambda _: None
         self._frame_seen = False
         self._jk_bytes_seen = False
@@ -151,7 +151,7 @@ class Session:
     async def follow(
         self, reading: Reading, interval: float, since: float
     ) -> AsyncGenerator[Reading]:
-        """Yield a reading every `interval` s while the battery streams.
+        """Yield a reading every `interval` seconds while the battery streams.
 
         The first is `reading` if the one before it, from `since`, is old enough.
         """
@@ -170,13 +170,13 @@ class Session:
     def count(self, reading: Reading, on_live: Callable[[LiveSample], None]) -> None:
         """Call `on_live` with the first reading, and then for every good frame.
 
-        Frames wait until there are some, or until the next reading.
+        Frames are queued and counted a few at a time, at the latest with the next reading.
         """
         self._live_checker, self._on_live = LiveChecker(reading), on_live
         on_live(LiveSample.of(reading))
 
     def _count_frames(self) -> None:
-        """Count what has waited for it."""
+        """Report the queued frames to `on_live`."""
         frames, self._uncounted = self._uncounted, []
         for frame, time in frames:
             assert self._live_checker
@@ -184,7 +184,7 @@ class Session:
                 self._on_live(sample)
 
     async def write(self, change: Change) -> None:
-        """Send a change once and wait for the acknowledgement, which proves nothing."""
+        """Send a change once and wait for the acknowledgement, which confirms nothing."""
         self._acknowledged.clear()
         await self.connection.write(build_command(change.register, change.new))
         with suppress(TimeoutError):
@@ -192,14 +192,14 @@ class Session:
                 await self._acknowledged.wait()
 
     def expect(self, change: Change) -> None:
-        """Believe the next frame that shows this change, and what it moves."""
+        """Accept the next frame that shows this change and its side effects."""
         register = change.register
         if record := _RECORDS.get(register.proof):
             self._confirmation.expect(record, register.field, change.new)
         self._checker.expect(register.moves, asyncio.get_running_loop().time())
 
     def forget(self, change: Change) -> None:
-        """Show no value that this change may have replaced, until it is read again."""
+        """Drop the old value of a changed setting until it is read again."""
         register = change.register
         values: dict[str, Any] = {register.field: None}
         if register.proof is FrameType.SETTINGS and self._settings:
@@ -210,7 +210,7 @@ class Session:
     async def ask(
         self, kind: FrameType, timeout: float
     ) -> Settings | DeviceInfo | CellData | None:
-        """Return what the battery reports now, `None` if it is late or not believed.
+        """Return what the battery reports now, `None` if it is late or not accepted.
 
         Cell data stream, the others are requested. Raises a `LinkError`.
         """
@@ -254,7 +254,7 @@ class Session:
         return self._confirmation.accept(record, now, lasting_content(frame))
 
     def failure(self) -> LinkError:
-        """Return why there is no reading, as far as this session has come."""
+        """Return why there is no reading, judging by how far this session has come."""
         if not self.connection.was_established:
             return self.connection.connect_failure()
         if self._foreign_bytes_seen and not self._jk_bytes_seen:
@@ -267,7 +267,7 @@ class Session:
 
     @property
     def looks_unpaired(self) -> bool:
-        """Whether nothing came from a module of the kind that sends nothing unpaired."""
+        """Whether nothing came, and the radio module is of the kind that needs pairing."""
         return (
             self.connection.may_require_pairing
             and self.connection.was_established
@@ -275,7 +275,7 @@ class Session:
         )
 
     def on_data(self, data: bytearray) -> None:
-        """Take one notification."""
+        """Process one notification."""
         if not self._frame_seen:
             self._detect_protocol(bytes(data))
         acknowledged = self.statistics.acknowledged
@@ -288,7 +288,7 @@ class Session:
             self._acknowledged.set()
 
     def _on_frame(self, frame: Frame) -> None:
-        """Take one good frame: all of them pass here, whether due or not."""
+        """Process one good frame, due or not: every frame passes here."""
         self._memory.last_frames[frame.type] = frame
         self._frame_seen = self._jk_bytes_seen = True
         now = asyncio.get_running_loop().time()
@@ -307,7 +307,7 @@ class Session:
             self._log_frames.put_nowait(frame)
 
     def _skip(self, frame: Frame, now: float) -> bool:
-        """Return whether these are cell data that are not due; they wake no task."""
+        """Return whether cell data are not due, so the reading task need not be woken."""
         if frame.type is not FrameType.CELL_DATA or self._memory.publish_next:
             return False
         if now >= self._due:
@@ -321,7 +321,7 @@ class Session:
         return True
 
     def _detect_protocol(self, chunk: bytes) -> None:
-        """Note whether a JK BMS sends this; not called once a frame has begun."""
+        """Note whether this comes from a JK BMS; not called once a frame has begun."""
         self._frame_seen = HEADER in chunk
         if self._frame_seen or COMMAND_HEADER in chunk or chunk == IDLE_LINE:
             self._jk_bytes_seen = True
@@ -365,7 +365,7 @@ class Session:
             await self.send(ReadCommand.DEVICE_INFO)
 
     async def _wait_for_acknowledgement(self) -> None:
-        """Wait for it, but not for long: some models send none or delay it."""
+        """Wait briefly for the acknowledgement: some models send none or delay it."""
         memory = self._memory
         timeout = (
             _ACKNOWLEDGEMENT_TIMEOUT
@@ -381,7 +381,7 @@ class Session:
             memory.acknowledges = True
 
     async def _next_reading(self) -> Reading:
-        """Wait for cell data that are due and believed.
+        """Wait for cell data that are due and accepted.
 
         This is the only loop over the stream: the first reading of a session and every
         later one of a held link come from here.
@@ -394,7 +394,7 @@ class Session:
                 self._pending_settings = frame
                 if self._cells.profile:
                     await self._take_settings(self._cells.profile)
-            # Of two frames in one notification the second may not be due any more
+            # The second of two frames in one notification may no longer be due
             if frame.type is not FrameType.CELL_DATA or self._skip(frame, clock()):
                 continue
             is_early = not self._cells.profile and not self._pending_settings
@@ -419,7 +419,7 @@ class Session:
             )
 
     async def _take_settings(self, profile: Profile) -> bool:
-        """Decode pending settings, if any; request them again if not believed yet.
+        """Decode pending settings, if any; request them again if not accepted yet.
 
         Returns whether there is nothing to wait for.
         """
@@ -450,7 +450,7 @@ class Session:
             if self._skipped_at > last_frame_at:
                 last_frame_at = self._skipped_at
                 continue
-            # Settings alone answer each request, but they are no stream
+            # Settings answer each request, but do not count as the stream
             if self._stream_requested_again:
                 raise self.failure()
             self._stream_requested_again = True

@@ -1,4 +1,4 @@
-"""Write settings one by one, each proven before the next (docs/protocol.md 4.3)."""
+"""Write settings one by one, each verified before the next (docs/protocol.md 4.3)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 PROOF_TIMEOUT: Final = 2.0
-"""s to wait for the frame that shows a value."""
+"""Seconds to wait for the frame that shows a value."""
 PROOF_PAUSE: Final = 1.0
-"""s between two requests for it: the battery is busy right after a write."""
+"""Seconds between two requests for it: the battery is busy right after a write."""
 PROOF_ATTEMPTS: Final = 4
-"""How often it is requested at most. The value itself is written once."""
+"""Maximum number of requests for it. The value itself is written once."""
 
 type Permit = Callable[[Change], None]
 """Called with each change before the first is sent; raises `SettingRefusedError`."""
@@ -40,44 +40,44 @@ _NOT_TRIED: Final = "An earlier change was not confirmed"
 
 
 class Outcome(StrEnum):
-    """What became of a change."""
+    """The outcome of a change."""
 
     CONFIRMED = "confirmed"
     """The battery reports the new value."""
     NOT_CONFIRMED = "not_confirmed"
     """It was written, and the battery reports another value."""
     UNKNOWN = "unknown"
-    """It may have been written; the battery did not report the value since."""
+    """It may have been written; the battery has not reported the value since."""
     REFUSED = "refused"
-    """It was not written: other settings, or the owner, do not allow it any more."""
+    """It was not written: other settings, or the owner, no longer allow it."""
     NOT_TRIED = "not_tried"
     """It was not written, because an earlier change was not confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteResult:
-    """One change and what became of it."""
+    """One change and its outcome."""
 
     change: Change
     outcome: Outcome
     answer: Value | None = None
-    """What the battery reported last."""
+    """The value that the battery reported last."""
     reason: str = ""
     """Why it is not confirmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteReport:
-    """What became of each change, in the order of writing."""
+    """The outcome of each change, in the order of writing."""
 
     reading: Reading
-    """With the settings that the battery reported last."""
+    """Reading with the settings that the battery reported last."""
     results: tuple[WriteResult, ...]
-    """Without settings that had their value already."""
+    """Results, without settings that already had their value."""
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the battery reports every value that was asked for."""
+        """Whether the battery reports every requested value."""
         return all(result.outcome is Outcome.CONFIRMED for result in self.results)
 
 
@@ -90,7 +90,7 @@ class Writer:
         permit: Permit | None = None,
         prepare: Prepare | None = None,
     ) -> None:
-        """`target` are the values by the names of the settings."""
+        """Prepare to write `target`, the values by the names of the settings."""
         self._target = dict(target)
         self._permit = permit
         self._prepare = prepare
@@ -99,10 +99,10 @@ class Writer:
         self._waiting: list[Change] = []
         """Changes that are not sent yet."""
         self._sent: Change | None = None
-        """The change that is sent but not proven."""
+        """The change that was sent but not verified."""
 
     async def write(self, session: Session, reading: Reading) -> None:
-        """Write what differs from the battery's own settings.
+        """Write the values that differ from the battery's own settings.
 
         `reading` is of the same link. Raises `SettingRefusedError` before anything is
         sent, and a `LinkError`.
@@ -141,7 +141,7 @@ class Writer:
         return self.report(str(err))
 
     def report(self, reason: str = _NOT_TRIED) -> WriteReport:
-        """Report what became of each change; `reason` is why some were not tried."""
+        """Report the outcome of each change; `reason` is why some were not tried."""
         assert self._reading
         rest = (
             WriteResult(change=change, outcome=Outcome.NOT_TRIED, reason=reason)
@@ -191,7 +191,7 @@ class Writer:
         return answer
 
     def _as_of_now(self, result: WriteResult) -> WriteResult:
-        """Return a result with what the battery reports now, which may be undone."""
+        """Return a result with the value that the battery reports now: it may have changed back."""
         answer = self._answer(result.change)
         if result.outcome is not Outcome.CONFIRMED or answer == result.change.new:
             return result

@@ -1,4 +1,4 @@
-"""Which battery is read next when there are more of them than connection slots."""
+"""Chooses which battery to read next when there are more batteries than connection slots."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,17 +10,17 @@ from typing import Final
 from ..errors import NoFreeSlotError
 
 _MAX_SLOTS: Final = 8
-"""At a time; few adapters have more connections."""
+"""Maximum connections at a time; few adapters support more."""
 
 type Rank = tuple[bool, float]
-"""The lowest is first: whether it was never read, and when it failed last, s."""
+"""Whether it was never read, and when it last failed, in seconds; the lowest goes first."""
 
 
 class AdapterSlots:
     """Grants the connection slots of an adapter, the lowest rank first.
 
-    Only the adapter knows how many it has: a connection that it refuses lowers the number
-    of slots, and each use that ends otherwise raises it by one.
+    Only the adapter knows how many it has: each refused connection lowers the number of
+    slots, and each use that ends otherwise raises it by one.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class AdapterSlots:
         self.active = 0
         """Slots in use."""
         self.ended = 0
-        """Uses that have ended and were not refused."""
+        """Uses that have ended without being refused."""
         self._limit = _MAX_SLOTS
         self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
     @asynccontextmanager
     async def slot(self, rank: Rank) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; `NoFreeSlotError` refuses it."""
+        """Wait for a slot and hold it; `NoFreeSlotError` in the body means it was refused."""
         if self.active < self._limit:
             self.active += 1
         else:

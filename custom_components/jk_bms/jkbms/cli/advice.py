@@ -1,4 +1,4 @@
-"""What a person can do about each failure of a battery."""
+"""Advice for each failure of a battery."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -45,7 +45,7 @@ def failure_text(err: JkBmsError) -> str:
 
 
 def implausible_text(names: Iterable[str]) -> str:
-    """Return which values are left out and what to check."""
+    """Return a text with the values that are left out and what to check."""
     return (
         f"impossible values are left out: {', '.join(names)}; "
         "check the wire and the connector of each of them"

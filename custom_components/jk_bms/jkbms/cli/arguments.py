@@ -140,7 +140,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
 
 
 def _contradiction(options: Options) -> str | None:
-    """Return which options cannot be combined, if any."""
+    """Return an error for options that cannot be combined, if any."""
     if not all(options.targets):
         return "--devices needs names or addresses"
     if len(options.modes) > 1:
@@ -250,4 +250,4 @@ _IGNORED_BY: Final = {
     "--exporter": ("--settings", "--secrets"),
     "--push": ("--settings", "--secrets"),
 }
-"""Options without a use in a mode, which are refused; not those that `ubmsc` ignores."""
+"""Options that are an error in a mode; those that `ubmsc` ignores stay allowed."""

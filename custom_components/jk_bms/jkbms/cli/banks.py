@@ -1,4 +1,4 @@
-"""Several batteries as one more: `--bank NAME=A,B`."""
+"""Banks, which combine several batteries into one more: `--bank NAME=A,B`."""
 
 from collections.abc import Iterable, Iterator
 from time import time
@@ -12,10 +12,10 @@ from .option_types import BankOption
 def banks(
     monitor: Monitor, options: Iterable[BankOption]
 ) -> Iterator[tuple[str, Bank]]:
-    """Yield each bank that has been tried at least once, with its name, as of now."""
+    """Yield the name and current values of each bank that was tried at least once."""
     by_target = {battery.target: battery for battery in monitor.batteries}
     for option in options:
-        # One battery may be requested by its name and by its address
+        # A battery may be requested both by its name and by its address
         packs = {
             battery.seen.address if battery.seen else name: (name, battery)
             for name in option.packs
@@ -27,7 +27,7 @@ def banks(
 
 
 def bank_state(name: str, bank: Bank) -> BatteryState:
-    """Return the values that a battery has as well; without any pack it is down."""
+    """Return the values that a single battery has too; without any pack the bank is down."""
     return BatteryState(
         device=name,
         up=bool(bank.online),

@@ -33,15 +33,15 @@ from .terminal import is_confirmed, print_error, print_lines
 _LOGGER = logging.getLogger(__name__)
 
 _WRITE_TIME: Final = 15.0
-"""s for one write and reading it back."""
+"""Seconds for one write and reading it back."""
 _READ_TIME: Final = 25.0
-"""s to connect and read."""
+"""Seconds to connect and read."""
 _SWITCH: Final = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
     **dict.fromkeys(("off", "false", "no", "0"), False),
 }
 _NOT_RESTORED: Final = "nominal_capacity"
-"""Writing it restarts the battery's statistics, so a file alone does not do it."""
+"""Writing it restarts the battery's statistics, so a file alone does not write it."""
 _WARNINGS: Final = {
     "discharging": "turning it off cuts the power of everything the battery feeds",
     "nominal_capacity": "it restarts the statistics of the battery",
@@ -59,7 +59,7 @@ class _ChangeError(JkBmsError):
 
 
 def change_settings(options: Options) -> ExitCode:
-    """Read the battery, show what would change, ask, write and show what came back."""
+    """Read the battery, show what would change, ask, write and show the outcome."""
     try:
         saved = {} if options.apply is None else _load(options.apply)
         texts = _assignments(options.set)
@@ -90,7 +90,7 @@ def change_settings(options: Options) -> ExitCode:
     return run(partial(_write, options, battery.address, wanted), options)
 
 
-# What is requested
+# The request
 
 
 def _assignments(arguments: Iterable[str]) -> dict[str, str]:
@@ -108,7 +108,7 @@ def _assignments(arguments: Iterable[str]) -> dict[str, str]:
 def _load(path: str) -> dict[str, Any]:
     """Return the settings of a file that `--settings -f toml` wrote."""
     try:
-        # Editors of Windows begin a file with a byte order mark
+        # Windows editors begin a file with a byte order mark
         document = tomllib.loads(Path(path).read_text("utf-8-sig"))
     except RecursionError as err:
         raise _ChangeError(f"{path}: it is nested too deeply") from err
@@ -127,9 +127,9 @@ def _load(path: str) -> dict[str, Any]:
 def _restorable(
     saved: Mapping[str, Any], reading: Reading, *, is_all: bool
 ) -> dict[str, Value]:
-    """Return what may be written of saved settings; name what else differs.
+    """Return the saved settings that may be written; name the others that differ.
 
-    Raises `_ChangeError` if that is nothing, and all that was requested.
+    Raises `_ChangeError` if there are none and they are all that was requested.
     """
     accepted = accepted_registers(reading)
     target: dict[str, Value] = {}
@@ -158,16 +158,16 @@ def _parsed(texts: Mapping[str, str], reading: Reading) -> dict[str, Value]:
 
 
 def _value(register: Register, text: str) -> Value:
-    """Return a value as the register takes it; `plan` refuses what is none."""
+    """Return a value in the type of the register; `plan` refuses an invalid one."""
     if register.kind is Kind.SWITCH:
         return _SWITCH.get(text.lower(), text)
     if register.kind is Kind.TEXT:
         return text
-    # Python would read `1_0` and the digits of other scripts as well
+    # Python would also accept `1_0` and digits of other scripts
     return float(text) if _NUMBER.fullmatch(text) else text
 
 
-# What a person has to allow
+# Passcode and confirmation
 
 
 def _check_passcode(reading: Reading) -> None:
@@ -208,7 +208,7 @@ async def _write(
     options: Options, address: str | None, target: Mapping[str, Value]
 ) -> ExitCode:
     poller = Poller.from_options(options)
-    # Another battery of the same name is not the one that was shown and confirmed
+    # Another battery with the same name is not the one that was shown and confirmed
     (requested,) = poller.monitor.batteries
     requested.address = address
     codes: list[ExitCode] = []
@@ -231,7 +231,7 @@ async def _write(
     return exit_code(poller) or codes[0]
 
 
-# What is shown
+# The output
 
 
 def _show_plan(changes: Iterable[Change]) -> None:

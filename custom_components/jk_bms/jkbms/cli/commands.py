@@ -1,4 +1,4 @@
-"""What the command does over Bluetooth: choose the action, list or read batteries."""
+"""The actions over Bluetooth: choose the action, list or read batteries."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from .terminal import print_error, show
 
 
 def execute(options: Options) -> ExitCode:
-    """Do what the options request, until it is done or a signal ends it."""
+    """Run the action of the options until it is done or a signal ends it."""
     if options.set or options.apply is not None:
         from .change import change_settings
 
@@ -104,7 +104,7 @@ async def _read(options: Options) -> ExitCode:
 
 
 def _report(name: str, battery: Battery, options: Options) -> BatteryReport:
-    """Return what a battery has just sent."""
+    """Return the report of what a battery has just sent."""
     err, reading = battery.error, None if battery.error else battery.reading
     if isinstance(err, UnsupportedLayoutError):
         info = err.device_info

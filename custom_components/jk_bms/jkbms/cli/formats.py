@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from .report import Document, ReadReport, Report, ScanReport
 
-# No string in TOML holds a line end, so these are in arrays
+# A line end within an array; the TOML strings contain none
 _ARRAY_BREAK: Final = re.compile(r",\n *\]|[\[,]\n +")
 
 
@@ -84,7 +84,7 @@ def _repr_pretty(report: Report) -> str:
 
 
 def _named(report: Report) -> dict[str, list[Any]]:
-    """Return stand-ins whose `repr` shows every field; that of the models hides secrets."""
+    """Return stand-ins whose `repr` shows every field: the models' own hides secrets."""
     return {
         section: [_namespace(model) for model in models]
         for section, models in report.document().items()
@@ -109,7 +109,7 @@ def _rust_pretty(report: Report) -> str:
 
 
 def _outputs(report: Report) -> _Struct:
-    """Return what `ubmsc` prints: both of its sections, and ours where requested."""
+    """Return the output of `ubmsc`: both of its sections, and ours where requested."""
     document: Document = {"device_info": [], "cell_data": []}
     return _Struct("Outputs", document | report.document())
 

@@ -1,4 +1,4 @@
-"""Set up the command's log: where it goes, and which messages it takes."""
+"""Set up the command's log: its destination and its filter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _LEVELS: Final = {
     "trace": logging.DEBUG,
 }
 _MAX_LEVEL: Final = "trace"
-"""Level of a target that is given without one."""
+"""Level of a target without a level."""
 
 type _ExcInfo = (
     tuple[type[BaseException], BaseException, TracebackType | None]
@@ -41,13 +41,13 @@ class LogFilter:
     levels: Mapping[str, int] = field(default_factory=dict)
     """Levels by the name of the logger; the empty name is the root logger."""
     pattern: re.Pattern[str] | None = None
-    """Messages without a match are not logged."""
+    """Only messages that match it are logged."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `level`, `target` and `target=level`, with commas, and `/regex` behind.
+        """Read `level`, `target` and `target=level`, separated by commas, then `/regex`.
 
-        Raises `ValueError` with the part that is wrong and what would be right.
+        Raises `ValueError` with the part that is wrong and what is expected.
         """
         directives, slash, regex = text.partition("/")
         levels = {}
@@ -69,7 +69,7 @@ class LogFilter:
 
 
 def _logger_name(target: str) -> str:
-    """Return the logger of a target.
+    """Return the name of the logger of a target.
 
     `jkbms` and `jk_bms` are the library, with its modules below them. So is `ubmsc`
     with all its modules: they have no counterpart here.
@@ -84,7 +84,7 @@ def _logger_name(target: str) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """Formats each message as one line: it may quote what comes from the air."""
+    """Formats each message as one line: it may quote text received over the air."""
 
     @override
     def formatMessage(self, record: logging.LogRecord) -> str:
@@ -96,10 +96,10 @@ class _Formatter(logging.Formatter):
 
 
 def set_up(log_filter: LogFilter, *, to_journal: bool) -> None:
-    """Log to stderr or to journald what the filter asks for; without one, warnings.
+    """Log what the filter selects to stderr or to journald; without one, warnings.
 
     As with env_logger, targets that a filter does not name are off.
-    Messages that would hold passcodes are never logged. Raises `JournalError`.
+    Messages that would contain passcodes are never logged. Raises `JournalError`.
     """
     if to_journal:
         handler, form = _journal_handler(), "%(message)s"

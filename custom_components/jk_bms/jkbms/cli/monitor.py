@@ -1,4 +1,4 @@
-"""Which batteries there are, and the state of each."""
+"""The known batteries and the state of each."""
 
 import asyncio
 from collections import Counter
@@ -23,12 +23,12 @@ from .advice import failure_text, implausible_text
 _LOGGER = logging.getLogger(__name__)
 
 FORGET_AFTER: Final = 86400.0
-"""s until a battery that was found by a scan is dropped after it was last seen.
+"""Seconds after its last advertisement until a battery found by a scan is dropped.
 
 Exporting `up 0` for a day leaves time to notice it.
 """
 _MAX_UNREAD: Final = 64
-"""Batteries that a scan found and none could read; anyone can advertise any number."""
+"""Maximum batteries found by a scan but never read: anyone can advertise any number."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,25 +40,25 @@ class Battery:
     is_requested: bool = True
     """Whether the target comes from the command line, not from a scan."""
     address: str | None = None
-    """Where it was read; from then on no other device can take its name over."""
+    """Address at which it was read; from then on no other device can take over its name."""
     seen: SeenDevice | None = None
     """Its latest advertisement."""
     seen_at: float = -inf
-    """When, by the clock of the loop, s."""
+    """When that was received, in seconds of the loop's clock."""
     client: JkBmsClient | None = None
     """`None` until it is first seen."""
     reading: Reading | None = None
     """The latest reading."""
     read_at: float | None = None
-    """Unix time of the reading, s."""
+    """Unix time of the reading in seconds."""
     stale_at: float = inf
-    """When the reading is too old, by the clock of the loop, s."""
+    """When the reading becomes too old, in seconds of the loop's clock."""
     error: JkBmsError | None = None
     """Why the latest attempt failed."""
     failed_at: float = -inf
-    """When an attempt failed last, by the clock of the loop, s."""
+    """When an attempt last failed, in seconds of the loop's clock."""
     label: str | None = None
-    """What it is called, once that must not change any more."""
+    """Its name, once that must no longer change."""
     outage: Outage = field(default_factory=Outage)
     """Whether its loss was logged."""
     logged_left_out: tuple[str, ...] = ()
@@ -71,17 +71,17 @@ class Battery:
 
     @property
     def advertised_name(self) -> str | None:
-        """Of a battery that was found."""
+        """The advertised name of a battery that was found."""
         return self.seen.name if self.seen and not self.is_requested else None
 
     @property
     def scan_target(self) -> str:
-        """What to scan for: its address once it was read."""
+        """The name or address to scan for: its address once it was read."""
         return self.address or self.target
 
     @property
     def rank(self) -> Rank:
-        """Its place among those that wait: one that was read first, a failed one last."""
+        """Its place in the queue: a battery that was read goes first, a failed one last."""
         return self.reading is None, self.failed_at
 
     @property
@@ -91,7 +91,7 @@ class Battery:
 
     @property
     def is_proven(self) -> bool:
-        """Whether it was requested or read: a scan finds whatever advertises as one."""
+        """Whether it was requested or read: a scan finds anything that advertises as a JK BMS."""
         return self.is_requested or self.reading is not None
 
     @property
@@ -119,12 +119,12 @@ class Monitor:
         """In the order requested, else in the order found."""
         self.on_change = on_change
         self.max_age = inf
-        """s after which a reading is stale."""
+        """Seconds after which a reading is stale."""
         self.no_bluetooth: NoBluetoothError | None = None
         """Why no battery can be read at the moment."""
         self._answer_timeout = answer_timeout
         self._unproven = Outage()
-        """Whether a battery that a scan found and none has read was logged."""
+        """Whether a battery that a scan found but that was never read was logged."""
         # By address: one battery may be requested by its name and by its address
         self._clients: dict[str, JkBmsClient] = {}
         self._seen: dict[str, SeenDevice] = {}
@@ -132,9 +132,9 @@ class Monitor:
     def named(self) -> list[tuple[str, Battery]]:
         """Return each battery with a name that no other battery has.
 
-        That is the first target that it was requested by, whatever it advertises later.
-        For a battery that was found it is its label, or until it has one the advertised
-        name, or the address where another battery has that name.
+        For a requested battery that is its first target, whatever it advertises later.
+        For a battery that was found it is its label; until it has one, the advertised
+        name, or the address if another battery has that name.
         """
         shared = Counter(
             name
@@ -154,10 +154,11 @@ class Monitor:
         return named
 
     def keep_label(self, battery: Battery) -> None:
-        """Settle what a battery that was found is called from now on.
+        """Fix the label of a battery found by a scan.
 
-        Twins have their addresses. One that takes the name of a battery that was read,
-        or cannot be read, does not change what the other is called.
+        Batteries with the same name are labelled with their addresses. One that takes
+        the name of a battery that was read, or cannot be read, does not change the
+        label of the other.
         """
         if battery.is_requested or battery.label:
             return
@@ -176,8 +177,8 @@ class Monitor:
     def make_room(self) -> bool:
         """Return whether there is room for a battery that a scan found.
 
-        Where there is none, the one that failed first of those never read is dropped;
-        what is known of it goes with the end of its current attempt.
+        If there is none, the battery that failed first of those never read is dropped;
+        its state is forgotten at the end of its current attempt.
         """
         unread = [battery for battery in self.batteries if not battery.is_proven]
         if len(unread) < _MAX_UNREAD:
@@ -233,8 +234,9 @@ class Monitor:
     def log_change(self, battery: Battery) -> None:
         """Log once that a battery is lost or back, and which values it leaves out.
 
-        Missing Bluetooth is logged once for all batteries, not here. Of those that a
-        scan found only the first is logged until it is read: there may be any number.
+        Missing Bluetooth is logged once for all batteries, not here. Of the batteries
+        found by a scan that were never read, only the first is logged: there may be any
+        number.
         """
         if isinstance(battery.error, NoBluetoothError):
             return
@@ -257,9 +259,10 @@ class Monitor:
         battery.logged_left_out = left_out
 
     def forget_if_gone(self, battery: Battery) -> bool:
-        """Drop a battery that a scan found and none has seen for a day.
+        """Drop a battery found by a scan that was not seen for a day.
 
-        Without Bluetooth it stays: no scan could have seen it. Return whether it went.
+        Without Bluetooth it stays: no scan could have seen it. Return whether it was
+        dropped.
         """
         unseen_for = asyncio.get_running_loop().time() - battery.seen_at
         if (
@@ -275,7 +278,7 @@ class Monitor:
         return True
 
     def forget(self, battery: Battery) -> None:
-        """Drop all that is known of a battery that a scan found."""
+        """Drop all state of a battery that a scan found."""
         if battery in self.batteries:
             self.batteries.remove(battery)
         # It may have been found again since it was dropped

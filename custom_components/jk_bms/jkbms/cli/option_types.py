@@ -1,6 +1,6 @@
-"""The values of options: each function takes one from its text.
+"""Parsers of option values: each function converts a text.
 
-They raise `ArgumentTypeError` for what they do not take.
+Each raises `ArgumentTypeError` for invalid text.
 """
 
 import argparse
@@ -34,11 +34,11 @@ FORMAT_NAMES: Final = ", ".join(
 
 _MIN_PACKS: Final = 2
 _MIN_INTERVAL: Final = 1.0
-"""s: reading a battery takes about as long."""
+"""Seconds; reading a battery takes about as long."""
 
 
 def output_format(text: str) -> str:
-    """Take a format by its short or long name."""
+    """Parse the short or long name of a format."""
     if text in FORMATS:
         return FORMATS[text]
     if text in FORMATS.values():
@@ -49,7 +49,7 @@ def output_format(text: str) -> str:
 
 
 def frame_layout(text: str) -> Layout:
-    """Take a layout by its name."""
+    """Parse the name of a layout."""
     try:
         return Layout(text)
     except ValueError as err:
@@ -59,15 +59,15 @@ def frame_layout(text: str) -> Layout:
 
 
 def filled_text(text: str) -> str:
-    """Take any text but an empty one."""
-    # Usually a shell variable that is not set
+    """Accept any text except an empty one."""
+    # An empty text is usually a shell variable that is not set
     if not text:
         raise argparse.ArgumentTypeError("its value is empty")
     return text
 
 
 def utf8_text(text: str) -> str:
-    """Take text that can be encoded."""
+    """Accept text that can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError as err:
@@ -76,12 +76,12 @@ def utf8_text(text: str) -> str:
 
 
 def file_path(text: str) -> Path:
-    """Take the path of a file."""
+    """Parse the path of a file."""
     return Path(filled_text(text))
 
 
 def device_names(text: str) -> list[str]:
-    """Take names or addresses with commas between them, as a scan lists them."""
+    """Parse names or addresses separated by commas, as a scan lists them."""
     return [name.strip() for name in printable(utf8_text(text)).split(",")]
 
 
@@ -96,7 +96,7 @@ class BankOption:
 
 
 def bank(text: str) -> BankOption:
-    """Take a bank as NAME=A,B,C, or as NAME=A+B in series."""
+    """Parse a bank: NAME=A,B,C, or NAME=A+B in series."""
     text = printable(utf8_text(text))
     name, _, listed = text.partition("=")
     wiring = Wiring.PARALLEL if "," in listed else Wiring.SERIES
@@ -113,7 +113,7 @@ def bank(text: str) -> BankOption:
 
 
 def seconds(text: str) -> float:
-    """Take a number of seconds above 0."""
+    """Parse a number of seconds above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -124,7 +124,7 @@ def seconds(text: str) -> float:
 
 
 def interval(text: str) -> float:
-    """Take an interval between readings in s."""
+    """Parse an interval between readings in seconds."""
     value = seconds(text)
     if value < _MIN_INTERVAL:
         raise argparse.ArgumentTypeError(
@@ -134,7 +134,7 @@ def interval(text: str) -> float:
 
 
 def log_filter(text: str) -> LogFilter:
-    """Take levels and targets of the log, and a pattern."""
+    """Parse levels and targets of the log, and a pattern."""
     try:
         return LogFilter.parse(text)
     except ValueError as err:

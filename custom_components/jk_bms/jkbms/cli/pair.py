@@ -13,12 +13,12 @@ from .terminal import print_error
 
 
 def ask_code() -> str:
-    """Return the code of the environment, or ask for it without an echo."""
+    """Return the code from the environment, or ask for it without echoing it."""
     return os.environ.get(CODE_VARIABLE) or getpass("Pairing code (six digits): ")
 
 
 async def pair_battery(options: Options, code: str) -> ExitCode:
-    """Pair with the battery if it refuses to be read; what it sends is not shown."""
+    """Pair with the battery if it refuses to be read; its values are not shown."""
     poller = Poller.from_options(options)
     with progress(poller):
         await poller.read_once()

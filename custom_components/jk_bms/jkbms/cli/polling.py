@@ -1,4 +1,4 @@
-"""Find and read many batteries side by side, once or again and again."""
+"""Find and read many batteries concurrently, once or continuously."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -18,9 +18,9 @@ from .monitor import Battery, Monitor
 _LOGGER = logging.getLogger(__name__)
 
 SCAN_TIMEOUT: Final = 30.0
-"""s until the scan for a battery ends."""
+"""Seconds until the scan for a battery ends."""
 _RETRY_INTERVAL: Final = 3.0
-"""s until a held link, or a read without a free connection slot, is tried again."""
+"""Seconds until a held link, or a read without a free connection slot, is tried again."""
 _MAX_MISSED: Final = 3
 """Intervals without a reading after which the last one is stale, whatever hangs."""
 _ANSWERS: Final = READ_DEADLINE / ANSWER_TIMEOUT
@@ -38,7 +38,7 @@ class Poller:
         scan_timeout: float = SCAN_TIMEOUT,
         answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
-        """`adapter` is as BlueZ names it, such as `hci1`; timeouts are in s."""
+        """`adapter` is a BlueZ name such as `hci1`; timeouts are in seconds."""
         self.monitor = monitor
         self.scan_timeout = scan_timeout
         self._adapter = adapter
@@ -60,7 +60,7 @@ class Poller:
         async with Scan(self._adapter):
             pass
 
-    # Once
+    # Read once
 
     async def find_each(
         self, use: Callable[[Battery], Coroutine[Any, Any, None]]
@@ -122,7 +122,7 @@ class Poller:
             self.monitor.succeed(battery, reading)
 
     async def _read_in_slot(self, battery: Battery) -> Reading:
-        """Read a battery; wait for a connection slot as long as others use them."""
+        """Read a battery; wait for a connection slot while other reads hold them."""
         assert battery.client
         slots, ended = self._slots, -1
         while True:
@@ -131,17 +131,17 @@ class Poller:
                 async with slots.slot(battery.rank):
                     return await battery.client.read(deadline=self._deadline)
             except NoFreeSlotError:
-                # Others that are refused as well are no reason to wait
+                # Do not wait for reads that are refused too
                 if slots.ended == before or not (slots.active or slots.ended > ended):
                     raise
 
-    # On a timer
+    # Read on a timer
 
     async def read_every(self, interval: float) -> None:
-        """Read each battery every `interval` s until cancelled.
+        """Read each battery every `interval` seconds until cancelled.
 
         No battery delays another. Lost batteries are logged. Bluetooth may come and go.
-        A battery that was found by a scan and is not seen for long is dropped.
+        A battery that was found by a scan and not seen for a day is dropped.
         """
         self.monitor.max_age = _MAX_MISSED * interval + self._deadline
         scan = Scan(self._adapter)
@@ -158,7 +158,7 @@ class Poller:
     async def _scan_every(
         self, scan: Scan, interval: float, found: Callable[[Battery], None]
     ) -> None:
-        """Scan for other batteries every `interval` s until cancelled."""
+        """Scan for other batteries every `interval` seconds until cancelled."""
         times = ticks(interval)
         while True:
             await anext(times)
@@ -191,7 +191,7 @@ class Poller:
         monitor = self.monitor
         async for due in ticks(interval):
             if battery not in monitor.batteries:
-                # Dropped since the last one
+                # Dropped since the last read
                 monitor.forget(battery)
                 return
             try:
@@ -221,10 +221,10 @@ class Poller:
                     raise
             await asyncio.sleep(_RETRY_INTERVAL)
 
-    # On held links
+    # Read on held links
 
     async def follow(self, interval: float) -> None:
-        """Hold a link to each battery and read every `interval` s until cancelled.
+        """Hold a link to each battery and read every `interval` seconds until cancelled.
 
         Raises `NoBluetoothError` if there is none at the start.
         """
@@ -257,7 +257,7 @@ class Poller:
 
 
 async def ticks(interval: float) -> AsyncIterator[float]:
-    """Yield the time at once and every `interval` s; a late tick delays the next ones."""
+    """Yield the time at once and every `interval` seconds; a late tick delays the next ones."""
     clock = asyncio.get_running_loop().time
     due = clock()
     while True:

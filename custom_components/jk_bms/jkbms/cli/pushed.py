@@ -1,6 +1,6 @@
-"""Remembers what earlier runs of `--push` have pushed, since a Pushgateway never forgets.
+"""Remembers the labels pushed by earlier runs of `--push`: a Pushgateway never forgets.
 
-Another machine may push to the same job: only what this one pushed is its own to end.
+Another machine may push to the same job, so only series pushed from here may be ended.
 """
 
 from contextlib import suppress
@@ -13,7 +13,7 @@ from ..export.push import PushTarget
 
 
 def load(target: PushTarget) -> dict[str, float]:
-    """Return the labels that were pushed, with the Unix time when each was up last, s."""
+    """Return the labels that were pushed, with the Unix time in seconds when each was last up."""
     labels: dict[str, float] = {}
     with suppress(OSError, ValueError, RuntimeError):
         known = json.loads(_path(target).read_text("utf-8"))
@@ -22,7 +22,7 @@ def load(target: PushTarget) -> dict[str, float]:
 
 
 def store(target: PushTarget, labels: dict[str, float]) -> None:
-    """Replace what is remembered; a system without a place for it goes without."""
+    """Replace the remembered labels; ignored where no state folder is writable."""
     with suppress(OSError, RuntimeError):
         path = _path(target)
         path.parent.mkdir(parents=True, exist_ok=True)

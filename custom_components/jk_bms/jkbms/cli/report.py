@@ -1,4 +1,4 @@
-"""What the command reports: the batteries in range, or what each of them sent."""
+"""Reports of the command: the batteries in range, or the values of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class ScanReport:
     """All batteries in range."""
 
     batteries: Mapping[str, ScanResult]
-    """By a name that no other battery has."""
+    """Batteries by unique name."""
 
     def document(self) -> Document:
         """Return the batteries as one section."""
@@ -38,10 +38,10 @@ class ScanReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatteryReport:
-    """What one battery sent; `None` where it was not requested or did not arrive."""
+    """The data of one battery; `None` where not requested or not received."""
 
     device: str
-    """A name that no other battery has."""
+    """Unique name of the battery."""
     layout: Layout | None = None
     device_info: DeviceInfo | None = None
     cell_data: CellData | None = None
@@ -50,12 +50,12 @@ class BatteryReport:
     detail_log: Sequence[DetailLogRecord] | None = None
     up: bool | None = None
     last_update: float | None = None
-    """Unix time, s."""
+    """Unix time in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """What all batteries sent."""
+    """The data of all batteries."""
 
     batteries: Sequence[BatteryReport]
     sections: Sequence[str]
@@ -73,7 +73,7 @@ class ReadReport:
         }
 
     def shown(self) -> Iterator[BatteryReport]:
-        """Yield the report of each battery with nothing but the sections to show."""
+        """Yield the report of each battery with only the sections to show."""
         hidden: dict[str, Any] = dict.fromkeys(_SECTIONS - {*self.sections})
         for battery in self.batteries:
             yield replace(battery, **hidden)

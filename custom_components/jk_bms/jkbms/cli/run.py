@@ -13,7 +13,7 @@ from .polling import Poller
 from .terminal import print_error
 
 type Action = Callable[[], Awaitable[ExitCode | None]]
-"""Something to do, which may go on until it is cancelled."""
+"""An action; it may run until it is cancelled."""
 
 
 def run(action: Action, options: Options) -> ExitCode:
@@ -78,7 +78,7 @@ def progress(poller: Poller) -> Iterator[None]:
 
 
 def exit_code(poller: Poller) -> ExitCode:
-    """Print each failure and what is left out; return whether all batteries were found and read."""
+    """Print failures and left-out values; return whether all batteries were found and read."""
     if not poller.monitor.batteries:
         print_error(
             f"no battery in range within {poller.scan_timeout:g} s; "

@@ -38,7 +38,7 @@ from .terminal import print_error
 _LOGGER = logging.getLogger(__name__)
 
 _CLEAR_DEADLINE: Final = 3.0
-"""s to end the series of what was pushed when the process is stopped."""
+"""Seconds to end the pushed series when the process is stopped."""
 
 
 def plan(options: Options) -> Action:
@@ -103,7 +103,7 @@ async def _push_every(
     interval: float, monitor: Monitor, options: Options, target: PushTarget
 ) -> None:
     outage = Outage()
-    # Half-way between two readings, those that succeed are done: the values are recent
+    # Push half-way between two readings: successful reads are done, the values are recent
     await asyncio.sleep(interval / 2)
     deadline = min(DEADLINE, interval)
     labels = set[str]()
@@ -123,7 +123,7 @@ async def _push_every(
                     pushing = asyncio.create_task(
                         push(session, target, states, deadline=deadline)
                     )
-                    # Being stopped ends this wait only: the rest is left to `settle`
+                    # Cancelling only ends this wait; `settle` handles the push itself
                     await asyncio.wait({pushing})
                     pushing.result()
                     await clear(session, target, gone, deadline=deadline)
@@ -167,9 +167,10 @@ async def _push_once(options: Options, target: PushTarget) -> ExitCode:
 def _remember(
     target: PushTarget, states: Sequence[BatteryState]
 ) -> tuple[set[str], set[str]]:
-    """Note what is pushed; return what earlier runs pushed and this one has not found.
+    """Store the pushed labels; return those of earlier runs that this one has not found.
 
-    Those that were up within a day, which get `up 0`, and all others, which are deleted.
+    Returns the labels that were up within a day, which get `up 0`, and all others, which
+    are deleted.
     """
     now = time()
     labels = pushed.load(target)

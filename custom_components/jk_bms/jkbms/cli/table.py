@@ -18,7 +18,7 @@ from .report import BatteryReport, ReadReport, Report, ScanReport, ScanResult
 _BAR_WIDTH: Final = 10
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _MIN_BAR_SPAN: Final = 0.05
-"""Least V between an empty and a full bar, so that equal cells look equal."""
+"""Minimum volts between an empty and a full bar, so that equal cells look equal."""
 INDENT: Final = (0, 0, 0, 2)
 
 _IN_SUMMARY: Final = frozenset(
@@ -51,7 +51,7 @@ _IN_SUMMARY: Final = frozenset(
 
 
 def draw(report: Report) -> RenderableType:
-    """Return a report as a terminal shows it."""
+    """Return a report as tables for a terminal."""
     match report:
         case ScanReport():
             return _scan_table(report.batteries.values())

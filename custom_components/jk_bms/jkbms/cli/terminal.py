@@ -59,7 +59,7 @@ def show(report: Report, name: str | None) -> None:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Flush stdout at the end; a reader that has closed the pipe is no error.
+    """Flush stdout at the end; a closed pipe is not an error.
 
     Raises `OutputError`.
     """
@@ -74,5 +74,5 @@ def printing() -> Iterator[None]:
 
 
 def _discard_output() -> None:
-    """Discard what is buffered, which Python would otherwise flush again at exit."""
+    """Discard buffered output, which Python would otherwise flush again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,7 @@ from .polling import Poller
 from .table import INDENT, live_view
 
 _INTERVAL: Final = 1.0
-"""s between two readings of a battery."""
+"""Seconds between two readings of a battery."""
 _MAX_KEYS: Final = 100
 """Bytes read from the keyboard at once."""
 

@@ -12,7 +12,7 @@ from ..errors import CredentialsError
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, as seen from no other."""
+    """Return whether a host is a loopback address or name of this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -21,14 +21,14 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A user with a password, or a token."""
+    """A user name with a password, or a token."""
 
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        """Reject what HTTP cannot carry. Raises `CredentialsError`."""
+        """Reject credentials that HTTP cannot carry. Raises `CredentialsError`."""
         if not f"{self.user}{self.password}{self.token}".isprintable():
             raise CredentialsError("Credentials must not contain control characters")
         if ":" in self.user:

@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger(__name__)
 
 DEFAULT_URL: Final = "http://127.0.0.1:9889/metrics"
 DEFAULT_PORT: Final = 9889
-"""Of a URL without a port; that of `ubmsc`."""
+"""Port of a URL that names none; the same as in `ubmsc`."""
 DEFAULT_PATH: Final = "/metrics"
 HEALTH_PATH: Final = "/healthz"
 """Reports, without a password, whether batteries can be read at all."""
@@ -42,15 +42,15 @@ _SHUTDOWN_TIMEOUT: Final = 1.0
 _MAX_CONNECTIONS: Final = 64
 """Connections at a time; the oldest is closed for a new one."""
 _HEAD_TIMEOUT: Final = 12.0
-"""s for the head of a request and for a TLS handshake."""
+"""Seconds for the head of a request and for a TLS handshake."""
 _MALFORMED_INTERVAL: Final = 60.0
-"""s between two log lines about malformed requests."""
+"""Seconds between two log lines about malformed requests."""
 _SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2, those with forward secrecy; TLS 1.3 has no others."""
+"""Cipher suites of TLS 1.2 with forward secrecy; TLS 1.3 has no others."""
 _TEXT: Final = "text/plain"
 _OPENMETRICS: Final = "application/openmetrics-text"
 _UNWANTED: Final = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
-"""The quality of a media type that a client does not accept."""
+"""The `q` value of a media type that a client rejects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,8 @@ class Endpoint:
         """Return whether a request with this `Host` is for this server.
 
         A web page can send requests to any address that its own name resolves to, and
-        read the response. Such a name is none of the server's; an address is no name.
+        read the response (DNS rebinding). Such a name is not one of the server's.
+        Requests by IP address are safe: rebinding needs a name.
         """
         try:
             name = (URL(f"http://{host}").host or "").lower()
@@ -139,7 +140,7 @@ class Endpoint:
 
 
 class Exporter:
-    """A server of the latest known values; a scrape reads no battery."""
+    """A server of the latest known values; a scrape does not read a battery."""
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class Exporter:
     ) -> None:
         """`states` is called for every scrape and returns at once.
 
-        `failure` returns why no battery can be read at the moment, if that is so.
+        `failure` returns why no battery can be read at the moment, if none can.
         """
         self._endpoint = endpoint
         self._states = states
@@ -264,7 +265,7 @@ def _parse_url(text: str) -> tuple[str, int, str, str]:
     try:
         url = URL(text)
         host, port = url.host, url.explicit_port
-        # The form in which it is looked up
+        # Reject a host name that cannot be looked up
         (host or "").encode("idna")
     except ValueError as err:
         raise EndpointError(f"{url_failure(err)}; one is {DEFAULT_URL}") from err
@@ -348,7 +349,7 @@ def _requests_logger() -> logging.Logger:
 
 
 class _MalformedRequests(logging.Filter):
-    """Passes the first of many malformed requests, without its traceback."""
+    """Logs only the first of many malformed requests, without its traceback."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -371,11 +372,11 @@ def _reason(err: OSError) -> str:
     if isinstance(err, ssl.SSLError):
         return err.reason or "not PEM"
     if err.errno is None:
-        # asyncio has tried all addresses of the name, which gives no errno
+        # asyncio tried all addresses of the name, so there is no errno
         return "this machine has no such address: use one that `ip address` lists"
     if err.errno < 0:
         return str(err.strerror)
-    # The text of asyncio repeats the address
+    # asyncio's text repeats the address
     reason = os.strerror(err.errno)
     if err.errno == errno.EADDRINUSE:
         reason += ": choose another port in --url, or stop the process that uses it"

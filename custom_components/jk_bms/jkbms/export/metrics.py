@@ -26,8 +26,8 @@ OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=
 def to_text(states: Iterable[BatteryState]) -> str:
     """Return the metrics in the text format 0.0.4, exactly as `ubmsc` writes it.
 
-    Families are in alphabetical order, counters have no suffix that their name lacks,
-    and whole numbers have no decimal point. `prometheus_client` does none of that.
+    Families are in alphabetical order, counters get no `_total` suffix, and whole
+    numbers have no decimal point. `prometheus_client` does none of that.
     """
     return "".join(
         f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {family.type}\n"
@@ -59,7 +59,7 @@ def to_openmetrics(states: Iterable[BatteryState]) -> str:
 
 
 type _Samples = Iterable[tuple[tuple[str, ...], float | None]]
-"""Values with their labels other than `device`; `None` is no sample."""
+"""Values with their labels other than `device`; `None` means no sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ type _Value = Callable[[BatteryState], float | None]
 
 
 def _gauge(name: str, text: str, value: _Value | None = None) -> _Metric:
-    """Describe a value, by default the field of `CellData` of that name."""
+    """Describe a value, by default the field of `CellData` with that name."""
     value = value or (lambda state: getattr(state.cell_data, name, None))
     return _Metric(name=name, help=text, samples=lambda state: [((), value(state))])
 

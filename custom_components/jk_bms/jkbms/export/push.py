@@ -35,18 +35,18 @@ from .metrics import TEXT_TYPE, to_text
 
 DEFAULT_JOB: Final = "jkbms"
 DEADLINE: Final = 20.0
-"""s for one push, retries included."""
+"""Seconds for one push, including retries."""
 
 SETTLE_DEADLINE: Final = 2.0
-"""s for a push that is under way to end before its series are ended."""
+"""Seconds to wait for a running push before its series are cleared."""
 
 _FIRST_PAUSE: Final = 0.5
-"""s until the first retry; each pause is twice as long as the last."""
+"""Seconds until the first retry; each pause is twice as long as the last."""
 _MAX_PAUSE: Final = 8.0
 _MAX_RETRY_AFTER: Final = 3600.0
-"""s that a server can delay the next push."""
+"""Maximum seconds that a server can delay the next push."""
 _MAX_BODY: Final = 1000
-"""Bytes of an error response that are read."""
+"""Bytes to read of an error response."""
 _HTTPS_ONLY: Final = b"HTTPS server"
 """How a TLS server reports plain HTTP, with the status of a bad request."""
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
@@ -59,7 +59,7 @@ _IMPORT_PATH: Final = "/api/v1/import/prometheus"
 _IMPORT: Final = re.compile(
     r"(?P<prefix>.*?)/api/v1/import(?P<takes_text>/prometheus(?=/|$))?(?:/.*)?"
 )
-"""The path of an import; endpoints of other formats silently drop the text format."""
+"""The path of an import; endpoints for other formats silently drop the text format."""
 _GATEWAY_PATH: Final = re.compile(
     r"(?P<prefix>.*?)(?:/metrics(?:/job/(?P<job>[^/]+))?)?/*"
 )
@@ -96,7 +96,8 @@ class PushTarget:
         """Return the target of a URL; without a kind, its path decides.
 
         `…/api/v1/import/prometheus` is an import; anything else is a Pushgateway. Imports
-        of other formats are rejected. Given credentials override those in the URL. Raises `PushUrlError` or `CredentialsError`.
+        of other formats are rejected. Given credentials override those in the URL.
+        Raises `PushUrlError` or `CredentialsError`.
         """
         try:
             parsed = URL(url.strip())
@@ -171,7 +172,7 @@ async def push(
     *,
     deadline: float = DEADLINE,
 ) -> None:
-    """Push the states; retry until it succeeds or `deadline` s have passed.
+    """Push the states; retry until it succeeds or `deadline` seconds have passed.
 
     The deadline should end before the next push is due. Raises a `PushError`. One
     failed request does not stop the others.
@@ -188,8 +189,8 @@ async def clear(
 ) -> None:
     """End the series of devices that are no longer pushed; raises like `push`.
 
-    A Pushgateway never deletes what it was sent, so their groups are deleted. Another
-    server gets `up 0`.
+    A Pushgateway never deletes anything by itself, so their groups are deleted. Other
+    servers get `up 0`.
     """
     if not devices:
         return
@@ -202,10 +203,10 @@ async def clear(
 
 
 async def settle(pushing: asyncio.Task[None]) -> None:
-    """Let a push that is under way end, before `clear` or in its place.
+    """Wait for a running push to end, before `clear` or in its place.
 
-    A server that has received a request applies it even if it was cancelled here, and
-    perhaps only after the next one: the cleared series would be back for good.
+    A server that has received a request applies it even if it was cancelled here,
+    possibly after the next one: the cleared series would be back for good.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(SETTLE_DEADLINE):
@@ -249,7 +250,7 @@ def _group_url(target: PushTarget, device: str) -> URL:
 
 
 def _group(label: str, value: str) -> str:
-    """Return a label as the part of a Pushgateway path."""
+    """Return a label as part of a Pushgateway path."""
     if "/" in value or not value.strip("."):
         encoded = urlsafe_b64encode(value.encode()).decode()
         return f"/{label}@base64/{encoded or '='}"
@@ -264,7 +265,7 @@ async def _send(
     body: str,
     until: float,
 ) -> None:
-    """Send one request; retry failures that may pass until the time is up."""
+    """Send one request; retry temporary failures until the time is up."""
     clock = asyncio.get_running_loop().time
     pause = _FIRST_PAUSE
     error: PushError = PushUnreachableError(f"{target}: no response in time")
@@ -328,7 +329,7 @@ async def _send_once(
 
 
 def _retry_after(text: str) -> float:
-    """Return for how many s a server wants no request; 0 if it does not say."""
+    """Return the seconds of a `Retry-After` header; 0 if it is missing or invalid."""
     seconds = 0.0
     with suppress(ValueError, OverflowError):
         seconds = parsedate_to_datetime(text).timestamp() - time()
