@@ -240,7 +240,7 @@ class _Request:
     async def async_prepare(self, change: Change) -> None:
         """Save the data needed after a crash, then note that the change is sent.
 
-        Raises a `SettingRefusedError` if it is not allowed any more.
+        Raises a `SettingRefusedError` if it is no longer allowed.
         """
         await self._timed.async_prepare(change)
         self.permit(change)

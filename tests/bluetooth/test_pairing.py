@@ -550,7 +550,7 @@ async def test_bus_that_breaks_down_is_no_failure_of_the_battery(
         raise EOFError
 
     monkeypatch.setattr(MessageBus, "call", call)
-    with pytest.raises(PairingNotReadyError, match="broke down"):
+    with pytest.raises(PairingNotReadyError, match="system bus was lost"):
         await pair(path, CODE)
 
 

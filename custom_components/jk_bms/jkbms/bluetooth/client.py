@@ -177,11 +177,10 @@ class JkBmsClient:
         """Change settings, each written once and read back (docs/protocol.md 4.3).
 
         `target` holds the values by name. Without a held link it connects and publishes
-        the reading. `permit` is called with all changes before the
-        first; `prepare` is awaited before each write, so that a record of it can be
-        stored first. Both may refuse with a `SettingRefusedError`. Raises that before
-        anything is sent, and like `read`; once something was sent, the report shows how
-        far it got.
+        the reading. `permit` is called with all changes before the first; `prepare` is
+        awaited before each write, so that a record of it can be stored first. Both may
+        refuse with a `SettingRefusedError`. Raises that before anything is sent, and
+        like `read`; once something was sent, the report shows how far it got.
         """
         writer = Writer(target, permit, prepare)
         try:

@@ -309,7 +309,9 @@ async def _call(
     except TimeoutError as err:
         raise PairingTimeoutError(f"{member} took longer than {timeout:.0f} s") from err
     except (OSError, EOFError) as err:
-        raise PairingNotReadyError(f"The connection to the system bus was lost: {err}") from err
+        raise PairingNotReadyError(
+            f"The connection to the system bus was lost: {err}"
+        ) from err
     if reply.message_type is MessageType.ERROR:
         name = reply.error_name or ""
         reason = f"[{name}] {' '.join(map(str, reply.body))}"

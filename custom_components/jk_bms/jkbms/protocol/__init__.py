@@ -1,1 +1,1 @@
-"""Bytes and what they mean (docs/protocol.md): no link, no output."""
+"""The JK protocol (docs/protocol.md): bytes and their meaning, without link or output."""

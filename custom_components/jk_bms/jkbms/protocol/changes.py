@@ -1,4 +1,4 @@
-"""Which settings a battery accepts, within which limits and in which order.
+"""Rules for changing settings: which ones, within which limits and in which order.
 
 Pure functions of a reading (docs/protocol.md 4.3 and 4.4). Nothing here is sent.
 """
@@ -35,9 +35,9 @@ _CELL_VOLTAGE: Final = {
     BatteryType.LI_ION: (2.5, 4.25),
     BatteryType.LTO: (1.5, 2.8),
 }
-"""V that a setting of cell voltage may have, by chemistry."""
+"""Range of cell voltage settings in volts, by chemistry."""
 HIGHEST_LFP_OVP: Final = 3.75
-"""V of over-voltage protection up to which cells of an unknown type are LFP."""
+"""Volts of over-voltage protection up to which cells of an unknown type count as LFP."""
 
 PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - {
     name for registers in REGISTERS.values() for name in registers
@@ -80,11 +80,11 @@ UNITS: Final = {
         for suffix in ("", "_recovery")
     },
 }
-"""Of settings that this software never writes."""
+"""Limits of settings that this software never writes."""
 
 
 class Limits(NamedTuple):
-    """Lowest and highest allowed value; none is allowed where they are crossed."""
+    """Lowest and highest allowed value; no value is allowed if minimum > maximum."""
 
     minimum: float
     maximum: float
@@ -96,7 +96,7 @@ class Change:
 
     register: Register
     old: Value | None
-    """What the battery reported before."""
+    """The value that the battery reported before."""
     new: Value
 
     @property
@@ -110,7 +110,7 @@ class Change:
         return self.register.field in SECRET_FIELDS
 
 
-# What the battery accepts
+# Settings that the battery accepts
 
 
 def declares(
@@ -118,9 +118,9 @@ def declares(
 ) -> bool | None:
     """Return whether a 32S battery declares a command or register, `None` if unknown.
 
-    Unknown are all commands of other layouts, and on 32S those of a battery that
-    declares nothing. Its settings say which registers mean something; that counts
-    where the device information says nothing.
+    Commands of other layouts, and of a 32S battery that declares nothing, are unknown.
+    If the device information declares nothing, the settings count, which declare the
+    registers that the battery uses.
     """
     if layout is not Layout.JK02_32S:
         return None
@@ -132,9 +132,9 @@ def declares(
 
 
 def is_meaningful(field: str, reading: Reading) -> bool:
-    """Return whether a battery uses one of its settings, as far as it says so.
+    """Return whether a battery uses one of its settings, as far as it declares that.
 
-    A 32S battery does in two places, which differ in a few registers: one suffices.
+    A 32S battery declares it in two places that differ in a few registers; one suffices.
     """
     number = SETTING_REGISTERS.get(field)
     if number is None or reading.layout is not Layout.JK02_32S:
@@ -145,13 +145,13 @@ def is_meaningful(field: str, reading: Reading) -> bool:
 
 
 def is_proven(reading: Reading) -> bool:
-    """Return whether the data prove the layout that the version implies."""
+    """Return whether the data confirm the layout that the version implies."""
     info = reading.device_info
     try:
         implied = choose_profile(info.device_model, info.software_version).layout
     except UnsupportedLayoutError:
         return False
-    # With no cell connected, or values that cannot be, the data prove nothing
+    # With no cell connected, or with impossible values, the data confirm nothing
     cell_data = reading.cell_data
     return (
         implied is reading.layout
@@ -190,7 +190,7 @@ def _unavailable(register: Register, reading: Reading) -> Refusal | None:
 
 
 def present_currents(reading: Reading) -> dict[str, float]:
-    """Return the currents in A that the battery accepts and has now, by setting."""
+    """Return the present currents in A of the settings that the battery accepts."""
     return {
         name: register.present(reading)
         for name, register in accepted_registers(reading).items()
@@ -208,7 +208,7 @@ def choices(register: Register, reading: Reading) -> tuple[int, ...]:
 
 
 def limits(register: Register, reading: Reading) -> Limits:
-    """Return the limits of a number on this battery: the tightest of all win."""
+    """Return the limits of a number on this battery: the tightest ones apply."""
     low, high = register.minimum, register.maximum
     now = register.present(reading)
     match register.bound:
@@ -220,7 +220,7 @@ def limits(register: Register, reading: Reading) -> Limits:
         case Bound.BALANCE_CURRENT:
             high = min(high, _rated(balance_rating, reading, now))
     settings = reading.settings
-    # Where the battery itself breaks the order, towards it is allowed
+    # If the battery already violates the order, allow changes that reduce the violation
     at_most, at_least = (-inf, inf) if _is_unused(register.name, now) else (now, now)
     for order in ORDER:
         if register.name == order.lower:
@@ -237,7 +237,7 @@ def limits(register: Register, reading: Reading) -> Limits:
 
 
 def _is_unused(name: str, value: float) -> bool:
-    """Return whether a battery does without a voltage, which it reports as 0."""
+    """Return whether the battery does not use this voltage (reported as 0)."""
     return value == 0 and name in MAY_BE_UNUSED
 
 
@@ -260,12 +260,12 @@ def _chemistry_limits(reading: Reading) -> tuple[float, float]:
 def _rated(
     rating: Callable[[str], float | None], reading: Reading, now: float
 ) -> float:
-    """Return the rated current; without one, no more than the present value."""
+    """Return the rated current, or the present value if there is none."""
     rated = rating(reading.device_info.device_model)
     return now if rated is None else rated
 
 
-# What may be changed, and in which order
+# Allowed changes and their order
 
 
 def check(name: str, value: Value, reading: Reading) -> Register:
@@ -316,11 +316,11 @@ def _why_unknown(name: str) -> Refusal:
 
 
 def plan(target: Mapping[str, Value], reading: Reading) -> tuple[Change, ...]:
-    """Return the writes that lead to a target, each valid after those before it.
+    """Return the writes that lead to a target, each valid after the previous ones.
 
-    What lowers a value comes first, from the bottom up, then what raises one, from the
-    top down. Settings that have their value already are left out. Raises
-    `SettingRefusedError` where any step is not allowed.
+    Changes that lower a value come first, from the lowest setting up, then changes that
+    raise one, from the highest down. Settings that already have their value are left
+    out. Raises `SettingRefusedError` if any step is not allowed.
     """
     changes = []
     for name, value in target.items():
@@ -331,7 +331,7 @@ def plan(target: Mapping[str, Value], reading: Reading) -> tuple[Change, ...]:
     for name, now, value in sorted(changes, key=_turn):
         register = check(name, value, reading)
         if register.kind is Kind.CHOICE:
-            # As the battery reports it, not 4.0
+            # An integer, as the battery reports it: 4, not 4.0
             value = int(value)
         change = Change(register, now, value)
         planned.append(change)
@@ -353,12 +353,12 @@ def _is_number(value: Any) -> bool:
 
 
 def changed(reading: Reading, change: Change) -> Reading:
-    """Return the reading as it is once the change is made."""
+    """Return the reading as it will be after the change."""
     return _with(reading, change.register, change.new)
 
 
 def forgotten(reading: Reading, change: Change) -> Reading:
-    """Return the reading while it is unknown whether the change is made."""
+    """Return the reading while it is unknown whether the change was made."""
     return _with(reading, change.register, None)
 
 
@@ -373,7 +373,7 @@ RECORDS: Final = {
     FrameType.DEVICE_INFO: "device_info",
     FrameType.CELL_DATA: "cell_data",
 }
-"""Fields of `Reading` by the type of the frame that they come from."""
+"""Fields of `Reading` by the frame type that they come from."""
 
 
 def needs_passcode(changes: Iterable[Change]) -> bool:
@@ -385,7 +385,7 @@ def passcode_matches(typed: str, info: DeviceInfo) -> bool:
     """Compare a passcode with the settings passcode; an empty one matches nothing.
 
     It prevents changes by mistake, as in the vendor's app. It is no protection: the
-    battery itself asks for none.
+    battery itself requires no passcode.
     """
     expected = info.setup_passcode or ""
     return compare_digest(typed.encode(), expected.encode()) and bool(expected)

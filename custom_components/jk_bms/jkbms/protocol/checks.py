@@ -1,7 +1,7 @@
 """Redundancy within a frame, and continuity between two frames: two tables.
 
-The rows give what is allowed and where that figure comes from (docs/protocol.md 13);
-`consistency.py` judges frames by them.
+Each row gives a tolerance and where it comes from (docs/protocol.md 13);
+`consistency.py` applies them to frames.
 """
 
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from .frames import Frame
 from .profile import Profile
 
 _BRIEF: Final = 5.0
-"""s between two frames within which current and counter bound what else can change."""
+"""Seconds between two frames within which current and counter bound other changes."""
 
 
 class CheckValues(NamedTuple):
-    """What a frame of cell data says only for the checks; `None` where it does not."""
+    """Values of cell data that only the checks use; `None` where not reported."""
 
     enabled_cells: int
     reported_average: float | None
-    """V, as the two below, of this frame or the one before."""
+    """Volts, like the two below; of this frame or the previous one."""
     reported_difference: float | None
     reported_power: float | None
-    """W, without a sign."""
+    """Watts, without a sign."""
     voltage_again: float | None
     mosfet_temperature_again: float | None
 
 
 class Sample:
-    """One frame of cell data and what the checks need of it, computed on demand."""
+    """One frame of cell data and the values that the checks need, computed on demand."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Sample:
         time: float,
         cell_data: CellData | None = None,
     ) -> None:
-        """Decode it on demand if that was not done; `time` in s."""
+        """Wrap a frame; it is decoded on demand unless `cell_data` is given. `time` in seconds."""
         self.time = time
         self.profile = profile
         self.is_of_last_link = False
@@ -53,7 +53,7 @@ class Sample:
 
     @cached_property
     def is_plausible(self) -> bool:
-        """Whether it can be decoded; a frame that is only noted may be anything."""
+        """Whether it can be decoded; a frame that was only noted may contain anything."""
         try:
             self._cell_data = decode_cell_data(self._frame, self.profile)
         except ImplausibleFrameError:
@@ -67,30 +67,30 @@ class Sample:
 
     @property
     def cell_data(self) -> CellData:
-        """What the frame says; ask `is_plausible` first where it was only noted."""
+        """The decoded values; check `is_plausible` first if the frame was only noted."""
         assert self._cell_data or self.is_plausible
         assert self._cell_data
         return self._cell_data
 
     @cached_property
     def checks(self) -> CheckValues:
-        """What it says for the checks only."""
+        """The values that only the checks use."""
         table = self.profile.select(CheckValues._fields)
         return CheckValues._make(table.values(self._frame.data))
 
     @cached_property
     def cells(self) -> list[float]:
-        """The enabled cells, V."""
+        """Voltages of the enabled cells."""
         return [volts for volts in self.cell_data.cell_voltage if volts is not None]
 
     @cached_property
     def mean(self) -> float:
-        """Of the enabled cells, V."""
+        """Mean voltage of the enabled cells."""
         return sum(self.cells) / (len(self.cells) or 1)
 
     @cached_property
     def differences(self) -> tuple[tuple[float, float], ...]:
-        """For each redundancy: by how much the two differ, and how much they may."""
+        """The actual and the allowed difference of each redundancy."""
         return tuple(
             [
                 (reported - computed, slack + slope * abs(reported))
@@ -102,11 +102,11 @@ class Sample:
         )
 
 
-# What a frame says twice
+# Values that a frame contains twice
 
 
 type Compared = tuple[float, float]
-"""What the frame reports, and what it comes to by its other values."""
+"""The value that the frame reports, and the same computed from its other values."""
 
 _NOTHING_TO_COMPARE: Final = 0.0, 0.0
 _CONTRADICTION: Final = 1.0, 0.0
@@ -192,7 +192,7 @@ def _balancing(sample: Sample) -> Compared:
 
 
 def _common_move(now: Sample, before: Sample) -> float:
-    """Return by how much a load has moved the cells; one wrong cell moves no median."""
+    """Return how far a load has moved the cells; a median ignores one wrong cell."""
     pairs = zip(now.cells, before.cells, strict=False)
     moves = sorted([volts - was for volts, was in pairs])
     return moves[len(moves) // 2] if moves else 0.0
@@ -204,19 +204,19 @@ class Redundancy(NamedTuple):
     name: str
     compare: Callable[[Sample], Compared]
     slack: float
-    """Difference that is allowed."""
+    """Allowed difference."""
     slope: float = 0.0
-    """More of it, for each unit that is reported."""
+    """Additional allowed difference for each unit of the reported value."""
     move: Callable[[Sample, Sample], float] | None = None
-    """By how much the computed one moved at once: the reported one may follow later."""
+    """How far the computed value moved in this frame; the reported one may lag."""
 
     def excess(
         self, now: Sample, before: Sample, off: float, was: float, allowed: float
     ) -> float:
-        """Return by how many times the difference is larger than is allowed.
+        """Return the ratio of the difference to the allowed one.
 
-        `off` now and as it `was` before: what is off by as much on every frame is this
-        battery's way.
+        `off` is the difference now, `was` the previous one: a constant deviation is a
+        property of this battery.
         """
         excess = min(abs(off), abs(off - was)) / allowed
         if excess <= 1 or not self.move:
@@ -229,12 +229,12 @@ REDUNDANCY: Final = (
     # V. Cells and pack are measured some ms apart. Of 59 captured frames, 58 differ by
     # at most 12 mV; one at -8.6 A differs by 19 mV and would wait for the next frame
     Redundancy("sum", _sum, slack=0.015),
-    # V. The BMS rounds, or sends that of the frame before: under load, 3 mV less; when a
-    # load is switched, as much as the cells move
+    # V. The BMS rounds, or sends the previous frame's: under load, 3 mV less; when a load
+    # is switched, as much as the cells move
     Redundancy("average", _average, slack=0.004, move=_common_move),
-    # V. Often of the frame before: under load, it moves by a third
+    # V. Often the previous frame's: under load, it moves by a third
     Redundancy("difference", _difference, slack=0.004, slope=1 / 3),
-    # V. Rounded to 10 mV, and of another moment: up to 9 mV in captures
+    # V. Rounded to 10 mV, and measured at another moment: up to 9 mV in captures
     Redundancy("voltage", _voltage, slack=0.025),
     # W. The reported one is taken at another moment: an inverter's ripple is 1 %
     Redundancy("power", _power, slack=0.5, slope=0.03),
@@ -248,11 +248,11 @@ REDUNDANCY: Final = (
 )
 
 
-# What may change from one frame to the next
+# Allowed changes from one frame to the next
 
 
 def _moved(now: float | None, before: float | None) -> float:
-    """Return by how much a value changed; it does not come or go unnoticed."""
+    """Return how much a value changed; one that appears or disappears counts as a change."""
     if now is None or before is None:
         return 0.0 if now is before else inf
     return abs(now - before)
@@ -261,7 +261,7 @@ def _moved(now: float | None, before: float | None) -> float:
 def _counter(now: Sample, before: Sample, passed: float) -> float:
     """Compare the frames counted with the time that the battery counted meanwhile."""
     if passed > _BRIEF or before.is_of_last_link:
-        # It is not known whether frames are counted that are not sent
+        # It is unknown whether the battery counts frames that it does not send
         return 0.0
     frames = (
         (now.cell_data.frame_counter or 0) - (before.cell_data.frame_counter or 0)
@@ -269,14 +269,14 @@ def _counter(now: Sample, before: Sample, passed: float) -> float:
     boot, was, jitter = now.cell_data.boot_time, before.cell_data.boot_time or 0.0, 0.0
     ticks = boot - was if boot is not None else passed
     if boot is None:
-        # Measured here, with the delays of the radio in it
+        # Measured here, including delays of the radio
         jitter = 0.25
     excess = max(0.39 * frames - ticks, ticks - 0.58 * frames) - jitter
     return excess if frames else max(excess, 1.0)
 
 
 def _boot(now: Sample, before: Sample, passed: float) -> float:
-    """Compare the two clocks of a frame, the life's and that since boot."""
+    """Compare the two clocks of a frame: run time over life and since boot."""
     since, was = (
         None
         if sample.cell_data.boot_time is None
@@ -327,7 +327,7 @@ _COUNTDOWNS: Final = attrgetter(
 
 
 def _countdowns(now: Sample, before: Sample, passed: float) -> float:
-    """Count down to 0 and stay there; only what starts or is called off jumps."""
+    """Count down to 0 and stay there; only starting or cancelling makes a jump."""
     left, was = _COUNTDOWNS(now.cell_data), _COUNTDOWNS(before.cell_data)
     if left == was:
         return 0.0
@@ -351,10 +351,10 @@ def _soc(now: Sample, before: Sample, passed: float) -> float:
 
 
 def _flow(now: Sample, before: Sample, passed: float) -> float:
-    """Return the Ah that can have flowed meanwhile."""
+    """Return the charge in Ah that can have flowed meanwhile."""
     currents = now.cell_data.battery_current, before.cell_data.battery_current
     flow = passed * sum(abs(current or 0.0) for current in currents) / 2400
-    # Of a longer time the current is not known
+    # Over a longer time the current is unknown
     return flow if passed < _BRIEF else flow + 0.1 * passed
 
 
@@ -419,13 +419,13 @@ class Continuity(NamedTuple):
 
     name: str
     change: Callable[[Sample, Sample, float], float]
-    """Of now, before and the s between: what is not explained by other values."""
+    """Change not explained by other values, from both samples and the seconds between."""
     slack: float
-    """Change that is allowed at once."""
+    """Allowed sudden change."""
     slope: float = 0.0
-    """More of it, a second."""
+    """Additional allowed change per second."""
     longest: float = inf
-    """s after which it does not grow any more."""
+    """Seconds after which it no longer grows."""
 
 
 CONTINUITY: Final = (

@@ -22,7 +22,7 @@ ALARMS: Final[dict[Layout | None, tuple[str, ...]]] = {
     Layout.JK02_24S: alarm_names(0xFFFF),
     Layout.JK02_32S: alarm_names(0xFFFFFFFF),
 }
-"""What a battery of each layout can raise, in the order of the bits."""
+"""Alarms that a battery of each layout can raise, in the order of the bits."""
 
 _SWITCHED = ("charging_off", "charging_on", "discharging_off", "discharging_on")
 _PROTECTIONS = (
@@ -80,7 +80,7 @@ _CELL_EVENTS: Final = ((0xC8, "cell_undervoltage"), (0x64, "cell_overvoltage"))
 LOG_CELLS: Final = {
     first + cell: cell + 1 for first, _ in _CELL_EVENTS for cell in range(MAX_CELLS)
 }
-"""Cell, 1-based, of those event codes that name one (docs/protocol.md 12.4)."""
+"""1-based cell of the event codes that name one (docs/protocol.md 12.4)."""
 LOG_EVENTS: Final = dict(enumerate(_EVENTS, start=1)) | {
     first + cell: name for first, name in _CELL_EVENTS for cell in range(MAX_CELLS)
 }
@@ -88,7 +88,7 @@ LOG_EVENTS: Final = dict(enumerate(_EVENTS, start=1)) | {
 
 
 def log_event(code: int) -> str:
-    """Return the name of an event code; the detail log has 0 for a plain sample."""
+    """Return the name of an event code; in the detail log 0 is a plain sample."""
     return LOG_EVENTS.get(code, "unknown") if code else "sample"
 
 
@@ -153,9 +153,9 @@ SETTING_NAMES: Final = (
     "discharge_undertemperature",
     "discharge_undertemperature_recovery",
 )
-"""Of the registers of 32S from 0x01 on (docs/protocol.md 4.4)."""
+"""Names of the registers of 32S from 0x01 on (docs/protocol.md 4.4)."""
 SWITCHES: Final = SETTING_NAMES[0x27 - 1 : 0x36]
-"""Of 0x27 to 0x36, which share one value of the settings, by bit."""
+"""Names of registers 0x27 to 0x36, the bits of one value in the settings."""
 _COMMANDS: Final = dict(enumerate(SETTING_NAMES, 0x01)) | {
     0x64: "voltage_calibration",
     0x67: "current_calibration",
@@ -248,4 +248,4 @@ TRIGGERS: Final = (
     "high_state_of_charge",
     "mosfet_fault",
 )
-"""What turns on the buzzer or a dry contact, from 0 on (docs/protocol.md 12.3)."""
+"""Events that trigger the buzzer or a dry contact, from 0 on (docs/protocol.md 12.3)."""

@@ -1,4 +1,4 @@
-"""Settings and device information, believed when read twice (docs/protocol.md 13)."""
+"""Accepts settings and device information once they were read twice (docs/protocol.md 13)."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -8,11 +8,11 @@ from .frames import FrameStatistics
 from .layouts import LIMITS
 
 _UNSURE_AT_MOST: Final = 4
-"""In a row that differ from each other; the next one is believed, unless a frame between
-was damaged.
+"""Maximum readings in a row that differ from each other; the next one is accepted unless a
+frame in between was damaged.
 """
 _INFO_STEP: Final = 600.0
-"""s; the run time in the device information is stored now and then only."""
+"""Seconds; the run time in the device information is only updated now and then."""
 
 type Record = DeviceInfo | Settings
 
@@ -37,24 +37,24 @@ def _is_same(read: Record, before: Record, then: float, now: float) -> bool:
 @dataclass(slots=True)
 class _History:
     known: tuple[Record, float] | None = None
-    """The last one believed and when it was read."""
+    """The last accepted record and when it was read."""
     unsure: list[tuple[Record, float, bytes | None]] = field(default_factory=list)
-    """The last ones of this link that were not believed, with their content."""
+    """The last records of this link that were not accepted, with time and content."""
     held: int = 0
-    """Readings in a row that were not believed."""
+    """Readings in a row that were not accepted."""
     damaged: int = 0
-    """Damaged frames up to the last of them."""
+    """Damaged frames counted up to the last of them."""
 
 
 class Confirmation:
-    """Judges the settings and the device information of one battery.
+    """Decides whether to accept settings and device information of one battery.
 
-    A record is believed that agrees with the last one believed or was read twice on one
+    A record is accepted if it agrees with the last accepted one or was read twice on one
     link.
     """
 
     def __init__(self, statistics: FrameStatistics | None = None) -> None:
-        """Know nothing yet; the statistics tell of damaged frames."""
+        """Start empty; `statistics` counts damaged frames."""
         self._statistics = statistics or FrameStatistics()
         self._histories: dict[type[Record], _History] = {
             DeviceInfo: _History(),
@@ -62,12 +62,12 @@ class Confirmation:
         }
 
     def begin_link(self) -> None:
-        """Forget what was not believed: on many bad links, something would repeat."""
+        """Forget unaccepted records: over many bad links, a damaged one could repeat by chance."""
         for history in self._histories.values():
             history.unsure, history.held = [], 0
 
     def expect(self, kind: type[Record], name: str, value: Any) -> None:
-        """Believe at once what differs by this value only: a change was asked for."""
+        """Accept at once a record that differs only by this value, which was just written."""
         history = self._histories[kind]
         if history.known:
             record, time = history.known
@@ -75,13 +75,13 @@ class Confirmation:
             history.unsure.append((replace(record, **changes), time, None))
 
     def accept(self, record: Record, time: float, content: bytes = b"") -> bool:
-        """Judge a decoded record; `time` is s of a clock that never jumps.
+        """Return whether to accept a decoded record; `time` is in monotonic seconds.
 
-        `content` are its bytes that last: damage that two readings share, such as a
-        letter that became a blank, has hit other bytes as well.
-        Where it returns False, ask for it again: no more than four in a row are held
-        back on one link. A damaged frame ends the row: where most are damaged, five that
-        look good by chance say nothing.
+        `content` holds its lasting bytes: damage that two readings share, such as a
+        letter that became a blank, has hit other bytes as well. If it returns False,
+        request the record again: at most four in a row are held back on one link. A
+        damaged frame ends the row: if most are damaged, five that look good by chance
+        mean nothing.
         """
         history = self._histories[type(record)]
         damaged = self._statistics.damaged

@@ -1,8 +1,8 @@
-"""Judge frames by those before them, as an 8-bit checksum cannot (docs/protocol.md 13).
+"""Check frames against the previous ones, beyond the 8-bit checksum (docs/protocol.md 13).
 
-One frame in 256 damaged ones has a right checksum. What a frame says twice, and what the
-frame before said, distinguish it from a good one. A frame that they contradict is held back
-until the next one confirms or refutes it, so a real change comes half a second later.
+One in 256 damaged frames has a correct checksum. Values that a frame contains twice, and the
+previous frame, distinguish it from a good one. A frame that contradicts them is held back
+until the next one confirms or refutes it, so a real change appears half a second later.
 """
 
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from .layouts import moved_bytes, steady_bytes
 from .profile import Profile
 
 _MAX_HELD_FRAMES: Final = 2
-"""In a row; the next one is believed whatever it says, unless one between was damaged."""
+"""Maximum in a row; the next one is always accepted, unless one in between was damaged."""
 _MAX_DAMAGED_FRAMES: Final = 7
-"""In a row; with more, the next good one is more likely one by chance."""
+"""Maximum in a row; beyond that, a good checksum is more likely a coincidence."""
 _CHANGE_TIME: Final = 10.0
-"""s within which cell data show what a written setting changes."""
+"""Seconds within which cell data show the effects of a written setting."""
 _DOUBT_LIFETIME: Final = 600.0
-"""s that a doubt counts towards muting its check."""
+"""Seconds for which a doubt counts towards muting its check."""
 _MAX_DOUBTS: Final = 2
-"""Of one check and size that are remembered; with one more, the check is mute."""
+"""Doubts of one check and size that are remembered; one more mutes the check."""
 
 _LAYOUT: Final = "layout"
-"""The doubt of a frame whose layout differs from that of the one before."""
+"""The doubt about a frame whose layout differs from the previous one's."""
 
 type Doubts = dict[str | int, float]
-"""Checks that failed and by how many times; a number is the place of a steady byte."""
+"""Excess by failed check; a number stands for the position of a steady byte."""
 
 
 def _changes(now: Sample, before: Sample) -> Doubts:
-    """Return by how many times a frame exceeds what each check allows."""
+    """Return the factor by which a frame exceeds each check that it fails."""
     passed = max(0.0, now.time - before.time)
     doubts: Doubts = {}
     for row, (off, allowed), (was, _) in zip(
@@ -51,7 +51,7 @@ def _changes(now: Sample, before: Sample) -> Doubts:
 
 
 def _steady_changes(now: Sample, before: Sample) -> Doubts:
-    """Return the places of bytes that have changed and hardly ever do."""
+    """Return the positions of bytes that have changed although they hardly ever do."""
     steady = steady_bytes(before.profile.layout, before.checks.enabled_cells)
     if not (changed := (now.content ^ before.content) & steady):
         return {}
@@ -60,11 +60,11 @@ def _steady_changes(now: Sample, before: Sample) -> Doubts:
 
 
 class _Mute:
-    """Mutes checks that hold back frame after frame: no damage does that."""
+    """Mutes checks that hold back frame after frame: that is not caused by damage."""
 
     def __init__(self) -> None:
         self._expiries: dict[tuple[str | int, int], float] = {}
-        """When all doubts of a check of about one size will be forgotten."""
+        """When all doubts of a check with about the same size will be forgotten."""
 
     def count(self, doubts: Doubts, time: float) -> None:
         for kind in map(_kind, doubts.items()):
@@ -81,7 +81,7 @@ class _Mute:
 
 
 def _kind(doubt: tuple[str | int, float]) -> tuple[str | int, int]:
-    """Return a check and the size of its doubt, each sixteen times the one before."""
+    """Return a check and the size of its doubt, in steps of a factor of sixteen."""
     name, excess = doubt
     return name, frexp(excess)[1] // 4
 
@@ -90,34 +90,35 @@ def _kind(doubt: tuple[str | int, float]) -> tuple[str | int, int]:
 class _Held:
     sample: Sample
     reference: Sample | None
-    """`None` where nothing was believed before: then the next frame has to agree."""
+    """`None` if no frame was accepted before: then the next frame has to agree."""
     doubts: Doubts
     count: int
-    """Frames held in a row, this one the last."""
+    """Frames held in a row, including this one."""
     damaged: int
-    """Damaged frames up to then."""
+    """Damaged frames counted up to then."""
 
 
 class ConsistencyChecker:
-    """Decides of each frame of one battery whether to believe it already.
+    """Decides for each frame of one battery whether to accept it now.
 
-    It outlives the links: the first frame of one is compared with the last one before.
+    It outlives the links: the first frame of a link is compared with the last frame of
+    the previous one.
     """
 
     def __init__(self, statistics: FrameStatistics | None = None) -> None:
-        """Held frames that prove wrong are counted as rejected."""
+        """Start empty; `statistics` counts held frames that turn out wrong as rejected."""
         self.statistics = statistics or FrameStatistics()
         self._damaged = 0
-        """Damaged frames up to the last good one."""
+        """Damaged frames counted up to the last good one."""
         self._mute = _Mute()
         self._accepted: Sample | None = None
         self._noted: Sample | None = None
-        """A later frame that was not judged."""
+        """A later frame that was not checked."""
         self._held: _Held | None = None
         self._expected: frozenset[str] = frozenset()
-        """Fields and checks that may move because a change was asked for."""
+        """Fields and checks that may move because a setting was written."""
         self._expected_until = -inf
-        """s of the clock of `accept`."""
+        """Seconds of the clock of `accept`."""
 
     def begin_link(self) -> None:
         """Expect frames of a new link."""
@@ -127,14 +128,14 @@ class ConsistencyChecker:
             self._accepted.is_of_last_link = True
 
     def expect(self, moves: frozenset[str], time: float) -> None:
-        """Let these fields and checks move for some seconds: a change was asked for."""
+        """Let these fields and checks move for some seconds: a setting was written."""
         self._expected, self._expected_until = moves, time + _CHANGE_TIME
 
     def line_is_reliable(self) -> bool:
-        """Return whether the checksum of the frame that has just arrived may count.
+        """Return whether to trust the checksum of the frame that has just arrived.
 
-        Ask once for each frame of any type: behind a row of damaged frames the first
-        good one is rejected.
+        Call it once for each frame of any type: the first good frame after a row of
+        damaged ones is rejected.
         """
         row = self.statistics.damaged - self._damaged
         self._damaged = self.statistics.damaged
@@ -142,19 +143,18 @@ class ConsistencyChecker:
         return row <= _MAX_DAMAGED_FRAMES
 
     def note(self, frame: Frame, profile: Profile, time: float) -> None:
-        """Keep cell data that are not published for later comparison, at next to no cost.
+        """Keep unpublished cell data for later comparison, at almost no cost.
 
-        Whatever was held back until then is forgotten.
+        A frame that was held back until then is forgotten.
         """
         self._noted, self._held = Sample(frame, profile, time), None
 
     def accept(
         self, frame: Frame, cell_data: CellData, profile: Profile, time: float
     ) -> bool:
-        """Judge cell data that were decoded; `time` is s of a clock that never jumps.
+        """Return whether to accept decoded cell data; `time` is in monotonic seconds.
 
-        Where it returns False, wait for the next frame: no more than two in a row are
-        held back.
+        If it returns False, wait for the next frame: at most two in a row are held back.
         """
         sample = Sample(frame, profile, time, cell_data)
         if not self._is_believable(sample):
@@ -178,7 +178,7 @@ class ConsistencyChecker:
         if not (doubts := self._doubts(sample, reference)):
             return True
         if noted and self._doubts(noted, accepted):
-            # The odd one may be the one before
+            # The wrong frame may have been the previous one
             reference = accepted
             if not (doubts := self._doubts(sample, reference)):
                 return True
@@ -193,13 +193,13 @@ class ConsistencyChecker:
     def _count_held(self) -> int:
         """Return how many frames in a row are held; a damaged one ends the row.
 
-        Where most are damaged, three that look good by chance say nothing.
+        If most are damaged, three that look good by chance mean nothing.
         """
         held = self._held
         return held.count if held and held.damaged == self.statistics.damaged else 0
 
     def _is_settled(self, sample: Sample, held: _Held) -> bool:
-        """Let a frame decide about the one held, if it can."""
+        """Let a frame decide about the held one, if it can."""
         if not held.reference:
             return self._is_confirmed(sample, held)
         doubts = self._doubts(sample, held.reference)
@@ -215,7 +215,7 @@ class ConsistencyChecker:
         return not doubts
 
     def _is_confirmed(self, sample: Sample, held: _Held) -> bool:
-        """Believe a frame without a reference if it agrees with the one before it."""
+        """Accept a frame without a reference if it agrees with the previous one."""
         doubts = self._doubts(sample, held.sample)
         if not doubts or self._count_held() == _MAX_HELD_FRAMES:
             return True

@@ -1,4 +1,4 @@
-"""Frame + layout -> model, and which layout it is (docs/protocol.md 6 to 13)."""
+"""Decodes frames into models by layout (docs/protocol.md 6 to 13)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -45,9 +45,9 @@ from .profile import (
 _ASTERISK: Final = ord("*")
 
 INVALID_FRAMES: Final = 3
-"""Frames in a row with the same impossible values; the last is shown without those."""
+"""Frames in a row with the same impossible values; the last is accepted without them."""
 LIVE_CELL: Final = 0.3, 6.0
-"""V a cell in use can have; a dead one may read 0."""
+"""Possible volts of a cell in use; a dead one may read 0."""
 _TEMPERATURE: Final = LIVE_LIMITS["temperature_1"]
 _LIMITS: Final = tuple(
     (name, *limits)
@@ -57,14 +57,14 @@ _LIMITS: Final = tuple(
 _MAX_VOLTAGE: Final = LIVE_LIMITS["battery_voltage"][1]
 _MAX_CURRENT: Final = LIVE_LIMITS["battery_current"][1]
 _PLAUSIBLE_WITHIN: Final = 0.5, 0.02
-"""V and part of the pack voltage by which a believable frame may be off."""
+"""Volts and fraction of the pack voltage by which a plausible frame may be off."""
 
 
 def decode_device_info(frame: Frame) -> DeviceInfo:
     """Decode frame type 0x03 (docs/protocol.md 9).
 
-    If the version does not give the layout, only fields common to all layouts are read. Raises
-    `ImplausibleFrameError` if it names no model and software version.
+    If the version does not give the layout, only fields common to all layouts are read.
+    Raises `ImplausibleFrameError` without a model and software version.
     """
     identity = IDENTITY.read(frame.data)
     model, version = identity["device_model"], identity["software_version"]
@@ -84,7 +84,7 @@ def decode_device_info(frame: Frame) -> DeviceInfo:
 def require_values(frame: Frame) -> None:
     """Raise `ImplausibleFrameError` for cell data in which everything is 0.
 
-    Even with no cell, something is not.
+    Even with no cell connected, some byte differs from 0.
     """
     if not any(frame.data[CONTENT]):
         raise ImplausibleFrameError("Every value is 0")
@@ -93,9 +93,9 @@ def require_values(frame: Frame) -> None:
 def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     """Decode frame type 0x02 (docs/protocol.md 7).
 
-    With no cell and no voltage, what is measured on cells is absent, not 0. Raises
+    With no cell and no voltage, values measured on cells are absent, not 0. Raises
     `ImplausibleValuesError` with all other values if some are impossible, and
-    `ImplausibleFrameError` if it says nothing or enables too many cells.
+    `ImplausibleFrameError` if the frame is empty or enables too many cells.
     """
     data, slots = frame.data, profile.cells
     require_values(frame)
@@ -144,15 +144,15 @@ COMPUTED: Final = frozenset(
         "implausible",
     }
 )
-"""Fields of `CellData` that are made of others, of the slots of the cells or of the checks."""
+"""Fields of `CellData` computed from other fields, the slots of the cells or the checks."""
 _NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
 
 
 def decode_live(frame: Frame, profile: Profile) -> LiveData:
     """Decode the few values of cell data that may change from one frame to the next.
 
-    What is measured on cells is absent where there is no voltage or an impossible one,
-    and where the current is impossible. Nothing else is checked.
+    Values measured on cells are absent if the voltage is missing or impossible, or the
+    current is impossible. Nothing else is checked.
     """
     live = LiveData._make(profile.live.values(frame.data))
     voltage, current = live.battery_voltage or 0.0, live.battery_current or 0.0
@@ -193,7 +193,7 @@ def decode_logbook(frame: Frame) -> tuple[LogEntry, ...]:
 def decode_detail_log(frame: Frame) -> tuple[DetailLogRecord, ...]:
     """Decode frame type 0x06, up to 12 records, oldest first (docs/protocol.md 11).
 
-    Raises `ImplausibleFrameError` for more records than there is room for.
+    Raises `ImplausibleFrameError` for more records than fit into a frame.
     """
     first, count = DETAIL_LOG_HEAD.unpack_from(frame.data)
     data = frame.data[DETAIL_LOG_RECORDS]
@@ -209,7 +209,7 @@ def decode_detail_log(frame: Frame) -> tuple[DetailLogRecord, ...]:
 
 
 def lasting_content(frame: Frame) -> bytes:
-    """Return all of a record that is the same in two readings, unknown bytes as well."""
+    """Return all bytes of a record that stay the same, including unknown ones."""
     data = bytearray(frame.data)
     if frame.type is FrameType.DEVICE_INFO:
         for span in PASSING:
@@ -218,9 +218,9 @@ def lasting_content(frame: Frame) -> bytes:
 
 
 def redact(frame: Frame) -> Frame:
-    """Mask what is private in device information; all else can still be decoded.
+    """Mask private data in device information; everything else can still be decoded.
 
-    Not even left-overs behind the end of a text are kept, only its length.
+    Left-overs after the end of a text are masked as well; only its length is kept.
     """
     if frame.type is not FrameType.DEVICE_INFO:
         return frame
@@ -238,7 +238,7 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
     if mask.bit_length() > slots.voltage.room:
         raise ImplausibleFrameError("More cells are enabled than the layout has")
     if not slots.pack_voltage:
-        # There the slots behind the last voltage are not used, whatever the mask claims
+        # On JK04, slots after the last voltage are unused, whatever the mask says
         volts = slots.voltage.raw(data)
         used = sum(1 << cell for cell, volt in enumerate(volts) if volt)
         return (mask or used) & ((1 << used.bit_length()) - 1)
@@ -246,7 +246,7 @@ def _enabled_cells(data: bytes, slots: CellSlots) -> int:
 
 
 def _add_summary(cell_data: CellData, slots: CellSlots) -> float:
-    """Compute what the BMS sends as well, but up to a second late; return the sum."""
+    """Compute the values that the BMS also sends, but up to a second late; return the sum."""
     voltage = cell_data.cell_voltage
     cells = [volts for volts in voltage if volts is not None]
     if not cells:
@@ -263,7 +263,7 @@ def _add_summary(cell_data: CellData, slots: CellSlots) -> float:
 
 
 def _power(voltage: float, current: float) -> float:
-    """Return voltage x current in whole mW, the rest cut off as the BMS does."""
+    """Return voltage x current, truncated to whole mW like the BMS does."""
     return int(round(voltage * current * 1e6) / 1000) / 1000
 
 
@@ -273,10 +273,10 @@ def _add_temperatures(
     mask: int | None,
     readings: Sequence[float | None],
 ) -> None:
-    """Add the temperatures of the sensors that the device has, each with its bit.
+    """Add the temperatures of the fitted sensors; each has a bit in the mask.
 
-    A cleared bit in the mask proves an absence, a set one proves nothing; the second
-    pair is left out where neither of the two is connected.
+    A cleared bit means that the sensor is absent, a set one means nothing. The second
+    pair is left out if neither of the two is connected.
     """
     absent = ~(mask or 0)
     if absent & MOSFET_SENSOR:
@@ -289,13 +289,13 @@ def _add_temperatures(
 
 
 type _Reasons = dict[str, str]
-"""Why a value is impossible, by its name in `CellData.implausible`."""
+"""Reasons why values are impossible, by their names in `CellData.implausible`."""
 
 
 def _find_implausible(
     cell_data: CellData, total: float, sensors: Sequence[int]
 ) -> _Reasons:
-    """Return what cannot be (docs/protocol.md 13); `total` is the sum of the cells, V."""
+    """Return the impossible values (docs/protocol.md 13); `total` is the sum of the cells, V."""
     reasons = _implausible_cells(cell_data, total)
     for name, low, high in _LIMITS:
         value = getattr(cell_data, name)
@@ -310,7 +310,7 @@ def _find_implausible(
 
 
 def _implausible_cells(cell_data: CellData, total: float) -> _Reasons:
-    """Return the cells, or else the pack voltage, that cannot be."""
+    """Return the impossible cells, or else the impossible pack voltage."""
     lowest, highest = cell_data.min_cell_voltage, cell_data.max_cell_voltage
     if lowest is None or highest is None:
         return {}
@@ -318,7 +318,7 @@ def _implausible_cells(cell_data: CellData, total: float) -> _Reasons:
     pack = cell_data.battery_voltage or 0.0
     low, high = LIVE_CELL
     if not (lowest >= 0 and 0 < highest <= high):
-        # What is no voltage at all takes the cells that read 0 beside it with it
+        # If one cell reads an impossible voltage, cells that read 0 are dropped as well
         odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
         return _name_cells(odd, f"A cell is not at {low:g} to {high:g} V")
     if _adds_up(total, pack):
@@ -327,7 +327,7 @@ def _implausible_cells(cell_data: CellData, total: float) -> _Reasons:
     if lowest < low:
         odd = [i for i, volts in enumerate(cells) if not _is_live(volts)]
         return _name_cells(odd, reason)
-    # One that reads anything, but all others account for the pack
+    # Find a cell whose reading the rest of the pack rules out
     usual = median(volts for volts in cells if volts is not None)
     for number, volts in enumerate(cells):
         if volts is not None and _adds_up(total - volts + usual, pack):
@@ -361,7 +361,7 @@ _OF_CELLS: Final = (
 
 
 def _leave_out(cell_data: CellData, names: _Reasons, profile: Profile) -> None:
-    """Replace what is impossible, and what is computed from it, by `None`."""
+    """Replace impossible values, and values computed from them, by `None`."""
     cell_data.implausible = tuple(names)
     for name in names:
         if name in CELL_DATA_FIELDS:

@@ -1,4 +1,4 @@
-"""Which layout the data prove (docs/protocol.md 6.2)."""
+"""Detects the layout from the data (docs/protocol.md 6.2)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,16 +13,16 @@ from .layouts import CELLS, FIRMWARE_SIGNS, JK04_SETTINGS_MARK, OLDEST_32S, SETT
 from .profile import Profile, choose_profile
 
 _CONFIRMED_WITHIN: Final = 0.5
-"""V between the sum of the cells and the pack voltage that prove a layout."""
+"""Maximum volts between the sum of the cells and the pack voltage that confirm a layout."""
 
 
 def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
-    """Let cell data prove or correct the layout (docs/protocol.md 6.2).
+    """Confirm or correct the layout by cell data (docs/protocol.md 6.2).
 
-    Data win over the version. Without device information the firmware is taken as the
-    oldest that the frame allows. Raises `UnsupportedLayoutError` if no layout fits, and
-    `ImplausibleFrameError` if the expected one does, but not the values, or if all of
-    them are 0.
+    Data take precedence over the version. Without device information, the oldest
+    firmware that the frame allows is assumed. Raises `UnsupportedLayoutError` if no
+    layout fits, and `ImplausibleFrameError` if the expected layout fits but the values
+    are impossible, or if all of them are 0.
     """
     require_values(frame)
     if expected and _proves(expected.layout, frame):
@@ -30,7 +30,7 @@ def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
     for layout in Layout:
         if _proves(layout, frame):
             return _with_layout(expected, layout, [frame])
-    # A dead cell or no cell at all proves nothing, but does not contradict either
+    # A dead cell, or no cell at all, neither confirms nor contradicts the layout
     if expected and _allows(expected, frame):
         return expected
     for layout, slots in CELLS.items():
@@ -42,7 +42,7 @@ def confirm_profile(frame: Frame, expected: Profile | None = None) -> Profile:
 def find_profile(frames: Iterable[Frame], layout: Layout | None = None) -> Profile:
     """Find the profile of the one device that all these frames come from.
 
-    Device information decides and cell data confirm; settings alone do as well. Raises
+    Device information decides and cell data confirm; settings alone are enough. Raises
     `UnsupportedLayoutError` if the frames give no layout or contradict it, unless the
     layout is given.
     """
@@ -110,7 +110,7 @@ def _with_layout(
 
 
 def _proves(layout: Layout, frame: Frame) -> bool:
-    """Return whether cell data are certainly of this layout."""
+    """Return whether cell data certainly have this layout."""
     slots = CELLS[layout]
     volts = slots.voltage.raw(frame.data)
     if not slots.pack_voltage:
@@ -142,7 +142,7 @@ def _adds_up(slots: CellSlots, frame: Frame) -> bool:
 
 
 def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
-    """Return how many cells are enabled, 0 unless they are the first ones, no gap."""
+    """Return the number of enabled cells, 0 unless they are the first ones without a gap."""
     (mask,) = slots.enabled.unpack_from(frame.data)
     count: int = mask.bit_count()
     return count if count <= slots.voltage.room and mask == (1 << count) - 1 else 0
@@ -151,13 +151,13 @@ def _row_of_cells(slots: CellSlots, frame: Frame) -> int:
 def _allows(expected: Profile, frame: Frame) -> bool:
     """Return whether cell data make sense in the layout that the version proposes.
 
-    Raises `ImplausibleFrameError` if it is that layout, but the values make none.
+    Raises `ImplausibleFrameError` if the layout fits but the values make no sense.
     """
     slots = expected.cells
     try:
         cell_data = decode_cell_data(frame, expected)
     except ImplausibleFrameError:
-        # The mask alone proves little where no pack voltage could contradict
+        # Without a pack voltage to check against, the mask alone confirms little
         if slots.pack_voltage and _row_of_cells(slots, frame):
             raise
         return False

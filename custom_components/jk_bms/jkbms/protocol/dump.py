@@ -1,6 +1,6 @@
-"""Find the frames in a dump: a log, a hex dump, source code, whatever owners paste.
+"""Find the frames in a dump: a log, a hex dump, source code or anything else users paste.
 
-No format is assumed: a frame is what has the header, the length and the checksum of one
+No format is assumed: any bytes with header, length and checksum count as a frame
 (docs/protocol.md 5.1), in any notation that `notation` reads.
 """
 
@@ -35,23 +35,23 @@ _START: Final = re.compile(re.escape(HEADER[:1]) + b"?" + re.escape(HEADER[1:]))
 """A header, also one that has lost its first byte."""
 _LINE_BREAK: Final = re.compile(r"\r?\n")
 _INVISIBLE: Final = re.compile("[\\u00ad\\u200b-\\u200f\\u2060\\ufeff]")
-"""Soft hyphens, and characters without width, which chats and web pages put in."""
+"""Soft hyphens and zero-width characters, which chats and web pages insert."""
 _ADDRESS: Final = re.compile(
     r"(?:\bdev_|(?<!\w)(?<![0-9A-Fa-f][:-]))"
     r"((?:[0-9A-Fa-f]{2}[:_-]){5}[0-9A-Fa-f]{2})(?!\w|[:-][0-9A-Fa-f])"
 )
-"""Of a Bluetooth device, also in the notation of BlueZ."""
+"""Address of a Bluetooth device, also in the notation of BlueZ."""
 _NOTIFICATION: Final = re.compile(
     rb"([\x04-\xff])([\x00-\x02])\x04\x00\x1b..", re.DOTALL
 )
 """L2CAP length (low byte first), the channel of ATT, opcode and handle of a notification."""
 _NOTIFICATION_HEADER: Final = 3
-"""Bytes that the L2CAP length counts in front of the value."""
+"""Bytes before the value that the L2CAP length includes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What is wrong with a frame; it quotes no byte of it, which may be a passcode."""
+    """A problem with a frame. It quotes none of its bytes: they may be a passcode."""
 
     place: str
     text: str
@@ -70,7 +70,7 @@ class Dump:
 
     frames: tuple[Frame, ...]
     places: tuple[str, ...]
-    """Of the frames."""
+    """Places of the frames in the dump."""
     remarks: tuple[Remark, ...]
 
     @property
@@ -80,20 +80,20 @@ class Dump:
 
 
 class _Found(NamedTuple):
-    """A frame, or why there is none, and its place in the text."""
+    """A frame, or the reason why there is none, and its place in the text."""
 
     begin: int
     end: int
     frame: Frame | None
     remark: str = ""
     is_whole: bool = False
-    """Whether there are as many bytes as a frame has up to the next header, or the end."""
+    """Whether the bytes up to the next header, or the end, are as many as a frame has."""
 
 
 def read_dump(dump: str | bytes) -> Dump:
     """Find the frames in a text or in the content of a file, in linear time.
 
-    Raises nothing: the remarks say what is wrong with frames that cannot be used.
+    Raises nothing: the remarks describe the problems of unusable frames.
     """
     if isinstance(dump, bytes):
         if starts := [match.start() for match in _START.finditer(dump)]:
@@ -120,7 +120,7 @@ def read_dump(dump: str | bytes) -> Dump:
 
 
 def _longest_chunk(text: str) -> Chunk | None:
-    """Return the most bytes in one place, `None` if that is fewer than a command has."""
+    """Return the longest chunk of bytes, `None` if it is shorter than a command."""
     chunks = [chunk for reading in readings_of_bytes(text) for chunk in reading]
     longest = max(chunks, key=lambda chunk: len(chunk.data), default=None)
     return longest if longest and len(longest.data) >= COMMAND_SIZE else None
@@ -145,7 +145,7 @@ def _dump(found: Sequence[_Found], place: Callable[[int], str]) -> Dump:
 
 
 def _decode(raw: bytes) -> str:
-    """Return the text of a file, which may be UTF-16 with or without its mark."""
+    """Return the text of a file, which may be UTF-16 with or without a byte order mark."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", "replace")
     for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
@@ -155,7 +155,7 @@ def _decode(raw: bytes) -> str:
 
 
 def _find_in_text(text: str) -> list[_Found]:
-    """Find frames in all readings of a text; what stands in packets stands nowhere else."""
+    """Find frames in all readings of a text; bytes of packets are searched only as packets."""
     chunks = [*readings(text)]
     packets = _merge(map(_find_in_notifications, chunks))
     ends = [each.end for each in packets]
@@ -169,12 +169,12 @@ def _find_in_text(text: str) -> list[_Found]:
 
 
 def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
-    """Unite what several readings of a text find.
+    """Merge the frames that several readings of a text find.
 
-    Of 256 wrong readings, one has the right checksum by chance. So a reading in which a
-    frame has its length is right about that place, even if the checksum is wrong; else the
-    first reading that finds a frame there, whatever the others miss. Without any frame,
-    the reading with the most remarks is kept.
+    One in 256 wrong readings has a correct checksum by chance. For each place, a reading
+    in which a frame has the right length therefore wins, even if its checksum is wrong;
+    else the first reading that finds a frame there. Without any frame, the reading with
+    the most remarks is kept.
     """
     readings = [*readings]
     useful = [
@@ -190,7 +190,7 @@ def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
         for each in found:
             if _rank(each) != rank:
                 continue
-            # Ends are estimates where a frame ends within a chunk
+            # Ends are estimates if a frame ends within a chunk
             middle = (each.begin + each.end) / 2
             before = bisect_right(begins, middle) - 1
             if before < 0 or ends[before] <= middle:
@@ -200,7 +200,7 @@ def _merge(readings: Iterable[Sequence[_Found]]) -> list[_Found]:
 
 
 def _rank(found: _Found) -> tuple[bool, bool]:
-    """Return the order in which what is found counts."""
+    """Return the sort key by which finds take precedence."""
     return not found.is_whole, found.frame is None
 
 
@@ -289,7 +289,7 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
         offsets.append(offsets[-1] + len(chunk.data))
 
     def place(offset: int) -> int:
-        """Return about where a byte stands: at the start of a chunk, exactly there."""
+        """Return the approximate place of a byte; at the start of a chunk it is exact."""
         number = min(bisect_right(offsets, offset), len(chunks)) - 1
         chunk = chunks[number]
         width = (chunk.end - chunk.begin) / max(1, len(chunk.data))
@@ -345,10 +345,10 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
 
 
 def _without_doubled(data: bytes, start: int, doubled: Sequence[int]) -> Frame | None:
-    """Return the frame of which one notification came twice, `None` if there is none.
+    """Return the frame after dropping a notification that came twice, `None` if none fits.
 
-    `data` reaches to the next header; `doubled` are the places of notifications that are
-    equal to the one before, as many in a frame are that are all zeros.
+    `data` reaches to the next header. `doubled` holds the places of notifications that
+    equal the previous one; a frame may have several of those, such as all zeros.
     """
     size = len(data) - FRAME_SIZE
     if not 0 < size <= FRAME_SIZE:
@@ -371,7 +371,7 @@ def _parsed(candidate: bytes) -> Frame | None:
 
 
 def _reason(candidate: bytes, length: int, err: FrameError) -> str:
-    """Return why a candidate is no frame, and what would be right."""
+    """Return why a candidate is not a frame, and what is expected."""
     if length < FRAME_SIZE:
         return f"the frame has {length} bytes instead of {FRAME_SIZE}"
     total = checksum(candidate[:-1])
@@ -386,7 +386,7 @@ def _reason(candidate: bytes, length: int, err: FrameError) -> str:
 def _without_repeats(chunks: Sequence[Chunk]) -> list[Chunk]:
     """Drop the second of two equal chunks where the link or the log doubles them.
 
-    Equal neighbours alone prove nothing, but the start of a frame never comes twice.
+    Equal neighbours alone mean nothing, but the start of a frame never comes twice.
     """
     kept: list[Chunk] = []
     is_doubled = is_second = False
@@ -397,7 +397,7 @@ def _without_repeats(chunks: Sequence[Chunk]) -> list[Chunk]:
         if is_equal and is_doubled:
             is_second = True
             continue
-        # One that comes once ends the doubling, unless it follows a pair
+        # A chunk that comes once ends the doubling, unless it follows a pair
         is_doubled = is_doubled and (is_second or not kept)
         is_second = False
         kept.append(chunk)

@@ -45,7 +45,7 @@ class Rejection(NamedTuple):
     """A frame with a good checksum and bad values."""
 
     number: int
-    """From 0, of all frames."""
+    """Number of the frame among all frames, from 0."""
     text: str
 
 
@@ -54,15 +54,15 @@ class Contents:
     """The models of all frames of one battery."""
 
     sections: dict[str, list[Any]]
-    """In the order of the frames, by the names in `SECTIONS`; all of them are there."""
+    """Models in the order of the frames, by every name in `SECTIONS`."""
     layout: Layout | None
-    """`None` where the frames prove none."""
+    """`None` if the frames confirm none."""
     rejected: tuple[Rejection, ...]
     layout_error: UnsupportedLayoutError | None
     """Why cell data or settings could not be decoded."""
 
     def newest(self) -> Contents:
-        """Keep the last of each section; all frames of the detail log are one log."""
+        """Keep the last model of each section; all frames of the detail log are one log."""
         records = {
             record.index: record
             for part in self.sections["detail_log"]

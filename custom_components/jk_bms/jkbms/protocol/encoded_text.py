@@ -1,4 +1,4 @@
-"""Read the bytes that a text holds as string literals or in base64. All take linear time."""
+"""Read bytes from string literals or base64 in a text. All functions take linear time."""
 
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,9 @@ import re
 from typing import Final, NamedTuple
 
 _MIN_BASE64: Final = 24
-"""Characters, which are 18 bytes: words of prose are shorter."""
+"""Characters, for 18 bytes: words of prose are shorter."""
 _BASE64_ALPHABETS: Final = (b"+/", b"-_")
-"""The last two characters: of base64, and of its variant for URLs."""
+"""The last two characters of base64 and of its variant for URLs."""
 _BYTE_STRING: Final = re.compile(r"\bb[\"']")
 _DOUBLE_QUOTE: Final = re.compile('"')
 _SINGLE_QUOTE: Final = re.compile("'")
@@ -25,7 +25,7 @@ _NAMED_ESCAPES: Final = dict(zip("abtnvfre", "\a\b\t\n\v\f\r\x1b", strict=True))
 
 
 class Chunk(NamedTuple):
-    """Bytes, and where they stand in the text."""
+    """Bytes and their place in the text."""
 
     begin: int
     end: int
@@ -60,7 +60,7 @@ def literals(text: str) -> Iterator[Reading]:
 
 
 def _strings(text: str, opening: re.Pattern[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield where each string begins and ends, and what stands between its quotes."""
+    """Yield begin, end and content of each string."""
     position = 0
     while match := opening.search(text, position):
         content = _CONTENT[match[0][-1]].match(text, match.end())
@@ -70,7 +70,7 @@ def _strings(text: str, opening: re.Pattern[str]) -> Iterator[tuple[int, int, st
 
 
 def _unescaped(content: str) -> bytes:
-    # A line break inside a literal is where the text was wrapped
+    # A line break inside a literal comes from wrapping the text
     literal = content.replace("\r", "").replace("\n", "")
     return _ESCAPE.sub(_unescape, literal).encode("latin-1", "replace")
 
@@ -85,7 +85,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def base64(text: str) -> Iterator[Reading]:
-    """Yield the long words of each alphabet, and its short ones alone on a line."""
+    """Yield the words of each alphabet: long ones, and short ones alone on a line."""
     for alphabet in _BASE64_ALPHABETS:
         yield [
             Chunk(match.start(), match.end(), _decode_base64(match[0], alphabet))
@@ -94,7 +94,7 @@ def base64(text: str) -> Iterator[Reading]:
 
 
 def _base64_words(alphabet: bytes) -> re.Pattern[str]:
-    """Return what finds long words, and short ones that are a line of their own."""
+    """Return a pattern for long words, and for short ones alone on a line."""
     one = f"[A-Za-z0-9{re.escape(alphabet.decode())}]"
     return re.compile(
         rf"{one}{{{_MIN_BASE64},}}"
@@ -105,6 +105,6 @@ def _base64_words(alphabet: bytes) -> re.Pattern[str]:
 
 def _decode_base64(word: str, alphabet: bytes) -> bytes:
     word = word.strip().rstrip("=")
-    # A single character behind the last group holds no byte
+    # A single character after the last group holds no byte
     word = word[:-1] if len(word) % 4 == 1 else word
     return b64decode(word + "=" * (-len(word) % 4), alphabet)

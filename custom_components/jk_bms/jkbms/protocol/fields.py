@@ -1,4 +1,4 @@
-"""How a row of a layout table is read: one value, all values of a frame, all cells."""
+"""Reads the rows of a layout table: one value, all values of a frame, all cells."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ type Convert = Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """Turns whole numbers of a small unit into the standard unit."""
+    """Converts whole numbers of a small unit to the standard unit."""
 
     by: int
 
@@ -26,32 +26,32 @@ DECI: Final = Divided(10)
 
 
 def bit(number: int) -> Convert:
-    """Return what takes one bit, 0 the lowest, as a flag."""
+    """Return a converter that reads one bit as a flag; 0 is the lowest."""
     return lambda raw: bool(raw >> number & 1)
 
 
 def set_bits(raw: int, first: int = 0) -> tuple[int, ...]:
     """Return the numbers of the bits that are set; the lowest is `first`."""
     if not raw:
-        # Where the bits are alarms, it is nearly always so
+        # The usual case for alarms
         return ()
     return tuple(i + first for i in range(raw.bit_length()) if raw >> i & 1)
 
 
 def member[E](*members: E, unknown: E) -> Convert:
-    """Name the codes of one byte."""
+    """Return a converter that names the codes of one byte."""
     return (members + (unknown,) * (0x100 - len(members))).__getitem__
 
 
 _MAX_SINGLE: Final = 1e6
-"""More than any value of a battery: other bytes taken for a number are mostly beyond it."""
+"""More than any value of a battery; random bytes read as a float mostly exceed it."""
 
 
 def single(raw: float) -> float:
-    """Drop the digits that 32 bits never had: 2.384, not 2.384000062942505."""
+    """Round to the precision of 32 bits: 2.384, not 2.384000062942505."""
     if not abs(raw) < _MAX_SINGLE:
         raise ImplausibleFrameError("A value is not a number, or too large for one")
-    # The sum makes 0.0 of -0.0
+    # Adding 0.0 turns -0.0 into 0.0
     return round(raw, 6) + 0.0
 
 
@@ -59,7 +59,7 @@ _UNPROGRAMMED: Final = b"\xff"
 
 
 def text(raw: bytes) -> str | None:
-    """Return text up to its NUL, `None` if there is none or it was never programmed."""
+    """Return text up to its NUL, `None` if it is empty or was never programmed."""
     used = raw.partition(b"\0")[0].rstrip(_UNPROGRAMMED)
     return used.decode(errors="replace").strip() or None
 
@@ -68,12 +68,12 @@ _CONTROLS: Final = bytes(range(0x20))
 
 
 def label(raw: bytes) -> str | None:
-    """Drop a binary byte at the end, such as the maximum cell count behind a model."""
+    """Return text without a binary byte at the end, such as the cell count after a model."""
     return text(raw.rstrip(_CONTROLS))
 
 
 def one_based(raw: int) -> int:
-    """Count from 1 what the wire counts from 0."""
+    """Convert a number that the wire counts from 0 to counting from 1."""
     return raw + 1
 
 
@@ -83,27 +83,27 @@ class Field:
 
     name: str
     code: str
-    """Of `struct`: size and sign of the raw value."""
+    """`struct` code: size and sign of the raw value."""
     convert: Convert | Divided | None = None
-    """`None` where the raw value is the value."""
+    """`None` if the raw value is the value."""
     missing: tuple[int, ...] = ()
-    """Raw values that mean that there is no value."""
+    """Raw values that stand for a missing value."""
     since: tuple[float, ...] = ()
-    """First firmware that fills it; several where several series gained it."""
+    """First firmware that fills it; several if it was added to several series."""
     model: str = ""
     """Part of the model name of the devices that have it, if only some have."""
     steady: bool = False
-    """It stays the same for hours: a frame that changes it must be confirmed."""
+    """Whether it stays the same for hours: a frame that changes it must be confirmed."""
     limits: tuple[float, float] | None = None
-    """What it can be; of a setting, the range that owners set it to."""
+    """Possible range; for a setting, the range that owners use."""
 
 
 type Placed = tuple[int, Field]
-"""Offset in the frame and what stands there."""
+"""Offset in the frame and the field there."""
 
 
 def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return what takes the values at these places."""
+    """Return a function that picks the values at these places."""
     if len(places) > 1:
         return itemgetter(*places)
     return lambda values: tuple([values[place] for place in places])
@@ -112,16 +112,16 @@ def _picking(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]
 class Table:
     """Fields compiled to be read in one go; several fields may share one raw value.
 
-    Whatever every field needs is done by `struct`, `map` and `itemgetter`; only what
-    may be missing costs a turn of a loop.
+    For speed, `struct`, `map` and `itemgetter` do the common work; only fields that may
+    be missing need a Python loop.
     """
 
     def __init__(self, rows: Iterable[Placed], names: Iterable[str] = ()) -> None:
         """Compile; raw values must not overlap unless they are the same.
 
-        The last of several rows of one name counts. The values come in the order of
-        `names`, among which may be some without a row, or else of the rows. What may
-        be missing and is not converted has its raw value to itself.
+        The last of several rows with one name counts. The values come in the order of
+        `names`, which may include names without a row, or else of the rows. A field
+        that may be missing and is not converted must not share its raw value.
         """
         fields = {field.name: (offset, field) for offset, field in rows}
         self.names = tuple(names) or tuple(fields)
@@ -146,7 +146,7 @@ class Table:
         self._divisors = tuple(divisors.values())
         self._converted = _picking([raw[name] for name in converts])
         self._converts = tuple(converts.values())
-        # All that `values` has to choose from: the raw values come first
+        # All values that `values` can choose from; the raw values come first
         found = [*range(len(places)), *divisors, *converts, None]
         where = raw | {name: found.index(name) for name in (*divisors, *converts)}
         self._missing = tuple(
@@ -158,11 +158,11 @@ class Table:
         self._arranged = _picking([where.get(name, nothing) for name in self.names])
 
     def raw(self, data: bytes) -> tuple[Any, ...]:
-        """Return the raw values by their place in the frame, each once."""
+        """Return the raw values in the order of their offsets, each once."""
         return self._unpack(data)
 
     def values(self, data: bytes) -> tuple[Any, ...]:
-        """Return the values in the order of `names`, `None` where there is nothing."""
+        """Return the values in the order of `names`, `None` where absent."""
         raw = self._unpack(data)
         divided = map(truediv, self._divided(raw), self._divisors)
         converted = map(call, self._converts, self._converted(raw))
@@ -173,7 +173,7 @@ class Table:
         return self._arranged(found)
 
     def read(self, data: bytes) -> dict[str, Any]:
-        """Return the values by name, `None` where there is nothing."""
+        """Return the values by name, `None` where absent."""
         return dict(zip(self.names, self.values(data), strict=True))
 
 
@@ -189,7 +189,7 @@ each_single: Final[ConvertEach] = partial(map, single)
 
 
 class Slots:
-    """Room for one value a cell."""
+    """The slots of a frame that hold one value per cell."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class Slots:
     ) -> None:
         """Compile for any number of cells.
 
-        `code` is that of `struct` for one; `decimals` as many as the wire carries.
+        `code` is the `struct` code of one; `decimals` is the precision on the wire.
         """
         self.offset: Final = offset
         self.room: Final = room
@@ -218,7 +218,7 @@ class Slots:
         return self._unpack[-1](data, self.offset)
 
     def read(self, data: bytes, enabled: int) -> tuple[float | None, ...]:
-        """Return the values up to the last cell in the mask, `None` for one not in it."""
+        """Return the values up to the last cell in the mask, `None` for cells not in it."""
         count = enabled.bit_length()
         raw = self._unpack[count](data, self.offset)
         if not has_gaps(enabled):
@@ -230,12 +230,12 @@ class Slots:
 
 @dataclass(frozen=True, slots=True)
 class CellSlots:
-    """Where the values of single cells stand, and which of them count."""
+    """Positions of the values of single cells, and of the mask of enabled cells."""
 
     enabled: Struct
-    """Of the mask of enabled cells."""
+    """Position of the mask of enabled cells."""
     voltage: Slots
     resistance: Slots
-    """They stay the same for hours."""
+    """Wire resistances; they stay the same for hours."""
     pack_voltage: Struct | None
     """In the unit of the cells; JK04 has none."""

@@ -1,4 +1,4 @@
-"""Bytes on the air <-> checked 300-byte frames (docs/protocol.md 4.1 and 5)."""
+"""Converts received bytes to checked 300-byte frames (docs/protocol.md 4.1 and 5)."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,19 +13,19 @@ COMMAND_SIZE: Final = 20
 HEADER: Final = bytes.fromhex("55AAEB90")
 COMMAND_HEADER: Final = bytes.fromhex("AA5590EB")
 IDLE_LINE: Final = b"AT\r\n"
-"""What some units say to their own radio module while the line is idle."""
+"""Command that some units send to their own radio module while the line is idle."""
 
 _ACKNOWLEDGEMENT: Final = 0xC8
 _USUAL_SIZE: Final = 20
-"""Bytes of a notification at least, but for the last of a frame: there are few, then."""
+"""Minimum bytes of a notification, except the last one of a frame."""
 MAX_VALUE_SIZE: Final = COMMAND_SIZE - len(COMMAND_HEADER) - 3
-"""Bytes of a written value at most."""
+"""Maximum bytes of a written value."""
 _START: Final = re.compile(b"|".join(map(re.escape, (HEADER, COMMAND_HEADER))))
 _SIZE: Final = {HEADER: FRAME_SIZE, COMMAND_HEADER: COMMAND_SIZE}
 
 
 class FrameType(IntEnum):
-    """What a frame from the BMS carries."""
+    """Content of a frame from the BMS."""
 
     SETTINGS = 0x01
     CELL_DATA = 0x02
@@ -33,7 +33,7 @@ class FrameType(IntEnum):
     LOGBOOK = 0x05
     DETAIL_LOG = 0x06
 
-    # That of an enumeration is a function in Python
+    # `IntEnum.__hash__` is slow Python code
     __hash__ = int.__hash__
 
 
@@ -41,7 +41,7 @@ class ReadCommand(IntEnum):
     """Commands that change nothing (docs/protocol.md 4.2)."""
 
     CELL_DATA = 0x96
-    """Answered by the settings, then starts the stream of cell data."""
+    """The battery sends its settings, then starts the stream of cell data."""
     DEVICE_INFO = 0x97
     LOGBOOK = 0xA1
     DETAIL_LOG = 0xA7
@@ -49,12 +49,12 @@ class ReadCommand(IntEnum):
 
 _TYPES: Final = {kind.value: kind for kind in FrameType}
 _EXACT_SUM: Final = 256
-"""Bytes whose sum surely stays below the modulus of Adler-32, 65521."""
+"""Number of bytes whose sum always stays below the modulus of Adler-32, 65521."""
 
 
 def checksum(data: bytes) -> int:
     """Return the low 8 bits of the sum of all bytes."""
-    # The low half of an Adler-32 begun at 0 is the sum, at a third of its price
+    # The low half of an Adler-32 that starts at 0 is the sum, in a third of the time
     total = adler32(data[:_EXACT_SUM], 0)
     for start in range(_EXACT_SUM, len(data), _EXACT_SUM):
         total += adler32(data[start : start + _EXACT_SUM], 0)
@@ -63,9 +63,9 @@ def checksum(data: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One whole frame whose header, type and checksum are right.
+    """One whole frame whose header, type and checksum are correct.
 
-    `data` holds all 300 bytes; it stays out of `repr`, for it may hold passcodes.
+    `data` holds all 300 bytes; it stays out of `repr` because it may contain passcodes.
     """
 
     type: FrameType
@@ -74,7 +74,7 @@ class Frame:
 
     @classmethod
     def parse(cls, data: bytes) -> Frame:
-        """Check 300 bytes, raise `FrameError` with the reason if they are no frame."""
+        """Check 300 bytes; raise `FrameError` with the reason if they are not a frame."""
         if len(data) != FRAME_SIZE:
             raise FrameError(f"{len(data)} bytes instead of {FRAME_SIZE}")
         if not data.startswith(HEADER):
@@ -92,16 +92,16 @@ class Frame:
 
 @dataclass(slots=True)
 class FrameStatistics:
-    """What an assembler has seen so far."""
+    """Counters of a `FrameAssembler`."""
 
     good: int = 0
     """Frames accepted."""
     rejected: int = 0
-    """Frames begun but refused."""
+    """Frames that began but were rejected."""
     damaged: int = 0
-    """Those of them in which no other frame begins, as one would behind lost bytes."""
+    """Rejected frames in which no other frame begins, as it would after lost bytes."""
     skipped: int = 0
-    """Bytes that belong to no accepted frame, acknowledgements among them."""
+    """Bytes that belong to no accepted frame, including acknowledgements."""
     acknowledged: int = 0
     """Acknowledgements of commands."""
 
@@ -109,9 +109,9 @@ class FrameStatistics:
 class FrameAssembler:
     """Finds the frames in a lossy serial stream (docs/protocol.md 5.2).
 
-    Feed it the notifications of one link, in order; it raises for none of
-    them and keeps less than 1 KiB. Every byte fed is counted once: in a good frame,
-    as skipped, or as still held in the buffer.
+    Feed it the notifications of one link, in order; it never raises and keeps less than
+    1 KiB. Every byte is counted once: in a good frame, as skipped, or as still held in
+    the buffer.
     """
 
     def __init__(self, statistics: FrameStatistics | None = None) -> None:
@@ -119,21 +119,21 @@ class FrameAssembler:
         self.statistics = statistics or FrameStatistics()
         self._buffer = b""
         self._wanted = 0
-        """Size of what the buffer begins with, 0 before a header was found."""
+        """Size of the item at the start of the buffer, 0 before a header was found."""
         self._last = b""
         self._doubled = False
         self._unread: list[bytes] = []
-        """Notifications that make one frame if nothing goes wrong; else `_buffer` does."""
+        """Notifications that form one frame if nothing goes wrong; else `_buffer` is used."""
         self._missing = 0
-        """Size of the rest of that frame, 0 where none is begun."""
+        """Size of the rest of that frame, 0 if none has begun."""
 
     @property
     def unfinished(self) -> bytes:
-        """What is held of the next frame; it may hold secrets."""
+        """The bytes held of the next frame; they may contain secrets."""
         return self._buffer or b"".join(self._unread)
 
     def clear(self) -> None:
-        """Forget what is unfinished, as a new link begins."""
+        """Drop unfinished bytes when a new link begins."""
         self.statistics.skipped += len(self.unfinished)
         self._unread, self._missing = [], 0
         self._buffer = b""
@@ -146,7 +146,7 @@ class FrameAssembler:
         size = len(chunk)
         missing = (self._missing or self._begun_by(chunk)) - size
         if missing > 0 and size >= _USUAL_SIZE:
-            # As with most notifications: they complete nothing
+            # Most notifications complete no frame
             self._unread.append(bytes(chunk))
             self._missing = missing
             return []
@@ -165,19 +165,19 @@ class FrameAssembler:
             else:
                 self.statistics.good += 1
                 return [frame]
-        # Something else was on the line as well
+        # The notifications contain something else as well
         frames: list[Frame] = []
         for unread in chunks:
             self._read(unread, frames)
         return frames
 
     def _begun_by(self, chunk: bytes | bytearray) -> int:
-        """Return the size of the frame that a notification is the clean beginning of."""
+        """Return the size of the frame that cleanly begins with this notification."""
         is_clean = chunk.startswith(HEADER) and not (self._buffer or self._doubled)
         return FRAME_SIZE if is_clean else 0
 
     def _read(self, chunk: bytes, frames: list[Frame]) -> None:
-        """Look closely at a notification that may hold anything."""
+        """Search a notification that may contain anything."""
         last, self._last = self._last, chunk if len(chunk) <= FRAME_SIZE else b""
         is_repeated = (self._doubled or chunk == last) and self._is_repeated(
             chunk, last
@@ -200,7 +200,7 @@ class FrameAssembler:
             try:
                 frames.append(Frame.parse(candidate))
             except FrameError:
-                # The next header may stand inside what was refused
+                # The next header may be inside the rejected bytes
                 self.statistics.rejected += 1
                 self.statistics.damaged += HEADER not in candidate[len(HEADER) :]
                 self._skip(len(HEADER))
@@ -235,11 +235,11 @@ class FrameAssembler:
     def _is_repeated(self, chunk: bytes, last: bytes) -> bool:
         """Detect the second of two equal notifications on a link that repeats each.
 
-        Equal neighbours alone prove nothing (a frame may hold two equal chunks), but
-        the beginning of one frame never comes twice.
+        Equal neighbours alone mean nothing (a frame may hold two equal chunks), but the
+        beginning of a frame never comes twice.
         """
         if not chunk or chunk != last:
-            # The last one came once, or this one cannot be decided
+            # The last one was not repeated, or this one is undecidable
             if last or not self._last:
                 self._doubled = False
             return False

@@ -14,38 +14,38 @@ from .frames import FRAME_SIZE, HEADER
 from .markup import without_markup
 
 _MAX_COLUMNS: Final = 96
-"""Numbers on one line of a hex dump, those that its column of text looks like included."""
+"""Maximum numbers on one line of a hex dump, including what its text column looks like."""
 _BORDER: Final = " \t\r\n|"
-"""What stands around the column of text."""
+"""Characters around the column of text."""
 _MAX_BORDER: Final = 80
-"""Characters behind the last number: the rest of the column, and what stands around it."""
+"""Maximum characters after the last number: the rest of the column and its border."""
 _MAX_GROUP: Final = 8
-"""Digits of one number in a hex dump that groups bytes; longer ones stand alone."""
+"""Maximum digits of one number in a hex dump that groups bytes; longer ones stand alone."""
 _MIN_ROW: Final = 8
-"""Bytes in a row of a hex dump with an asterisk; with fewer, one could stand for hundreds."""
+"""Minimum bytes per row of a hex dump with an asterisk, which could stand for many rows."""
 _MIN_OFFSETS: Final = 4
-"""Rows in a row whose first number counts the bytes: no data do that by chance."""
+"""Consecutive rows whose first number counts the bytes: no data do that by chance."""
 _MAX_LABELS: Final = 8
-"""Numbers in front of the bytes of a line: its own, a handle, an address, the count of bytes."""
+"""Maximum numbers before the bytes of a line: line number, handle, address, byte count."""
 _GROUPS: Final = frozenset({4, 8})
 """Digits of numbers that a little-endian machine prints with the low byte last."""
 HEADER_DIGITS: Final = HEADER.hex()
 _FRAME_START: Final = HEADER[1:].hex()
-"""What is left of a header that has lost its first byte."""
+"""The rest of a header that has lost its first byte."""
 
 
 class Word(NamedTuple):
-    """A number, and where it stands."""
+    """A number and its place."""
 
     begin: int
     end: int
     digits: str
-    """Hexadecimal; an odd count where the text was wrapped within a byte."""
+    """Hexadecimal digits; an odd count if the text was wrapped within a byte."""
 
 
 @dataclass(slots=True)
 class Run:
-    """Numbers in a row on one line, with the same separator between any two."""
+    """Consecutive numbers on one line, with the same separator between any two."""
 
     words: list[Word]
     is_wide: bool
@@ -53,11 +53,11 @@ class Run:
     separator: str = ""
     """Empty for a single number."""
     is_data: bool = False
-    """Whether nothing but data is that long, or it holds a header."""
+    """Whether it must be data: only data is that long, or it holds a header."""
 
     @property
     def size(self) -> int:
-        """Bytes, those of which a digit is missing included."""
+        """Number of bytes, including those with a missing digit."""
         if not self.is_wide:
             return len(self.words)
         return sum((len(word.digits) + 1) // 2 for word in self.words)
@@ -76,7 +76,7 @@ class Run:
 
 @dataclass(slots=True)
 class Line:
-    """One line, and its runs."""
+    """One line and its runs."""
 
     begin: int
     end: int
@@ -87,9 +87,9 @@ _OFFSET: Final = re.compile(r"\s*([0-9A-Fa-f]+)\b")
 
 
 def with_omitted_rows(text: str, lines: Sequence[Line]) -> list[Line]:
-    """Return the lines with the rows of a hex dump for which an asterisk stands.
+    """Return the lines, with the rows of a hex dump that an asterisk stands for.
 
-    Each is equal to the row before it, but for its offset.
+    Each equals the previous row, except for its offset.
     """
     stars = [text[line.begin : line.end].strip() == "*" for line in lines]
     if not any(stars):
@@ -120,7 +120,7 @@ def with_omitted_rows(text: str, lines: Sequence[Line]) -> list[Line]:
 def _row_size(
     lines: Sequence[Line], offsets: Sequence[re.Match[str] | None], base: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return how well a base explains the offsets, and with it the bytes of a row."""
+    """Return how well a base explains the offsets, and the bytes of a row in that base."""
     steps = Counter[int]()
     fits = 0
     for line, (match, following) in zip(lines, pairwise(offsets), strict=False):
@@ -162,7 +162,7 @@ def drop_text_column(text: str, line_end: int, run: Run) -> None:
     for count in range(len(run.words) - 1, 0, -1):
         size -= len(run.words[count].digits) // 2 if run.is_wide else 1
         if column_end - run.words[count].begin > size:
-            # Longer than what it would show, and the more so with fewer words
+            # Longer than the text of these bytes, and even more so with fewer words
             return
         shown = shown or (_shown(run.words), _shown(swapped(run.words)))
         column = text[run.words[count - 1].end : column_end].lstrip(_BORDER)
@@ -176,7 +176,7 @@ def _shown(words: Sequence[Word]) -> str:
     digits = "".join(word.digits.zfill(2) for word in words)
     data = bytes.fromhex(digits[: len(digits) // 2 * 2])
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
-    # The text has been masked as well
+    # The text of the dump was masked in the same way
     return without_markup(shown)
 
 
@@ -196,7 +196,7 @@ def swapped(words: Sequence[Word]) -> list[Word]:
 
 
 def drop_offsets(runs: Sequence[Run]) -> None:
-    """Drop the first number of each run where it counts the bytes before it."""
+    """Drop the first number of each run if it counts the bytes before it."""
     counted = set[int]()
     for base in (16, 10, 8):
         starts = [_value(run.words[0].digits, base) for run in runs]
@@ -217,9 +217,9 @@ def drop_offsets(runs: Sequence[Run]) -> None:
 
 
 def drop_labels(lines: Sequence[Line]) -> None:
-    """Drop what each line begins with: its number, a handle, the count of its bytes.
+    """Drop the labels at the start of each line: its number, a handle, its byte count.
 
-    Where a line begins with a frame, nothing stands in front of the bytes.
+    If a line begins with a frame, it has no labels.
     """
     runs = [line.runs[0] for line in lines if line.runs]
     for _ in range(_MAX_LABELS):
@@ -241,13 +241,13 @@ def drop_labels(lines: Sequence[Line]) -> None:
 _COUNT_BEFORE: Final = re.compile(r"\b([0-9]+)[^\w\n]{1,4}$")
 _COUNT_BEHIND: Final = re.compile(r"[^\w\n]{1,4}([0-9]+)\b")
 _COUNT_WIDTH: Final = 10
-"""Characters beside data in which their count stands, if anywhere."""
+"""Characters next to the data that may contain their count."""
 
 
 def drop_counts(text: str, lines: Sequence[Line]) -> None:
-    """Drop the count of its bytes that stands on each line, before or behind them.
+    """Drop the byte count that stands on each line, before or after the bytes.
 
-    On long lines it has three digits, so that it is none of the bytes anyway.
+    On long lines it has three digits, so it cannot be mistaken for a byte.
     """
     lines = [line for line in lines if line.runs and line.runs[0].words]
     if len(lines) < 2:
@@ -277,7 +277,7 @@ def drop_counts(text: str, lines: Sequence[Line]) -> None:
 
 
 def _is_count(numbers: Sequence[int | None]) -> bool:
-    """Whether each number is by one greater than the last one."""
+    """Whether each number is one greater than the last one."""
     first = numbers[0]
     return first is not None and [*numbers] == [*range(first, first + len(numbers))]
 

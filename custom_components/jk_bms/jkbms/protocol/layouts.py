@@ -1,8 +1,8 @@
-"""Where each value stands in a frame, one table a frame type (docs/protocol.md 7 to 11).
+"""The position of each value in a frame, one table per frame type (docs/protocol.md 7 to 11).
 
-A row holds the offset (in the JK02 table of cell data one for each layout) and the
-field: its name in the model, the struct code of the raw value and what turns that into
-the standard unit. All numbers are little-endian.
+A row holds the offset (in the JK02 table of cell data one for each layout) and the field:
+its name in the model, the struct code of the raw value and the conversion to the standard
+unit. All numbers are little-endian.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -52,12 +52,12 @@ def _protocols(raw: int) -> tuple[int, ...]:
 
 
 def _supported(raw: bytes) -> tuple[int, ...] | None:
-    """Return the numbers that a mask declares, `None` where it declares nothing."""
+    """Return the numbers that a mask declares, `None` if it declares nothing."""
     return set_bits(int.from_bytes(raw, "little")) or None
 
 
 def _short_passcode(raw: bytes) -> str | None:
-    """Return the passcode behind a serial number of at most 11 characters.
+    """Return the passcode after a serial number of at most 11 characters.
 
     The NUL that ends a serial number of 11 characters overwrites its first character.
     """
@@ -85,7 +85,7 @@ _CHARGE_PHASE: Final = member(
 _NOT_CONNECTED: Final = (-2000,)
 _NOT_REPORTED: Final = (0,)
 
-# What no battery exceeds; far beyond what any of them was seen to report
+# Limits that no battery exceeds, far beyond any value seen in practice
 _PACK_VOLTS: Final = 0.0, 200.0
 _PACK_AMPERES: Final = -2000.0, 2000.0
 _BALANCE_AMPERES: Final = -20.0, 20.0
@@ -99,12 +99,12 @@ _ENABLED: Final = "enabled_cells"
 """Mask of the cells in use, cell 1 in its lowest bit."""
 SENSOR_MASK: Final = "temperature_sensors"
 MOSFET_SENSOR: Final = 1 << 0
-"""In the mask."""
+"""Its bit in the mask."""
 BATTERY_SENSORS: Final = {f"temperature_{n}": 1 << n for n in (1, 2, 4, 5)}
 
 
 def _unknown(size: int) -> Field:
-    """Return bytes without a known meaning that stay the same."""
+    """Return a field for bytes of unknown meaning that stay the same."""
     return Field("", f"{size}s", steady=True)
 
 
@@ -116,7 +116,7 @@ def _flags(
         yield offset, Field(name, code, bit(number), **kind)
 
 
-# The last of several rows of one name counts, of those that the device carries
+# Of several rows with one name, the last one that the device carries counts
 _JK02_CELL_DATA: Final[tuple[tuple[int | None, int | None, Field], ...]] = (
     # 24S   32S
     (5, 5, Field("frame_counter", "B")),
@@ -272,7 +272,7 @@ CELLS: Final = {
 }
 
 CONTENT: Final = slice(6, -1)
-"""Between the frame counter and the checksum."""
+"""Bytes between the frame counter and the checksum."""
 
 LIVE_LIMITS: Final = {
     field.name: field.limits
@@ -280,7 +280,7 @@ LIVE_LIMITS: Final = {
     for _, field in rows
     if field.limits
 }
-"""Between what each value of cell data can be at all, in its unit."""
+"""Possible range of each value of cell data, in its unit."""
 
 NEED_CELLS: Final = frozenset(
     {
@@ -293,10 +293,10 @@ NEED_CELLS: Final = frozenset(
         "state_of_health",
     }
 )
-"""Fields that mean nothing with no cell connected (docs/protocol.md 7.3)."""
+"""Fields that are meaningless while no cell is connected (docs/protocol.md 7.3)."""
 
 BALANCER_MODEL: Final = "DZ"
-"""Part of the model name of the balancers that send a battery's frame, mostly zero."""
+"""Part of the model name of balancers, which send a battery's frame with mostly zeros."""
 BALANCER_FIELDS: Final = frozenset(
     {
         "frame_counter",
@@ -315,7 +315,7 @@ _AMPERES: Final = 0.0, 2000.0
 _SECONDS: Final = 0, 100_000
 
 _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
-    # 600 mV where smart sleep has no function
+    # 600 mV if smart sleep has no function
     (6, Field("smart_sleep_voltage", "I", MILLI, missing=(0, 600), limits=_VOLTS)),
     (
         6,
@@ -355,7 +355,7 @@ _JK02_SETTINGS: Final[tuple[Placed, ...]] = (
     (126, Field("balancer", "I", bool)),
     (130, Field("nominal_capacity", "I", MILLI, limits=(0.0, 20_000.0))),
     (134, Field("short_circuit_delay", "I", limits=(0, 10_000_000))),
-    # Firmware 4.x has something else there
+    # Firmware 4.x uses these bytes for something else
     (
         138,
         Field("balance_start_voltage", "I", MILLI, since=(5,), limits=_VOLTS),
@@ -438,7 +438,7 @@ DEVICE_INFO: Final[dict[Layout, tuple[Placed, ...]]] = {
 
 
 IDENTITY: Final = Table(_DEVICE_INFO_START)
-"""Device information that stands in the same place for every layout."""
+"""Device information at the same place in every layout."""
 
 
 def _info_spans(*names: str) -> tuple[slice, ...]:
@@ -453,10 +453,10 @@ PRIVATE: Final = _info_spans(*SECRET_FIELDS, "serial_number", "device_name")
 """Bytes of device information that identify the owner or are passcodes, in every layout."""
 
 PASSING: Final = _info_spans("up_time")
-"""Bytes of device information that differ from one reading to the next."""
+"""Bytes of device information that change from one reading to the next."""
 
 OLDEST_32S: Final = 11.0
-"""First firmware of the layout."""
+"""First firmware of the 32S layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,24 +472,24 @@ class FirmwareSign:
 FIRMWARE_SIGNS: Final = (
     FirmwareSign(FrameType.CELL_DATA, 14.0, slice(240, 241), (bytes(1),)),
     FirmwareSign(FrameType.CELL_DATA, 15.0, slice(275, 281), (bytes(6),)),
-    # 60 and 50 °C are another pair of limits
+    # In older firmware, a pair of limits: 60 and 50 °C
     FirmwareSign(FrameType.SETTINGS, 15.41, slice(284, 286), (bytes(2), b"\x3c\x32")),
     FirmwareSign(FrameType.SETTINGS, 19.07, slice(296, 298), (bytes(2),)),
 )
-"""How recent a 32S firmware is at least, by its frames (docs/protocol.md 6.2)."""
+"""Signs in frames of the minimum 32S firmware (docs/protocol.md 6.2)."""
 
 JK04_SETTINGS_MARK: Final = Struct("<6xf")
-"""1.0 in every settings frame of JK04, far below any voltage in mV elsewhere."""
+"""Reads 1.0 in every settings frame of JK04; other layouts have a voltage in mV there."""
 SETTINGS_END: Final = slice(254, 299)
-"""All zero in settings of the 24S layout, never on 32S."""
+"""All zero in settings of the 24S layout, but never on 32S."""
 
 LOGBOOK_COUNT: Final = Struct("<6xI")
 LOGBOOK_ENTRIES: Final = slice(11, 261)
 LOGBOOK_ENTRY: Final = Struct("<IB")
-"""Time, code."""
+"""Time and code."""
 
 DETAIL_LOG_HEAD: Final = Struct("<6xHB")
-"""Index of the first record, number of records."""
+"""Index of the first record and number of records."""
 DETAIL_LOG_RECORDS: Final = slice(9, 297)
 DETAIL_LOG_RECORD_SIZE: Final = 24
 DETAIL_LOG_CAPACITY: Final = 12
@@ -521,7 +521,7 @@ DETAIL_LOG_RECORD: Final = Table(
 
 
 def _spans(layout: Layout) -> Iterator[tuple[int, int]]:
-    """Yield first byte and size of what stays the same for hours on every device."""
+    """Yield offset and size of bytes that stay the same for hours on every device."""
     for offset, field in CELL_DATA[layout]:
         if field.steady:
             yield offset, Struct(f"<{field.code}").size
@@ -531,7 +531,7 @@ def _spans(layout: Layout) -> Iterator[tuple[int, int]]:
 
 @lru_cache(maxsize=32)
 def steady_bytes(layout: Layout, enabled: int) -> int:
-    """Return all bits of a frame that change seldom, unused cells among them.
+    """Return a mask of the bits of a frame that rarely change, including unused cells.
 
     The first byte of the frame is the lowest of the number.
     """
@@ -550,7 +550,7 @@ def steady_bytes(layout: Layout, enabled: int) -> int:
 
 
 def moved_bytes(layout: Layout, names: Container[str]) -> frozenset[int]:
-    """Return the places of all bytes of cell data that hold one of these fields."""
+    """Return the positions of all bytes of cell data that hold one of these fields."""
     return frozenset(
         place
         for offset, field in CELL_DATA[layout]
@@ -565,4 +565,4 @@ LIMITS: Final = {
     for _, field in rows
     if field.limits
 }
-"""Between what owners set each of the settings."""
+"""Range that owners use for each setting."""

@@ -1,7 +1,7 @@
-"""Current and power of every frame of a held link, for counting (docs/protocol.md 13).
+"""Current and power of every frame of a held link, for the counters (docs/protocol.md 13).
 
-Only the live values are decoded. They are bounded by the frame's own power and by the
-frame before; a doubtful frame waits until the next one confirms or refutes it.
+Only the live values are decoded. They are checked against the frame's own power and the
+previous frame; a doubtful frame waits until the next one confirms or refutes it.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Final
 from ..models import LiveData, LiveSample, Reading
 
 _SLACK_POWER: Final = 0.5
-"""W by which V x I may differ from the reported power: the noise of a battery at rest."""
+"""Watts by which V x I may differ from the reported power: the noise of a battery at rest."""
 _SLACK_CURRENT: Final = 0.1
-"""A by which a current may change at once."""
+"""Amperes by which a current may change suddenly."""
 _SLOPE: Final = 0.02
-"""Part of it by which either may be off, less than the checks of a reading allow.
+"""Relative tolerance of both; tighter than in the checks of a reading.
 
 A forged frame within these bounds is off by no more than an inverter's ripple.
 """
@@ -26,11 +26,11 @@ class _Frame:
     voltage: float
     current: float
     reported: float | None
-    """W, without a sign; on some models that of the frame before."""
+    """Watts, without a sign; on some models that of the previous frame."""
 
     @property
     def sample(self) -> LiveSample:
-        """What to count of the frame."""
+        """The sample to count."""
         return LiveSample(self.time, self.current, self.voltage * self.current)
 
     @property
@@ -46,7 +46,7 @@ class _Frame:
         return off <= _SLACK_POWER + _SLOPE * reported
 
     def is_like(self, other: _Frame) -> bool:
-        """Return whether the two differ by no more than noise."""
+        """Return whether the two differ only by noise."""
         return (
             abs(self.current - other.current)
             <= _SLACK_CURRENT + _SLOPE * abs(other.current)
@@ -73,10 +73,10 @@ class LiveChecker:
         self._doubtful: _Frame | None = None
 
     def accept(self, live: LiveData, time: float) -> tuple[LiveSample, ...]:
-        """Return the samples to count now: none, this one, or the one before as well.
+        """Return the samples to count now: none, this one, or also the previous one.
 
-        `time` is s of a clock that never jumps. A frame without voltage and current is
-        passed over like one that was lost: some units send one in between.
+        `time` is in seconds of a monotonic clock. A frame without voltage and current is
+        skipped like a lost one: some units send one in between.
         """
         voltage, current = live.battery_voltage, live.battery_current
         if voltage is None or current is None:
@@ -94,7 +94,7 @@ class LiveChecker:
                 )
             )
         ):
-            # A jump, which the next frame confirms
+            # A jump that this frame confirms
             self._counted = doubtful
             released = (doubtful.sample,)
         before = self._counted

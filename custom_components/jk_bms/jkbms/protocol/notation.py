@@ -1,12 +1,12 @@
 """Read the bytes in a text, in any notation of numbers (strings: `encoded_text`).
 
-Lines hold more than data: times, offsets, addresses, a column of text. Numbers with the
-same separator between any two of them are a run. Of each line, these runs are data:
+Lines contain more than data: times, offsets, addresses, a column of text. Numbers with the
+same separator between any two of them are a run. These runs of a line are data:
 
 - each run of 20 bytes or more, and each run that holds the header of a frame;
 - a shorter run if it is where other lines have such a run, or where the last data began.
 
-Nothing is known of frames but their header. All steps take linear time.
+Only the header of a frame is known here. All steps take linear time.
 """
 
 from collections import Counter
@@ -33,17 +33,17 @@ from .hex_dump_rows import (
 from .markup import without_markup
 
 _MAX_STYLES: Final = 4
-"""Separators that are tried, those with the most bytes first."""
+"""Maximum separators to try, those with the most bytes first."""
 _MAX_SEPARATOR: Final = 5
-"""Characters between two bytes; `", "` with both quotes are four."""
+"""Maximum characters between two bytes; `", "` with both quotes are four."""
 _DIGITS: Final = re.compile("[0-9A-Fa-f]+")
 _LABEL_SOURCE: Final = 16
 _LABEL_SIZE: Final = 6
-"""Characters in front of data that say what they are, numbers of any length as one."""
+"""Characters of a label before the data; a number of any length counts as one."""
 
 
 def readings(text: str) -> Iterator[Reading]:
-    """Yield what a text says in each notation that could hold a frame."""
+    """Yield the bytes of a text in each notation that could hold a frame."""
     yield from literals(text)
     masked = without_markup(text)
     for notation in _NOTATIONS:
@@ -53,7 +53,7 @@ def readings(text: str) -> Iterator[Reading]:
 
 
 def readings_of_bytes(text: str) -> Iterator[Reading]:
-    """Yield what a text says in the usual notations, whether it could hold a frame."""
+    """Yield the bytes of a text in the usual notations, whether or not it could hold a frame."""
     yield from literals(text)
     yield from _NOTATIONS[0].readings(without_markup(text))
 
@@ -64,9 +64,9 @@ class _Notation:
 
     base: int
     sign: re.Pattern[str]
-    """What a text must contain to hold the header of a frame."""
+    """Text that must occur for the header of a frame to be present."""
     word: re.Pattern[str]
-    """A word; its group is a number of `size` bytes, with base 16 of any number of digits."""
+    """A word. Its group is a number of `size` bytes; in base 16 it may have any length."""
     size: int = 1
 
     def readings(self, text: str) -> Iterator[Reading]:
@@ -96,7 +96,7 @@ class _Notation:
                 continue
             word = Word(*match.span(), digits)
             is_wide = len(digits) > 2
-            # The last number of a row may have a single byte
+            # The last number of a row may be a single byte
             is_last = run is not None and run.is_grouped and len(digits) == 2
             if run and (run.is_wide is is_wide or is_last):
                 last = run.words[-1]
@@ -111,7 +111,7 @@ class _Notation:
                     gaps = last.begin - first.end, word.begin - last.end
                     is_tighter = gaps[0] == gaps[1] and run.separator == " "
                     if gaps[0] > gaps[1] or is_tighter:
-                        # `0: 55 AA` or `0 55:AA`: the second belongs to those behind it
+                        # `0: 55 AA` or `0 55:AA`: the second belongs to those after it
                         runs[-1] = Run([first], run.is_wide)
                         run = Run([last, word], run.is_wide, separator)
                         runs.append(run)
@@ -123,7 +123,7 @@ class _Notation:
         return runs
 
     def _digits(self, number: str) -> str:
-        """Return a number in base 16, empty for one that is no byte."""
+        """Return a number in base 16, empty if it is not a byte."""
         if self.base == 16:
             return number.lower()
         value, limit = int(number, self.base), 1 << 8 * self.size
@@ -143,7 +143,7 @@ _NOTATIONS: Final = (
         re.compile(r"((?<!\w)-?[0-9]{1,3}(?!\w))|\w+"),
     ),
     _Notation(8, re.compile("353"), re.compile(r"([0-7]{3}(?!\w))|\w+")),
-    # od without an option, and od -d: the low byte of each number first
+    # od without an option, and od -d: the low byte of each number comes first
     _Notation(8, re.compile("125125"), re.compile(r"([0-7]{6}(?!\w))|\w+"), size=2),
     _Notation(10, re.compile("43605"), re.compile(r"([0-9]{1,5}(?!\w))|\w+"), size=2),
     _Notation(2, re.compile("11101011"), re.compile(r"([01]{8}(?!\w))|\w+")),
@@ -164,7 +164,7 @@ def _read(text: str, lines: Sequence[Line], style: str | None) -> Iterator[Readi
     selection = [*_select(lines, rows)]
     labelled = [*_select_labelled(text, lines, rows)]
     is_wide = style is None
-    # The stricter one first: of 256 wrong frames, one has the right checksum by chance
+    # The stricter one first: one in 256 wrong frames has a correct checksum by chance
     if labelled != selection:
         yield from _read_selection(text, lines, labelled, is_wide)
     yield from _read_selection(text, lines, selection, is_wide)
@@ -173,7 +173,7 @@ def _read(text: str, lines: Sequence[Line], style: str | None) -> Iterator[Readi
 def _read_selection(
     text: str, lines: Sequence[Line], selection: Sequence[list[Run]], is_wide: bool
 ) -> Iterator[Reading]:
-    """Yield the data of some runs of each line, without what is printed beside them."""
+    """Yield the data of some runs of each line, without the text beside them."""
     data = [
         Line(line.begin, line.end, [replace(run, words=[*run.words]) for run in runs])
         for line, runs in zip(lines, selection, strict=True)
@@ -226,7 +226,7 @@ def _select(
 def _select_labelled(
     text: str, lines: Sequence[Line], rows: Sequence[Sequence[Run]]
 ) -> Iterator[list[Run]]:
-    """Yield the runs of each line that are data, or have the same text in front."""
+    """Yield the runs of each line that are data, or have the same text before them."""
 
     def label(line: Line, run: Run) -> str:
         begin = run.words[0].begin
@@ -258,7 +258,7 @@ def _words(lines: Sequence[Line]) -> Iterator[Word]:
 
 
 def _unpadded(run: Run) -> str:
-    """Return the digits; a single one at either end is half of a byte."""
+    """Return the digits; a single digit at either end is half of a byte."""
     first, *others = (word.digits for word in run.words)
     if not others:
         return first
@@ -267,7 +267,7 @@ def _unpadded(run: Run) -> str:
 
 
 def _chunks(words: Sequence[Word]) -> Reading:
-    """Return the bytes; two halves of a byte that follow each other are one."""
+    """Return the bytes; two successive halves of a byte are joined."""
     chunks = []
     half: Word | None = None
     for word in words:
@@ -285,7 +285,7 @@ def _chunks(words: Sequence[Word]) -> Reading:
 
 
 def _padded(half: Word) -> list[Chunk]:
-    """Return a single digit as a byte; other odd numbers are no bytes."""
+    """Return a single digit as a byte; other odd numbers of digits are not bytes."""
     if len(half.digits) > 1:
         return []
     return [Chunk(half.begin, half.end, bytes.fromhex(half.digits.zfill(2)))]

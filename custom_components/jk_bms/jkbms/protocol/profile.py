@@ -1,4 +1,4 @@
-"""Which fields a unit has, by layout, firmware and model (docs/protocol.md 6)."""
+"""The fields that a unit has, by layout, firmware and model (docs/protocol.md 6)."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
@@ -29,7 +29,7 @@ STATE_FIELDS: Final = (
     "heating",
     "precharging",
 )
-"""Of `CellData`: what is published as soon as it changes."""
+"""Fields of `CellData` that are published as soon as they change."""
 
 _FIRMWARE: Final = re.compile(r"[vV]?(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
@@ -37,17 +37,17 @@ _JK04_MODEL: Final = re.compile(r"JK-B\dA\d+S", re.ASCII)
 
 @dataclass(frozen=True)
 class Profile:
-    """What decides which fields a device carries."""
+    """The properties that decide which fields a device carries."""
 
     layout: Layout
     firmware: float = 0.0
-    """As printed, read as a number: 11.288 is older than 11.48; 0 is unknown."""
+    """Version as a decimal number: 11.288 < 11.48; 0 if unknown."""
     model: str = ""
-    """Empty is unknown."""
+    """Empty if unknown."""
 
     @cached_property
     def cells(self) -> CellSlots:
-        """Where the values of single cells stand."""
+        """The positions of the values of single cells."""
         return CELLS[self.layout]
 
     @cached_property
@@ -57,7 +57,7 @@ class Profile:
 
     @cached_property
     def battery_sensors(self) -> tuple[int, ...]:
-        """Bits, in the mask, of the temperature sensors that the battery may have."""
+        """Bits in the mask of the temperature sensors that the battery may have."""
         names = self.cell_data.names[len(CELL_DATA_FIELDS) + 1 :]
         return tuple(BATTERY_SENSORS[name] for name in names)
 
@@ -129,7 +129,7 @@ def parse_firmware(software_version: str) -> float:
 def choose_profile(device_model: str, software_version: str) -> Profile:
     """Choose layout and fields by model and firmware (docs/protocol.md 6.1).
 
-    Raises `UnsupportedLayoutError` if the version is none.
+    Raises `UnsupportedLayoutError` if the version is invalid.
     """
     firmware = parse_firmware(software_version)
     if firmware >= OLDEST_32S:

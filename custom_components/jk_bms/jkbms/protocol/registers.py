@@ -1,7 +1,7 @@
-"""What may be written to a battery, one row a register (docs/protocol.md 4.3).
+"""The settings that may be written, one row per register (docs/protocol.md 4.3).
 
-A register that is not here cannot be written by this software: protections, calibrations
-and everything that resets, restarts or turns off the battery (docs/protocol.md 4.5).
+This software cannot write registers that are not listed here: protections, calibrations and
+everything that resets, restarts or turns off the battery (docs/protocol.md 4.5).
 """
 
 from collections.abc import Iterable
@@ -23,35 +23,35 @@ from .frames import (
 )
 
 type Value = bool | float | str
-"""Of a setting: a switch, a number or the number of a choice, a text."""
+"""Value of a setting: a switch, a number, the number of a choice or a text."""
 
 
 class Tier(StrEnum):
-    """How much an owner has to allow before a setting is written."""
+    """The tier that the options must allow before a setting is written."""
 
     EVERYDAY = "everyday"
     TUNING = "tuning"
 
 
 class Kind(StrEnum):
-    """What the values of a setting are."""
+    """The kind of value of a setting."""
 
     SWITCH = "switch"
     NUMBER = "number"
     CHOICE = "choice"
-    """One of some numbers."""
+    """A number from a fixed list."""
     TEXT = "text"
 
 
 class Bound(StrEnum):
-    """What limits a number beyond its own range."""
+    """An additional limit of a number besides its own range."""
 
     CELL_VOLTAGE = "cell voltage"
     """The chemistry of the cells and the over-voltage protection."""
     PACK_CURRENT = "pack current"
-    """What the model is rated for."""
+    """The rating of the model."""
     BALANCE_CURRENT = "balance current"
-    """What the model is rated for."""
+    """The rating of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Register:
     name: str
     number: int
     code: str = "I"
-    """Of `struct`: size and sign of the raw value; empty for text."""
+    """`struct` code: size and sign of the raw value; empty for text."""
     kind: Kind = Kind.NUMBER
     tier: Tier = Tier.TUNING
     scale: int = 1
@@ -72,11 +72,11 @@ class Register:
     """The vendor's limits."""
     bound: Bound | None = None
     allowed: str = ""
-    """Field of `DeviceInfo` with the choices that the unit has; empty is all in range."""
+    """Field of `DeviceInfo` with the choices of the unit; empty allows all in range."""
     proof: FrameType = FrameType.SETTINGS
     """Type of the frame that shows the value."""
     field: str
-    """Its field in the model of that frame."""
+    """Field in the model of that frame."""
     moves: frozenset[str] = frozenset()
     """Fields and checks of cell data that a write may move at once."""
 
@@ -91,7 +91,7 @@ class Register:
         return self.bound in (Bound.PACK_CURRENT, Bound.BALANCE_CURRENT)
 
     def present(self, reading: Reading) -> Any:
-        """Return the value that the battery reported, `None` where it reports none."""
+        """Return the value that the battery reported, `None` if it reported none."""
         record = {
             FrameType.SETTINGS: reading.settings,
             FrameType.DEVICE_INFO: reading.device_info,
@@ -111,7 +111,7 @@ class Register:
             if not isinstance(value, bool):
                 raise ValueError("The value must be on or off")
             return pack(f"<{self.code}", value)
-        # A subclass could compare as it likes
+        # Exact types only: a subclass could override comparisons
         if isinstance(value, str) or type(value) not in (int, float):
             raise ValueError("The value must be a number")
         if not self.minimum <= value <= self.maximum:
@@ -207,7 +207,7 @@ _JK02: Final = (
     _milli("max_charge_current", 0x0C, 1, 600, "A", bound=Bound.PACK_CURRENT),
     _milli("max_discharge_current", 0x0F, 1, 1200, "A", bound=Bound.PACK_CURRENT),
     _milli("max_balance_current", 0x13, 0.3, 15, "A", bound=Bound.BALANCE_CURRENT),
-    # It restarts the statistics of the battery
+    # Writing it restarts the statistics of the battery
     _milli("nominal_capacity", 0x20, 2, 20_000, "Ah", moves=_LIFE),
 )
 
@@ -298,22 +298,22 @@ _ROWS: Final[dict[Layout, Iterable[Register]]] = {
 REGISTERS: Final = {
     layout: {row.name: row for row in rows} for layout, rows in _ROWS.items()
 }
-"""All that may be written, by layout and name."""
+"""All registers that may be written, by layout and name."""
 SETTING_REGISTERS: Final = {
     name: number
     for number, name in enumerate(SETTING_NAMES, 0x01)
-    # Set with switches on the case, whether the firmware takes it from elsewhere or not
+    # Set by DIP switches; never written, whatever the firmware accepts
     if name != "device_address"
 }
-"""Of 32S, by the field of the settings, whether they may be written or not."""
+"""Numbers of 32S registers by the field of the settings, writable or not."""
 TIERS: Final = {
     row.name: row.tier for registers in REGISTERS.values() for row in registers.values()
 }
-"""How much an owner has to allow for a setting, the same on all layouts."""
+"""The tier of each setting, the same on all layouts."""
 
 
 def settings_of_kind(kind: Kind) -> tuple[str, ...]:
-    """Return the names of the settings of a kind, those of all layouts."""
+    """Return the names of all settings of a kind, on all layouts."""
     rows = (row for registers in REGISTERS.values() for row in registers.values())
     return tuple(dict.fromkeys(row.name for row in rows if row.kind is kind))
 
@@ -331,14 +331,14 @@ _KNOWN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Two settings of which one must stay below the other."""
+    """Two settings, one of which must stay below the other."""
 
     lower: str
     upper: str
     apart: float = 0.0
-    """Least difference; 0 allows equal values."""
+    """Minimum difference; 0 allows equal values."""
     strict: bool = False
-    """The order is enforced although the battery's own settings break it."""
+    """Whether to enforce the order even if the battery's own settings violate it."""
 
 
 ORDER: Final = (
@@ -359,7 +359,7 @@ LAST_DECLARED: Final = 0x47
 MAY_BE_UNUSED: Final = frozenset(
     ("soc_0", "soc_100", "request_charge_voltage", "request_float_voltage")
 )
-"""Voltages that are 0 on a battery that does not use them; no order holds for these."""
+"""Voltages that are 0 if the battery does not use them; no order applies to these."""
 
 WRITE_ORDER: Final = (
     "soc_0",
@@ -369,31 +369,31 @@ WRITE_ORDER: Final = (
     "heating_start_temperature",
     "heating_stop_temperature",
 )
-"""Settings of `ORDER` that may be written, each after those that stay below it."""
+"""Settings of `ORDER` that may be written, each after those that must stay below it."""
 WRITE_LAST: Final = ("uart1_protocol", "charging", "discharging")
-"""They may cut the power or the link of what reads the battery."""
+"""Settings that may cut the power or the link of the machine that reads the battery."""
 
 RESTARTING: Final = frozenset({"nominal_capacity"})
-"""Writing them restarts the statistics of the battery."""
+"""Settings that restart the statistics of the battery when written."""
 
 _CURRENT_RATING: Final = re.compile(r"\d+S(\d{1,3})P", re.ASCII)
 _BALANCE_RATING: Final = re.compile(r"B(D?)(\d{1,2})A\d+S", re.ASCII)
 
 
 def current_rating(device_model: str) -> float | None:
-    """Return the current that a model carries, A; 200 for `JK_B2A8S20P`."""
+    """Return the rated current of a model in A; 200 for `JK_B2A8S20P`."""
     match = _CURRENT_RATING.search(device_model)
     return 10.0 * int(match[1]) if match else None
 
 
 def balance_rating(device_model: str) -> float | None:
-    """Return the balance current of a model, A; 2 for `JK_B2A8S20P`, 0.4 for BD4A."""
+    """Return the balance current of a model in A; 2 for `JK_B2A8S20P`, 0.4 for BD4A."""
     match = _BALANCE_RATING.search(device_model)
     return int(match[2]) / (10 if match[1] else 1) if match else None
 
 
 def build_command(command: ReadCommand | Register, value: Value | None = None) -> bytes:
-    """Return the 20 bytes that read, or that write a register (docs/protocol.md 4.1).
+    """Return the 20 bytes of a read command or a write to a register (docs/protocol.md 4.1).
 
     Raises `ValueError` for anything but a read command or a row of `REGISTERS` with a
     value that its row allows.

@@ -26,7 +26,7 @@ class Timestamped[EntryT]:
     """An entry of a log and its wall time."""
 
     time: datetime | None
-    """In the zone of `now`, whole seconds; `None` where it is unknown."""
+    """Whole seconds in the time zone of `now`; `None` if unknown."""
     entry: EntryT
 
     @property
@@ -38,7 +38,7 @@ class Timestamped[EntryT]:
 def run_time(
     layout: Layout, device_info: DeviceInfo, cell_data: CellData
 ) -> int | None:
-    """Return the run time over life in s (docs/protocol.md 7 and 9).
+    """Return the run time over life in seconds (docs/protocol.md 7 and 9).
 
     JK04 reports it in the device information only, up to 300 s late.
     """
@@ -50,7 +50,7 @@ def run_time(
 def timestamp_logbook(
     entries: Iterable[LogEntry], *, run_time: float | None, now: datetime
 ) -> tuple[Timestamped[LogEntry], ...]:
-    """Timestamp a logbook by the run time in s that the battery has now.
+    """Timestamp a logbook by the present run time of the battery in seconds.
 
     Run time does not advance while the battery is off, so entries from before such a
     pause get a time that is too late.
@@ -67,7 +67,7 @@ def timestamp_logbook(
 def timestamp_detail_log(
     records: Sequence[DetailLogRecord], *, clock: float | None, now: datetime
 ) -> tuple[Timestamped[DetailLogRecord], ...]:
-    """Timestamp a detail log, oldest first, by the battery's clock, in s.
+    """Timestamp a detail log, oldest first, by the present value of the battery's clock, in s.
 
     The clock need not be right, but it must not have been set since: records older than
     a change of more than `_CORRECTION` get no time.
