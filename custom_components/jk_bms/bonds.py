@@ -67,7 +67,7 @@ async def async_find_bond(hass: HomeAssistant, address: str) -> str | None:
     try:
         bonds = await pairing.find_bonds(address)
     except PairingError as err:
-        _LOGGER.debug("No bonds of %s: %s", address, err)
+        _LOGGER.debug("The bonds of %s cannot be read: %s", address, err)
         return None
     paired = {bond.adapter for bond in bonds}
     return next((path.adapter for path in paths if path.adapter in paired), None)

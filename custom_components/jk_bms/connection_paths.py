@@ -44,7 +44,7 @@ def async_forget_path(hass: HomeAssistant, address: str) -> None:
 def async_create_client_mixin(
     hass: HomeAssistant, address: str, adapter: str | None
 ) -> ClientMixin:
-    """Return a client class that records its path and uses only `adapter`, if given.
+    """Return a mixin that records the path of a client and keeps it to `adapter`, if given.
 
     Home Assistant's client chooses the path at each attempt, by signal strength and free
     slots; it does not report which, and cannot be restricted to one. An adapter that

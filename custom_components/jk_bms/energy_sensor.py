@@ -126,7 +126,7 @@ class _CountingSensor(JkBmsEntity[float], SensorEntity):
     def __init__(
         self, coordinator: JkBmsCoordinator, description: JkBmsEntityDescription[float]
     ) -> None:
-        """Use the samples while the values are valid."""
+        """Never count over a gap in which the values were not valid."""
         super().__init__(coordinator, description)
         self._max_gap = coordinator.options.max_age.total_seconds()
 

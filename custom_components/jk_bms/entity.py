@@ -255,7 +255,7 @@ def has_setting(field: str, reading: Reading) -> bool:
 
 
 def object_id_of(title: str, object_id: str) -> str:
-    """Return the English object id, prefixed with the title, or the domain if it has no slug."""
+    """Return the English object id, prefixed with the domain if the title yields no slug."""
     has_slug = slugify(f"{title} {object_id}") != object_id
     return object_id if has_slug else f"{DOMAIN}_{object_id}"
 

@@ -41,7 +41,7 @@ CONF_COMPATIBILITY: Final = "compatibility"
 CONF_CONTROLS: Final = "controls"
 # The stored key keeps its old name, which existing entries have.
 CONF_CONFIRMED_CURRENTS: Final = "found"
-"""Current settings of the battery when tuning was allowed."""
+"""Limits of currents, in A, that the battery had when tuning was allowed."""
 CONF_PUSH: Final = "push"
 """The section about pushing."""
 CONF_KIND: Final = "kind"

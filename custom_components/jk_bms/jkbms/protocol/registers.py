@@ -355,7 +355,7 @@ ORDER: Final = (
 )
 
 LAST_DECLARED: Final = 0x47
-"""The last register of which the settings say whether it means something."""
+"""The last register for which the settings declare whether the battery uses it."""
 MAY_BE_UNUSED: Final = frozenset(
     ("soc_0", "soc_100", "request_charge_voltage", "request_float_voltage")
 )
