@@ -117,12 +117,15 @@ def test_change_is_written_only_after_a_yes(
         ("cell_ovp=4.2", "cell_ovp: it protects the cells"),
         ("nonsense=1", "nonsense: there is no such setting"),
         ("soc_0=3.6", "soc_0: the value is not allowed: allowed: 2.501 to 3.444 V"),
-        ("soc_0=much", "soc_0: not a value of this setting"),
-        ("soc_0=nan", "soc_0: not a value of this setting"),
-        ("soc_0=\uff12.\uff19", "soc_0: not a value of this setting"),
-        ("max_charge_current=1_0", "max_charge_current: not a value of this setting"),
+        ("soc_0=much", "soc_0: not a valid value for this setting"),
+        ("soc_0=nan", "soc_0: not a valid value for this setting"),
+        ("soc_0=\uff12.\uff19", "soc_0: not a valid value for this setting"),
+        (
+            "max_charge_current=1_0",
+            "max_charge_current: not a valid value for this setting",
+        ),
         ("charging=maybe", "must be on or off"),
-        ("can_protocol=9999", "can_protocol: not a value of this setting"),
+        ("can_protocol=9999", "can_protocol: not a valid value for this setting"),
         ("state_of_charge=50", "this battery does not accept it"),
         ("userdata=äöü", "printable ASCII"),
     ],
@@ -260,7 +263,7 @@ def test_backup_is_restored_except_what_is_never_written(
         ("no toml", "Expected"),
         (f"a = {'[' * 20_000}", "it is nested too deeply"),
         ("[device_info]", "it has no [[settings]]"),
-        ("[[settings]]\n[[settings]]\n", "the settings of one battery"),
+        ("[[settings]]\n[[settings]]\n", "the settings of exactly one battery"),
         (None, "No such file"),
     ],
 )
@@ -293,7 +296,7 @@ def test_file_of_which_nothing_can_be_restored_is_a_failure(
     result = run(*BMS, "--apply", str(path), "--yes")
     assert (result.code, result.out) == (1, "")
     assert result.complaints == [
-        "jkbms: nothing of the file can be restored: cell_ovp, unknown"
+        "jkbms: nothing in the file can be restored: cell_ovp, unknown"
     ]
     result = run(*BMS, "--apply", str(path), "--set", "charging=off", "--yes")
     assert result.code == 0
@@ -304,12 +307,12 @@ def test_file_of_which_nothing_can_be_restored_is_a_failure(
     ("content", "message"),
     [
         ('charging = "off"', "must be on or off"),
-        ("soc_0 = nan", "not a value"),
+        ("soc_0 = nan", "not a valid value"),
         ('soc_0 = "2.9"', "must be a number"),
         ("soc_0 = true", "must be a number"),
         ("soc_0 = 2026-11-29", "must be a number"),
         ("soc_0 = 3.65", "not allowed"),
-        ("balance_trigger = [1]", "not a value"),
+        ("balance_trigger = [1]", "not a valid value"),
     ],
 )
 def test_file_with_a_bad_value_sends_nothing(

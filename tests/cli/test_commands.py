@@ -342,7 +342,8 @@ def test_ambiguous_name_fails_and_lists_the_addresses(
     assert [info["device_name"] for info in result.output["device_info"]] == ["UPS_BMS"]
     assert result.complaints == [
         (
-            f"jkbms: HOME_BMS: {HOME.address} and {SPARE.address} have this name; "
+            f"jkbms: HOME_BMS: several batteries have this name: "
+            f"{HOME.address} and {SPARE.address}; "
             "select one by its address"
         )
     ]
@@ -717,7 +718,8 @@ def test_namesakes_are_logged_once_with_advice(
     serve(200, {}, "-d", "HOME_BMS")
     assert warnings(caplog) == [
         (
-            f"HOME_BMS is lost: {HOME.address} and {SPARE.address} have this name; "
+            f"HOME_BMS is lost: several batteries have this name: "
+            f"{HOME.address} and {SPARE.address}; "
             "select one by its address"
         )
     ]

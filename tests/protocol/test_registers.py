@@ -628,7 +628,7 @@ def test_crossed_limits_leave_no_room() -> None:
     """Settings that contradict each other refuse each value."""
     of = reading(cell_uvp=3.7, soc_0=3.8)
     assert refusal("soc_0", 3.0, of) is Refusal.OUT_OF_RANGE
-    with pytest.raises(SettingRefusedError, match="leave no room"):
+    with pytest.raises(SettingRefusedError, match="do not allow any other value"):
         check("soc_0", 3.0, of)
 
 

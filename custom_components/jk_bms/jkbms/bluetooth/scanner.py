@@ -128,7 +128,7 @@ class Scan:
             matching = self._matching(target)
         if len(matching) > 1:
             addresses = " and ".join(seen.address for seen in matching)
-            raise AmbiguousNameError(f"{addresses} have this name")
+            raise AmbiguousNameError(f"several batteries have this name: {addresses}")
         return matching[0]
 
     async def batteries(self, timeout: float) -> AsyncIterator[SeenDevice]:

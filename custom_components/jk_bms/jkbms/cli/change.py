@@ -119,7 +119,9 @@ def _load(path: str) -> dict[str, Any]:
         case [dict() as saved]:
             return saved
         case list():
-            raise _ChangeError(f"{path}: it must have the settings of one battery")
+            raise _ChangeError(
+                f"{path}: it must contain the settings of exactly one battery"
+            )
         case _:
             raise _ChangeError(f"{path}: it has no [[settings]]")
 
@@ -142,7 +144,7 @@ def _restorable(
             left_out.append(name)
     names = ", ".join(left_out)
     if left_out and is_all and not target:
-        raise _ChangeError(f"nothing of the file can be restored: {names}")
+        raise _ChangeError(f"nothing in the file can be restored: {names}")
     if left_out:
         print_error(f"not restored: {names}")
     return target

@@ -243,8 +243,8 @@ class Monitor:
         if battery.error and not battery.is_proven:
             if self._unproven.begin():
                 _LOGGER.warning(
-                    "%s cannot be read: %s; no more found batteries are logged until"
-                    " they are read",
+                    "%s cannot be read: %s; failures of other found batteries are not"
+                    " logged until they have been read once",
                     battery.name,
                     failure_text(battery.error),
                 )

@@ -34,8 +34,8 @@ _EPILOG: Final = """\
 Without options, list the batteries in range. -d takes several with commas or as -d A -d B.
 More formats: repr, repr-pretty and table; the default is table on a terminal, else json-pretty.
 The URL to serve on is http://127.0.0.1:9889/metrics by default, and the default port is 9889; the URL
-to push to is that of a Pushgateway or a Prometheus import. Filters of the log: a level (error, warn,
-info, debug, off) or targets, and a pattern: jkbms=debug,bleak=info/regex
+to push to is that of a Pushgateway or a Prometheus import. Log filters: a level (error, warn, info,
+debug, off) or targets, and a pattern: jkbms=debug,bleak=info/regex
 
 examples:
   jkbms                                       list the batteries in range
@@ -85,7 +85,7 @@ def make_parser[ParserT: argparse.ArgumentParser](
     _add_output_options(parser.add_argument_group("Output").add_argument)
     _add_change_options(parser.add_argument_group("Settings").add_argument)
     _add_export_options(parser.add_argument_group("Export").add_argument)
-    _add_capture_options(parser.add_argument_group("Captured bytes").add_argument)
+    _add_capture_options(parser.add_argument_group("Dump decoding").add_argument)
     return parser
 
 
@@ -182,8 +182,8 @@ def _add_battery_options(add: _Add) -> None:
         action="append",
         type=bank,
         metavar="<name=A,B>",
-        help="show batteries A and B, wired in parallel, as one more;\n"
-        "A+B: in series; repeats",
+        help="show batteries A and B, wired in parallel, as an additional\n"
+        "battery; A+B: in series; repeatable",
     )
 
 
@@ -199,7 +199,7 @@ def _add_change_options(add: _Add) -> None:
         action="append",
         type=utf8_text,
         metavar="<name=value>",
-        help="change a setting of one battery and read it back; repeats",
+        help="change a setting of one battery and read it back; repeatable",
     )
     add(
         "--apply",
@@ -223,7 +223,7 @@ def _add_export_options(add: _Add) -> None:
         "--tls-key",
         type=file_path,
         metavar="<file>",
-        help="its key, if not in --tls-cert",
+        help="its private key, if not in the --tls-cert file",
     )
     add(
         "--basic-auth",
@@ -236,7 +236,8 @@ def _add_export_options(add: _Add) -> None:
         action="append",
         type=utf8_text,
         metavar="<name>",
-        help="further name that scrapers may use for this machine; repeats",
+        help="another host name under which scrapers may reach this\n"
+        "machine; repeatable",
     )
     add(
         "--push-kind",

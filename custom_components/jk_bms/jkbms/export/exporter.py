@@ -89,7 +89,7 @@ class Endpoint:
                 else f"{shown_url(url)}: with a certificate, the URL must start with https"
             )
         if tls_key and not tls_cert:
-            raise EndpointError(f"{tls_key}: a key needs its certificate")
+            raise EndpointError(f"{tls_key}: --tls-key also needs --tls-cert")
         credentials = Credentials.from_file(basic_auth) if basic_auth else None
         if credentials and credentials.token:
             raise EndpointError(f"{basic_auth}: must be user:password")

@@ -303,7 +303,7 @@ def _find(name: str, reading: Reading) -> Register:
 
 def _range(low: float, high: float, unit: str) -> str:
     if low > high:
-        return "its other settings leave no room for a change"
+        return "its other settings do not allow any other value"
     return f"allowed: {low:g} to {high:g} {unit}".rstrip()
 
 
