@@ -266,8 +266,8 @@ def test_first_frame_of_the_next_link_is_believed_at_once(
     assert judged == [True] * 4
 
 
-def test_link_right_after() -> None:
-    """How frames are counted over a short pause is unknown as well."""
+def test_counter_may_jump_between_links_that_follow_at_once() -> None:
+    """Nobody knows how frames are counted over a short pause."""
     bench = Bench().settle()
     bench.checker.begin_link()
     bench.counter = 99
@@ -275,8 +275,8 @@ def test_link_right_after() -> None:
     assert bench.accepts(bench.frame(3.0))
 
 
-def test_link_before_anything() -> None:
-    """A first link is one as well."""
+def test_first_frame_of_the_first_link_waits() -> None:
+    """No earlier frame has been believed that it could be compared with."""
     bench = Bench()
     bench.checker.begin_link()
 
@@ -297,8 +297,8 @@ def test_no_frame_waits_in_steady_operation(spec: Spec, hour: float) -> None:
 
 
 @pytest.mark.parametrize("spec", [GARAGE, OLD], ids=name)
-def test_full_to_empty(spec: Spec) -> None:
-    """A battery may be emptied in a day, read every minute."""
+def test_discharge_from_full_to_empty_within_a_day_is_believed(spec: Spec) -> None:
+    """With a reading every minute, the charge moves by several percent an hour."""
     bench = Bench(spec)
     bench.battery = Battery(spec, hour=18.0, soc=0.99, step=5.0)
     share = spec.capacity / 24
@@ -458,8 +458,8 @@ def test_expected_record_is_believed_at_once() -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damage_of_what_nobody_needs(damage: str) -> None:
-    """A frame that is only seen does not speak against the good one behind it."""
+def test_damaged_frame_that_was_skipped_does_not_delay_the_next(damage: str) -> None:
+    """Frames that are not decoded are only compared with, and may be damaged."""
     hit = DAMAGES[damage]
     bench = Bench(hit.spec, hour=19.0).settle()
 
@@ -486,8 +486,8 @@ def test_two_halves_of_different_frames_are_held_back(spec: Spec, cut: int) -> N
 @pytest.mark.parametrize(
     "damage", ["cell", "pack", "soc", "current, second byte", "mosfet", "balancer"]
 )
-def test_damage_at_first(damage: str) -> None:
-    """The very first frame is never believed; the second or the third one is."""
+def test_damaged_first_frame_is_never_believed(damage: str) -> None:
+    """The second frame is, or at the latest the third."""
     hit = DAMAGES[damage]
     bench = Bench(hit.spec, hour=19.0)
     bits = "FF" if damage == "cell" else hit.bits
@@ -498,8 +498,8 @@ def test_damage_at_first(damage: str) -> None:
     assert bench.rejected <= 1
 
 
-def test_odd_at_first() -> None:
-    """A battery whose own numbers do not agree is believed with its second frame."""
+def test_battery_that_contradicts_itself_is_believed_at_the_second_frame() -> None:
+    """Its power and its current do not agree in any frame."""
     bench = Bench()
     bench.battery.override(power=1.0, current=-40.0)
 
@@ -533,8 +533,8 @@ def test_first_frames_that_never_agree_are_believed_at_the_third() -> None:
     assert judged == [False, False, True]
 
 
-def test_damage_of_a_real_change() -> None:
-    """Two frames that have nothing in common but their oddity may both be wrong."""
+def test_two_frames_with_different_contradictions_are_held_back() -> None:
+    """They contradict the past in different ways, so both may be damaged."""
     bench = Bench().settle()
     cell, cycles, cell_again = (
         DAMAGES[name] for name in ("alarms", "cycles", "capacity")
@@ -547,8 +547,8 @@ def test_damage_of_a_real_change() -> None:
     assert bench.accepts(cell_again.hits(bench.frame()))
 
 
-def test_change_behind_damage() -> None:
-    """What really changes right behind a damaged frame waits for its own second frame."""
+def test_change_right_behind_damage_waits_for_its_own_second_frame() -> None:
+    """The damaged frame does not confirm it."""
     bench = Bench().settle()
     assert not bench.accepts(DAMAGES["cycles"].hits(bench.frame()))
     bench.battery.override(alarms=4)
@@ -557,8 +557,8 @@ def test_change_behind_damage() -> None:
     assert bench.rejected == 1
 
 
-def test_change_among_unneeded() -> None:
-    """What has changed since, and is still so, does not wait."""
+def test_change_seen_in_a_skipped_frame_is_believed_at_once() -> None:
+    """The skipped frame counts as the first of the two that a change needs."""
     bench = Bench().settle()
     bench.battery.override(alarms=4)
     bench.note(bench.frame())
@@ -566,8 +566,8 @@ def test_change_among_unneeded() -> None:
     assert bench.accepts(bench.frame())
 
 
-def test_change_right_now() -> None:
-    """Frames that were skipped are the ones to compare with."""
+def test_change_behind_skipped_frames_waits_for_a_second_frame() -> None:
+    """The frames that were skipped are the ones to compare with."""
     bench = Bench().settle()
     for _ in range(60):
         bench.note(bench.frame())
@@ -624,8 +624,10 @@ hits = st.dictionaries(st.integers(5, 298), bits, max_size=8)
 
 @given(st.lists(hits, min_size=1, max_size=12), st.sampled_from(sorted(SPECS)))
 @settings(max_examples=150, derandomize=True, deadline=None, database=None)
-def test_never_for_long(damages: list[dict[int, int]], layout: str) -> None:
-    """Whatever comes, no more than two frames in a row are held back."""
+def test_no_more_than_two_frames_in_a_row_are_held_back(
+    damages: list[dict[int, int]], layout: str
+) -> None:
+    """Whatever the damage is, if the frame is not refused as impossible."""
     bench = Bench(SPECS[layout])
     held = 0
     for damage in damages:
@@ -765,8 +767,8 @@ def test_settings_never_the_same_on_many_links() -> None:
         {"nominal_capacity": 67_000.0},
     ],
 )
-def test_settings_odd_at_first(odd: dict[str, Any]) -> None:
-    """What no owner sets is read twice."""
+def test_first_settings_that_no_owner_sets_are_read_twice(odd: dict[str, Any]) -> None:
+    """There are no known settings yet to compare them with."""
     confirmation, (known, _) = Confirmation(), records()
     settings = replace(known, **odd)
 
@@ -868,8 +870,8 @@ def test_line_that_only_loses_bytes_stays_reliable() -> None:
     assert line.is_reliable()
 
 
-def test_bad_line_before() -> None:
-    """What a link was like says nothing about the next one."""
+def test_damage_on_one_link_does_not_count_on_the_next() -> None:
+    """The radio path may be a different one."""
     line = Line()
     line.damaged(20)
 

@@ -586,15 +586,15 @@ def test_cells_of_jk02(
     assert decoded.max_cell_voltage == (2999 + count) / 1000
 
 
-def test_all_cells_at_nothing() -> None:
-    """The glitch of 0 V and 0 % that was reported is not a battery."""
+def test_full_mask_with_all_cells_at_0_v_is_rejected() -> None:
+    """Such frames were reported by users; they are a glitch, not a battery."""
     frame = build_frame(CELL_DATA, {70: "FF"})
     with pytest.raises(ImplausibleFrameError, match="A cell is not at"):
         decode_cell_data(frame, Profile(Layout.JK02_32S, 11.48))
 
 
-def test_next_to_nothing() -> None:
-    """A current too small for its digits has no sign either."""
+def test_current_that_rounds_to_zero_has_no_sign() -> None:
+    """It would be shown as -0.0."""
     cell_data = decode_cell_data(
         build_frame(CELL_DATA, {222: "5F7089B0"}), Profile(Layout.JK04)
     )
@@ -1216,16 +1216,16 @@ def test_balancer_with_settings_and_device_information() -> None:
 # Device information
 
 
-def test_empty_device_information() -> None:
-    """Empty texts are absent."""
+def test_empty_texts_of_device_information_are_absent() -> None:
+    """Numbers are not: 0 is a run time."""
     decoded = vars_of(info({6: b"JK-B2A16S", 30: b"3.3.0"}))
     assert {name for name, value in decoded.items() if value is not None} == {
         *("device_model", "software_version", "up_time", "poweron_times")
     }
 
 
-def test_full_device_information() -> None:
-    """A text fills its place to the last byte and ends there."""
+def test_text_that_fills_its_place_ends_there() -> None:
+    """No byte 0 separates it from the next one."""
     decoded = info(
         {6: b"ABCDEFGHIJKLMNOP", 22: b"abcdefgh", 30: b"11.48XYZ"},
         {46: b"name567890123456", 62: b"pass567890123456", 78: b"date5678"},
@@ -1270,8 +1270,10 @@ def test_secrets_are_not_in_repr() -> None:
         {6: b"JK-B2A16S", 30: b"\0003.3.0"},
     ],
 )
-def test_implausible_device_information(content: Content) -> None:
-    """A device has a model and a firmware."""
+def test_device_information_without_model_or_version_is_rejected(
+    content: Content,
+) -> None:
+    """Neither may contain unprintable characters."""
     with pytest.raises(ImplausibleFrameError):
         info(content)
 
@@ -1398,8 +1400,10 @@ DEVICES = [
 
 
 @pytest.mark.parametrize(("model", "version", "layout"), DEVICES)
-def test_layout_of_device(model: str, version: str, layout: Layout) -> None:
-    """Firmware decides, then the form of the model; hardware and name do not."""
+def test_layout_is_chosen_by_firmware_then_by_the_form_of_the_model(
+    model: str, version: str, layout: Layout
+) -> None:
+    """Hardware version and name do not matter."""
     assert choose_profile(model, version).layout is layout
     assert choose_profile(model, version).model == model
     frame = build_frame(DEVICE_INFO, {6: model.encode(), 30: version.encode()})
@@ -1521,8 +1525,8 @@ def test_dead_cell_does_not_change_the_layout(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", [Layout.JK02_24S, Layout.JK02_32S])
-def test_cell_left_out(layout: Layout) -> None:
-    """A hole in the mask keeps the numbers of the cells."""
+def test_hole_in_the_mask_keeps_the_numbers_of_the_cells(layout: Layout) -> None:
+    """A cell that is not enabled is absent, not skipped."""
     pack, mask = (118, 54) if layout is Layout.JK02_24S else (150, 70)
     frame = four(layout, {8: "0000", pack: "AC26", mask: "0D"})
     profile = confirm_profile(frame)
@@ -1839,8 +1843,8 @@ def test_temperature_beyond_its_range_is_refused_if_its_sensor_is_there(
     assert refused(profile, four, {offset: raw, mask: absent}) is False
 
 
-def test_temperature_of_other_firmware() -> None:
-    """What an old firmware has at 256 and 258 is not looked at, nor ever 254."""
+def test_bytes_that_hold_no_temperature_are_not_checked_as_one() -> None:
+    """On 11.48 these are 254 to 259, on newer firmware 254 and 255."""
     profile = choose_profile("JK_B2A20S20P", "11.48")
     assert refused(profile, FOUR[Layout.JK02_32S], {254: "0F27" * 3}) is False
     assert refused(NEW, FOUR[Layout.JK02_32S], {254: "0F27"}) is False
@@ -1995,10 +1999,10 @@ def test_redact_masks_private_bytes_only(start: Content) -> None:
         ({86: b"503214849000643"}, "***************", None),
     ],
 )
-def test_redact_serial_number(
+def test_redaction_keeps_the_lengths_of_serial_number_and_passcode(
     content: Content, serial_number: str, passcode: str | None
 ) -> None:
-    """The short passcode stands within the room of the serial number."""
+    """On some units a short passcode stands in the same place, behind it."""
     frame = build_frame(DEVICE_INFO, {6: b"JK_B2A8S20P", 30: b"11.17"}, content)
     decoded = decode_device_info(redact(frame))
     assert (decoded.serial_number, decoded.passcode) == (serial_number, passcode)
@@ -2315,7 +2319,7 @@ def test_detail_log_index(content: Content, indices: list[int]) -> None:
 
 
 @pytest.mark.parametrize("count", ["0D", "FF"])
-def test_detail_log_without_room(count: str) -> None:
+def test_detail_log_with_more_records_than_fit_is_rejected(count: str) -> None:
     """A frame has room for twelve."""
     with pytest.raises(ImplausibleFrameError):
         records({8: count})

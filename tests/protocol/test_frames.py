@@ -285,8 +285,8 @@ def test_own_command_is_neither_acknowledgement_nor_rejected() -> None:
     assert assembler.statistics == FrameStatistics(good=2, skipped=40)
 
 
-def test_frame_header_inside_command() -> None:
-    """A command is not believed where a frame begins within its 20 bytes."""
+def test_frame_behind_a_truncated_command_is_found() -> None:
+    """A command is not recognised where a frame begins within its 20 bytes."""
     for length in range(1, 20):
         assembler = FrameAssembler()
         assert feed(assembler, [ACKNOWLEDGEMENT[:length] + A]) == [A], length
@@ -467,8 +467,8 @@ def test_doubling_may_begin_with_any_frame() -> None:
     assert assemble(*cut(A, 20), *doubled(chunks)) == [A, SPARSE]
 
 
-def test_doubling_within_a_frame() -> None:
-    """Where it begins behind the header, that frame is lost, but no other."""
+def test_doubling_that_begins_within_a_frame_costs_only_that_frame() -> None:
+    """Behind the header, doubled notifications cannot be told from content."""
     chunks = cut(A, 20)
     stream = [*chunks[:5], *doubled(chunks[5:]), *doubled(cut(B, 20) + cut(C, 20))]
     assert assemble(*stream) == [B, C]

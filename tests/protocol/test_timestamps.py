@@ -81,8 +81,8 @@ def test_nothing_happens_in_the_future() -> None:
     assert timestamped.time == NOW.replace(microsecond=0)
 
 
-def test_change_of_the_offset() -> None:
-    """Hours are hours, and times are in the zone of now."""
+def test_time_before_a_change_to_winter_time_has_its_own_offset() -> None:
+    """The hours in between are counted as they passed."""
     now = datetime(2026, 10, 25, 12, tzinfo=ZoneInfo("Europe/Berlin"))
     entry = LogEntry(time=0, code=1, event="boot")
     (timestamped,) = timestamp_logbook([entry], run_time=12 * HOUR, now=now)
