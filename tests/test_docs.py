@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from custom_components import jk_bms
+from custom_components.jk_bms.issues import RAISED_AFTER
 from custom_components.jk_bms.jkbms.cli.arguments import parse
 from custom_components.jk_bms.jkbms.protocol.registers import TIERS, Tier
 from custom_components.jk_bms.options import PUSH_SCHEMA, SCHEMA
@@ -142,6 +143,27 @@ def links() -> Iterator[tuple[Path, str]]:
                     assert page.name != "README.md", f"{address} is not absolute"
             if "://" not in address:
                 yield page, address
+
+
+def test_each_issue_has_a_row_with_its_time() -> None:
+    """The troubleshooting page lists every repairs issue, and when it comes."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \| [A-Z]", page, re.MULTILINE))
+    raising = {message: time for message, time in rows.items() if time != "none"}
+    found = set()
+    for key, texts in TEXTS["issues"].items():
+        title = texts["title"].replace("{name}", "a bank").lower()
+        (message,) = (each for each in raising if each.lower() in title)
+        found.add(message)
+        if key in RAISED_AFTER:
+            assert minutes(raising[message]) == RAISED_AFTER[key] / 60
+    assert found == raising.keys()
+
+
+def minutes(duration: str) -> float:
+    """Return the minutes of `5 min` or `24 h`."""
+    number, unit = duration.split()
+    return float(number) * {"min": 1, "h": 60}[unit]
 
 
 def test_site_fetches_nothing_from_other_servers() -> None:
