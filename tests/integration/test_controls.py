@@ -516,7 +516,7 @@ async def test_battery_without_cells_is_not_written(
 ) -> None:
     """Data that prove no layout allow nothing."""
     bms.faults = Faults(blank_every=1)
-    with pytest.raises(ServiceValidationError, match="is not changed, because"):
+    with pytest.raises(ServiceValidationError, match="was not changed, because"):
         await act(hass, CHARGING, SERVICE_TURN_OFF)
     assert written(bms) == []
     assert hass.states.get(CHARGING).state == STATE_UNAVAILABLE

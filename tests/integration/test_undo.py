@@ -342,7 +342,7 @@ async def test_only_some_settings_can_be_changed_for_a_while(
 ) -> None:
     """The sentence says which."""
     with pytest.raises(
-        ServiceValidationError, match=r"\(soc_0\) cannot be changed for a"
+        ServiceValidationError, match=r"\(soc_0\) cannot be changed temporarily"
     ):
         await change(hass, entry, soc_0=2.6)
     assert written(bms) == []
