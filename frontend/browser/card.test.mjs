@@ -411,12 +411,12 @@ test("the totals leave out a lost battery, and say so", async () => {
     home.showOverview([...batteries, balancer], {}, {});
   });
   await page.getByText("2,904 W").waitFor();
-  assert.doesNotMatch(await page.locator(".total").innerText(), /counted/);
+  assert.doesNotMatch(await page.locator(".total").innerText(), /included/);
   await page.evaluate(() => {
     for (const key of ["power", "state_of_charge"]) home.set(`sensor.b_${key}`, "unavailable");
   });
   await page.getByText("1,936 W").waitFor();
-  assert.match(await page.locator(".total").innerText(), /^All batteries\s+2 of 3 counted\s+62%/);
+  assert.match(await page.locator(".total").innerText(), /^All batteries\s+2 of 3 included\s+62%/);
 });
 
 test("cards and dashboard are listed once, with their texts", async () => {
@@ -580,11 +580,11 @@ test("the packs of a bank that lacks one are counted, down to none", async () =>
     home.publish();
   });
   await total.getByText("968 W").waitFor();
-  assert.match(await total.innerText(), /^All batteries\s+1 of 2 counted\s+62%/);
+  assert.match(await total.innerText(), /^All batteries\s+1 of 2 included\s+62%/);
   assert.doesNotMatch(await page.locator(".row").first().innerText(), /1936/);
   await page.evaluate(() => home.setAll("unavailable"));
-  await total.getByText("0 of 2 counted").waitFor();
-  assert.match(await total.innerText(), /^All batteries\s+0 of 2 counted$/);
+  await total.getByText("0 of 2 included").waitFor();
+  assert.match(await total.innerText(), /^All batteries\s+0 of 2 included$/);
 });
 
 test("the units that a user chose change no sum", async () => {
