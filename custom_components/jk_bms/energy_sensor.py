@@ -32,6 +32,8 @@ from .jkbms.models import LiveSample, Reading
 # load would be one or two steps.
 SHOWN_DECIMALS: Final = 3
 
+type TimeFn = Callable[[float | None, float | None, float | None], int | None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class JkBmsEnergyDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
@@ -53,7 +55,7 @@ class JkBmsAverageDescription(SensorEntityDescription, JkBmsEntityDescription[fl
 class JkBmsTimeLeftDescription(SensorEntityDescription, JkBmsEntityDescription[float]):
     """A time left; `value_fn` is the remaining capacity, in Ah."""
 
-    time_fn: Callable[[float, float, float], int | None]
+    time_fn: TimeFn
     """Return seconds from the remaining capacity, the full capacity and the smoothed current."""
 
 
@@ -70,9 +72,7 @@ def _energy(key: str, sign: Literal[1, -1]) -> JkBmsEnergyDescription:
     )
 
 
-def _time_left(
-    key: str, time_fn: Callable[[float, float, float], int | None]
-) -> JkBmsTimeLeftDescription:
+def _time_left(key: str, time_fn: TimeFn) -> JkBmsTimeLeftDescription:
     """Create the description of a time left."""
     return JkBmsTimeLeftDescription(
         key=key,
@@ -277,10 +277,7 @@ class JkBmsTimeLeftSensor(_CountingSensor):
         reading = self.coordinator.data
         remaining = self._description.value_fn(reading)
         nominal = reading.cell_data.nominal_capacity
-        current = self._current.value
-        if remaining is None or nominal is None or current is None:
-            return None
-        return self._time_fn(remaining, nominal, current)
+        return self._time_fn(remaining, nominal, self._current.value)
 
     @override
     def _count(self, sample: LiveSample) -> None:

@@ -1,6 +1,6 @@
 """Data for the card: entity ids by key, and values that have no entity."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 import logging
@@ -30,7 +30,7 @@ from .dashboard_link import view_paths
 from .energy import SmoothedCurrent
 from .jkbms import __version__
 from .jkbms.estimates import time_to_empty, time_to_full
-from .jkbms.models import BatteryType, CellData
+from .jkbms.models import BatteryType
 from .options import JkBmsOptions
 from .sensor_descriptions import total_runtime
 
@@ -327,26 +327,16 @@ def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
     cells = reading.cell_data
     max_gap = coordinator.options.max_age.total_seconds()
     current.feed(reading.time, cells.battery_current, max_gap=max_gap)
+    capacities = cells.remain_capacity, cells.nominal_capacity
     return replace(
         live,
         faults=cells.faults or (),
         wire_resistance_cells=cells.wire_resistance_alarm or (),
         cell_resistance=cells.cell_resistance,
-        time_to_full=_time_left(time_to_full, cells, current),
-        time_to_empty=_time_left(time_to_empty, cells, current),
+        time_to_full=time_to_full(*capacities, current.value),
+        time_to_empty=time_to_empty(*capacities, current.value),
         total_runtime=total_runtime(reading),
     )
-
-
-def _time_left(
-    time_fn: Callable[[float, float, float], int | None],
-    cells: CellData,
-    current: SmoothedCurrent,
-) -> int | None:
-    remaining, nominal = cells.remain_capacity, cells.nominal_capacity
-    if remaining is None or nominal is None or current.value is None:
-        return None
-    return time_fn(remaining, nominal, current.value)
 
 
 def _not_loaded(entry: JkBmsConfigEntry) -> Live:

@@ -152,21 +152,11 @@ class Bank:
 
     def time_to_empty(self, current: float | None) -> int | None:
         """Return the seconds until empty at a smoothed current in A."""
-        return self._time_left(time_to_empty, current)
+        return time_to_empty(self.remaining_capacity, self.full_capacity, current)
 
     def time_to_full(self, current: float | None) -> int | None:
         """Return the seconds until full at a smoothed current in A."""
-        return self._time_left(time_to_full, current)
-
-    def _time_left(
-        self,
-        time_fn: Callable[[float, float, float], int | None],
-        current: float | None,
-    ) -> int | None:
-        remaining, full = self.remaining_capacity, self.full_capacity
-        if remaining is None or full is None or current is None:
-            return None
-        return time_fn(remaining, full, current)
+        return time_to_full(self.remaining_capacity, self.full_capacity, current)
 
 
 def combine(

@@ -22,19 +22,27 @@ _LOWEST_LI_ION_OVP: Final = 4.1
 """Volts; between this and the highest of LFP, it can be sodium ion as well."""
 
 
-def time_to_empty(remaining: float, nominal: float, current: float) -> int | None:
+def time_to_empty(
+    remaining: float | None, nominal: float | None, current: float | None
+) -> int | None:
     """Return the seconds until empty, to the minute; `None` unless the battery discharges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
+    if remaining is None or nominal is None or current is None:
+        return None
     return _time_to_move(remaining, nominal, -current)
 
 
-def time_to_full(remaining: float, nominal: float, current: float) -> int | None:
+def time_to_full(
+    remaining: float | None, nominal: float | None, current: float | None
+) -> int | None:
     """Return the seconds until full, to the minute; `None` unless the battery charges.
 
     Capacities are in Ah, the current in A (+ charging, - discharging).
     """
+    if remaining is None or nominal is None or current is None:
+        return None
     return _time_to_move(nominal - remaining, nominal, current)
 
 
