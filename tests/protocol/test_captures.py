@@ -175,9 +175,7 @@ def test_controls_and_logs_exist_where_the_bit_is_set(capture: Capture) -> None:
     }
     for command in (ReadCommand.LOGBOOK, ReadCommand.DETAIL_LOG):
         expected = bool(flags >> command & 1) if flags else None
-        assert (
-            declares(command, layout, reading.device_info, reading.settings) is expected
-        )
+        assert declares(command, reading) is expected
     # A1 clear: no logbook, whatever else is declared.
     without = replace(reading.device_info, command_support=(0x1D, 0x97))
     assert has_logbook(replace(reading, device_info=without)) is False

@@ -58,7 +58,7 @@ async def read_detail_log(
 
 def has_logbook(reading: Reading) -> bool | None:
     """Return whether the battery has a logbook, `None` if it does not report that."""
-    return _is_declared(ReadCommand.LOGBOOK, reading)
+    return declares(ReadCommand.LOGBOOK, reading)
 
 
 def has_detail_log(reading: Reading) -> bool | None:
@@ -68,16 +68,12 @@ def has_detail_log(reading: Reading) -> bool | None:
     """
     if not reading.cell_data.detail_log_count:
         return False
-    return _is_declared(ReadCommand.DETAIL_LOG, reading)
-
-
-def _is_declared(command: ReadCommand, reading: Reading) -> bool | None:
-    return declares(command, reading.layout, reading.device_info, reading.settings)
+    return declares(ReadCommand.DETAIL_LOG, reading)
 
 
 def _check_declared(command: ReadCommand, reading: Reading) -> None:
     """Raise if the battery declares its commands and this is not among them."""
-    if _is_declared(command, reading) is False:
+    if declares(command, reading) is False:
         raise LogUnansweredError(_NOT_DECLARED, is_kept=False)
 
 

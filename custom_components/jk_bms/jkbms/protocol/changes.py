@@ -113,21 +113,20 @@ class Change:
 # Settings that the battery accepts
 
 
-def declares(
-    number: int, layout: Layout, info: DeviceInfo, settings: Settings | None
-) -> bool | None:
+def declares(number: int, reading: Reading) -> bool | None:
     """Return whether a 32S battery declares a command or register, `None` if unknown.
 
     Commands of other layouts, and of a 32S battery that declares nothing, are unknown.
     If the device information declares nothing, the settings count, which declare the
     registers that the battery uses.
     """
-    if layout is not Layout.JK02_32S:
+    if reading.layout is not Layout.JK02_32S:
         return None
-    if info.command_support:
-        return number in info.command_support
-    if settings and settings.register_support and number <= LAST_DECLARED:
-        return number in settings.register_support
+    if accepted := reading.device_info.command_support:
+        return number in accepted
+    used = reading.settings and reading.settings.register_support
+    if used and number <= LAST_DECLARED:
+        return number in used
     return None
 
 
@@ -179,9 +178,7 @@ def _unavailable(register: Register, reading: Reading) -> Refusal | None:
     """Return why a register cannot be written whatever the value, if so."""
     if reading.settings is None or not is_proven(reading):
         return Refusal.NOT_PROVEN
-    info, settings = reading.device_info, reading.settings
-    declared = declares(register.number, reading.layout, info, settings)
-    if not declared and reading.layout is Layout.JK02_32S:
+    if reading.layout is Layout.JK02_32S and not declares(register.number, reading):
         return Refusal.NOT_ACCEPTED
     is_reported = register.present(reading) is not None
     if not is_reported and register.kind is not Kind.TEXT:
