@@ -19,6 +19,7 @@ from .registers import (
     ORDER,
     REGISTERS,
     SETTING_REGISTERS,
+    TIERS,
     WRITE_LAST,
     WRITE_ORDER,
     Bound,
@@ -39,9 +40,7 @@ _CELL_VOLTAGE: Final = {
 HIGHEST_LFP_OVP: Final = 3.75
 """Volts of over-voltage protection up to which cells of an unknown type count as LFP."""
 
-PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - {
-    name for registers in REGISTERS.values() for name in registers
-}
+PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - TIERS.keys()
 """Names of settings that this software never writes."""
 
 UNITS: Final = {
@@ -307,7 +306,7 @@ def _range(low: float, high: float, unit: str) -> str:
 def _why_unknown(name: str) -> Refusal:
     if name in PROTECTED:
         return Refusal.PROTECTED
-    if any(name in registers for registers in REGISTERS.values()):
+    if name in TIERS:
         return Refusal.NOT_ACCEPTED
     return Refusal.UNKNOWN
 

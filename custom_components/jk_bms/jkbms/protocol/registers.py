@@ -299,6 +299,7 @@ REGISTERS: Final = {
     layout: {row.name: row for row in rows} for layout, rows in _ROWS.items()
 }
 """All registers that may be written, by layout and name."""
+_ALL: Final = tuple(row for rows in REGISTERS.values() for row in rows.values())
 SETTING_REGISTERS: Final = {
     name: number
     for number, name in enumerate(SETTING_NAMES, 0x01)
@@ -306,27 +307,18 @@ SETTING_REGISTERS: Final = {
     if name != "device_address"
 }
 """Numbers of 32S registers by the field of the settings, writable or not."""
-TIERS: Final = {
-    row.name: row.tier for registers in REGISTERS.values() for row in registers.values()
-}
+TIERS: Final = {row.name: row.tier for row in _ALL}
 """The tier of each setting, the same on all layouts."""
 
 
 def settings_of_kind(kind: Kind) -> tuple[str, ...]:
     """Return the names of all settings of a kind, on all layouts."""
-    rows = (row for registers in REGISTERS.values() for row in registers.values())
-    return tuple(dict.fromkeys(row.name for row in rows if row.kind is kind))
+    return tuple(dict.fromkeys(row.name for row in _ALL if row.kind is kind))
 
 
 def unit_of(setting: str) -> str | None:
     """Return the unit of a setting, the same on all layouts; `None` if it has none."""
-    rows = (registers.get(setting) for registers in REGISTERS.values())
-    return next((row.unit for row in rows if row and row.unit), None)
-
-
-_KNOWN: Final = frozenset(
-    row for registers in REGISTERS.values() for row in registers.values()
-)
+    return next((row.unit for row in _ALL if row.name == setting and row.unit), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +394,7 @@ def build_command(command: ReadCommand | Register, value: Value | None = None) -
         if value is not None:
             raise ValueError("A read command has no value")
         number, content = command.value, b""
-    elif isinstance(command, Register) and command in _KNOWN and value is not None:
+    elif isinstance(command, Register) and command in _ALL and value is not None:
         number, content = command.number, command.encode(value)
     else:
         raise ValueError("This software does not send such a command")
