@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LinkError, SettingRefusedError, SilentError
 from ..models import Reading
-from ..protocol.changes import RECORDS, Change, check, plan
+from ..protocol.changes import Change, check, plan
 from ..protocol.frames import FrameType
-from ..protocol.registers import Value
+from ..protocol.registers import RECORDS, Value
 from .session import SETTLE_TIME
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import Refusal, SettingRefusedError, UnsupportedLayoutError
 from ..models import SECRET_FIELDS, BatteryType, DeviceInfo, Layout, Reading, Settings
-from .frames import FrameType
 from .profile import choose_profile
 from .registers import (
     LAST_DECLARED,
     MAY_BE_UNUSED,
     ORDER,
+    RECORDS,
     REGISTERS,
     SETTING_REGISTERS,
     TIERS,
@@ -362,14 +362,6 @@ def _with(reading: Reading, register: Register, value: Value | None) -> Reading:
     record = RECORDS[register.proof]
     values: dict[str, Any] = {register.field: value}
     return replace(reading, **{record: replace(getattr(reading, record), **values)})
-
-
-RECORDS: Final = {
-    FrameType.SETTINGS: "settings",
-    FrameType.DEVICE_INFO: "device_info",
-    FrameType.CELL_DATA: "cell_data",
-}
-"""Fields of `Reading` by the frame type that they come from."""
 
 
 def needs_passcode(changes: Iterable[Change]) -> bool:

@@ -25,6 +25,13 @@ from .frames import (
 type Value = bool | float | str
 """Value of a setting: a switch, a number, the number of a choice or a text."""
 
+RECORDS: Final = {
+    FrameType.SETTINGS: "settings",
+    FrameType.DEVICE_INFO: "device_info",
+    FrameType.CELL_DATA: "cell_data",
+}
+"""Fields of `Reading` by the frame type that they come from."""
+
 
 class Tier(StrEnum):
     """The tier that the options must allow before a setting is written."""
@@ -92,12 +99,7 @@ class Register:
 
     def present(self, reading: Reading) -> Any:
         """Return the value that the battery reported, `None` if it reported none."""
-        record = {
-            FrameType.SETTINGS: reading.settings,
-            FrameType.DEVICE_INFO: reading.device_info,
-            FrameType.CELL_DATA: reading.cell_data,
-        }[self.proof]
-        return getattr(record, self.field, None)
+        return getattr(getattr(reading, RECORDS[self.proof]), self.field, None)
 
     def encode(self, value: Value) -> bytes:
         """Return the raw bytes of a value.
