@@ -158,9 +158,7 @@ def decode_live(frame: Frame, profile: Profile) -> LiveData:
     voltage, current = live.battery_voltage or 0.0, live.battery_current or 0.0
     if 0 < voltage <= _MAX_VOLTAGE and abs(current) <= _MAX_CURRENT:
         return live
-    return live._replace(
-        battery_voltage=None, battery_current=None, reported_power=None
-    )
+    return LiveData()
 
 
 def decode_settings(frame: Frame, profile: Profile) -> Settings:
