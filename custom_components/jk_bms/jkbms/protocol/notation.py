@@ -253,17 +253,10 @@ def _words(lines: Sequence[Line]) -> Iterator[Word]:
         if run.is_wide:
             yield from run.words
         else:
-            digits = run.digits if is_unpadded else _unpadded(run)
+            # Otherwise a single digit at either end is half of a byte
+            halves = "".join(word.digits for word in run.words)
+            digits = run.digits if is_unpadded else halves
             yield Word(run.words[0].begin, run.words[-1].end, digits)
-
-
-def _unpadded(run: Run) -> str:
-    """Return the digits; a single digit at either end is half of a byte."""
-    first, *others = (word.digits for word in run.words)
-    if not others:
-        return first
-    *middle, last = others
-    return "".join((first, *middle, last))
 
 
 def _chunks(words: Sequence[Word]) -> Reading:
