@@ -284,9 +284,7 @@ def _find_frames(chunks: Iterable[Chunk]) -> list[_Found]:
     """Return each frame, and each header without a frame, in order."""
     chunks = _without_repeats([chunk for chunk in chunks if chunk.data != IDLE_LINE])
     data = b"".join(chunk.data for chunk in chunks)
-    offsets = [0]
-    for chunk in chunks:
-        offsets.append(offsets[-1] + len(chunk.data))
+    offsets = [*accumulate((len(chunk.data) for chunk in chunks), initial=0)]
 
     def place(offset: int) -> int:
         """Return the approximate place of a byte; at the start of a chunk it is exact."""
