@@ -35,16 +35,14 @@ class Credentials:
             raise CredentialsError("A user name must not contain a colon")
 
     @classmethod
-    def from_environment(
-        cls, environ: Mapping[str, str] = os.environ, *, prefix: str = "JKBMS_PUSH_"
-    ) -> Self | None:
-        """Read the variables `…USER` and `…PASSWORD`, or `…TOKEN`.
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self | None:
+        """Read `JKBMS_PUSH_USER` and `JKBMS_PUSH_PASSWORD`, or `JKBMS_PUSH_TOKEN`.
 
         Returns `None` if none is set. Raises `CredentialsError`.
         """
         found = cls(
             **{
-                key: environ.get(f"{prefix}{key.upper()}", "").strip()
+                key: environ.get(f"JKBMS_PUSH_{key.upper()}", "").strip()
                 for key in ("user", "password", "token")
             }
         )
