@@ -54,7 +54,9 @@ def _number(value: float) -> str:
 
 def to_openmetrics(states: Iterable[BatteryState]) -> str:
     """Return the metrics as OpenMetrics 1.0.0, where every counter ends in `_total`."""
-    text: bytes = generate_openmetrics(_registry(states))  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    registry.register(_Batteries(tuple(states)))
+    text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
     return text.decode()
 
 
@@ -205,9 +207,3 @@ class _Batteries(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each metric that has a sample."""
         return (family for _, family in _families(self._states))
-
-
-def _registry(states: Iterable[BatteryState]) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(_Batteries(tuple(states)))
-    return registry
