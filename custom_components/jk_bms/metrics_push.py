@@ -40,10 +40,6 @@ CLEAR_DEADLINE: Final = 5.0
 # lookup and a TLS handshake.
 TRIAL_DEADLINE: Final = 5.0
 
-# The longest time, in seconds, that a server may delay the next push. Otherwise a proxy
-# in front of the server that asks for a year would end the pushes for good.
-MAX_RETRY_AFTER: Final = 3600.0
-
 # How long, in seconds, a server must have been off or overloaded before that is an issue.
 # It may come back without the user; a request that it refuses will not succeed.
 OUTAGE_ISSUE_AFTER: Final = 86400.0
@@ -59,12 +55,7 @@ def async_start_push(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """Push while the entry is loaded, if its options turn that on."""
     coordinator = entry.runtime_data
     if options := coordinator.options.push:
-        info = (
-            coordinator.device_info
-            if isinstance(coordinator, JkBmsCoordinator)
-            else None
-        )
-        label = async_get_label(hass, entry, info)
+        label = _async_label(hass, entry, coordinator)
         _Push(hass, entry, options, label).async_start()
 
 
@@ -80,10 +71,7 @@ async def async_try_push(
     """
     loaded = entry.state is ConfigEntryState.LOADED
     coordinator = entry.runtime_data if loaded else None
-    info = (
-        coordinator.device_info if isinstance(coordinator, JkBmsCoordinator) else None
-    )
-    label = async_get_label(hass, entry, info)
+    label = _async_label(hass, entry, coordinator)
     state = (
         _battery_state(coordinator, label)
         if coordinator
@@ -97,6 +85,18 @@ async def async_try_push(
         _destination(saved) != _destination(options)
     ):
         await _async_clear(hass, entry.title, options, label)
+
+
+@callback
+def _async_label(
+    hass: HomeAssistant,
+    entry: AnyConfigEntry,
+    coordinator: JkBmsCoordinator | BankCoordinator | None,
+) -> str:
+    """Return the label of a battery or bank; without a coordinator it is not loaded."""
+    if isinstance(coordinator, JkBmsCoordinator):
+        return async_get_label(hass, entry, coordinator.device_info)
+    return async_get_label(hass, entry, None)
 
 
 async def async_end_push(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
@@ -238,8 +238,7 @@ class _Push:
             pushing.result()
         except ExportError as error:
             if isinstance(error, PushError):
-                wait = min(error.retry_after, MAX_RETRY_AFTER)
-                self._not_before = self._hass.loop.time() + wait
+                self._not_before = self._hass.loop.time() + error.retry_after
             self._async_handle_failure(error)
         else:
             self._async_handle_success()

@@ -481,9 +481,7 @@ async def test_server_that_is_off_is_an_issue_after_a_day(
         assert bool(issue_registry.async_get_issue(DOMAIN, issue_id)) is is_there
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "pause"), [("300", 300), (str(10**9), push.MAX_RETRY_AFTER)]
-)
+@pytest.mark.parametrize(("retry_after", "pause"), [("300", 300), (str(10**9), 3600)])
 async def test_retry_after_is_kept_across_intervals(
     hass: HomeAssistant,
     proxy: VirtualProxy,

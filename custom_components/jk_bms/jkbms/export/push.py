@@ -44,7 +44,7 @@ _FIRST_PAUSE: Final = 0.5
 """Seconds until the first retry; each pause is twice as long as the last."""
 _MAX_PAUSE: Final = 8.0
 _MAX_RETRY_AFTER: Final = 3600.0
-"""Maximum seconds that a server can delay the next push."""
+"""Maximum seconds that a server can delay the next push; a proxy may ask for a year."""
 _MAX_BODY: Final = 1000
 """Bytes to read of an error response."""
 _HTTPS_ONLY: Final = b"HTTPS server"
