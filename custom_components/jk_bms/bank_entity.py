@@ -397,7 +397,7 @@ def _unique_id(entry: BankConfigEntry, description: EntityDescription) -> str:
 
 
 @callback
-def _async_setup_entities[ValueT](
+def async_setup_bank_entities[ValueT](
     hass: HomeAssistant,
     entry: BankConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
@@ -428,32 +428,3 @@ def _async_setup_entities[ValueT](
 
     add_new()
     entry.async_on_unload(coordinator.async_add_listener(add_new))
-
-
-@callback
-def async_setup_bank_sensors(
-    hass: HomeAssistant,
-    entry: BankConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
-) -> None:
-    """Set up the sensors of a bank."""
-    _async_setup_entities(
-        hass, entry, async_add_entities, Platform.SENSOR, BankSensor, BANK_SENSORS
-    )
-
-
-@callback
-def async_setup_bank_binary_sensors(
-    hass: HomeAssistant,
-    entry: BankConfigEntry,
-    async_add_entities: AddConfigEntryEntitiesCallback,
-) -> None:
-    """Set up the binary sensors of a bank."""
-    _async_setup_entities(
-        hass,
-        entry,
-        async_add_entities,
-        Platform.BINARY_SENSOR,
-        BankBinarySensor,
-        BANK_BINARY_SENSORS,
-    )

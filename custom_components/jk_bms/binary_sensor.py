@@ -13,7 +13,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .bank_coordinator import AnyConfigEntry, is_bank
-from .bank_entity import async_setup_bank_binary_sensors
+from .bank_entity import (
+    BANK_BINARY_SENSORS,
+    BankBinarySensor,
+    async_setup_bank_entities,
+)
 from .entity import (
     JkBmsEntity,
     JkBmsEntityDescription,
@@ -175,7 +179,14 @@ async def async_setup_entry(
 ) -> None:
     """Set up the binary sensors of a battery or a bank."""
     if is_bank(entry):
-        async_setup_bank_binary_sensors(hass, entry, async_add_entities)
+        async_setup_bank_entities(
+            hass,
+            entry,
+            async_add_entities,
+            Platform.BINARY_SENSOR,
+            BankBinarySensor,
+            BANK_BINARY_SENSORS,
+        )
         return
     async_setup_entities(
         hass,

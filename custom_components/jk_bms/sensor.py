@@ -22,7 +22,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.typing import StateType
 
 from .bank_coordinator import AnyConfigEntry, is_bank
-from .bank_entity import async_setup_bank_sensors
+from .bank_entity import BANK_SENSORS, BankSensor, async_setup_bank_entities
 from .compatibility_sensors import COMPATIBILITY_SENSORS
 from .coordinator import JkBmsCoordinator
 from .energy_sensor import (
@@ -82,7 +82,9 @@ async def async_setup_entry(
 ) -> None:
     """Set up the sensors of a battery or a bank."""
     if is_bank(entry):
-        async_setup_bank_sensors(hass, entry, async_add_entities)
+        async_setup_bank_entities(
+            hass, entry, async_add_entities, Platform.SENSOR, BankSensor, BANK_SENSORS
+        )
         return
     await async_load_energy(hass, entry.entry_id)
     async_setup_entities(
