@@ -16,14 +16,13 @@ from .battery_logs import Publish
 from .const import DOMAIN
 from .coordinator import JkBmsCoordinator
 from .diagnosis import translated_error
-from .jkbms.bluetooth.client import READ_DEADLINE
+from .jkbms.bluetooth.client import READ_DEADLINE, WRITE_TIME
 from .jkbms.bluetooth.writing import Outcome, WriteReport, WriteResult
 from .jkbms.errors import Refusal, SettingRefusedError
-from .jkbms.models import Reading
+from .jkbms.models import MASK, Reading
 from .jkbms.protocol.changes import Change, changed, forgotten
 from .jkbms.protocol.registers import RESTARTING, TIERS, Register, Value
 from .ledger import (
-    MASKED,
     SOURCE_TIMER,
     async_find_source,
     async_get_ledger,
@@ -32,9 +31,6 @@ from .ledger import (
 from .options import JkBmsOptions
 from .setting_texts import async_setting_label, async_value_text
 from .timed_changes import TimedWrite, async_get_timed_changes
-
-WRITE_TIME: Final = 15.0
-"""Seconds for one write and reading it back."""
 
 CONFIRMATION_REQUIRED: Final = "confirmation_required"
 """Translation key of the error for a change that needs confirmation."""
@@ -148,7 +144,7 @@ def refused_error(
 def shown(hass: HomeAssistant, change: Change, value: Value | None) -> str:
     """Return a value as text for a sentence, masked if it is secret."""
     if change.is_secret and value is not None:
-        return MASKED
+        return MASK
     return async_value_text(hass, change.setting, value)
 
 

@@ -13,14 +13,12 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .jkbms.bluetooth.writing import Outcome
-from .jkbms.models import Reading, Settings
+from .jkbms.models import MASK, Reading, Settings
 from .jkbms.protocol.changes import Change
 from .jkbms.protocol.registers import Value
 
 EVENT_SETTING_CHANGED: Final = f"{DOMAIN}_setting_changed"
 MAX_RECORDS: Final = 100
-MASKED: Final = "********"
-"""Replaces a secret value."""
 
 SOURCE_TIMER: Final = "timer"
 """Source of a timed undo, which no user requested."""
@@ -150,7 +148,7 @@ def async_record_write(
 ) -> None:
     """Add a change that was sent to the ledger, and fire its event."""
     old, new, answer = (
-        MASKED if change.is_secret and value is not None else value
+        MASK if change.is_secret and value is not None else value
         for value in (change.old, change.new, answer)
     )
     assert new is not None

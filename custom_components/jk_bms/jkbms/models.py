@@ -154,13 +154,14 @@ SECRET_FIELDS = frozenset(
     {"device_passcode", "passcode", "setup_passcode", "userdata", "userdata2"}
 )
 """Fields of `DeviceInfo` that are never logged, exported or shown unasked."""
-_MASK: Final = "********"
+MASK: Final = "********"
+"""Stands for a secret value."""
 
 
 def masked(info: DeviceInfo) -> DeviceInfo:
     """Return device information with its passcodes and user data masked."""
     masks: dict[str, Any] = {
-        name: _MASK for name in SECRET_FIELDS if getattr(info, name) is not None
+        name: MASK for name in SECRET_FIELDS if getattr(info, name) is not None
     }
     return replace(info, **masks)
 

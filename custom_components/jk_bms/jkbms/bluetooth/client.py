@@ -28,6 +28,8 @@ READ_DEADLINE: Final = 25.0
 """Seconds for one reading, from finding the battery to the end of the connection."""
 DETAIL_LOG_DEADLINE: Final = 90.0
 """Seconds for a reading and the whole detail log after it."""
+WRITE_TIME: Final = 15.0
+"""Seconds for one write and reading it back, on top of `READ_DEADLINE`."""
 WRITE_DEADLINE: Final = 60.0
 """Seconds for a reading and the writes after it; one write takes up to 12 s."""
 FORGET_INTERVAL: Final = 3600.0

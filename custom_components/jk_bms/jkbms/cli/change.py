@@ -11,9 +11,10 @@ import sys
 import tomllib
 from typing import Any, Final
 
+from ..bluetooth.client import READ_DEADLINE, WRITE_TIME
 from ..bluetooth.writing import Outcome, WriteReport
 from ..errors import JkBmsError, SettingRefusedError
-from ..models import Reading
+from ..models import MASK, Reading
 from ..protocol.changes import (
     Change,
     accepted_registers,
@@ -32,10 +33,6 @@ from .terminal import is_confirmed, print_error, print_lines
 
 _LOGGER = logging.getLogger(__name__)
 
-_WRITE_TIME: Final = 15.0
-"""Seconds for one write and reading it back."""
-_READ_TIME: Final = 25.0
-"""Seconds to connect and read."""
 _SWITCH: Final = {
     **dict.fromkeys(("on", "true", "yes", "1"), True),
     **dict.fromkeys(("off", "false", "no", "0"), False),
@@ -51,7 +48,6 @@ _WARNINGS: Final = {
     ),
 }
 _NUMBER: Final = re.compile(r"[+-]?\d{1,9}(\.\d{1,9})?", re.ASCII)
-_MASK: Final = "********"
 
 
 class _ChangeError(JkBmsError):
@@ -219,7 +215,7 @@ async def _write(
         assert battery.client
         try:
             report = await battery.client.write(
-                target, deadline=_READ_TIME + _WRITE_TIME * len(target)
+                target, deadline=READ_DEADLINE + WRITE_TIME * len(target)
             )
         except JkBmsError as err:
             print_error(f"{battery.name}: nothing was changed: {failure_text(err)}")
@@ -267,7 +263,7 @@ def _text(change: Change, value: Value | None) -> str:
     if value is None:
         return "none"
     if change.is_secret:
-        return _MASK
+        return MASK
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, str):
