@@ -25,6 +25,7 @@ from homeassistant.util import dt as dt_util
 from .bank_energy import async_get_bank_energy
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .device import async_find_device
 from .diagnosis import UNKNOWN
 from .energy import SmoothedCurrent
 from .energy_store import async_get_energy
@@ -63,15 +64,11 @@ def async_name_packs(
     Namesakes have the end of their address as well: factory names are model names, so
     many batteries share theirs.
     """
-    devices = dr.async_get(hass)
     names: dict[str, tuple[str, str]] = {}
     for entry in entries:
-        address = entry.data[CONF_ADDRESS]
-        device = devices.async_get_device_by_connection(
-            (dr.CONNECTION_BLUETOOTH, address), entry.entry_id
-        )
+        device = async_find_device(hass, entry)
         name = (device and device.name_by_user) or entry.title
-        names[entry.entry_id] = name, address
+        names[entry.entry_id] = name, entry.data[CONF_ADDRESS]
     count = Counter(name for name, _ in names.values())
     return {
         entry_id: name if count[name] == 1 else human_readable_name(None, name, address)

@@ -16,7 +16,6 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import CONF_ADDRESS, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, callback
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.device_registry import format_mac
 from homeassistant.helpers.selector import (
     SelectOptionDict,
@@ -32,6 +31,7 @@ from .bonds import CONF_ADAPTER, async_find_bond, async_pair, async_remove_bond
 from .connection_slots import async_get_connection_slots
 from .const import DOMAIN, FRONTEND_PATHS, SERVICE_UUID, USUAL_NAME
 from .coordinator import JkBmsConfigEntry
+from .device import async_find_device
 from .diagnosis import PAIRING_POSSIBLE, UNKNOWN, async_diagnose
 from .entity import async_move_entities
 from .jkbms.bluetooth.advertisement import LISTED_IDS, MANUFACTURER_IDS
@@ -188,7 +188,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
 
     async def _async_identify(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
         """Move the entry if the battery that was read is the one of the entry."""
-        known, read = self._known_device(entry), self._reading.device_info
+        known, read = async_find_device(self.hass, entry), self._reading.device_info
         if known and (known.serial_number, known.model) != (
             read.serial_number,
             read.device_model,
@@ -210,7 +210,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             await self._async_move(entry)
             await self._async_forget_controls(entry)
             return self._end_move(entry)
-        known = self._known_device(entry)
+        known = async_find_device(self.hass, entry)
         return self.async_show_form(
             step_id="compare",
             description_placeholders=self._description
@@ -306,12 +306,6 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             ),
             errors=errors,
             description_placeholders=self._placeholders,
-        )
-
-    def _known_device(self, entry: JkBmsConfigEntry) -> dr.DeviceEntry | None:
-        """Return the device of the entry, `None` if it was never read."""
-        return dr.async_get(self.hass).async_get_device_by_connection(
-            (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
         )
 
     async def _async_move(self, entry: JkBmsConfigEntry) -> None:

@@ -92,7 +92,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         self.resumes_at: datetime | None = None
         """When a link that was turned off is used again, `None` while it is on."""
         self._memory = async_get_memory(hass, config_entry.entry_id)
-        self._device = BatteryDevice(hass, config_entry.entry_id, self.address)
+        self._device = BatteryDevice(hass, config_entry)
         self._slots = async_get_connection_slots(hass)
         self._outage = Outage()
         self._is_fresh = False
@@ -489,4 +489,4 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
     @callback
     def _async_update_device(self, info: DeviceInfo) -> None:
         self.device_info = info
-        self._device.async_update(self.config_entry.title, info)
+        self._device.async_update(info)

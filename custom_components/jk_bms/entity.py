@@ -20,6 +20,7 @@ from homeassistant.util import slugify
 from .compatibility import COMPATIBILITY_KEYS
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
+from .device import async_find_device
 from .jkbms.models import Reading
 from .jkbms.protocol.changes import is_meaningful
 
@@ -370,11 +371,8 @@ async def async_move_entities(
 ) -> None:
     """Move the device and the entities of an unloaded entry to a new address."""
     old = entry.data[CONF_ADDRESS]
-    devices = dr.async_get(hass)
-    if device := devices.async_get_device_by_connection(
-        (dr.CONNECTION_BLUETOOTH, old), entry.entry_id
-    ):
-        devices.async_update_device(
+    if device := async_find_device(hass, entry):
+        dr.async_get(hass).async_update_device(
             device.id, new_connections={(dr.CONNECTION_BLUETOOTH, address)}
         )
     await er.async_migrate_entries(

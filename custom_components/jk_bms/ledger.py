@@ -3,15 +3,15 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
-from homeassistant.const import ATTR_DEVICE_ID, CONF_ADDRESS
+from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import Context, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
+from .device import async_find_device
 from .jkbms.bluetooth.writing import Outcome
 from .jkbms.models import MASK, Reading, Settings
 from .jkbms.protocol.changes import Change
@@ -202,9 +202,7 @@ def _async_add(
 ) -> None:
     """Add a record to the ledger, and fire its event."""
     async_get_ledger(hass, entry.entry_id).async_add(record)
-    device = dr.async_get(hass).async_get_device_by_connection(
-        (dr.CONNECTION_BLUETOOTH, entry.data[CONF_ADDRESS]), entry.entry_id
-    )
+    device = async_find_device(hass, entry)
     hass.bus.async_fire(
         EVENT_SETTING_CHANGED,
         {ATTR_DEVICE_ID: device.id if device else None} | asdict(record),
