@@ -8,9 +8,6 @@ import probatio
 from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
 from homeassistant.const import CONF_NAME, UnitOfTime
 from homeassistant.helpers.selector import (
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
@@ -27,6 +24,7 @@ from .bank_coordinator import (
 )
 from .const import DOMAIN, FRONTEND_PATHS
 from .jkbms.bank import Wiring
+from .options import list_selector, time_selector
 from .options_flow import JkBmsOptionsFlow
 
 MIN_PACKS: Final = 2
@@ -35,22 +33,11 @@ MIN_PACKS: Final = 2
 # long enough for a camper; after that, the charge of a pack can only be guessed.
 MAX_MISSING: Final = 1440
 
-_WIRING: Final = SelectSelector(
-    SelectSelectorConfig(
-        options=list(Wiring),
-        mode=SelectSelectorMode.LIST,
-        translation_key=CONF_WIRING,
-    )
-)
+_WIRING: Final = list_selector(Wiring, CONF_WIRING)
 OPTIONS_SCHEMA: Final = probatio.Schema(
     {
-        probatio.Required(CONF_MISSING, default=0): NumberSelector(
-            NumberSelectorConfig(
-                min=0,
-                max=MAX_MISSING,
-                mode=NumberSelectorMode.BOX,
-                unit_of_measurement=UnitOfTime.MINUTES,
-            )
+        probatio.Required(CONF_MISSING, default=0): time_selector(
+            0, MAX_MISSING, UnitOfTime.MINUTES
         )
     }
 )
@@ -83,7 +70,7 @@ class BankFlow(ConfigFlow):
                 description="with_energy",
                 description_placeholders=FRONTEND_PATHS,
             )
-        return self._show_packs("bank", {CONF_NAME: TextSelector()}, user_input, errors)
+        return self._show_packs("bank", user_input, errors)
 
     async def async_step_reconfigure_bank(
         self, user_input: dict[str, Any] | None = None
@@ -100,17 +87,17 @@ class BankFlow(ConfigFlow):
             packs = self._free_packs(entry.entry_id)
             kept = [pack for pack in entry.data[CONF_PACKS] if pack in packs]
             user_input = {**entry.data, CONF_PACKS: kept}
-        return self._show_packs("reconfigure_bank", {}, user_input, errors)
+        return self._show_packs("reconfigure_bank", user_input, errors, entry.entry_id)
 
     def _show_packs(
         self,
         step_id: str,
-        fields: Mapping[str, TextSelector],
         user_input: dict[str, Any] | None,
         errors: dict[str, str],
+        bank_id: str | None = None,
     ) -> ConfigFlowResult:
-        """Show the form that asks for the packs."""
-        bank_id = self._get_reconfigure_entry().entry_id if not fields else None
+        """Show the form that asks for the packs, and for the name of a new bank."""
+        name = {} if bank_id else {probatio.Required(CONF_NAME): TextSelector()}
         packs = SelectSelector(
             SelectSelectorConfig(
                 options=[
@@ -123,7 +110,7 @@ class BankFlow(ConfigFlow):
         )
         schema = probatio.Schema(
             {
-                **{probatio.Required(key): field for key, field in fields.items()},
+                **name,
                 probatio.Required(CONF_PACKS): packs,
                 probatio.Required(CONF_WIRING, default=Wiring.PARALLEL): _WIRING,
             }

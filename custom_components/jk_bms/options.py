@@ -203,13 +203,23 @@ def _minutes(duration: timedelta) -> float:
     return duration / timedelta(minutes=1)
 
 
-def _number(minimum: float, maximum: float, unit: UnitOfTime) -> NumberSelector:
+def time_selector(minimum: float, maximum: float, unit: UnitOfTime) -> NumberSelector:
+    """Return a field for a time in this unit."""
     return NumberSelector(
         NumberSelectorConfig(
             min=minimum,
             max=maximum,
             mode=NumberSelectorMode.BOX,
             unit_of_measurement=unit,
+        )
+    )
+
+
+def list_selector(choices: type[StrEnum], key: str) -> SelectSelector:
+    """Return a list to choose from; `key` is that of its translations."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(choices), mode=SelectSelectorMode.LIST, translation_key=key
         )
     )
 
@@ -221,28 +231,20 @@ SCHEMA: Final = probatio.Schema(
     {
         probatio.Required(
             CONF_INTERVAL, default=DEFAULT_INTERVAL.total_seconds()
-        ): _number(
+        ): time_selector(
             MIN_INTERVAL.total_seconds(),
             MAX_INTERVAL.total_seconds(),
             UnitOfTime.SECONDS,
         ),
-        probatio.Required(CONF_LINK, default=LinkBehaviour.RELEASED): SelectSelector(
-            SelectSelectorConfig(
-                options=list(LinkBehaviour),
-                mode=SelectSelectorMode.LIST,
-                translation_key=CONF_LINK,
-            )
+        probatio.Required(CONF_LINK, default=LinkBehaviour.RELEASED): list_selector(
+            LinkBehaviour, CONF_LINK
         ),
-        probatio.Required(CONF_PAUSE, default=_minutes(DEFAULT_PAUSE)): _number(
+        probatio.Required(CONF_PAUSE, default=_minutes(DEFAULT_PAUSE)): time_selector(
             _minutes(MIN_PAUSE), _minutes(MAX_PAUSE), UnitOfTime.MINUTES
         ),
         probatio.Optional(CONF_COMPATIBILITY): BooleanSelector(),
-        probatio.Required(CONF_CONTROLS, default=Controls.READ_ONLY): SelectSelector(
-            SelectSelectorConfig(
-                options=list(Controls),
-                mode=SelectSelectorMode.LIST,
-                translation_key=CONF_CONTROLS,
-            )
+        probatio.Required(CONF_CONTROLS, default=Controls.READ_ONLY): list_selector(
+            Controls, CONF_CONTROLS
         ),
     }
 )
@@ -260,7 +262,7 @@ PUSH_SCHEMA: Final = probatio.Schema(
         ),
         probatio.Required(
             CONF_INTERVAL, default=DEFAULT_PUSH_INTERVAL.total_seconds()
-        ): _number(
+        ): time_selector(
             MIN_PUSH_INTERVAL.total_seconds(),
             MAX_INTERVAL.total_seconds(),
             UnitOfTime.SECONDS,
