@@ -13,22 +13,22 @@ from .bank_coordinator import (
     async_clear_bank_issue,
     is_bank,
 )
-from .bank_energy import async_load_bank_energy
+from .bank_energy import BankEnergyStore
 from .battery_memory import async_forget_battery
 from .bonds import async_remove_bond
 from .compatibility import async_enable_group
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .dashboard_link import async_setup_dashboard_link
-from .energy_store import async_remove_energy, async_save_energy
+from .energy_store import EnergyStore
 from .frontend import async_setup_frontend
 from .issues import async_clear_issue, async_track_failures
-from .ledger import async_follow_settings, async_load_ledger, async_remove_ledger
+from .ledger import Ledger, async_follow_settings
 from .metrics_push import async_end_push, async_start_push
 from .options import JkBmsOptions
 from .push_label import async_keep_numbered_label
 from .services import async_setup_services
-from .timed_changes import async_load_timed_changes, async_remove_timed_changes
+from .timed_changes import TimedChanges
 from .undo import async_follow_timed_changes
 from .websocket import async_setup_websocket
 
@@ -69,8 +69,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     )
 
     async_track_failures(hass, entry)
-    await async_load_ledger(hass, entry.entry_id)
-    await async_load_timed_changes(hass, entry.entry_id)
+    await Ledger.async_open(hass, entry.entry_id)
+    await TimedChanges.async_open(hass, entry.entry_id)
     await coordinator.async_first_refresh()
     if coordinator.options.compatibility:
         async_enable_group(hass, entry.entry_id)
@@ -93,7 +93,7 @@ async def async_migrate_entry(hass: HomeAssistant, entry: JkBmsConfigEntry) -> b
 
 async def _async_setup_bank(hass: HomeAssistant, entry: BankConfigEntry) -> bool:
     """Set up a bank; its packs may be set up before or afterwards."""
-    await async_load_bank_energy(hass, entry.entry_id)
+    await BankEnergyStore.async_open(hass, entry.entry_id)
     coordinator = entry.runtime_data = BankCoordinator(hass, entry)
     coordinator.async_start()
     await hass.config_entries.async_forward_entry_setups(entry, BANK_PLATFORMS)
@@ -109,7 +109,8 @@ async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool
         platforms = PLATFORMS
     if not await hass.config_entries.async_unload_platforms(entry, platforms):
         return False
-    await async_save_energy(hass, entry.entry_id)
+    if energy := EnergyStore.async_find(hass, entry.entry_id):
+        await energy.async_save()
     return True
 
 
@@ -119,13 +120,13 @@ async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None
     hass.async_create_task(
         async_end_push(hass, entry), f"{DOMAIN} clear push {entry.title}"
     )
-    await async_remove_energy(hass, entry.entry_id)
+    await EnergyStore.async_delete(hass, entry.entry_id)
     if is_bank(entry):
         async_clear_bank_issue(hass, entry)
         return
     async_clear_issue(hass, entry)
-    await async_remove_ledger(hass, entry.entry_id)
-    await async_remove_timed_changes(hass, entry.entry_id)
+    await Ledger.async_delete(hass, entry.entry_id)
+    await TimedChanges.async_delete(hass, entry.entry_id)
     async_forget_battery(hass, entry.entry_id)
     # The discovery of a battery that was added by hand has ended; start it again.
     bluetooth.async_rediscover_address(hass, entry.data[CONF_ADDRESS])

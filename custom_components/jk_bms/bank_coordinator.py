@@ -22,13 +22,13 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 
-from .bank_energy import async_get_bank_energy
+from .bank_energy import BankEnergyStore
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry, JkBmsCoordinator
 from .device import async_find_device
 from .diagnosis import UNKNOWN
 from .energy import SmoothedCurrent
-from .energy_store import async_get_energy
+from .energy_store import EnergyStore
 from .jkbms.bank import Bank, Pack, Wiring, combine
 from .jkbms.models import BatteryState, Reading
 from .options import CONF_PUSH, PushOptions
@@ -103,7 +103,7 @@ class BankCoordinator:
         self.config_entry = entry
         self.options = BankOptions.parse(entry.options)
         self.wiring = Wiring(entry.data[CONF_WIRING])
-        self.energy = async_get_bank_energy(hass, entry.entry_id)
+        self.energy = BankEnergyStore.async_get(hass, entry.entry_id)
         self.last_update: datetime | None = None
         """When a pack was last read."""
         self._pack_ids: tuple[str, ...] = tuple(entry.data[CONF_PACKS])
@@ -233,7 +233,7 @@ class BankCoordinator:
 
     @callback
     def _async_follow(self, pack_id: str, coordinator: JkBmsCoordinator) -> None:
-        store = async_get_energy(self.hass, pack_id)
+        store = EnergyStore.async_get(self.hass, pack_id)
 
         @callback
         def count() -> None:

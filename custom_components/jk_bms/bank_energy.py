@@ -5,7 +5,7 @@ from typing import Final, override
 
 from homeassistant.core import HomeAssistant, callback
 
-from .energy_store import EnergyStore, async_get_energy, async_load_energy
+from .energy_store import EnergyStore
 from .jkbms.bank import EnergyCounter
 
 KEYS: Final = ("energy_charged", "energy_discharged")
@@ -25,9 +25,9 @@ class BankEnergyStore(EnergyStore):
         self._packs: Collection[str] = ()
 
     @override
-    async def async_load(self) -> None:
-        """Load the totals and the counters that were last seen."""
-        await super().async_load()
+    def _restore(self, stored: object) -> None:
+        """Take the totals and the counters that were last seen."""
+        super()._restore(stored)
         for key, counter in self._counters.items():
             counter.total = self.saved.get(key, 0.0)
             prefix = f"{key}."
@@ -76,16 +76,3 @@ class BankEnergyStore(EnergyStore):
                 *((f"{key}.{pack}", seen) for pack, seen in counter.seen.items()),
             )
         }
-
-
-async def async_load_bank_energy(hass: HomeAssistant, entry_id: str) -> None:
-    """Load the counters of a bank unless this was done before a reload."""
-    await async_load_energy(hass, entry_id, BankEnergyStore)
-
-
-@callback
-def async_get_bank_energy(hass: HomeAssistant, entry_id: str) -> BankEnergyStore:
-    """Return the counters of a bank that were loaded."""
-    store = async_get_energy(hass, entry_id)
-    assert isinstance(store, BankEnergyStore)
-    return store

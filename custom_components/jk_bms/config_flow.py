@@ -39,11 +39,11 @@ from .jkbms.bluetooth.client import JkBmsClient
 from .jkbms.errors import JkBmsError, NoFreeSlotError, PairingError
 from .jkbms.models import Reading
 from .jkbms.text import printable
-from .ledger import async_load_ledger
+from .ledger import Ledger
 from .options import CONF_CONFIRMED_CURRENTS, CONF_CONTROLS
 from .options_flow import JkBmsOptionsFlow
 from .pairing_flow import CODE_SCHEMA, CONF_CODE, SUGGESTED, pairing_error_key
-from .timed_changes import async_load_timed_changes
+from .timed_changes import TimedChanges
 from .undo import async_lapse
 
 _LOGGER = logging.getLogger(__name__)
@@ -348,9 +348,9 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
             if key not in (CONF_CONTROLS, CONF_CONFIRMED_CURRENTS)
         }
         self.hass.config_entries.async_update_entry(entry, options=options)
-        timed = await async_load_timed_changes(self.hass, entry.entry_id)
+        timed = await TimedChanges.async_open(self.hass, entry.entry_id)
         async_lapse(self.hass, entry, [*timed.changes])
-        ledger = await async_load_ledger(self.hass, entry.entry_id)
+        ledger = await Ledger.async_open(self.hass, entry.entry_id)
         ledger.async_forget_seen()
 
     async def _async_read_battery(self) -> dict[str, str]:

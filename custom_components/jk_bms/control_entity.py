@@ -23,7 +23,7 @@ from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import TIERS, Tier, Value
 from .setting_texts import KEYS
-from .timed_changes import async_get_timed_changes
+from .timed_changes import TimedChanges
 
 CONFIRM_WITHIN: Final = 60.0
 """Seconds within which a user must repeat a request to confirm it."""
@@ -84,7 +84,7 @@ class JkBmsControl[ValueT](JkBmsEntity[ValueT]):
     def extra_state_attributes(self) -> dict[str, Any] | None:
         """Return when the value will be undone and to what, if it was changed temporarily."""
         entry_id = self.coordinator.config_entry.entry_id
-        timed = async_get_timed_changes(self.coordinator.hass, entry_id)
+        timed = TimedChanges.async_get(self.coordinator.hass, entry_id)
         if not (change := timed.changes.get(self._setting)):
             return None
         return {"returns_to": change.before, "returns_at": change.due_at}

@@ -22,15 +22,10 @@ from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.models import MASK, Reading
 from .jkbms.protocol.changes import Change, changed, forgotten
 from .jkbms.protocol.registers import RESTARTING, TIERS, Register, Value
-from .ledger import (
-    SOURCE_TIMER,
-    async_find_source,
-    async_get_ledger,
-    async_record_write,
-)
+from .ledger import SOURCE_TIMER, Ledger, async_find_source, async_record_write
 from .options import JkBmsOptions
 from .setting_texts import async_setting_label, async_value_text
-from .timed_changes import TimedWrite, async_get_timed_changes
+from .timed_changes import TimedChanges, TimedWrite
 
 CONFIRMATION_REQUIRED: Final = "confirmation_required"
 """Translation key of the error for a change that needs confirmation."""
@@ -225,7 +220,7 @@ class _Request:
         )
         self._sent: list[Change] = []
         entry_id = coordinator.config_entry.entry_id
-        timed = async_get_timed_changes(coordinator.hass, entry_id)
+        timed = TimedChanges.async_get(coordinator.hass, entry_id)
         self._timed = TimedWrite(timed, target, duration, is_undo=is_undo)
 
     def permit(self, change: Change) -> None:
@@ -241,7 +236,7 @@ class _Request:
         await self._timed.async_prepare(change)
         self.permit(change)
         coordinator = self._coordinator
-        ledger = async_get_ledger(coordinator.hass, coordinator.config_entry.entry_id)
+        ledger = Ledger.async_get(coordinator.hass, coordinator.config_entry.entry_id)
         ledger.async_note_sent(change)
         self._sent.append(change)
 

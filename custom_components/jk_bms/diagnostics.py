@@ -30,7 +30,7 @@ from .diagnosis import UNKNOWN
 from .jkbms.models import SECRET_FIELDS
 from .jkbms.protocol.decode import redact
 from .jkbms.text import printable
-from .ledger import async_get_ledger
+from .ledger import Ledger
 from .push_label import CONF_LABEL
 
 _PRIVATE: Final = SECRET_FIELDS | {
@@ -84,7 +84,7 @@ async def async_get_config_entry_diagnostics(
             **_values(coordinator),
             "changes": [
                 asdict(record)
-                for record in async_get_ledger(hass, entry.entry_id).records
+                for record in Ledger.async_get(hass, entry.entry_id).records
             ],
         }
     return async_redact_data(report, _PRIVATE)

@@ -23,7 +23,7 @@ from homeassistant.helpers.restore_state import ExtraStoredData, RestoreEntity
 
 from .coordinator import JkBmsCoordinator
 from .energy import IntervalAverage, SmoothedCurrent
-from .energy_store import async_get_energy
+from .energy_store import EnergyStore
 from .entity import JkBmsEntity, JkBmsEntityDescription, Pace
 from .jkbms.estimates import time_to_empty, time_to_full
 from .jkbms.models import LiveSample, Reading
@@ -170,7 +170,7 @@ class JkBmsEnergySensor(_CountingSensor, RestoreEntity):
         super().__init__(coordinator, description)
         # By the entry id: the unique id changes with the Bluetooth module.
         self._owner = coordinator.config_entry.entry_id
-        self._energy = async_get_energy(coordinator.hass, self._owner)
+        self._energy = EnergyStore.async_get(coordinator.hass, self._owner)
         self._meter = self._energy.meter(description.key, description.sign)
 
     @override

@@ -3,41 +3,35 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from math import inf
-from typing import Final, Literal
+from typing import Final, Literal, override
 
 from homeassistant.const import EVENT_HOMEASSISTANT_FINAL_WRITE
 from homeassistant.core import CALLBACK_TYPE, CoreState, Event, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
-from homeassistant.helpers.storage import Store
-from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
 from .energy import EnergyMeter
+from .entry_store import EntryStore
 
 # The minimum time between two saves, in seconds, and so the most that a crash can lose:
 # short compared with an hour of statistics, and long enough to spare an SD card.
 SAVE_INTERVAL: Final = 60.0
 
-_VERSION: Final = 1
-_STORES: HassKey[dict[str, EnergyStore]] = HassKey(f"{DOMAIN}_energy")
-"""Stores by config entry id."""
 
-
-class EnergyStore:
+class EnergyStore(EntryStore[dict[str, float]]):
     """The counters of one battery; they outlive a reload of its entry.
 
     A total is shown only once it is saved. After a crash a counter thus never starts
     below a state that was recorded, which statistics would take for a new meter.
     """
 
+    kind = "energy"
+
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
-        """Start without counters; the entry id outlives a change of the address."""
+        """Start without counters."""
+        super().__init__(hass, entry_id)
         self.saved: Mapping[str, float] = {}
         """The totals in kWh as of the last save."""
         self._hass = hass
-        self._store = Store[dict[str, float]](
-            hass, _VERSION, f"{DOMAIN}.energy.{entry_id}", atomic_writes=True
-        )
         self._meters: dict[str, EnergyMeter] = {}
         self._listeners: set[Callable[[], None]] = set()
         self._saved_at = -inf
@@ -46,9 +40,9 @@ class EnergyStore:
             EVENT_HOMEASSISTANT_FINAL_WRITE, self.async_save
         )
 
-    async def async_load(self) -> None:
-        """Load the totals; damaged ones are ignored."""
-        stored: object = await self._store.async_load()
+    @override
+    def _restore(self, stored: object) -> None:
+        """Take the totals; damaged ones are ignored."""
         if isinstance(stored, dict):
             self.saved = {
                 key: total
@@ -96,11 +90,12 @@ class EnergyStore:
         for listener in tuple(self._listeners):
             listener()
 
+    @override
     async def async_remove(self) -> None:
         """Remove what was saved."""
         self._async_cancel_timer()
         self._unsubscribe()
-        await self._store.async_remove()
+        await super().async_remove()
 
     @property
     def _totals(self) -> dict[str, float]:
@@ -113,32 +108,3 @@ class EnergyStore:
         if self._cancel_timer:
             self._cancel_timer()
             self._cancel_timer = None
-
-
-async def async_load_energy(
-    hass: HomeAssistant, entry_id: str, kind: type[EnergyStore] = EnergyStore
-) -> None:
-    """Load the counters of an entry unless this was done before a reload."""
-    stores = hass.data.setdefault(_STORES, {})
-    if entry_id not in stores:
-        store = kind(hass, entry_id)
-        await store.async_load()
-        stores[entry_id] = store
-
-
-@callback
-def async_get_energy(hass: HomeAssistant, entry_id: str) -> EnergyStore:
-    """Return the counters of an entry that were loaded."""
-    return hass.data[_STORES][entry_id]
-
-
-async def async_save_energy(hass: HomeAssistant, entry_id: str) -> None:
-    """Save the counters of an entry that is unloaded."""
-    if store := hass.data.get(_STORES, {}).get(entry_id):
-        await store.async_save()
-
-
-async def async_remove_energy(hass: HomeAssistant, entry_id: str) -> None:
-    """Remove the counters of an entry, loaded or not."""
-    store = hass.data.get(_STORES, {}).pop(entry_id, None)
-    await (store or EnergyStore(hass, entry_id)).async_remove()

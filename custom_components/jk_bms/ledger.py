@@ -1,17 +1,16 @@
 """Keeps the last changes of a battery's settings, and reports each as an event."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, override
 
 from homeassistant.const import ATTR_DEVICE_ID
 from homeassistant.core import Context, HomeAssistant, callback
-from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
-from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .device import async_find_device
+from .entry_store import EntryStore
 from .jkbms.bluetooth.writing import Outcome
 from .jkbms.models import MASK, Reading, Settings
 from .jkbms.protocol.changes import Change
@@ -30,9 +29,6 @@ RUNNERS: Final = ("automation", "script")
 _COMPARED: Final = tuple(
     field.name for field in fields(Settings) if field.name != "register_support"
 )
-_VERSION: Final = 1
-_LEDGERS: HassKey[dict[str, Ledger]] = HassKey(f"{DOMAIN}_ledgers")
-"""Ledgers by config entry id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +49,24 @@ class WriteRecord:
     """What the battery reported last."""
 
 
-class Ledger:
+class Ledger(EntryStore[list[dict[str, Any]]]):
     """The last changes of one battery; they outlive restarts."""
 
+    kind = "ledger"
+
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
-        """Start without records; the entry id outlives a change of the address."""
+        """Start without records."""
+        super().__init__(hass, entry_id)
         self.records: tuple[WriteRecord, ...] = ()
         """Oldest first."""
         self._seen: dict[str, Value] = {}
         """Last reported value by setting; not kept across a restart."""
         self._sent: dict[str, Value] = {}
         """Value that was sent and not reported yet, by setting."""
-        self._store = Store[list[dict[str, Any]]](
-            hass, _VERSION, f"{DOMAIN}.ledger.{entry_id}", atomic_writes=True
-        )
 
-    async def async_load(self) -> None:
-        """Load the records; damaged ones are ignored."""
-        stored: object = await self._store.async_load()
+    @override
+    def _restore(self, stored: object) -> None:
+        """Take the records; damaged ones are ignored."""
         names = {field.name for field in fields(WriteRecord)}
         self.records = tuple(
             WriteRecord(**row)
@@ -109,32 +105,6 @@ class Ledger:
             changes.append((name, old, value))
         return changes
 
-    async def async_remove(self) -> None:
-        """Remove what was saved."""
-        await self._store.async_remove()
-
-
-async def async_load_ledger(hass: HomeAssistant, entry_id: str) -> Ledger:
-    """Load the ledger of an entry unless this was done before a reload."""
-    ledgers = hass.data.setdefault(_LEDGERS, {})
-    if entry_id not in ledgers:
-        ledger = Ledger(hass, entry_id)
-        await ledger.async_load()
-        ledgers[entry_id] = ledger
-    return ledgers[entry_id]
-
-
-@callback
-def async_get_ledger(hass: HomeAssistant, entry_id: str) -> Ledger:
-    """Return the ledger of an entry that was loaded."""
-    return hass.data[_LEDGERS][entry_id]
-
-
-async def async_remove_ledger(hass: HomeAssistant, entry_id: str) -> None:
-    """Remove the ledger of an entry, loaded or not."""
-    ledger = hass.data.get(_LEDGERS, {}).pop(entry_id, None)
-    await (ledger or Ledger(hass, entry_id)).async_remove()
-
 
 @callback
 def async_record_write(
@@ -169,7 +139,7 @@ def async_record_write(
 def async_follow_settings(hass: HomeAssistant, entry: JkBmsConfigEntry) -> None:
     """Record what another app or device changes."""
     coordinator = entry.runtime_data
-    ledger = async_get_ledger(hass, entry.entry_id)
+    ledger = Ledger.async_get(hass, entry.entry_id)
 
     @callback
     def compare() -> None:
@@ -201,7 +171,7 @@ def _async_add(
     context: Context | None,
 ) -> None:
     """Add a record to the ledger, and fire its event."""
-    async_get_ledger(hass, entry.entry_id).async_add(record)
+    Ledger.async_get(hass, entry.entry_id).async_add(record)
     device = async_find_device(hass, entry)
     hass.bus.async_fire(
         EVENT_SETTING_CHANGED,

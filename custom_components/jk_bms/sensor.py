@@ -33,7 +33,7 @@ from .energy_sensor import (
     JkBmsEnergySensor,
     JkBmsTimeLeftSensor,
 )
-from .energy_store import async_load_energy
+from .energy_store import EnergyStore
 from .entity import JkBmsEntity, JkBmsLinkEntity, Pace, async_setup_entities
 from .sensor_descriptions import SENSORS
 
@@ -86,7 +86,7 @@ async def async_setup_entry(
             hass, entry, async_add_entities, Platform.SENSOR, BankSensor, BANK_SENSORS
         )
         return
-    await async_load_energy(hass, entry.entry_id)
+    await EnergyStore.async_open(hass, entry.entry_id)
     async_setup_entities(
         hass,
         entry,

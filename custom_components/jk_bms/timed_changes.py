@@ -4,14 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, override
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
-from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
+from .entry_store import EntryStore
 from .jkbms.bluetooth.writing import Outcome
 from .jkbms.errors import Refusal, SettingRefusedError
 from .jkbms.protocol.changes import Change
@@ -28,10 +26,6 @@ _SWITCHES: Final = frozenset(settings_of_kind(Kind.SWITCH))
 _LAST_DUE: Final = 1e11
 """Upper bound in seconds since the epoch (the year 5138): the time in a damaged store may
 exceed what `datetime` can represent."""
-
-_VERSION: Final = 1
-_TIMED: HassKey[dict[str, TimedChanges]] = HassKey(f"{DOMAIN}_timed_changes")
-"""Timed changes by config entry id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,20 +49,20 @@ class TimedChange:
         return dt_util.utc_from_timestamp(self.due)
 
 
-class TimedChanges:
+class TimedChanges(EntryStore[dict[str, dict[str, Any]]]):
     """The changes of one battery that are to be undone."""
 
+    kind = "timed_changes"
+
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
-        """Start without any; the entry id outlives a change of the address."""
+        """Start without any."""
+        super().__init__(hass, entry_id)
         self.changes: Mapping[str, TimedChange] = {}
         """Changes by the name of the setting."""
-        self._store = Store[dict[str, dict[str, Any]]](
-            hass, _VERSION, f"{DOMAIN}.timed_changes.{entry_id}", atomic_writes=True
-        )
 
-    async def async_load(self) -> None:
-        """Load the changes; damaged ones are ignored."""
-        stored: object = await self._store.async_load()
+    @override
+    def _restore(self, stored: object) -> None:
+        """Take the changes; damaged ones are ignored."""
         rows = stored.items() if isinstance(stored, dict) else ()
         self.changes = {
             name: TimedChange(**row | {"values": tuple(row["values"])})
@@ -99,10 +93,6 @@ class TimedChanges:
         }
         if limited != self.changes:
             self.async_save(limited)
-
-    async def async_remove(self) -> None:
-        """Remove what was saved."""
-        await self._store.async_remove()
 
     @callback
     def async_save(self, changes: Mapping[str, TimedChange]) -> None:
@@ -247,25 +237,3 @@ class TimedWrite:
     def _due(self) -> float:
         assert self._duration
         return (dt_util.utcnow() + self._duration).timestamp()
-
-
-async def async_load_timed_changes(hass: HomeAssistant, entry_id: str) -> TimedChanges:
-    """Load the changes of an entry unless this was done before a reload."""
-    loaded = hass.data.setdefault(_TIMED, {})
-    if entry_id not in loaded:
-        timed = TimedChanges(hass, entry_id)
-        await timed.async_load()
-        loaded[entry_id] = timed
-    return loaded[entry_id]
-
-
-@callback
-def async_get_timed_changes(hass: HomeAssistant, entry_id: str) -> TimedChanges:
-    """Return the changes of an entry that were loaded."""
-    return hass.data[_TIMED][entry_id]
-
-
-async def async_remove_timed_changes(hass: HomeAssistant, entry_id: str) -> None:
-    """Remove the changes of an entry, loaded or not."""
-    timed = hass.data.get(_TIMED, {}).pop(entry_id, None)
-    await (timed or TimedChanges(hass, entry_id)).async_remove()

@@ -20,7 +20,7 @@ from .jkbms.models import Reading
 from .jkbms.protocol.changes import accepted_register
 from .jkbms.protocol.registers import WRITE_ORDER, Value
 from .setting_texts import async_setting_name
-from .timed_changes import TimedChange, async_get_timed_changes
+from .timed_changes import TimedChange, TimedChanges
 
 LAPSES_AFTER: Final = timedelta(hours=24)
 """How long after its time a value is still written back."""
@@ -92,7 +92,7 @@ class _Undo:
         self._hass = hass
         self._entry = entry
         self._coordinator = entry.runtime_data
-        self._timed = async_get_timed_changes(hass, entry.entry_id)
+        self._timed = TimedChanges.async_get(hass, entry.entry_id)
         self._task: asyncio.Task[None] | None = None
         self._cancel_timer: CALLBACK_TYPE | None = None
 
@@ -228,7 +228,7 @@ def async_lapse(
 ) -> None:
     """Give up undoing these changes and raise an issue for each."""
     for name in names:
-        async_get_timed_changes(hass, entry.entry_id).async_cancel((name,))
+        TimedChanges.async_get(hass, entry.entry_id).async_cancel((name,))
         ir.async_create_issue(
             hass,
             DOMAIN,

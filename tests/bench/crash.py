@@ -27,7 +27,7 @@ import traceback
 from typing import Any, Final
 from unittest.mock import patch
 
-from custom_components.jk_bms.energy_store import SAVE_INTERVAL, async_get_energy
+from custom_components.jk_bms.energy_store import SAVE_INTERVAL, EnergyStore
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
@@ -216,7 +216,7 @@ class Watch:
 
     def _totals(self) -> dict[str, float]:
         return {
-            entity_id: async_get_energy(self._hass, entry_id)._meters[key].total
+            entity_id: EnergyStore.async_get(self._hass, entry_id)._meters[key].total
             for (entry_id, key), entity_id in self._ids.items()
         }
 

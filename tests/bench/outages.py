@@ -21,7 +21,7 @@ import tracemalloc
 from typing import Final, override
 
 from custom_components import jk_bms
-from custom_components.jk_bms.energy_store import async_get_energy
+from custom_components.jk_bms.energy_store import EnergyStore
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from tests.virtual_bms import Faults, VirtualRadio
@@ -224,7 +224,7 @@ def _counted(hass: HomeAssistant, entry_ids: Iterable[str]) -> float:
     return sum(
         meter.total
         for entry_id in entry_ids
-        for meter in async_get_energy(hass, entry_id)._meters.values()
+        for meter in EnergyStore.async_get(hass, entry_id)._meters.values()
     )
 
 

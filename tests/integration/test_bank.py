@@ -24,7 +24,8 @@ from custom_components.jk_bms.bank_coordinator import (
 )
 from custom_components.jk_bms.bank_energy import KEYS
 from custom_components.jk_bms.const import DOMAIN
-from custom_components.jk_bms.energy_store import _STORES, async_get_energy
+from custom_components.jk_bms.energy_store import EnergyStore
+from custom_components.jk_bms.entry_store import _STORES
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntryDisabler,
@@ -342,9 +343,9 @@ async def test_restart_with_a_pack_away(
     bank: MockConfigEntry,
 ) -> None:
     """Entities keep their place, energy its total; nothing is summed up of one pack."""
-    meter = async_get_energy(hass, packs[0].address)._meters["energy_charged"]
+    meter = EnergyStore.async_get(hass, packs[0].address)._meters["energy_charged"]
     meter.total += 1.0
-    await async_get_energy(hass, packs[0].address).async_save()
+    await EnergyStore.async_get(hass, packs[0].address).async_save()
     await publish(hass, bank)
     before = float(shown(hass, "energy_charged"))
     for entry in (bank, *entries):
@@ -365,7 +366,7 @@ async def test_energy_grows_by_what_the_members_count(
     entries: list[MockConfigEntry],
 ) -> None:
     """The history of a pack is no jump, and a reload loses nothing."""
-    stores = [async_get_energy(hass, bms.address) for bms in packs]
+    stores = [EnergyStore.async_get(hass, bms.address) for bms in packs]
     for store in stores:
         meter = store._meters["energy_discharged"]
         meter.total += 5000.0

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.jk_bms.entity import Pace
-from custom_components.jk_bms.timed_changes import async_get_timed_changes
+from custom_components.jk_bms.timed_changes import TimedChanges
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant, ServiceCall, callback
 from homeassistant.helpers import device_registry as dr
@@ -234,7 +234,7 @@ async def test_battery_is_top_balanced_on_its_day_of_the_month(
         bms.battery.override(soc=soc)
         await pass_time(hass)
         assert len(written(bms)) == (writes if raised else 0), soc
-    changes = async_get_timed_changes(hass, entry.entry_id).changes
+    changes = TimedChanges.async_get(hass, entry.entry_id).changes
     expected = {"request_charge_voltage": (3.52,), "request_float_voltage": (3.46,)}
     values = {name: change.values for name, change in changes.items()}
     assert values == (expected if raised else {})

@@ -26,7 +26,7 @@ from custom_components.jk_bms.options import (
     LinkBehaviour,
 )
 from custom_components.jk_bms.push_label import CONF_LABEL
-from custom_components.jk_bms.timed_changes import async_get_timed_changes
+from custom_components.jk_bms.timed_changes import TimedChanges
 from homeassistant.components import bluetooth
 from homeassistant.config_entries import (
     SOURCE_BLUETOOTH,
@@ -852,7 +852,7 @@ async def test_reconfigure_takes_the_controls_back_without_a_serial_number(
         },
         blocking=True,
     )
-    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed = TimedChanges.async_get(hass, entry.entry_id)
     assert {*timed.changes} == {"balancer"}
     events = async_capture_events(hass, EVENT_SETTING_CHANGED)
     renewed = replace_module(proxy, make_bms, bms)

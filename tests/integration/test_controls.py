@@ -26,7 +26,6 @@ from custom_components.jk_bms.ledger import (
     MAX_RECORDS,
     Ledger,
     WriteRecord,
-    async_get_ledger,
 )
 from custom_components.jk_bms.logbook import async_describe_events
 from custom_components.jk_bms.options import Controls
@@ -92,7 +91,7 @@ def records(hass: HomeAssistant, entry: MockConfigEntry) -> list[tuple[Any, ...]
     """Return what the ledger says of each write."""
     return [
         (record.setting, record.old, record.new, record.outcome, record.answer)
-        for record in async_get_ledger(hass, entry.entry_id).records
+        for record in Ledger.async_get(hass, entry.entry_id).records
     ]
 
 
@@ -623,7 +622,7 @@ async def test_ledger_is_in_the_diagnostics_and_outlives_a_reload(
     assert change["new"] is False
     ledger = Ledger(hass, entry.entry_id)
     await ledger.async_load()
-    assert ledger.records == async_get_ledger(hass, entry.entry_id).records
+    assert ledger.records == Ledger.async_get(hass, entry.entry_id).records
     await hass.config_entries.async_remove(entry.entry_id)
     assert f"jk_bms.ledger.{entry.entry_id}" not in hass_storage
 
@@ -768,7 +767,7 @@ async def test_change_made_elsewhere_is_recorded(
 
 def records_of(hass: HomeAssistant, entry: MockConfigEntry) -> tuple[WriteRecord, ...]:
     """Return the ledger."""
-    return async_get_ledger(hass, entry.entry_id).records
+    return Ledger.async_get(hass, entry.entry_id).records
 
 
 def test_names_say_what_is_allowed_and_what_is_on() -> None:

@@ -25,7 +25,7 @@ from custom_components.jk_bms.number import NUMBERS
 from custom_components.jk_bms.options import JkBmsOptions
 from custom_components.jk_bms.select import SELECTS
 from custom_components.jk_bms.switch import SWITCHES
-from custom_components.jk_bms.timed_changes import async_get_timed_changes
+from custom_components.jk_bms.timed_changes import TimedChanges
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_ENTITY_ID
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.data_entry_flow import InvalidData, UnknownFlow
@@ -210,7 +210,7 @@ async def test_no_request_makes_a_harmful_byte_leave(
         assert len(registers) == len(set(registers))
     bms.faults = Faults()
     # A slow machine must not undo them during a later request.
-    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed = TimedChanges.async_get(hass, entry.entry_id)
     timed.async_cancel([*timed.changes])
     bms.battery.settings = replace(original)
     await asyncio.sleep(0)

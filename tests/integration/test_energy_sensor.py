@@ -12,7 +12,8 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
-from custom_components.jk_bms.energy_store import _STORES, async_get_energy
+from custom_components.jk_bms.energy_store import EnergyStore
+from custom_components.jk_bms.entry_store import _STORES
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
 from custom_components.jk_bms.jkbms.models import (
     CellData,
@@ -95,7 +96,7 @@ class House:
 
     async def save(self) -> None:
         """Let the minute until the next save pass."""
-        await async_get_energy(self.hass, self.entry.entry_id).async_save()
+        await EnergyStore.async_get(self.hass, self.entry.entry_id).async_save()
 
     async def publish_and_save(
         self, time: float, power: float | None, **values: Any
@@ -129,8 +130,8 @@ class House:
 
     async def crash(self, time: float, power: float | None) -> None:
         """Lose all that was not saved, and start again."""
-        for store in self.hass.data.pop(_STORES).values():
-            store._async_cancel_timer()
+        EnergyStore.async_get(self.hass, self.entry.entry_id)._async_cancel_timer()
+        self.hass.data[_STORES].clear()
         assert await self.hass.config_entries.async_unload(self.entry.entry_id)
         await self._start(time, power)
 
@@ -323,7 +324,7 @@ async def test_frames_between_two_publishes_are_counted(
     published = entry.runtime_data.data
 
     bms.battery.override(current=-200.0)
-    meter = async_get_energy(hass, entry.entry_id).meter("energy_discharged", -1)
+    meter = EnergyStore.async_get(hass, entry.entry_id).meter("energy_discharged", -1)
     await until(lambda: meter.total > 0.0002)
     assert entry.runtime_data.data is published
     assert published.cell_data.battery_current == 0
@@ -340,7 +341,7 @@ async def test_frames_of_zeros_cost_no_energy(
     coordinator = entry.runtime_data
     samples: list[LiveSample] = []
     coordinator.live.add_listener(samples.append)
-    meter = async_get_energy(hass, entry.entry_id).meter("energy_discharged", -1)
+    meter = EnergyStore.async_get(hass, entry.entry_id).meter("energy_discharged", -1)
     await until(lambda: samples)
     begin = meter.total
 

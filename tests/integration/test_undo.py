@@ -19,8 +19,8 @@ from custom_components.jk_bms.jkbms.bluetooth.session import Session
 from custom_components.jk_bms.jkbms.bluetooth.writing import Writer
 from custom_components.jk_bms.jkbms.models import Reading
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
-from custom_components.jk_bms.ledger import async_get_ledger
-from custom_components.jk_bms.timed_changes import TimedChanges, async_get_timed_changes
+from custom_components.jk_bms.ledger import Ledger
+from custom_components.jk_bms.timed_changes import TimedChanges
 from custom_components.jk_bms.undo import ISSUE_TIMED_CHANGE_LAPSED
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
@@ -83,7 +83,7 @@ def later(hass: HomeAssistant, entry: MockConfigEntry) -> Later:
     """
 
     def move(delay: timedelta) -> None:
-        timed = async_get_timed_changes(hass, entry.entry_id)
+        timed = TimedChanges.async_get(hass, entry.entry_id)
         timed.async_save(
             {
                 name: replace(change, due=change.due - delay.total_seconds())
@@ -115,7 +115,7 @@ async def change(
 
 def pending(hass: HomeAssistant, entry: MockConfigEntry) -> set[str]:
     """Return what is still to be undone."""
-    return {*async_get_timed_changes(hass, entry.entry_id).changes}
+    return {*TimedChanges.async_get(hass, entry.entry_id).changes}
 
 
 def lapsed(hass: HomeAssistant) -> list[str]:
@@ -149,7 +149,7 @@ async def test_value_before_is_written_back_after_the_time(
     assert bms.battery.settings.request_charge_voltage == charge
     assert "returns_at" not in hass.states.get(CHARGING).attributes
     assert [
-        record.source for record in async_get_ledger(hass, entry.entry_id).records
+        record.source for record in Ledger.async_get(hass, entry.entry_id).records
     ] == [None, None, "timer", "timer"]
 
 
@@ -163,11 +163,11 @@ async def test_pending_change_survives_a_restart(
     """What became due meanwhile is undone at the next reading."""
     await change(hass, entry, charging=False)
     key = f"jk_bms.timed_changes.{entry.entry_id}"
-    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    (timer,) = TimedChanges.async_get(hass, entry.entry_id).changes.values()
     await until(lambda: hass_storage[key]["data"]["charging"]["due"] == timer.due)
     stored = TimedChanges(hass, entry.entry_id)
     await stored.async_load()
-    assert stored.changes == async_get_timed_changes(hass, entry.entry_id).changes
+    assert stored.changes == TimedChanges.async_get(hass, entry.entry_id).changes
     assert await hass.config_entries.async_unload(entry.entry_id)
     later(2 * HOUR)
     assert written(bms) == [OFF]
@@ -331,7 +331,7 @@ async def test_undoing_that_is_due_when_everything_stops_is_kept(
     entry.runtime_data.is_shut_down = True
     later(HOUR + timedelta(seconds=5))
     await hass.async_block_till_done(wait_background_tasks=True)
-    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    (timer,) = TimedChanges.async_get(hass, entry.entry_id).changes.values()
     assert not timer.is_sent
     assert lapsed(hass) == []
     assert written(bms) == [OFF]
@@ -412,7 +412,7 @@ async def test_clock_that_is_set_back_does_not_extend_the_time(
     await change(hass, entry, charging=False)
     later(timedelta(days=-365))
     await entry.runtime_data.async_refresh()
-    (timer,) = async_get_timed_changes(hass, entry.entry_id).changes.values()
+    (timer,) = TimedChanges.async_get(hass, entry.entry_id).changes.values()
     assert timer.due_at <= dt_util.utcnow() + HOUR
     later(HOUR + timedelta(seconds=5))
     await until(lambda: not pending(hass, entry))
@@ -524,7 +524,7 @@ async def test_nothing_is_sent_before_the_timer_is_saved(
         saving.set()
         await asyncio.Event().wait()
 
-    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed = TimedChanges.async_get(hass, entry.entry_id)
     monkeypatch.setattr(timed._store, "async_save", hang)
     task = hass.async_create_task(change(hass, entry, charging=False))
     await saving.wait()
@@ -534,7 +534,7 @@ async def test_nothing_is_sent_before_the_timer_is_saved(
         await task
     assert pending(hass, entry) == set()
     assert written(bms) == []
-    assert async_get_ledger(hass, entry.entry_id).records == ()
+    assert Ledger.async_get(hass, entry.entry_id).records == ()
 
 
 @pytest.mark.parametrize("cut", ["cancelled", "failed", "stopped"])
@@ -560,7 +560,7 @@ async def test_change_that_is_cut_off_is_undone(
         await task
     stuck.at = inf
     assert pending(hass, entry) == {"charging"}
-    (record,) = async_get_ledger(hass, entry.entry_id).records
+    (record,) = Ledger.async_get(hass, entry.entry_id).records
     assert record.outcome == "unknown"
     if cut == "stopped":
         # Bluetooth has stopped as well.
@@ -586,7 +586,7 @@ async def test_chain_that_is_cut_off_undoes_what_was_sent(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert pending(hass, entry) == {"request_charge_voltage", "charging"}
-    records = async_get_ledger(hass, entry.entry_id).records
+    records = Ledger.async_get(hass, entry.entry_id).records
     assert [(record.setting, record.outcome) for record in records] == [
         ("request_charge_voltage", "confirmed"),
         ("charging", "unknown"),
@@ -618,7 +618,7 @@ async def test_crash_after_a_value_was_sent_undoes_it(
     if not is_taken:
         bms.battery.settings = replace(bms.battery.settings, charging=True)
     assert await hass.config_entries.async_unload(entry.entry_id)
-    timed = async_get_timed_changes(hass, entry.entry_id)
+    timed = TimedChanges.async_get(hass, entry.entry_id)
     timed.changes = {}
     hass_storage[key] = stored[0]
     timed._store = TimedChanges(hass, entry.entry_id)._store
