@@ -123,9 +123,10 @@ class BatteryLogs:
 
 def _timestamp_logbook(log: Log[LogEntry]) -> tuple[Timestamped[LogEntry], ...]:
     reading = log.reading
-    counter = run_time(reading.layout, reading.device_info, reading.cell_data)
     return timestamp_logbook(
-        log.entries, run_time=_extrapolate(reading, counter), now=dt_util.now()
+        log.entries,
+        run_time=_extrapolate(reading, run_time(reading)),
+        now=dt_util.now(),
     )
 
 

@@ -12,6 +12,7 @@ from custom_components.jk_bms.jkbms.models import (
     DeviceInfo,
     Layout,
     LogEntry,
+    Reading,
 )
 from custom_components.jk_bms.jkbms.protocol.decode import decode_detail_log
 from custom_components.jk_bms.jkbms.protocol.timestamps import (
@@ -49,7 +50,14 @@ def test_run_time_is_that_over_life(
     layout: Layout, stored: int | None, live: int | None, expected: int | None
 ) -> None:
     """Where the cell data have one too, it is more recent; that of JK04 restarts."""
-    assert run_time(layout, info(stored), CellData(up_time=live)) == expected
+    reading = Reading(
+        layout=layout,
+        device_info=info(stored),
+        settings=None,
+        cell_data=CellData(up_time=live),
+        time=0.0,
+    )
+    assert run_time(reading) == expected
 
 
 def test_run_time_of_an_entry_becomes_a_time() -> None:

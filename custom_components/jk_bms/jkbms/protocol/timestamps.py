@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ..models import CellData, DetailLogRecord, DeviceInfo, Layout, LogEntry
+from ..models import DetailLogRecord, Layout, LogEntry, Reading
 
 _CLOCK_SET: Final = "clock_set"
 _CORRECTION: Final = 600
@@ -35,16 +35,15 @@ class Timestamped[EntryT]:
         return self.time.isoformat() if self.time else None
 
 
-def run_time(
-    layout: Layout, device_info: DeviceInfo, cell_data: CellData
-) -> int | None:
+def run_time(reading: Reading) -> int | None:
     """Return the run time over life in seconds (docs/protocol.md 7 and 9).
 
     JK04 reports it in the device information only, up to 300 s late.
     """
-    if layout is Layout.JK04 or cell_data.up_time is None:
-        return device_info.up_time
-    return cell_data.up_time
+    live = reading.cell_data.up_time
+    if reading.layout is Layout.JK04 or live is None:
+        return reading.device_info.up_time
+    return live
 
 
 def timestamp_logbook(
