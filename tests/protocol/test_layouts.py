@@ -19,7 +19,6 @@ from custom_components.jk_bms.jkbms.models import (
 from custom_components.jk_bms.jkbms.protocol.checks import CheckValues
 from custom_components.jk_bms.jkbms.protocol.consistency import ConsistencyChecker
 from custom_components.jk_bms.jkbms.protocol.decode import (
-    COMPUTED,
     decode_cell_data,
     decode_live,
     decode_settings,
@@ -46,12 +45,27 @@ SPECS = {
     Layout.JK02_24S: MODELS["JK-B2A24S15P 10.07"],
     Layout.JK02_32S: MODELS["JK_PB2A16S20P 15.41"],
 }
+COMPUTED = {
+    "cell_voltage",
+    "cell_resistance",
+    "average_cell_voltage",
+    "delta_cell_voltage",
+    "min_cell_voltage",
+    "max_cell_voltage",
+    "min_cell",
+    "max_cell",
+    "battery_temperature",
+    "battery_power",
+    "alarms",
+    "implausible",
+}
+"""Fields of `CellData` computed from other fields, the slots of the cells or the checks."""
 TABLES: dict[str, tuple[type, Any, set[str], set[str]]] = {
     # Model, rows by layout, fields without a row, rows without a field
     "cell data": (
         CellData,
         CELL_DATA,
-        {*COMPUTED},
+        COMPUTED,
         {*CheckValues._fields, *BATTERY_SENSORS, SENSOR_MASK, ""},
     ),
     "settings": (Settings, SETTINGS, set(), set()),

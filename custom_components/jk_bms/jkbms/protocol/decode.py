@@ -128,23 +128,6 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
     return cell_data
 
 
-COMPUTED: Final = frozenset(
-    {
-        "cell_voltage",
-        "cell_resistance",
-        "average_cell_voltage",
-        "delta_cell_voltage",
-        "min_cell_voltage",
-        "max_cell_voltage",
-        "min_cell",
-        "max_cell",
-        "battery_temperature",
-        "battery_power",
-        "alarms",
-        "implausible",
-    }
-)
-"""Fields of `CellData` computed from other fields, the slots of the cells or the checks."""
 _NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
 
 
