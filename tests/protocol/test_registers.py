@@ -18,7 +18,6 @@ from custom_components.jk_bms.jkbms.models import (
     Settings,
 )
 from custom_components.jk_bms.jkbms.protocol.changes import (
-    RECORDS,
     accepted_registers,
     changed,
     check,
@@ -38,6 +37,7 @@ from custom_components.jk_bms.jkbms.protocol.decode import (
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType, ReadCommand
 from custom_components.jk_bms.jkbms.protocol.profile import Profile
 from custom_components.jk_bms.jkbms.protocol.registers import (
+    RECORDS,
     REGISTERS,
     SETTING_REGISTERS,
     Kind,

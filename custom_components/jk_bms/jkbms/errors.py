@@ -81,7 +81,7 @@ class SilentError(LinkError):
 class LogUnansweredError(SilentError):
     """The battery responds, but sends no log."""
 
-    def __init__(self, message: str, is_kept: bool | None = None) -> None:
+    def __init__(self, message: str, is_kept: bool | None) -> None:
         """`is_kept` is whether the battery reports that it has this log, if known."""
         super().__init__(message)
         self.is_kept = is_kept

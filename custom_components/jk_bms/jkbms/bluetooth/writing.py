@@ -87,8 +87,8 @@ class Writer:
     def __init__(
         self,
         target: Mapping[str, Value],
-        permit: Permit | None = None,
-        prepare: Prepare | None = None,
+        permit: Permit | None,
+        prepare: Prepare | None,
     ) -> None:
         """Prepare to write `target`, the values by the names of the settings."""
         self._target = dict(target)

@@ -108,16 +108,13 @@ class Monitor:
         targets: Sequence[str] = (),
         *,
         answer_timeout: float = ANSWER_TIMEOUT,
-        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """Expect batteries by name or address; without targets, every battery.
-
-        `on_change` is called whenever the state of a battery changes.
-        """
+        """Expect batteries by name or address; without targets, every battery."""
         self.targets = targets
         self.batteries = [Battery(target) for target in targets]
         """In the order requested, else in the order found."""
-        self.on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever the state of a battery changes."""
         self.max_age = inf
         """Seconds after which a reading is stale."""
         self.no_bluetooth: NoBluetoothError | None = None

@@ -55,11 +55,6 @@ class Poller:
             answer_timeout=options.request_timeout,
         )
 
-    async def require_bluetooth(self) -> None:
-        """Raise `NoBluetoothError` if there is none."""
-        async with Scan(self._adapter):
-            pass
-
     # Read once
 
     async def find_each(
@@ -228,8 +223,10 @@ class Poller:
 
         Raises `NoBluetoothError` if there is none at the start.
         """
-        await self.require_bluetooth()
         scan = Scan(self._adapter)
+        async with scan:
+            # Without Bluetooth, this raises
+            pass
         async with asyncio.TaskGroup() as links:
             for battery in self.monitor.batteries:
                 links.create_task(self._follow(battery, scan, interval))
