@@ -51,21 +51,16 @@ DECODE_SCHEMA = probatio.Schema(
 def async_setup_services(hass: HomeAssistant) -> None:
     """Register the actions."""
     async_setup_setting_services(hass)
-    for name, action, response in (
-        (GET_LOGBOOK, _async_get_logbook, SupportsResponse.ONLY),
-        (GET_DETAIL_LOG, _async_get_detail_log, SupportsResponse.ONLY),
-        (IMPORT_DETAIL_LOG, _async_import_detail_log, SupportsResponse.OPTIONAL),
+    only, optional = SupportsResponse.ONLY, SupportsResponse.OPTIONAL
+    for name, action, schema, response in (
+        (GET_LOGBOOK, _async_get_logbook, SCHEMA, only),
+        (GET_DETAIL_LOG, _async_get_detail_log, SCHEMA, only),
+        (IMPORT_DETAIL_LOG, _async_import_detail_log, SCHEMA, optional),
+        (DECODE, _async_decode, DECODE_SCHEMA, only),
     ):
         hass.services.async_register(
-            DOMAIN, name, action, schema=SCHEMA, supports_response=response
+            DOMAIN, name, action, schema=schema, supports_response=response
         )
-    hass.services.async_register(
-        DOMAIN,
-        DECODE,
-        _async_decode,
-        schema=DECODE_SCHEMA,
-        supports_response=SupportsResponse.ONLY,
-    )
 
 
 async def _async_get_logbook(call: ServiceCall) -> ServiceResponse:
