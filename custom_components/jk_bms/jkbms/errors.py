@@ -31,10 +31,8 @@ class ImplausibleValuesError(ImplausibleFrameError):
 class UnsupportedLayoutError(JkBmsError):
     """The frames match no known layout (docs/protocol.md 6.2)."""
 
-    def __init__(self, message: str, device_info: DeviceInfo | None = None) -> None:
-        """`device_info` is all that could be decoded, if anything."""
-        super().__init__(message)
-        self.device_info = device_info
+    device_info: DeviceInfo | None = None
+    """All that could be decoded, if anything."""
 
 
 class JournalError(JkBmsError):

@@ -88,14 +88,14 @@ def _counter(name: str, text: str, value: _Value | None = None) -> _Metric:
     return replace(_gauge(name, text, value), family=CounterMetricFamily)
 
 
-def _gauges(name: str, text: str, label: str) -> _Metric:
-    """Describe a list in `CellData` of that name; the label counts from 0."""
+def _gauges(name: str, text: str) -> _Metric:
+    """Describe a list in `CellData` of that name; the label `cell` counts from 0."""
 
     def samples(state: BatteryState) -> _Samples:
         for index, value in enumerate(getattr(state.cell_data, name, ())):
             yield (str(index),), value
 
-    return _Metric(name=name, help=text, samples=samples, labels=(label,))
+    return _Metric(name=name, help=text, samples=samples, labels=("cell",))
 
 
 def _alarms(state: BatteryState) -> _Samples:
@@ -110,15 +110,13 @@ def _up_time(state: BatteryState) -> float | None:
 
 
 _VALUES: Final = (
-    _gauges("cell_voltage", "Voltage of the cell in V.", "cell"),
+    _gauges("cell_voltage", "Voltage of the cell in V."),
     _gauge("average_cell_voltage", "Average voltage of the cells in V."),
     _gauge(
         "delta_cell_voltage",
         "Difference between the highest and the lowest cell voltage in V.",
     ),
-    _gauges(
-        "cell_resistance", "Resistance of the balance wire of the cell in Ohm.", "cell"
-    ),
+    _gauges("cell_resistance", "Resistance of the balance wire of the cell in Ohm."),
     _gauge(
         "balance_current",
         "Current of the balancer in A, positive while its capacitor charges.",
@@ -126,7 +124,7 @@ _VALUES: Final = (
     _gauge("battery_voltage", "Voltage of the battery in V."),
     _gauge("battery_power", "Power in W, positive while the battery charges."),
     _gauge("battery_current", "Current in A, positive while the battery charges."),
-    _gauges("battery_temperature", "Temperature of the battery in degrees C.", "cell"),
+    _gauges("battery_temperature", "Temperature of the battery in degrees C."),
     _gauge("mosfet_temperature", "Temperature of the MOSFETs in degrees C."),
     _gauge("remain_percent", "State of charge in percent."),
     _gauge("remain_capacity", "Remaining charge in Ah."),
