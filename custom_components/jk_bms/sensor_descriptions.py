@@ -33,6 +33,7 @@ from .jkbms.models import (
     Layout,
     Reading,
 )
+from .jkbms.protocol.changes import TEMPERATURE_LIMITS
 
 # The last digit of these flickers, so a change by one digit may be noise.
 TEMPERATURE_NOISE: Final = 0.15
@@ -467,13 +468,7 @@ SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     *_settings(
         {
             f"{limit}_{what}": f"{limit}{suffix}"
-            for limit in (
-                "charge_overtemperature",
-                "charge_undertemperature",
-                "discharge_overtemperature",
-                "discharge_undertemperature",
-                "mosfet_overtemperature",
-            )
+            for limit in TEMPERATURE_LIMITS
             for what, suffix in (("protection", ""), ("recovery", "_recovery"))
         }
         | {

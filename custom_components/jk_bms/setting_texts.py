@@ -10,7 +10,7 @@ from homeassistant.helpers.translation import (
 )
 
 from .const import DOMAIN
-from .jkbms.protocol.changes import UNITS
+from .jkbms.protocol.changes import TEMPERATURE_LIMITS, UNITS
 from .jkbms.protocol.codes import CAN_PROTOCOLS, TRIGGERS, UART_PROTOCOLS
 from .jkbms.protocol.registers import Value, unit_of
 
@@ -47,16 +47,7 @@ _PROTECTION_KEYS: Final = {
         f"{limit}_recovery": f"{limit}_recovery_time"
         for limit in ("charge_overcurrent", "discharge_overcurrent", "short_circuit")
     },
-    **{
-        limit: f"{limit}_protection"
-        for limit in (
-            "charge_overtemperature",
-            "charge_undertemperature",
-            "discharge_overtemperature",
-            "discharge_undertemperature",
-            "mosfet_overtemperature",
-        )
-    },
+    **{limit: f"{limit}_protection" for limit in TEMPERATURE_LIMITS},
     **{
         f"discharge_overcurrent_{n}": f"discharge_overcurrent_protection_{n}"
         for n in (2, 3)

@@ -43,6 +43,14 @@ HIGHEST_LFP_OVP: Final = 3.75
 PROTECTED: Final = frozenset(field.name for field in fields(Settings)) - TIERS.keys()
 """Names of settings that this software never writes."""
 
+TEMPERATURE_LIMITS: Final = (
+    "charge_overtemperature",
+    "charge_undertemperature",
+    "discharge_overtemperature",
+    "discharge_undertemperature",
+    "mosfet_overtemperature",
+)
+"""Names of settings, each of which has another one, `…_recovery`."""
 UNITS: Final = {
     **dict.fromkeys(
         (
@@ -69,13 +77,7 @@ UNITS: Final = {
     "short_circuit_delay": "μs",
     **{
         f"{limit}{suffix}": "°C"
-        for limit in (
-            "charge_overtemperature",
-            "charge_undertemperature",
-            "discharge_overtemperature",
-            "discharge_undertemperature",
-            "mosfet_overtemperature",
-        )
+        for limit in TEMPERATURE_LIMITS
         for suffix in ("", "_recovery")
     },
 }
