@@ -50,9 +50,7 @@ _MAX_BODY: Final = 1000
 _HTTPS_ONLY: Final = b"HTTPS server"
 """How a TLS server reports plain HTTP, with the status of a bad request."""
 _PHRASES: Final = {int(status): status.phrase for status in HTTPStatus}
-_TOO_MANY_REQUESTS: Final = 429
 _WRONG_PATHS: Final = frozenset({404, 405, 501})
-_BAD_REQUEST: Final = 400
 _UNSUPPORTED: Final = b"unsupported path"
 """How VictoriaMetrics reports a wrong path, with the status of a bad request."""
 _IMPORT_PATH: Final = "/api/v1/import/prometheus"
@@ -356,11 +354,11 @@ def _refusal(
         return PushRefusedError(f"{text}; use the URL that it redirects to")
     if status in _WRONG_PATHS:
         text += "; is the path correct?"
-    if status == _BAD_REQUEST and _UNSUPPORTED in body:
+    if status == HTTPStatus.BAD_REQUEST and _UNSUPPORTED in body:
         text += f"; is the path correct? For single-node VictoriaMetrics it is {_IMPORT_PATH}"
-    if status == _BAD_REQUEST and _HTTPS_ONLY in body:
+    if status == HTTPStatus.BAD_REQUEST and _HTTPS_ONLY in body:
         text += "; does the server use HTTPS?"
-    if status >= 500 or status == _TOO_MANY_REQUESTS:
+    if status >= 500 or status == HTTPStatus.TOO_MANY_REQUESTS:
         return PushServerError(text, retry_after)
     return PushRefusedError(text)
 
