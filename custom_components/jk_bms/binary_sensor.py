@@ -96,44 +96,29 @@ def _setting(key: str, field: str) -> JkBmsBinarySensorDescription:
     )
 
 
+def _state(key: str, *, enabled: bool = True) -> JkBmsBinarySensorDescription:
+    """Describe a state of the battery; its key is that of its field."""
+    return JkBmsBinarySensorDescription(
+        key=key,
+        entity_registry_enabled_default=enabled,
+        value_fn=lambda reading: getattr(reading.cell_data, key),
+    )
+
+
 STATES: tuple[JkBmsBinarySensorDescription, ...] = (
-    JkBmsBinarySensorDescription(
-        key="charging",
-        value_fn=lambda reading: reading.cell_data.charging,
-    ),
-    JkBmsBinarySensorDescription(
-        key="discharging",
-        value_fn=lambda reading: reading.cell_data.discharging,
-    ),
-    JkBmsBinarySensorDescription(
-        key="balancing",
-        value_fn=lambda reading: reading.cell_data.balancing,
-    ),
-    JkBmsBinarySensorDescription(
-        key="heating",
-        value_fn=lambda reading: reading.cell_data.heating,
-    ),
-    JkBmsBinarySensorDescription(
-        key="precharging",
-        entity_registry_enabled_default=False,
-        value_fn=lambda reading: reading.cell_data.precharging,
-    ),
+    _state("charging"),
+    _state("discharging"),
+    _state("balancing"),
+    _state("heating"),
+    _state("precharging", enabled=False),
     JkBmsBinarySensorDescription(
         key="charger_connected",
         device_class=BinarySensorDeviceClass.PLUG,
         entity_registry_enabled_default=False,
         value_fn=lambda reading: reading.cell_data.charger_plugged,
     ),
-    JkBmsBinarySensorDescription(
-        key="dry_contact_1",
-        entity_registry_enabled_default=False,
-        value_fn=lambda reading: reading.cell_data.dry_contact_1,
-    ),
-    JkBmsBinarySensorDescription(
-        key="dry_contact_2",
-        entity_registry_enabled_default=False,
-        value_fn=lambda reading: reading.cell_data.dry_contact_2,
-    ),
+    _state("dry_contact_1", enabled=False),
+    _state("dry_contact_2", enabled=False),
     JkBmsBinarySensorDescription(
         key="problem",
         device_class=BinarySensorDeviceClass.PROBLEM,

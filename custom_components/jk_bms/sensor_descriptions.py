@@ -138,6 +138,22 @@ def _voltage_of_cells(key: str, *, enabled: bool = True) -> JkBmsSensorDescripti
     )
 
 
+def _duration(key: str, field: str, *, shown_in: UnitOfTime) -> JkBmsSensorDescription:
+    """Describe a time of a state of the battery, in s, by its key and its field."""
+    return JkBmsSensorDescription(
+        key=key,
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=1,
+        suggested_unit_of_measurement=shown_in,
+        value_fn=lambda reading: getattr(reading.cell_data, field),
+        pace=Pace.SLOW,
+    )
+
+
 def total_runtime(reading: Reading) -> int | None:
     """Return the total run time, which JK04 sends in the device information."""
     if reading.layout is Layout.JK04:
@@ -348,41 +364,12 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
         value_fn=total_runtime,
         pace=Pace.SLOW,
     ),
-    JkBmsSensorDescription(
-        key="emergency_time_countdown",
-        device_class=SensorDeviceClass.DURATION,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        native_unit_of_measurement=UnitOfTime.SECONDS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        suggested_unit_of_measurement=UnitOfTime.MINUTES,
-        value_fn=lambda reading: reading.cell_data.emergency_countdown,
-        pace=Pace.SLOW,
+    _duration(
+        "emergency_time_countdown", "emergency_countdown", shown_in=UnitOfTime.MINUTES
     ),
-    JkBmsSensorDescription(
-        key="smart_sleep_countdown",
-        device_class=SensorDeviceClass.DURATION,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        native_unit_of_measurement=UnitOfTime.SECONDS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        suggested_unit_of_measurement=UnitOfTime.HOURS,
-        value_fn=lambda reading: reading.cell_data.sleep_countdown,
-        pace=Pace.SLOW,
-    ),
-    JkBmsSensorDescription(
-        key="charge_status_time_elapsed",
-        device_class=SensorDeviceClass.DURATION,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        native_unit_of_measurement=UnitOfTime.SECONDS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        suggested_unit_of_measurement=UnitOfTime.HOURS,
-        value_fn=lambda reading: reading.cell_data.charge_phase_time,
-        pace=Pace.SLOW,
+    _duration("smart_sleep_countdown", "sleep_countdown", shown_in=UnitOfTime.HOURS),
+    _duration(
+        "charge_status_time_elapsed", "charge_phase_time", shown_in=UnitOfTime.HOURS
     ),
     JkBmsSensorDescription(
         key="detail_log_entry_count",
