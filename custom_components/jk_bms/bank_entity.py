@@ -19,13 +19,9 @@ from homeassistant.components.sensor import (
 from homeassistant.const import (
     EntityCategory,
     Platform,
-    UnitOfElectricCurrent,
     UnitOfElectricPotential,
-    UnitOfEnergy,
-    UnitOfPower,
     UnitOfRatio,
     UnitOfTemperature,
-    UnitOfTime,
 )
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
@@ -35,10 +31,17 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .bank_coordinator import BankConfigEntry, BankCoordinator
 from .bank_energy import KEYS
-from .const import DOMAIN, MANUFACTURER, UNIT_AMPERE_HOUR
-from .energy_sensor import SHOWN_DECIMALS
+from .const import DOMAIN, MANUFACTURER
+from .energy_sensor import (
+    ENERGY_SENSORS,
+    SHOWN_DECIMALS,
+    TIME_LEFT_SENSORS,
+    JkBmsEnergyDescription,
+    JkBmsTimeLeftDescription,
+)
 from .entity import Pace, object_id_of
 from .jkbms.bank import Bank, PackValue
+from .sensor_descriptions import SENSORS, JkBmsSensorDescription
 
 type Attributes = dict[str, Any]
 
@@ -82,53 +85,46 @@ def _value(place: PackValue | None) -> float | None:
     return place.value if place else None
 
 
-def _energy(key: str) -> BankSensorDescription:
-    return BankSensorDescription(
-        key=key,
-        device_class=SensorDeviceClass.ENERGY,
-        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
-        state_class=SensorStateClass.TOTAL_INCREASING,
-        suggested_display_precision=2,
-        # Shown only once it is saved.
-        value_fn=lambda coordinator: (
-            round(totals[key], SHOWN_DECIMALS)
-            if key in (totals := coordinator.energy.totals)
-            else None
-        ),
-    )
+_OF_THE_PACKS: Final[
+    tuple[
+        JkBmsSensorDescription | JkBmsEnergyDescription | JkBmsTimeLeftDescription, ...
+    ]
+] = (*SENSORS, *ENERGY_SENSORS, *TIME_LEFT_SENSORS)
 
 
-def _time_left(
-    key: str, value_fn: Callable[[BankCoordinator], int | None]
-) -> BankSensorDescription:
-    return BankSensorDescription(
-        key=key,
-        device_class=SensorDeviceClass.DURATION,
-        entity_registry_enabled_default=False,
-        native_unit_of_measurement=UnitOfTime.SECONDS,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=2,
-        suggested_unit_of_measurement=UnitOfTime.HOURS,
-        value_fn=value_fn,
-        pace=Pace.CELLS,
-    )
-
-
-def _cell(
+def _sensor(
     key: str,
-    value_fn: Callable[[Bank], float | None],
-    attributes_fn: Callable[[Bank], Attributes],
+    value_fn: Callable[[BankCoordinator], float | None],
+    *,
+    attributes_fn: Callable[[Bank], Attributes] | None = None,
+    decimals: int | None = None,
 ) -> BankSensorDescription:
+    """Describe a value as the packs show theirs, maybe with fewer decimals."""
+    pack = next(each for each in _OF_THE_PACKS if each.key == key)
+    if decimals is None:
+        decimals = pack.suggested_display_precision
     return BankSensorDescription(
         key=key,
-        device_class=SensorDeviceClass.VOLTAGE,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=3,
-        value_fn=lambda coordinator: value_fn(coordinator.data),
+        device_class=pack.device_class,
+        entity_category=pack.entity_category,
+        entity_registry_enabled_default=pack.entity_registry_enabled_default,
+        native_unit_of_measurement=pack.native_unit_of_measurement,
+        state_class=pack.state_class,
+        suggested_display_precision=decimals,
+        suggested_unit_of_measurement=pack.suggested_unit_of_measurement,
+        value_fn=value_fn,
         attributes_fn=attributes_fn,
-        pace=Pace.CELLS,
+        pace=pack.pace,
     )
+
+
+def _energy(key: str) -> BankSensorDescription:
+    def saved(coordinator: BankCoordinator) -> float | None:
+        # Shown only once it is saved.
+        total = coordinator.energy.totals.get(key)
+        return None if total is None else round(total, SHOWN_DECIMALS)
+
+    return _sensor(key, saved)
 
 
 def _temperature(
@@ -147,80 +143,40 @@ def _temperature(
 
 
 BANK_SENSORS: Final[tuple[BankSensorDescription, ...]] = (
-    BankSensorDescription(
-        key="total_voltage",
-        device_class=SensorDeviceClass.VOLTAGE,
-        native_unit_of_measurement=UnitOfElectricPotential.VOLT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=2,
-        value_fn=lambda coordinator: coordinator.data.voltage,
+    _sensor("total_voltage", lambda coordinator: coordinator.data.voltage),
+    _sensor("current", lambda coordinator: coordinator.data.current),
+    _sensor("power", lambda coordinator: coordinator.data.power),
+    _sensor(
+        "state_of_charge",
+        lambda coordinator: coordinator.data.state_of_charge,
+        decimals=0,
     ),
-    BankSensorDescription(
-        key="current",
-        device_class=SensorDeviceClass.CURRENT,
-        native_unit_of_measurement=UnitOfElectricCurrent.AMPERE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=2,
-        value_fn=lambda coordinator: coordinator.data.current,
+    _sensor(
+        "capacity_remaining", lambda coordinator: coordinator.data.remaining_capacity
     ),
-    BankSensorDescription(
-        key="power",
-        device_class=SensorDeviceClass.POWER,
-        native_unit_of_measurement=UnitOfPower.WATT,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        value_fn=lambda coordinator: coordinator.data.power,
-    ),
-    BankSensorDescription(
-        key="state_of_charge",
-        device_class=SensorDeviceClass.BATTERY,
-        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=0,
-        value_fn=lambda coordinator: coordinator.data.state_of_charge,
-    ),
-    BankSensorDescription(
-        key="capacity_remaining",
-        native_unit_of_measurement=UNIT_AMPERE_HOUR,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        value_fn=lambda coordinator: coordinator.data.remaining_capacity,
-    ),
-    BankSensorDescription(
-        key="full_charge_capacity",
-        entity_category=EntityCategory.DIAGNOSTIC,
-        native_unit_of_measurement=UNIT_AMPERE_HOUR,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        value_fn=lambda coordinator: coordinator.data.full_capacity,
-        pace=Pace.SLOW,
-    ),
-    BankSensorDescription(
-        key="energy_remaining",
-        device_class=SensorDeviceClass.ENERGY_STORAGE,
-        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
-        state_class=SensorStateClass.MEASUREMENT,
-        suggested_display_precision=1,
-        value_fn=lambda coordinator: coordinator.data.remaining_energy,
-        pace=Pace.CELLS,
+    _sensor("full_charge_capacity", lambda coordinator: coordinator.data.full_capacity),
+    _sensor(
+        "energy_remaining",
+        lambda coordinator: coordinator.data.remaining_energy,
+        decimals=1,
     ),
     *(_energy(key) for key in KEYS),
-    _time_left("time_to_empty", lambda coordinator: coordinator.time_to_empty),
-    _time_left("time_to_full", lambda coordinator: coordinator.time_to_full),
-    _cell(
+    _sensor("time_to_empty", lambda coordinator: coordinator.time_to_empty),
+    _sensor("time_to_full", lambda coordinator: coordinator.time_to_full),
+    _sensor(
         "min_cell_voltage",
-        lambda bank: _value(bank.lowest_cell),
-        lambda bank: _place(bank.lowest_cell, bank),
+        lambda coordinator: _value(coordinator.data.lowest_cell),
+        attributes_fn=lambda bank: _place(bank.lowest_cell, bank),
     ),
-    _cell(
+    _sensor(
         "max_cell_voltage",
-        lambda bank: _value(bank.highest_cell),
-        lambda bank: _place(bank.highest_cell, bank),
+        lambda coordinator: _value(coordinator.data.highest_cell),
+        attributes_fn=lambda bank: _place(bank.highest_cell, bank),
     ),
-    _cell(
+    _sensor(
         "delta_cell_voltage",
-        lambda bank: bank.cell_difference,
-        lambda bank: _place(None, bank),
+        lambda coordinator: coordinator.data.cell_difference,
+        attributes_fn=lambda bank: _place(None, bank),
     ),
     _temperature("min_temperature", lambda bank: bank.lowest_temperature),
     _temperature("max_temperature", lambda bank: bank.highest_temperature),
