@@ -276,13 +276,7 @@ class _Request:
         for result in results:
             if result.outcome in _SENT:
                 async_record_write(
-                    coordinator.hass,
-                    entry,
-                    self._context,
-                    result.change,
-                    result.outcome,
-                    result.answer,
-                    self._source,
+                    coordinator.hass, entry, self._context, result, self._source
                 )
         self._timed.async_end(outcomes)
         for name in self._target:

@@ -11,7 +11,7 @@ from .const import DOMAIN
 from .coordinator import JkBmsConfigEntry
 from .device import async_find_device
 from .entry_store import EntryStore
-from .jkbms.bluetooth.writing import Outcome
+from .jkbms.bluetooth.writing import Outcome, WriteResult
 from .jkbms.models import MASK, Reading, Settings
 from .jkbms.protocol.changes import Change
 from .jkbms.protocol.registers import Value
@@ -111,15 +111,14 @@ def async_record_write(
     hass: HomeAssistant,
     entry: JkBmsConfigEntry,
     context: Context | None,
-    change: Change,
-    outcome: Outcome,
-    answer: Value | None,
+    result: WriteResult,
     source: str | None,
 ) -> None:
     """Add a change that was sent to the ledger, and fire its event."""
+    change = result.change
     old, new, answer = (
         MASK if change.is_secret and value is not None else value
-        for value in (change.old, change.new, answer)
+        for value in (change.old, change.new, result.answer)
     )
     assert new is not None
     record = WriteRecord(
@@ -129,7 +128,7 @@ def async_record_write(
         setting=change.setting,
         old=old,
         new=new,
-        outcome=outcome,
+        outcome=result.outcome,
         answer=answer,
     )
     _async_add(hass, entry, record, context)
