@@ -15,6 +15,7 @@ from habluetooth import HaBluetoothSlotAllocations, get_manager
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BluetoothReachabilityIntent
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.singleton import singleton
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
@@ -166,9 +167,8 @@ def _unnamed(allocations: HaBluetoothSlotAllocations) -> int:
 _CONNECTION_SLOTS: HassKey[ConnectionSlots] = HassKey(f"{DOMAIN}_connection_slots")
 
 
+@singleton(_CONNECTION_SLOTS)
 @callback
 def async_get_connection_slots(hass: HomeAssistant) -> ConnectionSlots:
     """Return the one queue for all batteries."""
-    if _CONNECTION_SLOTS not in hass.data:
-        hass.data[_CONNECTION_SLOTS] = ConnectionSlots(hass)
-    return hass.data[_CONNECTION_SLOTS]
+    return ConnectionSlots(hass)
