@@ -1,6 +1,6 @@
 """The tables of sensors: one row for each measurement of the battery, cell or setting."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ from .jkbms.models import (
     Reading,
 )
 from .jkbms.protocol.changes import TEMPERATURE_LIMITS
+from .setting_texts import KEYS
 
 # The last digit of these flickers, so a change by one digit may be noise.
 TEMPERATURE_NOISE: Final = 0.15
@@ -162,17 +163,17 @@ def total_runtime(reading: Reading) -> int | None:
 
 
 def _settings(
-    fields: Mapping[str, str],
+    fields: Iterable[str],
     *,
     device_class: SensorDeviceClass | None = None,
     unit: str | None = None,
     precision: int | None = None,
 ) -> tuple[JkBmsSensorDescription, ...]:
-    """Describe settings of one kind by their keys and their fields."""
+    """Describe settings of one kind by their fields; `KEYS` has the keys that differ."""
 
-    def describe(key: str, field: str) -> JkBmsSensorDescription:
+    def describe(field: str) -> JkBmsSensorDescription:
         return JkBmsSensorDescription(
-            key=key,
+            key=KEYS.get(field, field),
             device_class=device_class,
             entity_category=EntityCategory.DIAGNOSTIC,
             entity_registry_enabled_default=False,
@@ -183,7 +184,7 @@ def _settings(
             exists_fn=lambda reading: has_setting(field, reading),
         )
 
-    return tuple(describe(key, field) for key, field in fields.items())
+    return tuple(map(describe, fields))
 
 
 LIVE_SENSORS: tuple[JkBmsSensorDescription, ...] = (
@@ -389,84 +390,78 @@ SLOW_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     ),
 )
 
-# The key and the field of a setting can differ: the field has the manufacturer's name,
-# the key is clear among all other entities.
 SETTING_SENSORS: tuple[JkBmsSensorDescription, ...] = (
     *_settings(
-        {
-            "smart_sleep_voltage": "smart_sleep_voltage",
-            "cell_undervoltage_protection": "cell_uvp",
-            "cell_undervoltage_recovery": "cell_uvp_recovery",
-            "cell_overvoltage_protection": "cell_ovp",
-            "cell_overvoltage_recovery": "cell_ovp_recovery",
-            "balance_trigger_voltage": "balance_trigger",
-            "full_cell_voltage": "soc_100",
-            "empty_cell_voltage": "soc_0",
-            "requested_charge_voltage": "request_charge_voltage",
-            "requested_float_voltage": "request_float_voltage",
-            "power_off_voltage": "power_off_voltage",
-            "balance_start_voltage": "balance_start_voltage",
-            "voltage_calibration": "voltage_calibration",
-        },
+        (
+            "smart_sleep_voltage",
+            "cell_uvp",
+            "cell_uvp_recovery",
+            "cell_ovp",
+            "cell_ovp_recovery",
+            "balance_trigger",
+            "soc_100",
+            "soc_0",
+            "request_charge_voltage",
+            "request_float_voltage",
+            "power_off_voltage",
+            "balance_start_voltage",
+            "voltage_calibration",
+        ),
         device_class=SensorDeviceClass.VOLTAGE,
         unit=UnitOfElectricPotential.VOLT,
         precision=3,
     ),
     *_settings(
-        {
-            "max_charge_current": "max_charge_current",
-            "max_discharge_current": "max_discharge_current",
-            "max_balance_current": "max_balance_current",
-        },
+        ("max_charge_current", "max_discharge_current", "max_balance_current"),
         device_class=SensorDeviceClass.CURRENT,
         unit=UnitOfElectricCurrent.AMPERE,
         precision=1,
     ),
     *_settings(
-        {"nominal_capacity": "nominal_capacity"},
+        ("nominal_capacity",),
         unit=UNIT_AMPERE_HOUR,
         precision=0,
     ),
     *_settings(
-        {
-            "charge_overcurrent_delay": "charge_overcurrent_delay",
-            "charge_overcurrent_recovery_time": "charge_overcurrent_recovery",
-            "discharge_overcurrent_delay": "discharge_overcurrent_delay",
-            "discharge_overcurrent_recovery_time": "discharge_overcurrent_recovery",
-            "short_circuit_recovery_time": "short_circuit_recovery",
-            "discharge_precharge_time": "discharge_precharge_time",
-        },
+        (
+            "charge_overcurrent_delay",
+            "charge_overcurrent_recovery",
+            "discharge_overcurrent_delay",
+            "discharge_overcurrent_recovery",
+            "short_circuit_recovery",
+            "discharge_precharge_time",
+        ),
         device_class=SensorDeviceClass.DURATION,
         unit=UnitOfTime.SECONDS,
         precision=0,
     ),
     *_settings(
-        {"short_circuit_delay": "short_circuit_delay"},
+        ("short_circuit_delay",),
         device_class=SensorDeviceClass.DURATION,
         unit=UnitOfTime.MICROSECONDS,
         precision=0,
     ),
     *_settings(
-        {"smart_sleep_delay": "smart_sleep_delay"},
+        ("smart_sleep_delay",),
         device_class=SensorDeviceClass.DURATION,
         unit=UnitOfTime.HOURS,
         precision=0,
     ),
     *_settings(
-        {
-            f"{limit}_{what}": f"{limit}{suffix}"
-            for limit in TEMPERATURE_LIMITS
-            for what, suffix in (("protection", ""), ("recovery", "_recovery"))
-        }
-        | {
-            "heating_start_temperature": "heating_start_temperature",
-            "heating_stop_temperature": "heating_stop_temperature",
-        },
+        (
+            *(
+                f"{limit}{suffix}"
+                for limit in TEMPERATURE_LIMITS
+                for suffix in ("", "_recovery")
+            ),
+            "heating_start_temperature",
+            "heating_stop_temperature",
+        ),
         device_class=SensorDeviceClass.TEMPERATURE,
         unit=UnitOfTemperature.CELSIUS,
         precision=1,
     ),
-    *_settings({"cell_count": "cell_count", "device_address": "device_address"}),
+    *_settings(("cell_count", "device_address")),
 )
 
 

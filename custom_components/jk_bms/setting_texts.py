@@ -23,21 +23,7 @@ KEYS: Final = {
     "request_float_voltage": "requested_float_voltage",
     "soc_0": "empty_cell_voltage",
     "soc_100": "full_cell_voltage",
-}
-"""Keys of settings whose name is not clear among the other entities."""
-
-CHOICES: Final[dict[str, tuple[str, ...]]] = {
-    "can_protocol": CAN_PROTOCOLS,
-    **dict.fromkeys(
-        ("uart1_protocol", "uart2_protocol", "uart3_protocol"), UART_PROTOCOLS
-    ),
-    **dict.fromkeys(
-        ("buzzer_trigger", "dry_contact_1_trigger", "dry_contact_2_trigger"), TRIGGERS
-    ),
-}
-"""Names of the numbers of a setting; those of ports are shown as they are."""
-
-_PROTECTION_KEYS: Final = {
+    # Protections, which are never written
     **{
         f"cell_{short}{suffix}": f"cell_{name}_{what}"
         for short, name in (("uvp", "undervoltage"), ("ovp", "overvoltage"))
@@ -53,7 +39,19 @@ _PROTECTION_KEYS: Final = {
         for n in (2, 3)
     },
 }
-"""Keys of the sensors of settings that are never written."""
+"""Keys of settings whose name is not clear among the other entities."""
+
+CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "can_protocol": CAN_PROTOCOLS,
+    **dict.fromkeys(
+        ("uart1_protocol", "uart2_protocol", "uart3_protocol"), UART_PROTOCOLS
+    ),
+    **dict.fromkeys(
+        ("buzzer_trigger", "dry_contact_1_trigger", "dry_contact_2_trigger"), TRIGGERS
+    ),
+}
+"""Names of the numbers of a setting; those of ports are shown as they are."""
+
 _PLATFORMS: Final = (
     Platform.SWITCH,
     Platform.NUMBER,
@@ -66,7 +64,7 @@ _PLATFORMS: Final = (
 @callback
 def async_setting_name(hass: HomeAssistant, setting: str) -> str:
     """Return the name of the entity of a setting, or the setting's own name without one."""
-    key = KEYS.get(setting) or _PROTECTION_KEYS.get(setting, setting)
+    key = KEYS.get(setting, setting)
     names = async_get_cached_translations(hass, hass.config.language, "entity", DOMAIN)
     for platform in _PLATFORMS:
         if name := names.get(f"component.{DOMAIN}.entity.{platform}.{key}.name"):
