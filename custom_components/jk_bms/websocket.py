@@ -75,7 +75,7 @@ class Live:
     wire_resistance_cells: tuple[int, ...] = ()
     """1-based numbers of the cells that the wire resistance alarm is about."""
     cell_resistance: tuple[float | None, ...] = ()
-    """Ohm, cell 1 first; 0 is not measured yet."""
+    """Ohm, cell 1 first; `None` is not measured yet."""
     time_to_full: int | None = None
     """Seconds, by the current since the page was opened; its sensor is disabled by default."""
     time_to_empty: int | None = None
