@@ -40,14 +40,15 @@ type Row = tuple[str, ...]
 def entities(platform: str) -> dict[str, EntityDescription]:
     """Return what describes the entities of a platform, by the key in the docs.
 
-    The entities of single cells share one row, and alarms have a table of their own.
+    The entities of single cells share one row; alarms and banks have tables of their own.
     """
     module = import_module(f"{jk_bms.__name__}.{platform}")
     found: dict[str, EntityDescription] = {}
     for value in vars(module).values():
         for description in value if isinstance(value, tuple) else (value,):
             # isinstance() is false for the descriptions that are Home Assistant's own.
-            if type(description).__name__.endswith("Description"):
+            kind = type(description).__name__
+            if kind.endswith("Description") and not kind.startswith("Bank"):
                 key = description.key
                 if description.translation_placeholders:
                     key = PER_CELL.sub("_n", key)
