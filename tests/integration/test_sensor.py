@@ -712,6 +712,9 @@ def test_a_test_expects_the_value_of_every_sensor() -> None:
         for row in SENSORS
     }
     assert not keys - expected, f"no test expects the value of {keys - expected}"
+    # The battery in software sends 0 for what it does not know
+    zeros = {key for key, value in COUNTERS.items() if not float(value)}
+    assert not zeros, f"0 proves nothing of {zeros}"
 
 
 def test_every_setting_has_an_entity() -> None:

@@ -1,4 +1,4 @@
-"""Every byte has one row, every row a field or a check, and every field may move alone."""
+"""No byte has two rows, every row a field or a check, and every field may move alone."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
