@@ -107,11 +107,10 @@ async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool
     if not is_bank(entry):
         async_clear_issue(hass, entry)
         platforms = PLATFORMS
-    if not await hass.config_entries.async_unload_platforms(entry, platforms):
-        return False
     if energy := EnergyStore.async_find(hass, entry.entry_id):
+        # Before the sensors that count are removed
         await energy.async_save()
-    return True
+    return await hass.config_entries.async_unload_platforms(entry, platforms)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None:

@@ -33,6 +33,7 @@ class EnergyStore(EntryStore[dict[str, float]]):
         """The totals in kWh as of the last save."""
         self._hass = hass
         self._meters: dict[str, EnergyMeter] = {}
+        self._counts: set[Callable[[], None]] = set()
         self._listeners: set[Callable[[], None]] = set()
         self._saved_at = -inf
         self._cancel_timer: CALLBACK_TYPE | None = None
@@ -68,6 +69,12 @@ class EnergyStore(EntryStore[dict[str, float]]):
         return lambda: self._listeners.discard(listener)
 
     @callback
+    def async_count_before_save(self, count: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call `count` before each save: it counts what has arrived until then."""
+        self._counts.add(count)
+        return lambda: self._counts.discard(count)
+
+    @callback
     def async_schedule_save(self) -> None:
         """Save what was counted, a minute after the last save."""
         if not self._cancel_timer:
@@ -78,6 +85,8 @@ class EnergyStore(EntryStore[dict[str, float]]):
 
     async def async_save(self, _reason: datetime | Event | None = None) -> None:
         """Save the totals if they changed, then call the listeners."""
+        for count in tuple(self._counts):
+            count()
         self._async_cancel_timer()
         totals = self._totals
         # While Home Assistant stops, a store only schedules the save; the final write

@@ -86,7 +86,10 @@ async def async_setup_entry(
             hass, entry, async_add_entities, Platform.SENSOR, BankSensor, BANK_SENSORS
         )
         return
-    await EnergyStore.async_open(hass, entry.entry_id)
+    energy = await EnergyStore.async_open(hass, entry.entry_id)
+    entry.async_on_unload(
+        energy.async_count_before_save(entry.runtime_data.client.count_frames)
+    )
     async_setup_entities(
         hass,
         entry,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from math import pi, sin
+from math import inf, pi, sin
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -12,6 +12,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.jk_bms.coordinator import JkBmsCoordinator
+from custom_components.jk_bms.energy import EnergyMeter
 from custom_components.jk_bms.energy_store import EnergyStore
 from custom_components.jk_bms.entry_store import _STORES
 from custom_components.jk_bms.jkbms.bluetooth.client import JkBmsClient
@@ -328,6 +329,39 @@ async def test_frames_between_two_publishes_are_counted(
     await until(lambda: meter.total > 0.0002)
     assert entry.runtime_data.data is published
     assert published.cell_data.battery_current == 0
+
+
+@pytest.mark.parametrize("waiting", range(1, 5))
+@pytest.mark.parametrize("end", ["crash", "unload"])
+async def test_a_save_covers_every_frame_that_has_arrived(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, waiting: int, end: str
+) -> None:
+    """Also those of a held link that are not counted yet, a few at a time."""
+    bms.battery.override(current=-200.0)
+    proxy.advertise(bms)
+    entry = await setup_integration(hass, bms, link="held", interval=30)
+    await until_held(bms, entry)
+    client, live = entry.runtime_data.client, entry.runtime_data.live
+    store = EnergyStore.async_get(hass, entry.entry_id)
+    meter = store.meter("energy_discharged", -1)
+    samples: list[LiveSample] = []
+    live.add_listener(samples.append)
+    await until(lambda: samples)
+    begin, begun = samples[-1], meter.total
+    arrived = client.statistics.good + waiting
+    await until(lambda: client.statistics.good == arrived)
+
+    if end == "crash":
+        await store.async_save()
+        client.count_frames()
+    else:
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+    truth = EnergyMeter(-1, begun)
+    for sample in samples[samples.index(begin) :]:
+        truth.feed(sample.time, sample.power, max_gap=inf)
+    assert truth.total > begun
+    assert store.saved["energy_discharged"] == pytest.approx(truth.total, rel=1e-9)
 
 
 async def test_frames_of_zeros_cost_no_energy(

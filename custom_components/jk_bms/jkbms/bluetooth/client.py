@@ -109,9 +109,10 @@ class JkBmsClient:
         The first is published at once, or when the one from `since` (s of the event
         loop's clock) is `interval` s old. Returns after `lifetime` s, so that the link
         can be re-established. `on_live` is called for the first reading, and then for
-        every good frame in order, whatever the interval; of a jump, once a second frame
-        confirms it. Raises like `read` if there is no first reading within
-        `deadline` s, and a `LinkError` when the connection is lost.
+        every good frame in order, whatever the interval: within two seconds, or when
+        `count_frames` is called; of a jump, once a second frame confirms it. Raises like
+        `read` if there is no first reading within `deadline` s, and a `LinkError` when
+        the connection is lost.
         """
         async with self._open_link(deadline) as (reading, timeout):
             clock = asyncio.get_running_loop().time
@@ -140,6 +141,10 @@ class JkBmsClient:
     def publish_next(self) -> None:
         """Publish the next cell data of a held link at once, whatever the interval."""
         self._memory.publish_next = True
+
+    def count_frames(self) -> None:
+        """Call `on_live` now for the frames of a held link that have arrived."""
+        self._session.count_frames()
 
     async def read_logbook(
         self,

@@ -161,21 +161,22 @@ class Session:
                 if self._memory.publish_next or reading.time >= self._due:
                     self._memory.publish_next = False
                     self._due = reading.time + interval
-                    self._count_frames()
+                    self.count_frames()
                     yield reading
                 reading = await self._next_reading()
         finally:
-            self._count_frames()
+            self.count_frames()
 
     def count(self, reading: Reading, on_live: Callable[[LiveSample], None]) -> None:
         """Call `on_live` with the first reading, and then for every good frame.
 
-        Frames are queued and counted a few at a time, at the latest with the next reading.
+        Frames are queued and counted a few at a time, at the latest with the next reading
+        or when `count_frames` is called.
         """
         self._live_checker, self._on_live = LiveChecker(reading), on_live
         on_live(LiveSample.of(reading))
 
-    def _count_frames(self) -> None:
+    def count_frames(self) -> None:
         """Report the queued frames to `on_live`."""
         frames, self._uncounted = self._uncounted, []
         for frame, time in frames:
@@ -295,7 +296,7 @@ class Session:
         if self._live_checker and frame.type is FrameType.CELL_DATA:
             self._uncounted.append((frame, now))
             if len(self._uncounted) >= _COUNTED_TOGETHER:
-                self._count_frames()
+                self.count_frames()
         if frame.type is self._wanted:
             self._answers.put_nowait(frame)
             if frame.type is not FrameType.CELL_DATA:
