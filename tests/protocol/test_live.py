@@ -1,5 +1,7 @@
 """Which frames of a held link are counted: every good one, and no forged current."""
 
+from collections.abc import Callable
+from math import pi, sin
 from random import Random
 
 import pytest
@@ -79,6 +81,9 @@ def test_change_of_direction_waits_for_the_next_frame() -> None:
     assert currents(frame(50), frame(-50)) == []
     assert currents(frame(50), frame(-50), frame(-50.1)) == [-50, -50.1]
     assert currents(frame(50), frame(-50), frame(50)) == [50]
+    assert currents(frame(20), frame(-50), frame(50), frame(50)) == [50, 50]
+    assert currents(frame(50), frame(-30), frame(50), frame(50)) == [-30, 50, 50]
+    assert currents(frame(50), frame(-30), frame(-45)) == [-30, -45]
 
 
 @pytest.mark.parametrize("forged", [-90.0, 0.0, 1.0, 87.0, 93.0, 4000.0, -2e6])
@@ -122,3 +127,42 @@ def test_energy_of_any_load_is_counted(lag: int) -> None:
         meter.feed(sample.time, sample.power, max_gap=90.0)
     true = sum(load) * VOLTAGE * CADENCE / 3_600_000
     assert meter.total == pytest.approx(true, rel=0.005)
+
+
+def _noisy(random: Random, current: float) -> float:
+    """Return a current with the ripple of an inverter."""
+    return current * (1 + random.gauss(0, 0.05))
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda time, random: _noisy(random, -30 if time % 5 < 1.5 else 10),
+        lambda time, random: _noisy(random, -30 if time % 2 < 0.5 else 10),
+        lambda time, random: _noisy(random, 20 if time % 2 < 1 else -20),
+        lambda time, _: 30 * sin(2 * pi * time / 3.1),
+        lambda time, random: 3 * sin(2 * pi * time / 13) + random.gauss(-1, 0.5),
+        lambda _, random: random.gauss(0.5, 10),
+    ],
+    ids=["pulses", "single frames", "square", "sine", "around zero", "wild"],
+)
+def test_energy_of_a_load_that_changes_direction_is_counted(
+    lag: int, load: Callable[[float, Random], float]
+) -> None:
+    """A small solar array and a motor, an inverter that regulates the grid to zero, ..."""
+    random = Random(1)
+    flow = [load(number * CADENCE, random) for number in range(7200)]
+    frames = [
+        frame(current, power=abs(VOLTAGE * flow[max(0, number - lag)]))
+        for number, current in enumerate(flow)
+    ]
+    samples = count(frames)
+    for sign in (1, -1):
+        counted, true = EnergyMeter(sign), EnergyMeter(sign)
+        for number, current in enumerate(flow):
+            true.feed(number * CADENCE, VOLTAGE * current, max_gap=90.0)
+        counted.feed(0.0, VOLTAGE * flow[0], max_gap=90.0)
+        for sample in samples:
+            counted.feed(sample.time, sample.power, max_gap=90.0)
+        assert counted.total == pytest.approx(true.total, rel=0.005)

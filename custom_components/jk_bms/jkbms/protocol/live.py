@@ -57,6 +57,22 @@ class _Frame:
         """Return whether the current has the same sign, which the power lacks."""
         return self.current * other.current >= 0
 
+    def is_mirror_of(self, other: _Frame) -> bool:
+        """Return whether only the sign of the current differs, apart from noise."""
+        return abs(self.current + other.current) <= _SLOPE * abs(other.current)
+
+    def is_confirmed(self, before: _Frame, after: _Frame) -> bool:
+        """Return whether the power and the frames around it confirm a doubtful frame."""
+        if self.is_like(after):
+            return True
+        if not (self.is_consistent or self.fits_power(after.reported)):
+            return False
+        return (
+            self.has_direction_of(before)
+            or self.has_direction_of(after)
+            or not (self.is_mirror_of(before) or self.is_mirror_of(after))
+        )
+
 
 class LiveChecker:
     """Decides which frames of one link to count."""
@@ -82,19 +98,9 @@ class LiveChecker:
         if voltage is None or current is None:
             return ()
         frame = _Frame(time, voltage, current, live.reported_power)
-        counted, doubtful = self._counted, self._doubtful
+        doubtful = self._doubtful
         released: tuple[LiveSample, ...] = ()
-        if doubtful and (
-            doubtful.is_like(frame)
-            or (
-                doubtful.fits_power(frame.reported)
-                and (
-                    doubtful.has_direction_of(counted)
-                    or doubtful.has_direction_of(frame)
-                )
-            )
-        ):
-            # A jump that this frame confirms
+        if doubtful and doubtful.is_confirmed(self._counted, frame):
             self._counted = doubtful
             released = (doubtful.sample,)
         before = self._counted
