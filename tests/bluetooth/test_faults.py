@@ -8,7 +8,7 @@ from struct import pack_into
 import pytest
 
 from custom_components.jk_bms.jkbms.errors import ImplausibleFrameError
-from custom_components.jk_bms.jkbms.models import Alarm, Reading
+from custom_components.jk_bms.jkbms.models import Alarm, LiveSample, Reading
 from custom_components.jk_bms.jkbms.protocol.frames import FrameType
 
 from .harness import CADENCE, COMPLETE, HOUSE, STEADY, Harness, PowerOn
@@ -232,6 +232,66 @@ def test_three_frames_with_different_impossible_values_fail(
 
     assert len(readings) == good_frames
     assert harness.client.statistics.rejected == 3
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [None, put("B", 173, 101)],
+        [put("B", 173, 101), None],
+        [put("B", 173, 101), put("h", 144, 1600)],
+    ],
+)
+def test_second_fault_that_comes_and_goes_does_not_hide_the_battery(
+    harness: Harness, others: list[Edit | None]
+) -> None:
+    """A stuck sensor is left out, whatever else is impossible in some of the frames."""
+    harness.bms.battery.override(alarms=int(Alarm.DISCHARGE_OVERCURRENT))
+    stuck = put("h", 162, 1600)
+
+    def edit(frame: bytearray) -> None:
+        stuck(frame)
+        if other := others[0]:
+            other(frame)
+        others.append(others.pop(0))
+
+    harness.alter = Forger(edit)
+    readings: list[Reading] = []
+
+    harness.run(harness.client.hold(readings.append, interval=5.0, lifetime=60.0))
+
+    assert len(readings) > 8
+    for reading in readings:
+        assert "battery_temperature_1" in reading.cell_data.implausible
+        assert reading.cell_data.faults == ("discharge_overcurrent",)
+
+
+def test_impossible_voltage_is_not_counted(harness: Harness) -> None:
+    """A held link counts no power that the last reading leaves out."""
+    cells = harness.bms.battery.state.cells
+    samples: list[LiveSample] = []
+    readings: list[Reading] = []
+
+    async def hold() -> None:
+        battery = harness.bms.battery
+        battery.override(current=-100.0)
+        later = asyncio.get_running_loop().call_later
+        later(10.0, partial(battery.override, cells=cells, voltage=55.0))
+        later(30.0, battery.release, "cells", "voltage")
+        await harness.client.hold(
+            readings.append, on_live=samples.append, interval=5.0, lifetime=60.0
+        )
+
+    harness.run(hold())
+
+    times = [
+        reading.time
+        for reading in readings
+        if "battery_voltage" in reading.cell_data.implausible
+    ]
+    assert 3 <= len(times) <= 5
+    assert [it for it in samples if times[0] < it.time <= times[-1]] == []
+    assert samples[-1].time > times[-1] + 10.0
 
 
 @pytest.mark.parametrize(

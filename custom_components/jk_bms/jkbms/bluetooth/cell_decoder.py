@@ -20,6 +20,10 @@ _LOGGER = logging.getLogger(__name__)
 
 _BLANK_FRAMES: Final = 2
 """Frames in a row without any cell that are skipped; the next one is accepted."""
+_MAX_INVALID_FRAMES: Final = 2 * INVALID_FRAMES
+"""Frames in a row with a lasting fault and others that come and go; one is accepted then."""
+_MEASURED: Final = frozenset({"battery_voltage", "battery_current"})
+"""What the power is computed from."""
 _STATES: Final = attrgetter(*STATE_FIELDS)
 
 
@@ -43,10 +47,10 @@ class CellDecoder:
         """Raw values of these states in a frame, once one was decoded."""
         self._expects_cells = True
         """Whether cell data without cells would be unexpected."""
-        self._invalid = self._alike = self._blank = 0
-        """Rejected frames since the last reading. `_alike` counts those in a row with the same
-        impossible values, `_suspects`."""
-        self._suspects: tuple[str, ...] = ()
+        self._invalid = self._blank = 0
+        """Rejected frames since the last reading."""
+        self._impossible: dict[str, int] = {}
+        """For each value that the last frame left out, in how many in a row it is impossible."""
 
     def expect(self, info: DeviceInfo) -> None:
         """Expect the layout that this implies; if it implies none, the data decide."""
@@ -56,8 +60,13 @@ class CellDecoder:
             self._expected = None
 
     def live(self, frame: Frame) -> LiveData:
-        """Return the live values of cell data, once a layout is confirmed."""
+        """Return the live values of cell data, once a layout is confirmed.
+
+        Those that are impossible in the last reading are not counted either.
+        """
         assert self.profile
+        if not _MEASURED.isdisjoint(self._memory.left_out):
+            return LiveData()
         return decode_live(frame, self.profile)
 
     def has_new_states(self, frame: Frame) -> bool:
@@ -103,8 +112,7 @@ class CellDecoder:
         self._expects_cells = bool(cell_data.cell_voltage)
         self._memory.left_out = cell_data.implausible
         self._states, self._raw_states = _STATES(cell_data), ()
-        self._invalid = self._alike = self._blank = 0
-        self._suspects = ()
+        self._invalid = self._blank = 0
 
     def _decode(self, frame: Frame) -> tuple[Profile, CellData]:
         """Decode cell data; impossible values are left out and named."""
@@ -121,17 +129,23 @@ class CellDecoder:
     def _may_leave_out(self, names: tuple[str, ...]) -> bool:
         """Return whether these values have been impossible long enough.
 
-        Raises `ImplausibleFrameError` if they differ from frame to frame: that points
-        to a bad link, not to a failed sensor.
+        A value that is only impossible in some frames need not hide those in between,
+        but for a few frames. Raises `ImplausibleFrameError` if the values differ from
+        frame to frame: that points to a bad link, not to a failed sensor.
         """
-        if not names or names == self._memory.left_out:
+        frames = self._impossible = {
+            name: self._impossible.get(name, 0) + 1 for name in names
+        }
+        if all(
+            name in self._memory.left_out or count >= INVALID_FRAMES
+            for name, count in frames.items()
+        ):
             return True
-        self._alike = self._alike + 1 if names == self._suspects else 1
-        self._suspects = names
         self._invalid += 1
-        if self._alike >= INVALID_FRAMES:
+        longest = max(frames.values())
+        if longest >= INVALID_FRAMES and self._invalid >= _MAX_INVALID_FRAMES:
             return True
         self._memory.statistics.rejected += 1
-        if self._invalid >= INVALID_FRAMES and self._alike == 1:
+        if longest == 1 and self._invalid >= INVALID_FRAMES:
             raise ImplausibleFrameError("Each frame has other impossible values")
         return False
