@@ -65,6 +65,9 @@ HISTORY = [
 ]
 DAMAGED = MORE_CELLS[:100] + b"\xff" + MORE_CELLS[101:]
 IMPLAUSIBLE = build(CELL_DATA, {6: "E40C" * 4, 70: "0F", 150: "9033", 173: "65"})
+TWO_FAULTS = build(
+    CELL_DATA, {6: "E40C" * 4, 70: "0F", 150: "9033", 162: "4006", 173: "65"}
+)
 FOUR_CELLS = {6: "E40C" * 4, 70: "0F", 150: "9033", 173: "2A"}
 # A frame of no layout
 NONSENSE = build(CELL_DATA, {6: "A5" * 293})
@@ -518,6 +521,9 @@ def test_value_that_is_impossible_in_three_frames_is_left_out(run: Run) -> None:
     assert (result.code, result.err.count("rejected:")) == (0, 2)
     result = run([DEVICE, IMPLAUSIBLE, CELLS, *2 * [IMPLAUSIBLE]], "--all")
     assert [cells["remain_percent"] for cells in result.output["cell_data"]] == [42]
+    result = run([DEVICE, IMPLAUSIBLE, TWO_FAULTS, IMPLAUSIBLE])
+    (shown,) = result.output["cell_data"]
+    assert shown["implausible"] == ["remain_percent"]
 
 
 # Secrets

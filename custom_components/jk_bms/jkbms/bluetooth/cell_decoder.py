@@ -10,7 +10,12 @@ from ..errors import (
     UnsupportedLayoutError,
 )
 from ..models import CellData, DeviceInfo, LiveData
-from ..protocol.decode import INVALID_FRAMES, decode_cell_data, decode_live
+from ..protocol.decode import (
+    INVALID_FRAMES,
+    LastingFaults,
+    decode_cell_data,
+    decode_live,
+)
 from ..protocol.detect import confirm_profile
 from ..protocol.frames import Frame
 from ..protocol.profile import STATE_FIELDS, Profile, choose_profile
@@ -20,8 +25,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _BLANK_FRAMES: Final = 2
 """Frames in a row without any cell that are skipped; the next one is accepted."""
-_MAX_INVALID_FRAMES: Final = 2 * INVALID_FRAMES
-"""Frames in a row with a lasting fault and others that come and go; one is accepted then."""
 _MEASURED: Final = frozenset({"battery_voltage", "battery_current"})
 """What the power is computed from."""
 _STATES: Final = attrgetter(*STATE_FIELDS)
@@ -49,8 +52,7 @@ class CellDecoder:
         """Whether cell data without cells would be unexpected."""
         self._invalid = self._blank = 0
         """Rejected frames since the last reading."""
-        self._impossible: dict[str, int] = {}
-        """For each value that the last frame left out, in how many in a row it is impossible."""
+        self._faults = LastingFaults()
 
     def expect(self, info: DeviceInfo) -> None:
         """Expect the layout that this implies; if it implies none, the data decide."""
@@ -129,23 +131,13 @@ class CellDecoder:
     def _may_leave_out(self, names: tuple[str, ...]) -> bool:
         """Return whether these values have been impossible long enough.
 
-        A value that is only impossible in some frames need not hide those in between,
-        but for a few frames. Raises `ImplausibleFrameError` if the values differ from
-        frame to frame: that points to a bad link, not to a failed sensor.
+        Raises `ImplausibleFrameError` if they differ from frame to frame: that points to
+        a bad link, not to a failed sensor.
         """
-        frames = self._impossible = {
-            name: self._impossible.get(name, 0) + 1 for name in names
-        }
-        if all(
-            name in self._memory.left_out or count >= INVALID_FRAMES
-            for name, count in frames.items()
-        ):
-            return True
-        self._invalid += 1
-        longest = max(frames.values())
-        if longest >= INVALID_FRAMES and self._invalid >= _MAX_INVALID_FRAMES:
+        if self._faults.may_leave_out(names, self._memory.left_out):
             return True
         self._memory.statistics.rejected += 1
-        if longest == 1 and self._invalid >= INVALID_FRAMES:
+        self._invalid += 1
+        if self._invalid >= INVALID_FRAMES and not self._faults.repeat:
             raise ImplausibleFrameError("Each frame has other impossible values")
         return False

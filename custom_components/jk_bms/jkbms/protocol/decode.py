@@ -1,6 +1,6 @@
 """Decodes frames into models by layout (docs/protocol.md 6 to 13)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from math import fsum
@@ -45,7 +45,9 @@ from .profile import (
 _ASTERISK: Final = ord("*")
 
 INVALID_FRAMES: Final = 3
-"""Frames in a row with the same impossible values; the last is accepted without them."""
+"""Frames in a row in which a value is impossible; the last is accepted without it."""
+_MAX_INVALID_FRAMES: Final = 2 * INVALID_FRAMES
+"""Frames in a row with such a value and others that come and go; the last is accepted."""
 LIVE_CELL: Final = 0.3, 6.0
 """Possible volts of a cell in use; a dead one may read 0."""
 _TEMPERATURE: Final = LIVE_LIMITS["temperature_1"]
@@ -129,6 +131,39 @@ def decode_cell_data(frame: Frame, profile: Profile) -> CellData:
 
 
 _NO_CELLS: Final[dict[str, Any]] = dict.fromkeys(NEED_CELLS)
+
+
+class LastingFaults:
+    """Tells the impossible values of a failed sensor from damage (docs/protocol.md 13)."""
+
+    def __init__(self) -> None:
+        """Start before the first frame."""
+        self._frames: dict[str, int] = {}
+        """For each value that is impossible in the last frame, in how many in a row it is."""
+        self._refused = 0
+
+    @property
+    def repeat(self) -> bool:
+        """Whether a value was impossible twice in a row; damage hits others each time."""
+        return any(frames > 1 for frames in self._frames.values())
+
+    def may_leave_out(
+        self, names: Collection[str], known: Collection[str] = ()
+    ) -> bool:
+        """Return whether to accept a frame without these impossible values.
+
+        `known` were left out before. Call it for each frame, also for those without any.
+        """
+        self._frames = {name: self._frames.get(name, 0) + 1 for name in names}
+        last = [
+            name in known or frames >= INVALID_FRAMES
+            for name, frames in self._frames.items()
+        ]
+        self._refused += 1
+        if all(last) or (any(last) and self._refused >= _MAX_INVALID_FRAMES):
+            self._refused = 0
+            return True
+        return False
 
 
 def decode_live(frame: Frame, profile: Profile) -> LiveData:

@@ -11,7 +11,7 @@ from ..errors import (
 )
 from ..models import DeviceInfo, Layout, masked
 from .decode import (
-    INVALID_FRAMES,
+    LastingFaults,
     decode_cell_data,
     decode_detail_log,
     decode_device_info,
@@ -79,9 +79,9 @@ def decode_all(
 ) -> Contents:
     """Decode frames of one battery, with its passcodes masked unless `secrets`.
 
-    The layout is detected unless it is given (docs/protocol.md 6.2). Cell data with the
-    same impossible values are rejected twice, then decoded without those. Raises
-    nothing.
+    The layout is detected unless it is given (docs/protocol.md 6.2). Cell data with
+    impossible values are rejected until these have lasted, then decoded without them.
+    Raises nothing.
     """
     frames = [*frames]
     profile, layout_error = None, None
@@ -92,8 +92,7 @@ def decode_all(
             layout_error = err
     sections: dict[str, list[Any]] = {name: [] for name in SECTIONS.values()}
     rejected = []
-    suspects: tuple[str, ...] = ()
-    alike = 0
+    faults = LastingFaults()
     for number, frame in enumerate(frames):
         try:
             if decode := _DECODE.get(frame.type):
@@ -103,12 +102,10 @@ def decode_all(
             else:
                 continue
             if frame.type is FrameType.CELL_DATA:
-                suspects = ()
+                faults.may_leave_out(())
         except ImplausibleValuesError as err:
             model = err.cell_data
-            alike = alike + 1 if model.implausible == suspects else 1
-            suspects = model.implausible
-            if alike < INVALID_FRAMES:
+            if not faults.may_leave_out(model.implausible):
                 rejected.append(_rejection(number, frame, err))
                 continue
         except ImplausibleFrameError as err:
