@@ -29,6 +29,8 @@ from .timed_changes import TimedChanges, TimedWrite
 
 CONFIRMATION_REQUIRED: Final = "confirmation_required"
 """Translation key of the error for a change that needs confirmation."""
+NOT_SAVED: Final = "setting_not_saved"
+"""Translation key of the error for a change whose undo cannot be saved."""
 _REFUSED: Final = {
     Refusal.UNKNOWN: "setting_unknown",
     Refusal.PROTECTED: "setting_protected",
@@ -38,6 +40,7 @@ _REFUSED: Final = {
     Refusal.OUT_OF_RANGE: "setting_out_of_range",
     Refusal.NOT_ALLOWED: "controls_not_allowed",
     Refusal.NOT_CONFIRMED: CONFIRMATION_REQUIRED,
+    Refusal.NOT_SAVED: NOT_SAVED,
 }
 _NOT_CONFIRMED: Final = {
     Outcome.NOT_CONFIRMED: "write_not_confirmed",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+import logging
 from math import inf
 from typing import Final, Literal, override
 
@@ -11,6 +12,8 @@ from homeassistant.helpers.event import async_call_later
 
 from .energy import EnergyMeter
 from .entry_store import EntryStore
+
+_LOGGER = logging.getLogger(__name__)
 
 # The minimum time between two saves, in seconds, and so the most that a crash can lose:
 # short compared with an hour of statistics, and long enough to spare an SD card.
@@ -30,8 +33,7 @@ class EnergyStore(EntryStore[dict[str, float]]):
         """Start without counters."""
         super().__init__(hass, entry_id)
         self.saved: Mapping[str, float] = {}
-        """The totals in kWh as of the last save."""
-        self._hass = hass
+        """The totals in kWh that are on the disk."""
         self._meters: dict[str, EnergyMeter] = {}
         self._counts: set[Callable[[], None]] = set()
         self._listeners: set[Callable[[], None]] = set()
@@ -84,9 +86,15 @@ class EnergyStore(EntryStore[dict[str, float]]):
             )
 
     async def async_save(self, _reason: datetime | Event | None = None) -> None:
-        """Save the totals if they changed, then call the listeners."""
+        """Save the totals if they changed, then call the listeners.
+
+        After a failed write, another one is scheduled.
+        """
         for count in tuple(self._counts):
-            count()
+            try:
+                count()
+            except Exception:
+                _LOGGER.exception("Error while counting energy")
         self._async_cancel_timer()
         totals = self._totals
         # While Home Assistant stops, a store only schedules the save; the final write
@@ -94,7 +102,9 @@ class EnergyStore(EntryStore[dict[str, float]]):
         if totals == self.saved or self._hass.state is CoreState.stopping:
             return
         self._saved_at = self._hass.loop.time()
-        await self._store.async_save(totals)
+        if await self._async_save(totals) != totals:
+            self.async_schedule_save()
+            return
         self.saved = totals
         for listener in tuple(self._listeners):
             listener()

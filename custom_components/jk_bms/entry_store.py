@@ -1,15 +1,19 @@
 """The base of what is stored for each config entry, one file for each kind and entry."""
 
 from abc import ABC, abstractmethod
+import asyncio
 from collections.abc import Mapping, Sequence
+import logging
 from typing import Any, ClassVar, Final, Self
 
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 
+_LOGGER = logging.getLogger(__name__)
 _VERSION: Final = 1
 _STORES: HassKey[dict[tuple[str, str], EntryStore[Any]]] = HassKey(f"{DOMAIN}_stores")
 """Stores by kind and config entry id."""
@@ -23,9 +27,10 @@ class EntryStore[DataT: Mapping[str, Any] | Sequence[Any]](ABC):
 
     def __init__(self, hass: HomeAssistant, entry_id: str) -> None:
         """Start empty; the entry id outlives a change of the address."""
-        self._store = Store[DataT](
-            hass, _VERSION, f"{DOMAIN}.{self.kind}.{entry_id}", atomic_writes=True
-        )
+        self._hass = hass
+        self._key = f"{DOMAIN}.{self.kind}.{entry_id}"
+        self._store = self._new_store()
+        self._save_lock = asyncio.Lock()
 
     @classmethod
     async def async_open(cls, hass: HomeAssistant, entry_id: str) -> Self:
@@ -61,6 +66,23 @@ class EntryStore[DataT: Mapping[str, Any] | Sequence[Any]](ABC):
     async def async_load(self) -> None:
         """Load what was saved; damaged data are ignored."""
         self._restore(await self._store.async_load())
+
+    async def _async_save(self, data: DataT) -> object:
+        """Save, and return what is on the disk now: older data if the write failed.
+
+        A `Store` only logs that. Returns `None` if there is nothing to read.
+        """
+        async with self._save_lock:
+            try:
+                await self._store.async_save(data)
+                # A store that is waiting to write returns that, so ask another one.
+                return await self._new_store().async_load()
+            except (OSError, HomeAssistantError) as error:
+                _LOGGER.error("%s was not saved: %s", self._key, error)
+                return None
+
+    def _new_store(self) -> Store[DataT]:
+        return Store(self._hass, _VERSION, self._key, atomic_writes=True)
 
     async def async_remove(self) -> None:
         """Remove what was saved."""

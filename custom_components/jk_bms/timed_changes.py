@@ -63,12 +63,7 @@ class TimedChanges(EntryStore[dict[str, dict[str, Any]]]):
     @override
     def _restore(self, stored: object) -> None:
         """Take the changes; damaged ones are ignored."""
-        rows = stored.items() if isinstance(stored, dict) else ()
-        self.changes = {
-            name: TimedChange(**row | {"values": tuple(row["values"])})
-            for name, row in rows
-            if name in TIMED and _is_sound(name, row)
-        }
+        self.changes = _sound(stored)
 
     @callback
     def async_cancel(self, names: Iterable[str]) -> None:
@@ -100,13 +95,23 @@ class TimedChanges(EntryStore[dict[str, dict[str, Any]]]):
         self.changes = changes
         self._store.async_delay_save(self._rows, 0)
 
-    async def async_save_now(self, name: str, change: TimedChange) -> None:
-        """Add or replace a change; return once it is saved."""
+    async def async_save_now(self, name: str, change: TimedChange) -> bool:
+        """Add or replace a change, save it, and return whether that succeeded."""
         self.changes = {**self.changes, name: change}
-        await self._store.async_save(self._rows())
+        return _sound(await self._async_save(self._rows())).get(name) == change
 
     def _rows(self) -> dict[str, dict[str, Any]]:
         return {name: asdict(change) for name, change in self.changes.items()}
+
+
+def _sound(stored: object) -> dict[str, TimedChange]:
+    """Return what was saved, without damaged rows."""
+    rows = stored.items() if isinstance(stored, dict) else ()
+    return {
+        name: TimedChange(**row | {"values": tuple(row["values"])})
+        for name, row in rows
+        if name in TIMED and _is_sound(name, row)
+    }
 
 
 def _is_sound(name: str, row: object) -> bool:
@@ -172,12 +177,16 @@ class TimedWrite:
             raise SettingRefusedError(change.setting, Refusal.NOT_ALLOWED)
 
     async def async_prepare(self, change: Change) -> None:
-        """Save the value to return to; the change is sent afterwards."""
+        """Save the value to return to, or that it is sent; it is sent afterwards.
+
+        Raises a `SettingRefusedError` if that cannot be saved.
+        """
         name = change.setting
         earlier = self._timed.changes.get(name)
         self._earlier[name] = earlier
+        timer: TimedChange | None = None
         if self._is_undo and earlier:
-            await self._timed.async_save_now(name, replace(earlier, is_sent=True))
+            timer = replace(earlier, is_sent=True)
         elif self._duration:
             assert change.old is not None
             values: tuple[Value, ...] = (change.new,)
@@ -185,15 +194,14 @@ class TimedWrite:
             if earlier and change.old in earlier.values:
                 # That value was temporary itself: return to the one before it.
                 values, before = (change.new, *earlier.values), earlier.before
-            await self._timed.async_save_now(
-                name,
-                TimedChange(
-                    values=values,
-                    before=before,
-                    due=self._due,
-                    lasts=self._duration.total_seconds(),
-                ),
+            timer = TimedChange(
+                values=values,
+                before=before,
+                due=self._due,
+                lasts=self._duration.total_seconds(),
             )
+        if timer and not await self._timed.async_save_now(name, timer):
+            raise SettingRefusedError(name, Refusal.NOT_SAVED)
 
     @callback
     def async_end(self, outcomes: Mapping[str, Outcome]) -> None:

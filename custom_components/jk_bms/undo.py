@@ -13,7 +13,12 @@ from homeassistant.helpers.event import async_track_point_in_utc_time
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .controls import async_read_settings, async_write_settings, lapsed_issue_id
+from .controls import (
+    NOT_SAVED,
+    async_read_settings,
+    async_write_settings,
+    lapsed_issue_id,
+)
 from .coordinator import JkBmsConfigEntry
 from .jkbms.bluetooth.writing import Outcome
 from .jkbms.models import Reading
@@ -201,10 +206,13 @@ class _Undo:
             report = await async_write_settings(
                 self._coordinator, target, None, is_undo=True
             )
-        except ServiceValidationError:
-            # If the link is turned off, it is done once the link is on again; while Home
-            # Assistant stops, after its next start.
-            if not (self._coordinator.resumes_at or self._coordinator.is_shut_down):
+        except ServiceValidationError as error:
+            # If nothing can be saved, the next reading tries again. If the link is turned
+            # off, it is done once the link is on again; while Home Assistant stops, after
+            # its next start.
+            if error.translation_key != NOT_SAVED and not (
+                self._coordinator.resumes_at or self._coordinator.is_shut_down
+            ):
                 due = self._sort_out(self._coordinator.data)
                 self._timed.async_cancel(due.gone)
                 self._lapse(target.keys() & due.target.keys())

@@ -40,7 +40,7 @@ from tests.virtual_bms import MODELS, Faults, VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import pass_time, setup_integration, until, until_held
-from .restore import dump_extra_data, load_states, store_extra_data
+from .restore import dump_extra_data, full_disk, load_states, store_extra_data
 from .week import Truth, power_of_a_week, readings_of_a_week, true_energy
 
 CHARGED = "sensor.house_24v_energy_charged"
@@ -215,6 +215,39 @@ async def test_energy_state_is_written_after_the_save(
     house.miss()
     assert house.energies == (STATE_UNAVAILABLE, STATE_UNAVAILABLE)
     house.publish(1110.5, 3600)
+    assert house.shown(CHARGED) == "0.06"
+
+
+async def test_failed_save_shows_nothing_and_is_tried_again(
+    house: House, hass_storage: dict[str, Any]
+) -> None:
+    """Also of a battery that is idle since; a crash before that lowers no counter."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    await house.publish_and_save(1060, 3600)
+    key = f"jk_bms.energy.{house.entry.entry_id}"
+    saved = hass_storage[key]["data"]
+
+    with full_disk():
+        await house.publish_and_save(1120, 0)
+        assert house.shown(CHARGED) == "0.06"
+        await pass_time(house.hass, timedelta(seconds=61))
+        assert house.shown(CHARGED) == "0.06"
+        assert hass_storage[key]["data"] == saved
+    await pass_time(house.hass, timedelta(seconds=61))
+    assert house.shown(CHARGED) == "0.09"
+    await house.crash(10, 0)
+    assert house.shown(CHARGED) == "0.09"
+
+
+async def test_error_while_counting_stops_no_save(house: House) -> None:
+    """Neither that of a client nor that of another listener."""
+    house.expect(1000, 3600)
+    await house.set_up()
+    with patch.object(JkBmsClient, "count_frames", side_effect=RuntimeError):
+        await house.reload(1030, 3600)
+        house.publish(1060, 3600)
+        await pass_time(house.hass, timedelta(seconds=61))
     assert house.shown(CHARGED) == "0.06"
 
 

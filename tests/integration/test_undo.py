@@ -40,6 +40,7 @@ from tests.virtual_bms.scanner import VirtualProxy
 
 from . import fire_timers, setup_integration, until
 from .controls import TUNING, act, written
+from .restore import full_disk
 
 CHARGING = "switch.garage_charging"
 CHARGE = "number.garage_requested_charge_voltage"
@@ -535,6 +536,44 @@ async def test_nothing_is_sent_before_the_timer_is_saved(
     assert pending(hass, entry) == set()
     assert written(bms) == []
     assert Ledger.async_get(hass, entry.entry_id).records == ()
+
+
+@pytest.mark.parametrize("is_pending", [False, True])
+async def test_nothing_is_sent_if_the_timer_is_not_saved(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    is_pending: bool,
+) -> None:
+    """The refusal says why; a change that was saved before is undone at its time."""
+    if is_pending:
+        await change(hass, entry, charging=False)
+    before, sent = TimedChanges.async_get(hass, entry.entry_id).changes, written(bms)
+    with (
+        full_disk(),
+        pytest.raises(ServiceValidationError, match="could not be saved"),
+    ):
+        await change(hass, entry, hours=2, charging=is_pending, discharging=False)
+    assert written(bms) == sent
+    assert TimedChanges.async_get(hass, entry.entry_id).changes == before
+
+
+async def test_undoing_waits_until_it_can_be_saved(
+    hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, later: Later
+) -> None:
+    """Or a crash could repeat it; turning discharging off may be that crash."""
+    await change(hass, entry, charging=False)
+    coordinator: JkBmsCoordinator = entry.runtime_data
+    with full_disk():
+        later(HOUR)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        await coordinator.async_refresh()
+        await hass.async_block_till_done(wait_background_tasks=True)
+    assert (written(bms), pending(hass, entry)) == ([OFF], {"charging"})
+    await coordinator.async_refresh()
+    await until(lambda: not pending(hass, entry))
+    assert written(bms) == [OFF, ON]
+    assert lapsed(hass) == []
 
 
 @pytest.mark.parametrize("cut", ["cancelled", "failed", "stopped"])

@@ -132,6 +132,7 @@ class Refusal(StrEnum):
     OUT_OF_RANGE = "the value is not allowed"
     NOT_ALLOWED = "changing it is not allowed"
     NOT_CONFIRMED = "this change needs confirmation"
+    NOT_SAVED = "the value to return to could not be saved"
 
 
 class SettingRefusedError(JkBmsError):
