@@ -14,7 +14,7 @@ from homeassistant.components import bluetooth
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from .connection_paths import async_forget_path, async_last_path
+from .connection_paths import Path, async_forget_path, async_last_path
 from .jkbms.errors import JkBmsError
 from .jkbms.protocol.frames import FrameStatistics
 
@@ -47,8 +47,8 @@ class AttemptRecord:
         self, hass: HomeAssistant, address: str, statistics: FrameStatistics
     ) -> None:
         """Start empty; `statistics` count the frames of the client."""
-        self.last_path: str | None = None
-        """The adapter or proxy that saw the battery last."""
+        self.last_seen: Path | None = None
+        """The adapter or proxy that saw the battery last, and how strong its signal was."""
         self._hass = hass
         self._address = address
         self._statistics = statistics
@@ -73,7 +73,7 @@ class AttemptRecord:
         frames = self._statistics.good
         seen = bluetooth.async_last_service_info(self._hass, self._address)
         if seen:
-            self.last_path = seen.source
+            self.last_seen = Path(seen.source, seen.rssi)
         async_forget_path(self._hass, self._address)
 
         def attempt(outcome: str) -> Attempt:

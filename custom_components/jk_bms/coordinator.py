@@ -428,7 +428,7 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
             self.address,
             error,
             entry_id=self.config_entry.entry_id,
-            last_source=self.attempts.last_path,
+            last_seen=self.attempts.last_seen,
         )
 
     @callback

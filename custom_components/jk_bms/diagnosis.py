@@ -16,6 +16,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 
 from .bonds import CONF_ADAPTER, async_local_path
+from .connection_paths import Path
 from .const import DOMAIN
 from .jkbms.errors import (
     ConnectionLostError,
@@ -82,12 +83,12 @@ def async_diagnose(
     error: JkBmsError,
     *,
     entry_id: str | None = None,
-    last_source: str | None = None,
+    last_seen: Path | None = None,
 ) -> Diagnosis:
     """Choose the message that explains best why the battery was not read.
 
-    The entry of a battery that was added gives its model and firmware; `last_source` is
-    the adapter or proxy that last received an advertisement.
+    The entry of a battery that was added gives its model and firmware; `last_seen` is
+    the path of its last advertisement, which scanners forget after some minutes.
     """
     model, firmware = _identity(hass, address, error, entry_id)
     reachability = bluetooth.async_address_reachability_diagnostics(
@@ -106,7 +107,7 @@ def async_diagnose(
         key = "connection_lost"
     elif isinstance(error, NotReachableError):
         is_gone = error.is_missing and not _advertises(seen)
-        key = _why_not_reachable(hass, address, seen, last_source, is_gone=is_gone)
+        key = _why_not_reachable(hass, address, seen, last_seen, is_gone=is_gone)
     elif isinstance(error, NotJkBmsError) and model:
         # It was a JK BMS before, so this time the data were disturbed.
         key = "implausible"
@@ -173,7 +174,7 @@ def _why_not_reachable(
     hass: HomeAssistant,
     address: str,
     seen: BluetoothServiceInfoBleak | None,
-    last_source: str | None,
+    last_seen: Path | None,
     *,
     is_gone: bool,
 ) -> str:
@@ -192,12 +193,13 @@ def _why_not_reachable(
     ):
         return "not_in_range"
     # A battery stops advertising while a client is connected, when it is turned off and
-    # when it moves away: no radio can tell these apart. While the scanner that saw it last
-    # is still there, assume a client, which is the one that a user can disconnect.
-    source = seen.source if seen else last_source
-    if source and bluetooth.async_scanner_by_source(hass, source):
-        return "other_client"
-    return "not_in_range"
+    # when it moves away; only then does its signal fade before. While the scanner that saw
+    # it last is still there, assume a client, which is the one that a user can disconnect.
+    last = Path(seen.source, seen.rssi) if seen else last_seen
+    if not last or (last.rssi or 0) <= WEAK_SIGNAL:
+        return "not_in_range"
+    is_there = bluetooth.async_scanner_by_source(hass, last.source)
+    return "other_client" if is_there else "not_in_range"
 
 
 def _slot_holders(hass: HomeAssistant, address: str) -> list[str]:

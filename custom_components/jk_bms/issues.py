@@ -39,8 +39,8 @@ ISSUE_AFTER: Final = 300.0
 
 # How long, in seconds, one of these must have lasted. Other failures, such as a battery
 # out of range or a weak signal, raise no issue: it is unavailable, and its entry gives the
-# reason. A battery that stops advertising counts as in use by another client, even if it
-# was moved away, and so raises an issue after a day (`_why_not_reachable`).
+# reason. A battery that stops advertising while its signal is strong counts as in use
+# by another client, and so raises an issue after a day (`_why_not_reachable`).
 RAISED_AFTER: Final = {
     "adapter_missing": ISSUE_AFTER,
     "implausible": ISSUE_AFTER,

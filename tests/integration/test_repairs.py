@@ -311,6 +311,23 @@ async def test_absent_battery_raises_no_issue(
     assert entry.runtime_data.diagnosis.key == reason
 
 
+async def test_battery_whose_signal_faded_is_out_of_range(
+    hass: HomeAssistant,
+    proxy: VirtualProxy,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    clock: Clock,
+) -> None:
+    """A camper that drives off is not taken for one that another client uses."""
+    proxy.place(bms, rssi=-94)
+    receive_advertisement(proxy, bms)
+    await pass_time(hass)
+    forget(proxy, bms)
+    await fail_for_long(hass, clock, 7 * 86400.0)
+    assert issues(hass) == {}
+    assert entry.runtime_data.diagnosis.key == "not_in_range"
+
+
 async def test_changed_diagnosis_clears_the_issue(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, clock: Clock
 ) -> None:
