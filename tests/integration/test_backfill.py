@@ -31,6 +31,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util import dt as dt_util
 from homeassistant.util.unit_conversion import TemperatureConverter
+from tests.thorough import THOROUGH
 from tests.virtual_bms import Battery, VirtualBms
 from tests.virtual_bms.state import DetailRecord
 
@@ -377,6 +378,7 @@ async def test_only_recent_records_import_nothing(
     assert await fill(hass, entry) == dict.fromkeys(IMPORTED, 0)
 
 
+@pytest.mark.skipif(not THOROUGH, reason="takes a quarter of a minute")
 async def test_full_detail_log_is_imported(
     hass: HomeAssistant, bms: VirtualBms, entry: MockConfigEntry, top: datetime
 ) -> None:
