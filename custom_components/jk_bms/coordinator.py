@@ -151,14 +151,15 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
         first, self._first_read = self._first_read, None
         if not first:
             return False
-        age = timedelta(seconds=self.hass.loop.time() - first.reading.time)
+        age = self._age(first.reading)
         if age >= self.options.max_age:
             return False
         self._schedule.polled_at = monotonic_time_coarse() - age.total_seconds()
         self._async_publish(first.reading)
-        self.last_update = dt_util.utcnow() - age
-        self._timers.async_set(self.options.max_age - age, self._async_expire)
         return True
+
+    def _age(self, reading: Reading) -> timedelta:
+        return timedelta(seconds=self.hass.loop.time() - reading.time)
 
     @callback
     def _async_set_up_from(self, info: DeviceInfo) -> None:
@@ -449,18 +450,20 @@ class JkBmsCoordinator(ActiveBluetoothDataUpdateCoordinator[Reading]):
 
     @callback
     def _async_publish(self, reading: Reading) -> None:
-        """Make a reading the current one."""
+        """Make a reading the current one; it is valid as long as energy counts from it."""
         if not reading.settings and self.last_update:
             reading = replace(reading, settings=self.data.settings)
-        if self._outage.end():
-            _LOGGER.info("%s is available again", self.config_entry.title)
+        age = self._age(reading)
+        self._is_fresh = age < self.options.max_age
+        if self._is_fresh:
+            self._timers.async_set(self.options.max_age - age, self._async_expire)
+            if self._outage.end():
+                _LOGGER.info("%s is available again", self.config_entry.title)
         self._memory.unexpected_errors.end()
         self.data = reading
-        self.last_update = dt_util.utcnow()
+        self.last_update = dt_util.utcnow() - age
         self.last_exception = self.diagnosis = None
         self.last_poll_successful = True
-        self._is_fresh = True
-        self._timers.async_set(self.options.max_age, self._async_expire)
         self._async_update_device(reading.device_info)
         sample = LiveSample.of(reading)
         # On a held link the frames are fed one by one, except those without power.

@@ -25,6 +25,7 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 from tests.virtual_bms import Faults, VirtualBms, frames
+from tests.virtual_bms.radio import VirtualBackend
 from tests.virtual_bms.scanner import VirtualProxy
 
 from . import (
@@ -312,6 +313,40 @@ async def test_poll_failures_mark_unavailable_by_age_and_recover(
         await pass_time(hass)
     assert soc(hass) == "40"
     assert our_lines(caplog, logging.INFO) == ["House 24V is available again"]
+
+
+async def test_values_are_valid_as_long_as_they_are_counted(
+    hass: HomeAssistant,
+    bms: VirtualBms,
+    entry: MockConfigEntry,
+    short_deadline: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From their own time on, which a slow disconnect leaves behind."""
+    monkeypatch.setattr(VirtualBackend, "disconnect", lambda _: asyncio.sleep(60))
+    coordinator = entry.runtime_data
+    before = coordinator.data
+    fire_timers(hass)
+    await until(lambda: coordinator.data is not before)
+    age = timedelta(seconds=hass.loop.time() - coordinator.data.time)
+    assert age > timedelta(seconds=3)
+    margin = timedelta(seconds=0.5)
+    fire_timers(hass, MAX_DATA_AGE - age - margin)
+    assert soc(hass) == "40"
+    fire_timers(hass, MAX_DATA_AGE - age + margin)
+    assert soc(hass) == STATE_UNAVAILABLE
+
+
+async def test_old_values_are_not_valid_again_when_settings_change(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    """A write that is cut off publishes the values of before with the new settings."""
+    coordinator = entry.runtime_data
+    fire_timers(hass, MAX_DATA_AGE)
+    assert soc(hass) == STATE_UNAVAILABLE
+    old = hass.loop.time() - MAX_DATA_AGE.total_seconds()
+    coordinator._async_publish(replace(coordinator.data, time=old))
+    assert soc(hass) == STATE_UNAVAILABLE
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,8 @@ class House:
         self.bms = bms
         self.entry: MockConfigEntry
         self.next: Reading
+        self.begin = hass.loop.time()
+        """When the clock of the readings was at 0."""
         self.expect(0.0, 0.0)
 
     @property
@@ -83,7 +85,7 @@ class House:
             device_info=DeviceInfo(device_model="BMS", software_version="11.48"),
             settings=None,
             cell_data=CellData(**values),
-            time=time,
+            time=self.begin + time,
         )
 
     async def read(self) -> Reading:
@@ -138,6 +140,7 @@ class House:
 
     async def _start(self, time: float, power: float | None) -> None:
         await load_states(self.hass)
+        self.begin = self.hass.loop.time()
         self.expect(time, power)
         assert await self.hass.config_entries.async_setup(self.entry.entry_id)
         await self.hass.async_block_till_done()
@@ -476,7 +479,7 @@ async def test_a_year_is_counted_and_never_goes_down(
             battery_current=watts / 50,
             reported_power=abs(watts),
         )
-        for sample in checker.accept(frame, time):
+        for sample in checker.accept(frame, house.begin + time):
             house.coordinator.live.feed(sample)
 
     house.expect(1.0, power(0))

@@ -216,7 +216,7 @@ async def test_lost_and_found_values_are_written_at_once(
     publish(1002, cycle_count=8)
     assert shown(hass, "charging_cycles") == "8"
     proxy.unplug()
-    await pass_time(hass, timedelta(minutes=3))
+    await pass_time(hass, timedelta(hours=1))
     assert shown(hass, "charging_cycles") == STATE_UNAVAILABLE
     publish(1003, cycle_count=9)
     assert shown(hass, "charging_cycles") == "9"
