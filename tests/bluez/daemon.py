@@ -45,8 +45,11 @@ def bus_running(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         assert daemon.stdout
         address = daemon.stdout.readline().strip()
         assert address.startswith("unix:path="), "dbus-daemon does not start"
-        yield address, daemon
-        daemon.terminate()
+        try:
+            yield address, daemon
+        finally:
+            # Leaving `Popen` waits until it has ended
+            daemon.terminate()
 
 
 @pytest.fixture(scope="session")

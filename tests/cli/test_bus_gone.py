@@ -1,11 +1,12 @@
-"""The D-Bus daemon ends while batteries are looked for, connected and read."""
+"""The D-Bus daemon ends while batteries are looked for, connected and read; or is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 import subprocess
 
+from bleak.backends.bluezdbus import manager as bluez_manager
 from bleak.backends.bluezdbus.version import BlueZFeatures
 import pytest
 import pytest_socket
@@ -17,6 +18,7 @@ from custom_components.jk_bms.jkbms.cli.polling import Poller
 from custom_components.jk_bms.jkbms.errors import NoBluetoothError
 from tests.bluez import Bluez
 from tests.bluez.daemon import bus_running
+from tests.servers import get_json
 from tests.virtual_bms import MODELS, Battery, VirtualBms
 
 ADAPTER = "00:1A:7D:DA:71:13"
@@ -106,3 +108,120 @@ async def test_one_shot_that_cannot_scan_any_more_says_that_there_is_no_bluetoot
         async with asyncio.timeout(60):
             with pytest.raises(NoBluetoothError, match=r"^D-Bus is not running \(\w"):
                 await reading
+
+
+# Pushing once
+
+
+@pytest.fixture
+def push_job(
+    pushgateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Return the options of a push to a job that no other test has."""
+    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return ["-p", "-t", "1", "-u", pushgateway, "--job", tmp_path.name]
+
+
+async def shown(push_job: list[str]) -> dict[str, float]:
+    """Return whether each battery of the job is up, as the Pushgateway shows it."""
+    answer = await get_json(f"{push_job[4]}/api/v1/metrics")
+    return {
+        group["labels"]["instance"]: float(group["up"]["metrics"][0]["value"])
+        for group in answer["data"]
+        if group["labels"]["job"] == push_job[-1]
+    }
+
+
+@asynccontextmanager
+async def bus_gone(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Have no D-Bus."""
+    yield
+
+
+@asynccontextmanager
+async def no_daemon(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Have D-Bus but no bluetoothd."""
+    (folder / "bus").unlink(missing_ok=True)
+    with bus_running(folder):
+        yield
+
+
+@asynccontextmanager
+async def no_adapter(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Have bluetoothd but no adapter."""
+    # A new process knows no adapter from before
+    bluez_manager._global_instances.clear()
+    (folder / "bus").unlink(missing_ok=True)
+    with bus_running(folder) as (address, _):
+        async with Bluez(address):
+            yield
+
+
+@asynccontextmanager
+async def adapter_off(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Have an adapter that is turned off."""
+    async with bluez_running(folder, bms) as (bluez, _):
+        bluez.failures["StartDiscovery"] = "org.bluez.Error.NotReady", "Not Ready"
+        yield
+
+
+@asynccontextmanager
+async def access_denied(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Have an adapter that this user must not use."""
+    async with bluez_running(folder, bms) as (bluez, _):
+        denied = "org.freedesktop.DBus.Error.AccessDenied", "Rejected"
+        bluez.failures["StartDiscovery"] = denied
+        yield
+
+
+WITHOUT_BLUETOOTH = {
+    bus_gone: "D-Bus is not running",
+    no_daemon: "bluetoothd is not running",
+    no_adapter: "there is no Bluetooth adapter",
+    adapter_off: "Bluetooth is turned off",
+    access_denied: "this user may not use Bluetooth",
+}
+"""Ways to be without Bluetooth, and what the command reports."""
+
+
+@pytest.mark.parametrize("way", WITHOUT_BLUETOOTH)
+@pytest.mark.parametrize("is_requested", [True, False], ids=["-d", "all"])
+async def test_push_without_bluetooth_reports_the_batteries_as_down(
+    tmp_path: Path,
+    bms: VirtualBms,
+    push_job: list[str],
+    capsys: pytest.CaptureFixture[str],
+    way: Callable[[Path, VirtualBms], AbstractAsyncContextManager[None]],
+    is_requested: bool,
+) -> None:
+    """A Pushgateway would show `up 1` for ever; the reason is one line."""
+    label = bms.address if is_requested else bms.spec.name
+    options = parse([*push_job, *(["-d", label] if is_requested else [])])
+    async with bluez_running(tmp_path, bms):
+        assert await _choose(options)() == ExitCode.GOOD
+    assert await shown(push_job) == {label: 1.0}
+    async with way(tmp_path, bms):
+        assert await _choose(options)() == ExitCode.FAILED
+    assert await shown(push_job) == {label: 0.0}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"jkbms: {WITHOUT_BLUETOOTH[way]}")
+
+
+@pytest.mark.parametrize("is_requested", [True, False], ids=["-d", "all"])
+async def test_interrupted_push_reports_what_it_has_not_read_as_down(
+    tmp_path: Path, bms: VirtualBms, push_job: list[str], is_requested: bool
+) -> None:
+    """A time limit on each run would otherwise hide that the battery is gone."""
+    label = bms.address if is_requested else bms.spec.name
+    options = parse([*push_job, *(["-d", label] if is_requested else [])])
+    async with bluez_running(tmp_path, bms):
+        assert await _choose(options)() == ExitCode.GOOD
+    async with bluez_running(tmp_path, bms) as (bluez, _):
+        bluez.adapters[0].reach.clear()
+        pushing = asyncio.ensure_future(_choose(options)())
+        await until_called(bluez, "StartDiscovery")
+        pushing.cancel()
+        await asyncio.wait([pushing])
+    assert pushing.cancelled()
+    assert await shown(push_job) == {label: 0.0}

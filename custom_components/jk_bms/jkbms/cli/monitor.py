@@ -228,6 +228,12 @@ class Monitor:
             battery.failed_at = asyncio.get_running_loop().time()
         self.on_change()
 
+    def fail_untried(self, err: JkBmsError) -> None:
+        """Store why the batteries that were neither read nor failed could not be read."""
+        for battery in self.batteries:
+            if not battery.reading and not battery.error:
+                self.fail(battery, err)
+
     def log_change(self, battery: Battery) -> None:
         """Log once that a battery is lost or back, and which values it leaves out.
 

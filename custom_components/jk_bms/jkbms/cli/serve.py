@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from ..bluetooth.scanner import not_found
-from ..errors import PushError, PushUrlError
+from ..errors import NoBluetoothError, NotReachableError, PushError, PushUrlError
 from ..export.credentials import Credentials
 from ..export.exporter import DEFAULT_URL, Endpoint, Exporter
 from ..export.push import (
@@ -38,7 +38,7 @@ from .terminal import print_error
 _LOGGER = logging.getLogger(__name__)
 
 _CLEAR_DEADLINE: Final = 3.0
-"""Seconds to end the pushed series when the process is stopped."""
+"""Seconds to push or end series when the process is stopped."""
 
 
 def plan(options: Options) -> Action:
@@ -144,24 +144,51 @@ async def _push_every(
 
 
 async def _push_once(options: Options, target: PushTarget) -> ExitCode:
-    """Read the batteries once and push their values."""
+    """Read the batteries once and push their values.
+
+    Those that were not read are pushed as down, also without Bluetooth and when a signal
+    ends the run: a Pushgateway would show `up 1` forever.
+    """
     poller = Poller.from_options(options)
-    with progress(poller):
-        await poller.read_once()
+    monitor = poller.monitor
+    try:
+        with progress(poller):
+            await poller.read_once()
+    except NoBluetoothError as err:
+        print_error(str(err))
+        monitor.fail_untried(err)
+        await _deliver(monitor, options, target)
+        return ExitCode.FAILED
+    except asyncio.CancelledError:
+        monitor.fail_untried(NotReachableError("The reading was interrupted"))
+        with suppress(PushError):
+            await _deliver(monitor, options, target, deadline=_CLEAR_DEADLINE)
+        raise
     code = exit_code(poller)
-    states = _states(poller.monitor, options)
-    expired = set[str]()
+    for device in sorted(await _deliver(monitor, options, target)):
+        print_error(f"{device}: {not_found(poller.scan_timeout)}")
+        code = ExitCode.FAILED
+    return code
+
+
+async def _deliver(
+    monitor: Monitor,
+    options: Options,
+    target: PushTarget,
+    *,
+    deadline: float = DEADLINE,
+) -> set[str]:
+    """Push the states and end the series of expired labels; return the labels that are gone."""
+    states = _states(monitor, options)
+    gone, expired = set[str](), set[str]()
     if not options.targets and target.kind is PushKind.PUSHGATEWAY:
         gone, expired = _remember(target, states)
-        for device in sorted(gone):
-            print_error(f"{device}: {not_found(poller.scan_timeout)}")
-            states.append(BatteryState(device=device, up=False))
-            code = ExitCode.FAILED
+        states += [BatteryState(device=device, up=False) for device in sorted(gone)]
     if states or expired:
         async with aiohttp.ClientSession() as session:
-            await push(session, target, states, deadline=DEADLINE)
-            await clear(session, target, expired, deadline=DEADLINE)
-    return code
+            await push(session, target, states, deadline=deadline)
+            await clear(session, target, expired, deadline=deadline)
+    return gone
 
 
 def _remember(
