@@ -455,23 +455,67 @@ async def test_prometheus_stores_the_values(prometheus: Prometheus) -> None:
         prometheus.scrape("scraped", "")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_idle_connections_are_bounded(
-    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    session: aiohttp.ClientSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
 ) -> None:
     """The oldest one is closed for a new one, and a scrape succeeds meanwhile."""
     # Otherwise time closes them as well
     monkeypatch.setattr(module, "_HEAD_TIMEOUT", 3600.0)
-    async with Exporter(ANYWHERE, lambda: STATES) as exporter:
+    cert, key = write_certificate(tmp_path)
+    files = {"tls_cert": cert, "tls_key": key} if scheme == "https" else {}
+    endpoint = Endpoint.parse(f"{scheme}://127.0.0.1:0", **files)
+    async with Exporter(endpoint, lambda: STATES) as exporter:
         address = exporter.addresses[0]
-        idle = [await asyncio.open_connection(*address) for _ in range(200)]
-        async with session.get(url_of(exporter)) as response:
-            assert response.status == 200
+
+        async def scrape() -> None:
+            url = url_of(exporter, scheme=scheme)
+            close = {"Connection": "close"}
+            async with session.get(url, ssl=trusting(cert), headers=close) as response:
+                assert response.status == 200
+
+        open_before = open_sockets()
+        idle = []
+        for number in range(300):
+            idle.append(await asyncio.open_connection(*address))
+            if number % 60 == 30:
+                await scrape()
+        await scrape()
         async with asyncio.timeout(60):
-            closed = [await reader.read() for reader, _ in idle[:130]]
-        assert closed == [b""] * 130
+            closed = [await reader.read() for reader, _ in idle[:237]]
+        assert closed == [b""] * 237
         assert not idle[-1][0].at_eof()
+        # Each idle client has one too, as this process is both sides
+        assert open_sockets() - open_before <= len(idle) + 64
         for _, writer in idle:
             writer.close()
+        await asyncio.gather(*(writer.wait_closed() for _, writer in idle))
+
+
+def open_sockets() -> int:
+    """Return the number of sockets of this process."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found += each.readlink().name.startswith("socket:")
+    return found
+
+
+async def test_half_open_connections_end_with_the_exporter(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """A handshake that never comes does not outlive it."""
+    cert, key = write_certificate(tmp_path)
+    endpoint = Endpoint.parse("https://127.0.0.1:0", tls_cert=cert, tls_key=key)
+    async with Exporter(endpoint, lambda: STATES) as exporter:
+        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_connection_without_a_request_is_closed(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 import errno
+from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
 import logging
@@ -155,6 +156,7 @@ class Exporter:
         self._endpoint = endpoint
         self._states = states
         self._failure = failure
+        self._connections = _Connections()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -171,15 +173,16 @@ class Exporter:
             logger=_requests_logger(),
         )
         async with AsyncExitStack() as stack:
+            stack.callback(self._connections.close)
             stack.push_async_callback(self._runner.cleanup)
             await self._runner.setup()
+            server = self._runner.server
+            assert server
             try:
                 self._server = await asyncio.get_running_loop().create_server(
-                    self._accept,
+                    partial(_Entrance, self._connections, server, endpoint.tls),
                     endpoint.host,
                     endpoint.port,
-                    ssl=endpoint.tls,
-                    ssl_handshake_timeout=_HEAD_TIMEOUT if endpoint.tls else None,
                 )
             except OSError as err:
                 raise EndpointError(
@@ -198,15 +201,6 @@ class Exporter:
     def addresses(self) -> list[tuple[str, int]]:
         """The hosts and ports that it listens on."""
         return [each.getsockname()[:2] for each in self._server.sockets]
-
-    def _accept(self) -> web.RequestHandler:
-        """Return the handler of a new connection; close the oldest ones for it."""
-        server = self._runner.server
-        assert server
-        opened = [each for each in server.connections if each.transport]
-        for oldest in opened[: len(opened) - _MAX_CONNECTIONS + 1]:
-            oldest.force_close()
-        return server()
 
     @web.middleware
     async def _check_host(
@@ -245,6 +239,80 @@ class Exporter:
         if failure := self._failure():
             return web.Response(status=503, text=f"{failure}\n")
         return web.Response(text="ok\n")
+
+
+class _Connections:
+    """The open TCP connections, including those without a finished TLS handshake."""
+
+    def __init__(self) -> None:
+        self._open: list[asyncio.Transport] = []
+        """The oldest first."""
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Add a new connection; close the oldest ones for it."""
+        still_open = [each for each in self._open if not each.is_closing()]
+        for oldest in still_open[: len(still_open) - _MAX_CONNECTIONS + 1]:
+            oldest.abort()
+        self._open = [*still_open[1 - _MAX_CONNECTIONS :], transport]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for each in self._open:
+            each.abort()
+
+
+class _Entrance(asyncio.Protocol):
+    """Counts a new connection and passes it on to a handler, after the TLS handshake if any."""
+
+    def __init__(
+        self,
+        connections: _Connections,
+        new_handler: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._connections = connections
+        self._new_handler = new_handler
+        self._tls = tls
+        self._early = b""
+        """What the client sent with the last message of the handshake."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._connections.add(transport)
+        if self._tls:
+            transport.pause_reading()
+            # The event loop refers to a task only weakly
+            self._handshake = asyncio.create_task(self._encrypt(transport, self._tls))
+        else:
+            self._pass_on(transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._early += data
+
+    async def _encrypt(
+        self, transport: asyncio.Transport, context: ssl.SSLContext
+    ) -> None:
+        encrypted = None
+        # A client that does not complete the handshake is not worth a log line
+        with suppress(OSError):
+            encrypted = await asyncio.get_running_loop().start_tls(
+                transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=_HEAD_TIMEOUT,
+            )
+        if encrypted:
+            self._pass_on(encrypted)
+
+    def _pass_on(self, transport: asyncio.Transport) -> None:
+        handler = self._new_handler()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        if self._early:
+            handler.data_received(self._early)
 
 
 def _wants_openmetrics(accept: str) -> bool:
