@@ -109,7 +109,7 @@ class JkBmsClient:
         The first is published at once, or when the one from `since` (s of the event
         loop's clock) is `interval` s old. Returns after `lifetime` s, so that the link
         can be re-established. `on_live` is called for the first reading, and then for
-        every good frame in order, whatever the interval: within two seconds, or when
+        every good frame in order, whatever the interval: within eight seconds, or when
         `count_frames` is called; of a jump, once a second frame confirms it. Raises like
         `read` if there is no first reading within `deadline` s, and a `LinkError` when
         the connection is lost.

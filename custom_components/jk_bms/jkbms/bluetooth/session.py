@@ -61,8 +61,8 @@ COMMAND_ATTEMPTS: Final = 2
 """Maximum number of times that a command is sent."""
 _UNREAD_LOG_FRAMES: Final = 64
 """Maximum number of queued log frames; further unrequested ones are dropped."""
-_COUNTED_TOGETHER: Final = 4
-"""Frames of a held link, two seconds' worth, whose power is counted in one go.
+_COUNTED_TOGETHER: Final = 16
+"""Frames of a held link, eight seconds' worth, whose power is counted in one go.
 
 One at a time, each would find the code for it evicted from the processor's caches.
 """
