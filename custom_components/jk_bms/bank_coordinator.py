@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
+from operator import attrgetter
 from typing import Any, Final, Self, TypeIs
 
 from bluetooth_data_tools import human_readable_name
@@ -38,9 +39,12 @@ CONF_PACKS: Final = "packs"
 CONF_WIRING: Final = "wiring"
 CONF_MISSING: Final = "count_missing"
 
-# The minimum time, in seconds, between two values of a bank. Its packs are read one after
-# the other; without it, a bank of 16 would write 16 times as many states as a battery.
+# The minimum time, in seconds, between two values of a bank, unless a state of a pack
+# changes. Its packs are read one after the other; without it, a bank of 16 would write 16
+# times as many states as a battery.
 PUBLISH_INTERVAL: Final = 10.0
+_STATES: Final = attrgetter("faults", "implausible", "charging", "discharging")
+"""States of a pack that a bank publishes at once: a fault may last for seconds."""
 
 ISSUE_PACK_REMOVED: Final = "pack_removed"
 EVENT_PACK_FAULT: Final = f"{DOMAIN}_pack_fault"
@@ -241,9 +245,14 @@ class BankCoordinator:
 
         @callback
         def read() -> None:
+            before = self._readings.get(pack_id)
             if coordinator.last_update:
                 self._readings[pack_id] = coordinator.data
-            self._async_schedule()
+            now = self._readings.get(pack_id)
+            if before and now and _STATES(before.cell_data) != _STATES(now.cell_data):
+                self._async_publish()
+            else:
+                self._async_schedule()
 
         self._followed[pack_id] = (
             coordinator,
@@ -278,7 +287,9 @@ class BankCoordinator:
     @callback
     def _async_publish(self, _now: datetime | None = None) -> None:
         """Combine the readings and call the listeners."""
-        self._cancel_timer = None
+        if self._cancel_timer:
+            self._cancel_timer()
+            self._cancel_timer = None
         now = self._published_at = self.hass.loop.time()
         limit = self.options.count_missing_for.total_seconds()
         packs = self.packs()

@@ -234,7 +234,10 @@ BANK_BINARY_SENSORS: Final[tuple[BankBinarySensorDescription, ...]] = (
         device_class=BinarySensorDeviceClass.PROBLEM,
         value_fn=lambda coordinator: coordinator.data.problem,
         attributes_fn=lambda bank: {
-            "alarms": [{"pack": pack, "alarm": alarm} for pack, alarm in bank.faults]
+            "alarms": [{"pack": pack, "alarm": alarm} for pack, alarm in bank.faults],
+            "implausible": [
+                {"pack": pack, "field": field} for pack, field in bank.implausible
+            ],
         },
     ),
 )

@@ -38,6 +38,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _COOLDOWN: Final = 0.5
 """Seconds over which registry events are collected: a new battery causes dozens."""
+_IMPLAUSIBLE: Final = ("problem.state_attributes.implausible",)
+"""The fault that a battery with impossible values has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Live:
     """When a paused link is resumed."""
     reason: Reason | None = None
     faults: tuple[str, ...] = ()
-    """Names of `Alarm`, lower case."""
+    """Names of `Alarm`, lower case; the card shows `entity.binary_sensor.<name>.name`."""
     wire_resistance_cells: tuple[int, ...] = ()
     """1-based numbers of the cells that the wire resistance alarm is about."""
     cell_resistance: tuple[float | None, ...] = ()
@@ -304,7 +306,10 @@ def _live_bank(bank: BankCoordinator) -> Live:
     return Live(
         available=bank.available,
         last_read=bank.last_update,
-        faults=tuple(sorted({alarm for _, alarm in bank.data.faults})),
+        faults=(
+            *sorted({alarm for _, alarm in bank.data.faults}),
+            *(_IMPLAUSIBLE if bank.data.implausible else ()),
+        ),
         time_to_full=bank.time_to_full,
         time_to_empty=bank.time_to_empty,
     )
@@ -330,7 +335,7 @@ def _live(coordinator: JkBmsCoordinator, current: SmoothedCurrent) -> Live:
     capacities = cells.remain_capacity, cells.nominal_capacity
     return replace(
         live,
-        faults=cells.faults or (),
+        faults=(*(cells.faults or ()), *(_IMPLAUSIBLE if cells.implausible else ())),
         wire_resistance_cells=cells.wire_resistance_alarm or (),
         cell_resistance=cells.cell_resistance,
         time_to_full=time_to_full(*capacities, current.value),

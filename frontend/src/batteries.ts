@@ -19,6 +19,7 @@ export interface Live {
     readonly key: string;
     readonly placeholders: Readonly<Record<string, string>>;
   } | null;
+  /** Their names are `entity.binary_sensor.<fault>.name`. */
   readonly faults: readonly string[];
   readonly wire_resistance_cells: readonly number[];
   readonly cell_resistance: readonly (number | null)[];

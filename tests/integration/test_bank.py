@@ -1,12 +1,16 @@
 """A battery bank on real packs: read over the virtual radio, combined, shown."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+)
 from pytest_homeassistant_custom_component.components.diagnostics import (
     get_diagnostics_for_config_entry,
 )
@@ -19,6 +23,7 @@ from custom_components.jk_bms.bank_coordinator import (
     CONF_MISSING,
     CONF_PACKS,
     CONF_WIRING,
+    EVENT_PACK_FAULT,
     PUBLISH_INTERVAL,
     BankCoordinator,
 )
@@ -26,14 +31,21 @@ from custom_components.jk_bms.bank_energy import KEYS
 from custom_components.jk_bms.const import DOMAIN
 from custom_components.jk_bms.energy_store import EnergyStore
 from custom_components.jk_bms.entry_store import _STORES
+from custom_components.jk_bms.jkbms.models import Alarm
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntryDisabler,
     ConfigEntryState,
     ConfigFlowResult,
 )
-from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import HomeAssistant
+from homeassistant.const import (
+    CONF_ADDRESS,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import (
@@ -41,6 +53,7 @@ from homeassistant.helpers import (
     entity_registry as er,
     issue_registry as ir,
 )
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.helpers.template import Template
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -48,7 +61,7 @@ from tests.servers import groups
 from tests.virtual_bms import VirtualBms
 from tests.virtual_bms.scanner import VirtualProxy
 
-from . import mock_entry, pass_time, setup_integration
+from . import SPEED, TRANSLATIONS, mock_entry, pass_time, setup_integration, until_held
 from .test_websocket import Page
 
 type MakeBms = Callable[..., VirtualBms]
@@ -216,6 +229,89 @@ async def test_namesakes_are_told_apart(
     device_registry.async_update_device(device.id, name_by_user="Left")
     await publish(hass, bank)
     assert attributes(hass, "packs_online")["online"] == ["JK_PB2A16S20P", "Left"]
+
+
+@pytest.mark.parametrize(
+    ("key", "fault", "usual"),
+    [
+        ("problem", {"alarms": int(Alarm.DISCHARGE_OVERCURRENT)}, STATE_OFF),
+        ("charging", {"charging": False, "current": 0.0}, STATE_ON),
+    ],
+)
+async def test_short_state_of_a_held_pack_is_not_missed(
+    hass: HomeAssistant,
+    packs: list[VirtualBms],
+    key: str,
+    fault: dict[str, Any],
+    usual: str,
+) -> None:
+    """Three seconds between two publishes of the bank, whose values come every ten."""
+    # The bank shows the MOSFET of the other pack.
+    packs[0].battery.override(charging=False, current=0.0)
+    bank = bank_entry(packs)
+    for bms in packs:
+        bms.battery.override(alarms=0)
+        entry = await setup_integration(hass, bms, link="held", interval=60)
+        await until_held(bms, entry)
+    bank.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(bank.entry_id)
+    await publish(hass, bank)
+    states = [shown(hass, key, "binary_sensor")]
+    events = async_capture_events(hass, EVENT_PACK_FAULT)
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        assert event.data["new_state"]
+        states.append(event.data["new_state"].state)
+
+    async_track_state_change_event(hass, f"binary_sensor.bank_{key}", note)
+    before = packs[1].battery.state
+    packs[1].battery.override(**fault)
+    await asyncio.sleep(3 / SPEED)
+    packs[1].battery.override(alarms=0, charging=before.charging, current=5.2)
+    await asyncio.sleep(3 / SPEED)
+    assert states == [usual, STATE_ON if usual == STATE_OFF else STATE_OFF, usual]
+    if key == "problem":
+        assert [(each.data["pack"], each.data["raised"]) for each in events] == [
+            ("pack_b", True),
+            ("pack_b", False),
+        ]
+
+
+async def test_impossible_values_of_a_pack_are_a_problem_of_the_bank(
+    hass: HomeAssistant,
+    packs: list[VirtualBms],
+    entries: list[MockConfigEntry],
+    bank: MockConfigEntry,
+    hass_ws_client: WebSocketGenerator,
+    socket_enabled: None,
+) -> None:
+    """The attribute names the pack; its card and that of the bank show it as a fault."""
+    page = Page(await hass_ws_client(hass))
+    event = await page.subscribe()
+    devices = {each["title"]: each["device_id"] for each in event["batteries"]}
+    packs[1].battery.override(soc=101)
+    await read(entries[1])
+    live = event["live"]
+    while not (live[devices["bank"]]["faults"] and live[devices["pack_b"]]["faults"]):
+        live |= (await page.until(lambda event: event["live"]))["live"]
+    assert live[devices["pack_a"]]["faults"] == []
+    for title in ("bank", "pack_b"):
+        (fault,) = live[devices[title]]["faults"]
+        text: Any = TRANSLATIONS["entity"]["binary_sensor"]
+        for part in f"{fault}.name".split("."):
+            text = text[part]
+        assert text == "Implausible values"
+    assert shown(hass, "problem", "binary_sensor") == STATE_ON
+    assert attributes(hass, "problem", "binary_sensor")["implausible"] == [
+        {"pack": "pack_b", "field": "remain_percent"}
+    ]
+    packs[1].battery.release("soc")
+    await read(entries[1])
+    assert shown(hass, "problem", "binary_sensor") == STATE_OFF
+    while live[devices["bank"]]["faults"] or live[devices["pack_b"]]["faults"]:
+        live |= (await page.until(lambda event: event["live"]))["live"]
+    await page.unsubscribe()
 
 
 async def test_only_the_energy_follows_a_save(bank: MockConfigEntry) -> None:

@@ -106,8 +106,11 @@ class Bank:
     discharging: bool | None
     discharging_packs: tuple[str, ...]
     problem: bool | None
+    """Whether any pack has a fault or an impossible value."""
     faults: tuple[tuple[str, str], ...]
     """Pairs of pack and alarm."""
+    implausible: tuple[tuple[str, str], ...]
+    """Pairs of pack and name of a value that is left out, as in `CellData.implausible`."""
     shares: tuple[Share, ...]
     """Sorted by pack; empty in series, at rest, or unless every pack is online."""
     voltage_spread: float | None
@@ -183,7 +186,7 @@ def combine(
     nominal = _every(whole, "nominal_capacity")
     charging = _which(packs, online, lambda cells: cells.charging)
     discharging = _which(packs, online, lambda cells: cells.discharging)
-    problem = _which(packs, online, lambda cells: _any(cells.faults))
+    problem = _which(packs, online, _problem)
     voltages = _every(known, "battery_voltage")
     currents = _every(whole, "battery_current")
     remaining = _every(whole, "remain_capacity")
@@ -216,6 +219,11 @@ def combine(
             (pack.name, alarm)
             for pack in online
             for alarm in (pack.cell_data and pack.cell_data.faults) or ()
+        ),
+        implausible=tuple(
+            (pack.name, value)
+            for pack in online
+            for value in (pack.cell_data.implausible if pack.cell_data else ())
         ),
         shares=_shares(online) if is_parallel and len(online) == len(packs) else (),
         voltage_spread=_spread(
@@ -259,8 +267,10 @@ def _spread(values: Sequence[float]) -> float | None:
     return round(max(values) - min(values), _DECIMALS) if values else None
 
 
-def _any(values: tuple[str, ...] | None) -> bool | None:
-    return None if values is None else bool(values)
+def _problem(cells: CellData) -> bool | None:
+    if cells.implausible:
+        return True
+    return None if cells.faults is None else bool(cells.faults)
 
 
 def _state_of_charge(packs: Sequence[Pack], *, is_parallel: bool) -> float | None:
