@@ -40,7 +40,10 @@ class Battery:
     is_requested: bool = True
     """Whether the target comes from the command line, not from a scan."""
     address: str | None = None
-    """Address at which it was read; from then on no other device can take over its name."""
+    """Address at which it was read, by this run or an earlier one.
+
+    No other device can then take over its name.
+    """
     seen: SeenDevice | None = None
     """Its latest advertisement."""
     seen_at: float = -inf
@@ -82,7 +85,12 @@ class Battery:
     @property
     def rank(self) -> Rank:
         """Its place in the queue: a battery that was read goes first, a failed one last."""
-        return self.reading is None, self.failed_at
+        return not self.was_read, self.failed_at
+
+    @property
+    def was_read(self) -> bool:
+        """Whether it was read, by this run or an earlier one."""
+        return self.reading is not None or self.address is not None
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -92,7 +100,7 @@ class Battery:
     @property
     def is_proven(self) -> bool:
         """Whether it was requested or read: a scan finds anything that advertises as a JK BMS."""
-        return self.is_requested or self.reading is not None
+        return self.is_requested or self.was_read
 
     @property
     def up(self) -> bool:
@@ -167,6 +175,12 @@ class Monitor:
         )
         battery.label = battery.target if has_twin else battery.name
 
+    def keep_labels(self) -> None:
+        """Fix the labels of all batteries that have been read."""
+        for battery in self.batteries:
+            if battery.reading:
+                self.keep_label(battery)
+
     def has(self, seen: SeenDevice) -> bool:
         """Return whether a battery that a scan found is known."""
         return any(battery.target == seen.address for battery in self.batteries)
@@ -189,6 +203,18 @@ class Monitor:
         battery = Battery(seen.address, is_requested=False, seen=seen)
         self.batteries.append(battery)
         return battery
+
+    def expect(self, label: str, address: str, unseen_for: float) -> None:
+        """Add a battery that an earlier run read, `unseen_for` seconds ago."""
+        self.batteries.append(
+            Battery(
+                address,
+                is_requested=False,
+                address=address,
+                label=label,
+                seen_at=asyncio.get_running_loop().time() - unseen_for,
+            )
+        )
 
     def register(self, battery: Battery, seen: SeenDevice) -> JkBmsClient:
         """Store where a battery was seen; return the client that reads it."""

@@ -9,7 +9,13 @@ from typing import Any, Final, Self
 from ..bluetooth.client import READ_DEADLINE
 from ..bluetooth.scanner import Scan, SeenDevice, not_found
 from ..bluetooth.session import ANSWER_TIMEOUT
-from ..errors import JkBmsError, LinkError, NoBluetoothError, NoFreeSlotError
+from ..errors import (
+    JkBmsError,
+    LinkError,
+    NoBluetoothError,
+    NoFreeSlotError,
+    NotReachableError,
+)
 from ..models import Reading
 from .adapter_slots import AdapterSlots
 from .arguments import Options
@@ -85,11 +91,25 @@ class Poller:
         self, scan: Scan, battery: Battery, found: Callable[[Battery, SeenDevice], None]
     ) -> None:
         try:
-            seen = await scan.find(battery.scan_target, self.scan_timeout)
+            seen = await self._look_for(battery, scan)
         except LinkError as err:
             self.monitor.fail(battery, err)
         else:
             found(battery, seen)
+
+    async def _look_for(self, battery: Battery, scan: Scan) -> SeenDevice:
+        """Find a battery at the address where it was read, else by its name.
+
+        Once this run has read it, only its address counts.
+        """
+        try:
+            return await scan.find(battery.scan_target, self.scan_timeout)
+        except NotReachableError:
+            if not battery.reading and battery.scan_target != battery.target:
+                # Its Bluetooth module may have been replaced since an earlier run
+                with suppress(NotReachableError):
+                    return await scan.find(battery.target, 0)
+            raise
 
     async def _find_all(
         self, scan: Scan, found: Callable[[Battery, SeenDevice], None]
@@ -207,7 +227,7 @@ class Poller:
         clock = asyncio.get_running_loop().time
         while True:
             async with self._scanning(scan):
-                seen = await scan.find(battery.scan_target, self.scan_timeout)
+                seen = await self._look_for(battery, scan)
             self.monitor.register(battery, seen)
             try:
                 return await self._read_in_slot(battery)

@@ -1,11 +1,11 @@
 """Serve metrics and push them: `--exporter` and `--push`."""
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 import logging
+from math import inf
 from time import time
 from typing import Final
 
@@ -30,8 +30,9 @@ from ..outage import Outage
 from . import pushed
 from .arguments import ExitCode, Options
 from .banks import bank_state, banks
-from .monitor import FORGET_AFTER, Monitor
+from .monitor import Monitor
 from .polling import Poller, ticks
+from .pushed import Series
 from .run import Action, exit_code, progress
 from .terminal import print_error
 
@@ -39,6 +40,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _CLEAR_DEADLINE: Final = 3.0
 """Seconds to push or end series when the process is stopped."""
+_REMEMBER_INTERVAL: Final = 3600.0
+"""Seconds between two writes of what was read, if nothing else has changed."""
 
 
 def plan(options: Options) -> Action:
@@ -92,21 +95,28 @@ async def _serve(options: Options, endpoint: Endpoint) -> None:
 async def _push_continuously(options: Options, target: PushTarget) -> None:
     """Push the latest values on a timer of its own until cancelled."""
     poller = _continuous_poller(options)
+    known = _recall(poller.monitor, target)
     interval = options.scrape_interval
     print_error(f"pushing to {target} every {interval:g} s")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(poller.read_every(interval))
-        tasks.create_task(_push_every(interval, poller.monitor, options, target))
+        tasks.create_task(_push_every(interval, poller.monitor, options, target, known))
 
 
 async def _push_every(
-    interval: float, monitor: Monitor, options: Options, target: PushTarget
+    interval: float,
+    monitor: Monitor,
+    options: Options,
+    target: PushTarget,
+    labels: set[str],
 ) -> None:
+    """`labels` are those of earlier runs, which are kept or ended."""
     outage = Outage()
     # Push half-way between two readings: successful reads are done, the values are recent
     await asyncio.sleep(interval / 2)
     deadline = min(DEADLINE, interval)
-    labels = set[str]()
+    remembered: dict[str, str] = {}
+    remember_again = -inf
     clock = asyncio.get_running_loop().time
     not_before = clock()
     pushing: asyncio.Task[None] | None = None
@@ -115,7 +125,12 @@ async def _push_every(
             async for _ in ticks(interval):
                 states = _states(monitor, options)
                 devices = {state.device for state in states}
-                gone = labels - devices
+                named = monitor.named()
+                gone = labels - devices - {name for name, _ in named}
+                read = {name: each.address for name, each in named if each.address}
+                if read != remembered or clock() >= remember_again:
+                    _remember(monitor, target)
+                    remembered, remember_again = read, clock() + _REMEMBER_INTERVAL
                 if clock() < not_before:
                     continue
                 labels |= devices
@@ -127,12 +142,13 @@ async def _push_every(
                     await asyncio.wait({pushing})
                     pushing.result()
                     await clear(session, target, gone, deadline=deadline)
+                    pushed.forget(target, gone)
                 except PushError as err:
                     not_before = clock() + err.retry_after
                     if outage.begin():
                         _LOGGER.warning("Pushing fails, will retry: %s", err)
                     continue
-                labels = devices
+                labels -= gone
                 if outage.end():
                     _LOGGER.warning("Pushing works again")
         finally:
@@ -151,6 +167,7 @@ async def _push_once(options: Options, target: PushTarget) -> ExitCode:
     """
     poller = Poller.from_options(options)
     monitor = poller.monitor
+    _recall(monitor, target)
     try:
         with progress(poller):
             await poller.read_once()
@@ -161,9 +178,11 @@ async def _push_once(options: Options, target: PushTarget) -> ExitCode:
         return ExitCode.FAILED
     except asyncio.CancelledError:
         monitor.fail_untried(NotReachableError("The reading was interrupted"))
+        monitor.keep_labels()
         with suppress(PushError):
             await _deliver(monitor, options, target, deadline=_CLEAR_DEADLINE)
         raise
+    monitor.keep_labels()
     code = exit_code(poller)
     for device in sorted(await _deliver(monitor, options, target)):
         print_error(f"{device}: {not_found(poller.scan_timeout)}")
@@ -180,33 +199,52 @@ async def _deliver(
 ) -> set[str]:
     """Push the states and end the series of expired labels; return the labels that are gone."""
     states = _states(monitor, options)
-    gone, expired = set[str](), set[str]()
-    if not options.targets and target.kind is PushKind.PUSHGATEWAY:
-        gone, expired = _remember(target, states)
-        states += [BatteryState(device=device, up=False) for device in sorted(gone)]
-    if states or expired:
-        async with aiohttp.ClientSession() as session:
+    gone, expired = _remember(monitor, target)
+    states += [BatteryState(device=device, up=False) for device in sorted(gone)]
+    async with aiohttp.ClientSession() as session:
+        if states:
             await push(session, target, states, deadline=deadline)
-            await clear(session, target, expired, deadline=deadline)
+        await clear(session, target, expired, deadline=deadline)
+    pushed.forget(target, expired)
     return gone
 
 
-def _remember(
-    target: PushTarget, states: Sequence[BatteryState]
-) -> tuple[set[str], set[str]]:
-    """Store the pushed labels; return those of earlier runs that this one has not found.
+def _recall(monitor: Monitor, target: PushTarget) -> set[str]:
+    """Go on with the labels and addresses of earlier runs; return labels to keep or end."""
+    known = pushed.load(target)
+    for battery in monitor.batteries:
+        if series := known.get(battery.target):
+            battery.address = series.address
+    if monitor.targets:
+        return set()
+    for label, series in known.items():
+        if series.address and not series.is_expired:
+            monitor.expect(label, series.address, time() - series.up_at)
+    return set(known)
+
+
+def _remember(monitor: Monitor, target: PushTarget) -> tuple[set[str], set[str]]:
+    """Store where each battery was read; return labels of earlier runs that are gone.
 
     Returns the labels that were up within a day, which get `up 0`, and all others, which
-    are deleted.
+    are ended. Neither are there when batteries were requested.
     """
-    now = time()
-    labels = pushed.load(target)
-    for state in states:
-        labels[state.device] = now if state.up else labels.get(state.device, now)
-    missing = labels.keys() - {state.device for state in states}
-    expired = {label for label in missing if now - labels[label] > FORGET_AFTER}
-    kept = {label: at for label, at in labels.items() if label not in expired}
-    pushed.store(target, kept)
+    known = pushed.load(target)
+    named = monitor.named()
+    for label, battery in named:
+        before = known.get(label)
+        if battery.reading and battery.up:
+            # Another device may use the name while the battery is away for a short time
+            is_other = before and before.address not in (None, battery.address)
+            if not before or not is_other or before.is_expired:
+                known[label] = Series(time(), battery.address)
+        elif not before and not battery.is_requested:
+            known[label] = Series(0.0)
+    pushed.store(target, known)
+    if monitor.targets:
+        return set(), set()
+    missing = known.keys() - {label for label, _ in named}
+    expired = {label for label in missing if known[label].is_expired}
     return missing - expired, expired
 
 
