@@ -230,12 +230,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         if user_input is not None:
             # It may have been added by another flow while this form was open.
             self._abort_if_unique_id_configured()
-            assert self._client and self.unique_id
-            async_hand_over(
-                self.hass, self.unique_id, FirstRead(self._client, self._reading)
-            )
-            # The client belongs to the entry now: the end of the dialog must not disconnect it.
-            self._client = None
+            self._async_hand_over()
             has_current = self._reading.cell_data.battery_current is not None
             return self.async_create_entry(
                 title=description["name"],
@@ -246,6 +241,14 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="confirm", description_placeholders=description
         )
+
+    @callback
+    def _async_hand_over(self) -> None:
+        """Leave client and reading to the entry: the end of the dialog must not disconnect."""
+        assert self._client and self.unique_id
+        first = FirstRead(self._client, self._reading)
+        async_hand_over(self.hass, self.unique_id, first)
+        self._client = None
 
     @property
     def _entry_data(self) -> dict[str, Any]:
@@ -335,6 +338,7 @@ class JkBmsConfigFlow(BankFlow, domain=DOMAIN):
     @callback
     def _end_move(self, entry: JkBmsConfigEntry) -> ConfigFlowResult:
         """Set up the entry that was moved."""
+        self._async_hand_over()
         self.hass.config_entries.async_schedule_reload(entry.entry_id)
         return self.async_abort(
             reason="reconfigure_successful", description_placeholders=self._placeholders

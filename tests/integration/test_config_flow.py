@@ -623,6 +623,9 @@ async def test_reconfigure_keeps_device_and_entities(
         assert new.unique_id == old.unique_id.replace(bms.address, NEW_ADDRESS)
     voltage = hass.states.get("sensor.mine")
     assert voltage.state == str(renewed.battery.state.voltage)
+    if link == LinkBehaviour.RELEASED:
+        # The reading of the dialog is the first one.
+        assert len(renewed.connections) == 1
     assert hass.states.get(energy).state == "12.5"
 
 
