@@ -594,36 +594,78 @@ def test_secret_in_a_url_is_never_shown(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+LOOPBACK = ["127.0.0.1", "127.0.0.1:9889", "localhost:9889", "LOCALHOST", "a.localhost"]
+MACHINE = [gethostname(), "192.0.2.7", "[2001:db8::1]:9889"]
+"""Ways to reach a machine, and not its loopback addresses."""
+ALLOWED = ["Bms.example", "192.0.2.9:9889", "[2001:DB8::9]:9889"]
+STRANGERS = [
+    "evil.example",
+    "127.0.0.1.evil.example:9889",
+    "evil.localhost.example",
+    "",
+    "a b",
+    "[::1",
+]
+
+
 @pytest.mark.parametrize(
-    ("host", "status"),
+    ("bound", "served", "refused"),
     [
-        ("127.0.0.1", 200),
-        ("127.0.0.1:9889", 200),
-        ("[::1]:9889", 200),
-        ("192.0.2.7", 200),
-        ("localhost:9889", 200),
-        ("LOCALHOST", 200),
-        (gethostname(), 200),
-        ("Bms.example", 200),
-        ("evil.example", 421),
-        ("127.0.0.1.evil.example:9889", 421),
-        ("", 421),
-        ("a b", 421),
-        ("[::1", 421),
+        ("127.0.0.1", LOOPBACK, ["127.0.0.2", "[::1]", "0.0.0.0", *MACHINE]),
+        ("localhost", LOOPBACK, ["127.0.0.2", *MACHINE]),
+        ("127.0.0.2", ["127.0.0.2", "localhost"], ["127.0.0.1", *MACHINE]),
+        ("0.0.0.0", [*LOOPBACK, "[::1]", *MACHINE], []),
+        ("[::]", [*LOOPBACK, "[::1]", *MACHINE], []),
+        ("[::1]", ["[::1]", "[0::1]:9889", "localhost"], ["127.0.0.1", *MACHINE]),
     ],
 )
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
 async def test_request_for_another_host_is_refused(
-    session: aiohttp.ClientSession, host: str, status: int, path: str
+    session: aiohttp.ClientSession,
+    bound: str,
+    served: list[str],
+    refused: list[str],
+    path: str,
 ) -> None:
     """A web page whose name resolves to this machine must not read anything."""
-    endpoint = Endpoint(port=0, allowed_hosts=frozenset({"bms.example"}))
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::"])
+    endpoint = Endpoint.parse(
+        f"http://{bound}:0",
+        allowed_hosts=["bms.example", "192.0.2.9", "[2001:db8::9]"],
+    )
     async with Exporter(endpoint, lambda: STATES) as exporter:
-        reader, writer = await asyncio.open_connection(*exporter.addresses[0])
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-        line = (await reader.readline()).decode()
-        assert line.split()[1] == str(status)
-        writer.close()
+
+        async def status(host: str) -> str:
+            reader, writer = await asyncio.open_connection(*exporter.addresses[0])
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            line = (await reader.readline()).decode()
+            writer.close()
+            return line.split()[1]
+
+        for host in (*served, *ALLOWED):
+            assert (host, await status(host)) == (host, "200")
+        for host in (*refused, *STRANGERS):
+            assert (host, await status(host)) == (host, "421")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_served"),
+    [
+        ("192.0.2.7:9889", True),
+        ("[FE80::1]:9889", True),
+        ("[fe80::1%25eth0]:9889", True),
+        ("bms.lan", True),
+        ("192.0.2.8", False),
+        ("localhost", False),
+        (gethostname(), False),
+    ],
+)
+def test_machine_is_served_under_the_addresses_of_its_name(
+    host: str, is_served: bool
+) -> None:
+    """Bound to a name, that is the name itself and what it resolves to."""
+    bound = ["192.0.2.7", "fe80::1%eth0"]
+    assert Endpoint(host="Bms.lan").serves(host, bound) is is_served
 
 
 async def test_old_client_without_a_host_is_served(

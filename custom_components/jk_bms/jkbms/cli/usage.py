@@ -236,8 +236,8 @@ def _add_export_options(add: _Add) -> None:
         action="append",
         type=utf8_text,
         metavar="<name>",
-        help="another host name under which scrapers may reach this\n"
-        "machine; repeatable",
+        help="another name or address under which scrapers may reach\n"
+        "this machine; repeatable",
     )
     add(
         "--push-kind",

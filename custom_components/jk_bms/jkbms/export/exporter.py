@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import errno
 from functools import partial
 from hmac import compare_digest
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 import logging
 from math import inf
 import os
@@ -65,7 +65,7 @@ class Endpoint:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     credentials: Credentials | None = field(default=None, repr=False)
     allowed_hosts: frozenset[str] = frozenset()
-    """Further names that clients may use for the server, in lower case."""
+    """Further names and addresses that clients may use for the server, in lower case."""
 
     @classmethod
     def parse(
@@ -100,7 +100,7 @@ class Endpoint:
             path=path,
             tls=_Certificate(tls_cert, tls_key).serving if tls_cert else None,
             credentials=credentials,
-            allowed_hosts=frozenset(map(str.lower, allowed_hosts)),
+            allowed_hosts=frozenset(each.lower().strip("[]") for each in allowed_hosts),
         )
 
     @property
@@ -108,24 +108,27 @@ class Endpoint:
         """Whether other machines must send their password in clear."""
         return bool(self.credentials) and not self.tls and not is_loopback(self.host)
 
-    def serves(self, host: str) -> bool:
+    def serves(self, host: str, bound: Iterable[str]) -> bool:
         """Return whether a request with this `Host` is for this server.
 
-        A web page can send requests to any address that its own name resolves to, and
-        read the response (DNS rebinding). Such a name is not one of the server's.
-        Requests by IP address are safe: rebinding needs a name.
+        `bound` are the addresses that it listens on. A web page can send requests to any
+        address that its own name resolves to, and read the response (DNS rebinding). Such
+        a name is not one of the server's. Only on a wildcard, any address may lead here.
         """
         try:
             name = (URL(f"http://{host}").host or "").lower()
         except ValueError:
             return False
+        if name in self.allowed_hosts | {self.host.lower()}:
+            return True
+        addresses = [_without_zone(each) for each in bound]
+        is_wildcard = any(each.is_unspecified for each in addresses)
         with suppress(ValueError):
-            return bool(ip_address(name))
-        return name in self.allowed_hosts | {
-            "localhost",
-            self.host.lower(),
-            gethostname().lower(),
-        }
+            return _without_zone(name) in addresses or is_wildcard
+        if is_wildcard and name == gethostname().lower():
+            return True
+        is_local = is_wildcard or any(each.is_loopback for each in addresses)
+        return is_local and is_loopback(name)
 
     def accepts(self, authorization: str | None) -> bool:
         """Return whether a request with this `Authorization` may read the metrics."""
@@ -189,6 +192,7 @@ class Exporter:
                     f"Cannot serve on port {endpoint.port} of {endpoint.host}: "
                     f"{_reason(err)}"
                 ) from err
+            self._bound = [address for address, _ in self.addresses]
             stack.callback(self._server.close)
             self._stack = stack.pop_all()
         return self
@@ -207,9 +211,10 @@ class Exporter:
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         host = request.headers.get(hdrs.HOST)
-        if host is not None and not self._endpoint.serves(host):
+        if host is not None and not self._endpoint.serves(host, self._bound):
             return web.Response(
-                status=421, text="421: Not a name of this server: see --allow-host\n"
+                status=421,
+                text="421: Not a name or address of this server: see --allow-host\n",
             )
         return await handler(request)
 
@@ -239,6 +244,11 @@ class Exporter:
         if failure := self._failure():
             return web.Response(status=503, text=f"{failure}\n")
         return web.Response(text="ok\n")
+
+
+def _without_zone(address: str) -> IPv4Address | IPv6Address:
+    """Return an address without the zone of a link-local one, which clients do not send."""
+    return ip_address(address.partition("%")[0])
 
 
 class _Connections:
