@@ -225,3 +225,20 @@ async def test_interrupted_push_reports_what_it_has_not_read_as_down(
         await asyncio.wait([pushing])
     assert pushing.cancelled()
     assert await shown(push_job) == {label: 0.0}
+
+
+async def test_continuous_push_without_bluetooth_reports_what_an_earlier_run_pushed(
+    tmp_path: Path, bms: VirtualBms, push_job: list[str]
+) -> None:
+    """A run that was killed cannot have ended its series."""
+    async with bluez_running(tmp_path, bms):
+        assert await _choose(parse(push_job))() == ExitCode.GOOD
+    async with bus_gone(tmp_path, bms):
+        options = parse(["-e", "-s", "1", *push_job])
+        pushing = asyncio.ensure_future(_choose(options)())
+        async with asyncio.timeout(60):
+            while await shown(push_job) != {bms.spec.name: 0.0}:
+                assert not pushing.done(), pushing
+                await asyncio.sleep(0.05)
+        pushing.cancel()
+        await asyncio.wait([pushing])
