@@ -152,6 +152,13 @@ async def no_adapter(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
     """Have bluetoothd but no adapter."""
     # A new process knows no adapter from before
     bluez_manager._global_instances.clear()
+    async with adapter_gone(folder, bms):
+        yield
+
+
+@asynccontextmanager
+async def adapter_gone(folder: Path, bms: VirtualBms) -> AsyncIterator[None]:
+    """Lose the adapter while D-Bus restarts."""
     (folder / "bus").unlink(missing_ok=True)
     with bus_running(folder) as (address, _):
         async with Bluez(address):
@@ -179,6 +186,7 @@ WITHOUT_BLUETOOTH = {
     bus_gone: "D-Bus is not running",
     no_daemon: "bluetoothd is not running",
     no_adapter: "there is no Bluetooth adapter",
+    adapter_gone: "there is no Bluetooth adapter",
     adapter_off: "Bluetooth is turned off",
     access_denied: "this user may not use Bluetooth",
 }

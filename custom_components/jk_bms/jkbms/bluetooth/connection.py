@@ -70,8 +70,8 @@ authentication, 6 a bond that is missing on one side.
 """
 _NO_SERVICES: Final = "Failed to get services"
 """Error text of ESPHome for an empty service list, raised while connecting."""
-_STACK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError)
-"""Errors that bleak and D-Bus raise, also when the D-Bus daemon stops."""
+_STACK_ERRORS: Final = (*BLEAK_RETRY_EXCEPTIONS, OSError, KeyError)
+"""Errors that bleak and D-Bus raise, also when the D-Bus daemon stops or the adapter is gone."""
 _ADAPTERS: Final = 9
 """Adapters that the retry connector checks, hci0 to hci8."""
 _NO_SLOT: Final = re.compile(r"available connection|connection slot")

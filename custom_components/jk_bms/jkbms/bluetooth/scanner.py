@@ -27,6 +27,9 @@ _SAME_NAME_WAIT: Final = 1.0
 _BLUETOOTH_TIMEOUT: Final = 10.0
 """Seconds to start or stop a scan, which normally takes far less than one."""
 
+_STACK_ERRORS: Final = (BleakError, OSError, EOFError, KeyError)
+"""Errors that bleak and D-Bus raise; a `KeyError` while bleak still counts an adapter that is
+gone since D-Bus was restarted."""
 _MAX_SEEN: Final = 200
 """Devices that are remembered during a scan; phones change their address every quarter
 of an hour, and a scan may go on for years."""
@@ -98,7 +101,7 @@ class Scan:
             self._users -= 1
             if not self._users:
                 # If stopping fails, the scan has ended anyway and its results are valid
-                with suppress(BleakError, OSError, EOFError):
+                with suppress(*_STACK_ERRORS):
                     await asyncio.wait_for(self._scanner.stop(), _BLUETOOTH_TIMEOUT)
 
     async def _start(self) -> None:
@@ -108,7 +111,7 @@ class Scan:
         try:
             self._scanner = BleakScanner(self._on_advertisement, bluez=adapter)
             await asyncio.wait_for(self._scanner.start(), _BLUETOOTH_TIMEOUT)
-        except (BleakError, OSError, EOFError) as err:
+        except _STACK_ERRORS as err:
             raise NoBluetoothError(_reason(err)) from err
 
     async def find(self, target: str, timeout: float) -> SeenDevice:
@@ -185,6 +188,8 @@ def _reason(err: Exception) -> str:
     match err:
         case BleakBluetoothNotAvailableError():
             return _REASONS.get(err.reason, str(err.args[0]))
+        case KeyError():
+            return _REASONS[Reason.NO_BLUETOOTH]
         case BleakDBusError() if err.dbus_error in _DBUS_ERRORS:
             return _DBUS_ERRORS[err.dbus_error]
         case TimeoutError():
