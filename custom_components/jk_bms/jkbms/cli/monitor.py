@@ -40,10 +40,9 @@ class Battery:
     is_requested: bool = True
     """Whether the target comes from the command line, not from a scan."""
     address: str | None = None
-    """Address at which it was read, by this run or an earlier one.
-
-    No other device can then take over its name.
-    """
+    """Address at which this run read it; from then on no other device can take over its name."""
+    earlier_address: str | None = None
+    """Address at which an earlier run read it; only if that is not in range, its name counts."""
     seen: SeenDevice | None = None
     """Its latest advertisement."""
     seen_at: float = -inf
@@ -80,7 +79,7 @@ class Battery:
     @property
     def scan_target(self) -> str:
         """The name or address to scan for: its address once it was read."""
-        return self.address or self.target
+        return self.address or self.earlier_address or self.target
 
     @property
     def rank(self) -> Rank:
@@ -90,7 +89,7 @@ class Battery:
     @property
     def was_read(self) -> bool:
         """Whether it was read, by this run or an earlier one."""
-        return self.reading is not None or self.address is not None
+        return bool(self.reading or self.address or self.earlier_address)
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -210,7 +209,7 @@ class Monitor:
             Battery(
                 address,
                 is_requested=False,
-                address=address,
+                earlier_address=address,
                 label=label,
                 seen_at=asyncio.get_running_loop().time() - unseen_for,
             )

@@ -105,8 +105,8 @@ class Poller:
         try:
             return await scan.find(battery.scan_target, self.scan_timeout)
         except NotReachableError:
-            if not battery.reading and battery.scan_target != battery.target:
-                # Its Bluetooth module may have been replaced since an earlier run
+            if battery.earlier_address and not battery.address:
+                # Its Bluetooth module may have been replaced since
                 with suppress(NotReachableError):
                     return await scan.find(battery.target, 0)
             raise

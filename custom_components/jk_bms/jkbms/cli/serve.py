@@ -214,7 +214,7 @@ def _recall(monitor: Monitor, target: PushTarget) -> set[str]:
     known = pushed.load(target)
     for battery in monitor.batteries:
         if series := known.get(battery.target):
-            battery.address = series.address
+            battery.earlier_address = series.address
     if monitor.targets:
         return set()
     for label, series in known.items():
