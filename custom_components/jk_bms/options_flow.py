@@ -54,7 +54,9 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
     def __init__(self) -> None:
         """Nothing is submitted yet."""
         self._submitted: dict[str, Any] | None = None
-        """The last input of the form, with masks instead of stored secrets."""
+        """The last input of the form, with masks instead of secrets."""
+        self._submitted_push: dict[str, Any] = {}
+        """Its section about pushing, with the secrets."""
         self._data: dict[str, Any] = {}
         """The validated options, kept until warning, trial push and passcode are done."""
 
@@ -66,10 +68,12 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         placeholders: dict[str, str] = {}
         if user_input is not None:
             data = dict(user_input)
+            self._submitted = dict(user_input)
             if CONF_PUSH in data:
-                data[CONF_PUSH] = storable_push(data[CONF_PUSH], self._push)
+                known = self._push | self._submitted_push
+                push = self._submitted_push = storable_push(data[CONF_PUSH], known)
+                data[CONF_PUSH], self._submitted[CONF_PUSH] = push, _masked(push)
             errors = _validate_push(data.get(CONF_PUSH, {}), placeholders)
-            self._submitted = user_input
             if not errors:
                 self._data = data
                 if self._new_push and self._exposed_to:
@@ -190,8 +194,7 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
         """
         values = dict(self.config_entry.options)
         if CONF_PUSH in values:
-            push = self._push
-            values[CONF_PUSH] = push | {key: STORED for key in SECRETS if push.get(key)}
+            values[CONF_PUSH] = _masked(self._push)
             return values
         for entry in self.hass.config_entries.async_entries(DOMAIN):
             push = entry.options.get(CONF_PUSH, {})
@@ -199,6 +202,11 @@ class JkBmsOptionsFlow(OptionsFlowWithReload):
                 values[CONF_PUSH] = {key: push[key] for key in SHARED if key in push}
                 break
         return values
+
+
+def _masked(push: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section without its secrets: it shows only that they are set."""
+    return {**push, **{key: STORED for key in SECRETS if push.get(key)}}
 
 
 def _validate_push(

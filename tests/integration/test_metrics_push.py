@@ -715,7 +715,8 @@ async def test_push_options_are_validated(
         )
         assert result["type"] is FlowResultType.FORM
         assert result["errors"] == {"base": error}
-        assert wrong.items() <= fields(result).items()
+        masks = dict.fromkeys({"password", "token"} & wrong.keys(), "********")
+        assert (wrong | masks).items() <= fields(result).items()
     result = await hass.config_entries.options.async_configure(
         result["flow_id"],
         {"interval": 20, "push": {"url": receiver.url, "username": "me"}},
@@ -930,6 +931,31 @@ async def test_push_form_keeps_a_stored_secret_without_showing_it(
     shown = {"url": receiver.url, "token": "********"}
     stored = await submit({"url": "", "token": "********"})
     assert "token" not in stored
+
+
+async def test_push_form_with_an_error_keeps_a_typed_secret_without_showing_it(
+    hass: HomeAssistant, proxy: VirtualProxy, bms: VirtualBms, receiver: Receiver
+) -> None:
+    """What was typed is not lost, but only its mask is sent back."""
+    entry = await set_up(hass, proxy, bms, title="x", url="")
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    wrong = f"ftp://me:{quote(SECRET)}@gateway.example"
+    for typed in ({"url": wrong}, {"url": "ftp://x", "username": "me"}):
+        if "username" in typed:
+            typed["password"] = "********"
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"push": typed}
+        )
+        assert result["errors"] == {"base": "invalid_push_url"}
+        suggested = fields(result)
+        assert SECRET not in str(suggested) and quote(SECRET) not in str(suggested)
+        assert suggested["username"] == "me"
+        assert suggested["password"] == "********"
+    result = await hass.config_entries.options.async_configure(
+        result["flow_id"], {"push": suggested | {"url": receiver.url}}
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert entry.options["push"]["password"] == SECRET
 
 
 @pytest.mark.parametrize(
